@@ -1,0 +1,306 @@
+package kernel
+
+import (
+	"github.com/robustmq/rmq/broker/message"
+)
+
+// This file holds what adapters see: requests, results and the interfaces that
+// they implement to be called back. The calls themselves are in the file named
+// after their subject: publish.go, session.go, queue.go, stream.go, group.go,
+// topology.go.
+//
+// Calls that take a context wait for the commit. Calls that take a callback
+// interface return at once, and call back exactly once per request, in request
+// order for one caller and destination, from a kernel goroutine that must not
+// be held up: the callee puts bytes in its own bounded outbox and returns.
+
+// ---- publish -------------------------------------------------------------
+
+// Publish is one message on its way in.
+type Publish struct {
+	Namespace string
+	Msg       message.Message // borrowed until Kernel.Publish returns
+
+	// Exchange and Key route the message by AMQP's rules when ViaExchange is set;
+	// otherwise Msg.Address alone decides. Key is the exact routing key.
+	Exchange    string
+	Key         string
+	ViaExchange bool
+	// CC are further routing keys (AMQP headers CC and BCC).
+	CC []string
+
+	// From is the publisher's session, for No Local; nil when it has none.
+	From *Session
+	// PacketID is the MQTT packet identifier of a QoS 2 publish in From, to be
+	// deduplicated until Session.Release; 0 otherwise.
+	PacketID uint16
+
+	Reply Publisher // told the outcome; nil when nobody waits
+	Tag   uint64    // handed back to Reply
+}
+
+// Publisher is told how a publish ended.
+type Publisher interface {
+	// Published is called once for each Publish with a Reply. r.Err is nil when
+	// every shard involved has applied the message (or there was none).
+	Published(tag uint64, r PublishResult)
+}
+
+// PublishResult tells how a publish ended.
+type PublishResult struct {
+	Err error
+	// Queues and Subscribers count what the message was routed to: AMQP queues (MQTT
+	// shared subscriptions included), and MQTT sessions. Both zero: a mandatory
+	// publish is to be returned, and MQTT 5 answers 0x10.
+	Queues, Subscribers int
+	// NoExchange: the exchange does not exist.
+	NoExchange bool
+	// Rejected: a queue with overflow reject-publish was full; AMQP answers basic.nack.
+	Rejected bool
+}
+
+// ---- deliveries ------------------------------------------------------------
+
+// Delivery is one message on its way out.
+type Delivery struct {
+	Msg *message.Message // shared with other deliveries: read only, valid until the sink returns
+	// No numbers the deliveries of one attachment from 1; Settle takes it back.
+	// 0 when there is nothing to settle.
+	No          uint64
+	Redelivered bool
+	Count       uint32 // deliveries before this one
+	Ready       uint32 // messages left ready in the queue, for basic.get-ok
+
+	// The rest is for MQTT sessions.
+	PacketID uint16 // 0 at QoS 0
+	QoS      uint8  // granted
+	Retain   bool   // the flag to send
+	Shared   bool   // from a shared subscription: No is of Attachment
+	SubIDs   []uint32
+	From     *Attachment // the attachment that No belongs to; nil for a session's own
+}
+
+// Sink receives deliveries. Its methods must not block and must not call the
+// kernel back synchronously, except Settle, Credit and session acks.
+type Sink interface {
+	// Deliver takes one message. false: it was dropped because the sink's bound
+	// was reached (QoS 0 only); the kernel counts it.
+	Deliver(d *Delivery) bool
+	// Gone says that the kernel ended the attachment or session.
+	Gone(reason GoneReason)
+}
+
+// GoneReason tells why the kernel ended an attachment or a session.
+type GoneReason uint8
+
+const (
+	GoneTakenOver GoneReason = iota // another connection opened the session
+	GoneDeleted                     // the queue was deleted, or an operator ended the session
+	GoneClosing                     // the broker is closing
+	GoneTooSlow                     // its bound was exceeded by what may not be dropped
+)
+
+// ---- sessions --------------------------------------------------------------
+
+// SessionSpec opens an MQTT session.
+type SessionSpec struct {
+	Namespace string
+	ClientID  string
+	User      string
+	// Clean discards what an earlier session of that id left (MQTT5-3.1.2-4).
+	Clean bool
+	// Expiry is how long the session outlives its connection, in seconds: 0 ends
+	// it with the connection; ExpiryNever keeps it.
+	Expiry uint32
+	// ReceiveMaximum bounds the unacknowledged QoS 1 and 2 deliveries.
+	ReceiveMaximum uint16
+	Will           *Will
+	Sink           Sink
+}
+
+// ExpiryNever is the session expiry interval that never ends (MQTT 5 section 3.1.2.11.2).
+const ExpiryNever = 0xFFFFFFFF
+
+// Will is published when the connection ends without a DISCONNECT that withdraws it.
+type Will struct {
+	Msg   message.Message // copied
+	Delay uint32          // seconds
+}
+
+// Subscription is one filter of a session.
+type Subscription struct {
+	Filter            string // MQTT spelling, "$share/group/filter" included; checked by the adapter
+	QoS               uint8
+	NoLocal           bool
+	RetainAsPublished bool
+	RetainHandling    uint8  // 0, 1, 2 as MQTT 5 section 3.8.3.1
+	ID                uint32 // subscription identifier; 0 when none
+}
+
+// ---- queues ----------------------------------------------------------------
+
+// Overflow is what a full queue does.
+type Overflow uint8
+
+const (
+	DropHead Overflow = iota
+	RejectPublish
+	RejectPublishDLX
+)
+
+// QueueSpec declares a queue. Zero means "not given" wherever a bound is asked.
+type QueueSpec struct {
+	Namespace  string
+	Name       string
+	Durable    bool // false: dies with the broker
+	Exclusive  bool // dies with Owner
+	AutoDelete bool // dies with its last consumer
+	Owner      uint64
+	// Arguments as the client declared them, for equivalence checks and lists.
+	Arguments []Argument
+
+	MessageTTL           int64 // ms; -1 none
+	Expires              int64 // ms unused before the queue is deleted; 0 never
+	MaxLength            int64 // -1 none
+	MaxLengthBytes       int64 // -1 none
+	Overflow             Overflow
+	DeadLetterExchange   *string // nil: none
+	DeadLetterRoutingKey *string // nil: the message's own
+	MaxPriority          uint8   // 0: no priorities
+	DeliveryLimit        int64   // -1 none
+	SingleActive         bool
+}
+
+// Argument is one name and value of a declaration, the value in a canonical text
+// ("int:60000", "str:abc") that two equal declarations share.
+type Argument struct{ Name, Value string }
+
+// QueueInfo is a queue as it stands.
+type QueueInfo struct {
+	QueueSpec
+	ID        uint64
+	Ready     int64
+	Unacked   int64
+	Consumers int
+	Bytes     int64 // of ready message values
+	Shard     uint32
+}
+
+// AttachSpec attaches a consumer to a queue.
+type AttachSpec struct {
+	Namespace, Queue string
+	Owner            uint64 // connection, for exclusive queues
+	Tag              string // consumer tag, for lists
+	Exclusive        bool   // refuse if there is another; refuse others after
+	NoAck            bool   // settled as soon as delivered
+	Priority         int32
+	Credit           int64 // deliveries allowed before the first settle; Unlimited
+	Pull             bool  // deliver only by Attachment.Get
+	Sink             Sink
+}
+
+// Unlimited credit.
+const Unlimited = int64(1) << 40
+
+// Outcome settles a delivery.
+type Outcome uint8
+
+const (
+	Accept  Outcome = iota // done: remove
+	Requeue                // back to its original place
+	Reject                 // dead-letter or drop
+	Release                // back, without counting as a failed delivery
+)
+
+// ---- topology --------------------------------------------------------------
+
+// ExchangeType is how an exchange routes.
+type ExchangeType uint8
+
+const (
+	Direct ExchangeType = iota
+	Fanout
+	Topic
+	Headers
+)
+
+// Exchange is an AMQP exchange.
+type Exchange struct {
+	Namespace, Name string
+	Type            ExchangeType
+	Durable         bool
+	AutoDelete      bool
+	Internal        bool
+	Alternate       string // alternate exchange; "" none
+	Arguments       []Argument
+}
+
+// Binding leads from an exchange to a queue or to another exchange.
+type Binding struct {
+	Namespace, Source string
+	Destination       string
+	ToExchange        bool
+	Key               string
+	Arguments         []Argument       // as declared
+	Match             []message.Header // headers exchange: what must be present (nil Value: only present)
+	MatchAny          bool             // x-match any; otherwise all
+	MatchX            bool             // *-with-x: names starting "x-" count
+}
+
+// ---- streams ---------------------------------------------------------------
+
+// StreamID is stable for the life of a stream; it is Kafka's topic id.
+type StreamID [16]byte
+
+// StreamSpec creates a stream.
+type StreamSpec struct {
+	Namespace  string
+	Address    string // MQTT spelling of its name
+	Partitions int
+	Config     map[string]string // Kafka topic configuration names
+	Exact      bool              // capture: exact; nothing below its address is captured
+	Captured   bool              // made by the namespace's capture rule: a bounded ring, async
+}
+
+// StreamInfo is a stream as it stands.
+type StreamInfo struct {
+	StreamSpec
+	ID      StreamID
+	Created int64 // ms
+	Parts   []PartitionInfo
+}
+
+// PartitionInfo is one partition as it stands.
+type PartitionInfo struct {
+	Index       int32
+	Shard       uint32
+	LeaderEpoch int32
+	Start, End  int64 // first offset held; one past the last
+	LastStable  int64
+	Bytes       int64
+}
+
+// Appended is told how an append ended.
+type Appended interface {
+	Appended(tag uint64, r AppendResult)
+}
+
+// AppendResult is the outcome of one batch.
+type AppendResult struct {
+	Err        error
+	BaseOffset int64
+	LogAppend  int64 // ms when the stream stamps append time; -1 otherwise
+	LogStart   int64
+	Duplicate  bool // the batch was there already; BaseOffset is the old one
+}
+
+// ReadResult is what a read of a partition found.
+type ReadResult struct {
+	Batches    [][]byte // whole record batches, shared: read only
+	HighWater  int64
+	LastStable int64
+	LogStart   int64
+	// Next is the offset to ask for next; beyond the last batch when a view skipped
+	// records.
+	Next int64
+}

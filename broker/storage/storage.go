@@ -1,0 +1,159 @@
+// Package storage says what the broker asks of its storage engines, and no more.
+//
+// An engine has three parts, with one rule between them:
+//
+//   - Log: the write-ahead log that every shard of the node shares. It is the only
+//     thing that is synced before an acknowledgement.
+//   - Segments: the records of one partition (or of one shard's bodies) once they
+//     have left memory. Written lazily.
+//   - Checkpoints: the state of each shard's machine at one index of its log.
+//
+// The rule: a checkpoint at index i is published only after the segments that it
+// speaks of are synced; the log drops entries at or below i only after that. So
+// recovery is: load the checkpoint, cut each segment to the length that the
+// checkpoint names, apply the entries after i.
+//
+// Engines: memlog (nothing outlives the process) and filelog (a directory). Both
+// pass storagetest.
+package storage
+
+import (
+	"errors"
+	"iter"
+)
+
+// ShardID names a shard: one replicated log and its machine. 0 is metadata.
+type ShardID uint32
+
+// LogID names one sequence of record batches kept by a shard: a partition, or
+// (Log 0) the shard's own bodies.
+type LogID struct {
+	Shard ShardID
+	Log   uint64
+}
+
+// Entry is one entry of a shard's log. Data is opaque here and must not change
+// after it was handed over.
+type Entry struct {
+	Index uint64
+	Term  uint64
+	Kind  uint8 // raft's entry type
+	Data  []byte
+}
+
+// HardState is what a shard's consensus must not forget.
+type HardState struct {
+	Term, Vote, Commit uint64
+}
+
+// Write is what one shard wants made durable in one step.
+type Write struct {
+	Shard ShardID
+	Hard  *HardState // nil: unchanged
+	// Entries are consecutive. The first one replaces everything that the shard's
+	// log holds at or after its index.
+	Entries []Entry
+	// Sync asks that Done waits for the device; otherwise for the operating system.
+	Sync bool
+	// Done is called once, from the log's own goroutine, in the order of Append for
+	// one shard. It must not block. A non-nil error is final: the log is stopped.
+	Done func(error)
+}
+
+// Log is the write-ahead log of a node. Safe for concurrent use.
+type Log interface {
+	// Append queues a write and returns. Writes of all shards that wait together
+	// share one flush. The error is the one that stopped the log, or ErrClosed;
+	// then Done is not called.
+	Append(Write) error
+	// Load returns what the log holds of a shard: its last hard state and its
+	// entries, in order, with no gap. To be called before the shard's first Append.
+	Load(ShardID) (HardState, []Entry, error)
+	// Release says that the shard needs no entry at or below index any more.
+	Release(shard ShardID, index uint64)
+	// Err is the error that stopped the log, or nil.
+	Err() error
+	Stats() LogStats
+	Close() error
+}
+
+// LogStats are counters since the log was opened.
+type LogStats struct {
+	Bytes  uint64 // written to files, framing included
+	Syncs  uint64
+	Groups uint64 // flushes: Bytes/Groups is the mean group
+	Files  int    // files that hold entries now
+}
+
+// Segment holds the record batches (Kafka RecordBatch v2, base offset already
+// stamped) of one LogID in offset order; gaps between batches are legal. One
+// writer, many readers.
+type Segment interface {
+	// Append writes whole batches, in offset order, after the last one.
+	Append(batches ...[]byte) error
+	// Sync makes all that was appended durable.
+	Sync() error
+	// Read returns whole batches, one after another, beginning with the one that
+	// holds offset, or, if none does, the first after it. It returns at least
+	// one batch where there is one, and stops before exceeding maxBytes after that.
+	// nil: nothing at or after offset.
+	Read(offset int64, maxBytes int) ([]byte, error)
+	// OffsetForTime returns the base offset and the position of the first batch whose
+	// MaxTimestamp is at or after ms.
+	OffsetForTime(ms int64) (base int64, ok bool, err error)
+	// Start and End bound what is held: End is one past the last offset, and equals
+	// Start when nothing is held.
+	Start() int64
+	End() int64
+	Size() int64 // bytes on the device
+	// TruncateTo drops every batch with a base offset at or after end.
+	TruncateTo(end int64) error
+	// DropBefore lets go of whole files whose last offset is before offset.
+	DropBefore(offset int64) error
+	Close() error
+}
+
+// Segments opens and removes segments. Safe for concurrent use.
+type Segments interface {
+	Open(LogID) (Segment, error) // creates it when it is not there
+	Remove(LogID) error
+	List(ShardID) ([]LogID, error)
+}
+
+// CheckpointMeta says which point of the shard's log a checkpoint stands for.
+type CheckpointMeta struct {
+	Index, Term uint64
+	Voters      []uint64
+}
+
+// Checkpoints keeps the last checkpoint of each shard as sorted keys and values,
+// so that the next one writes only what changed. Safe for concurrent use.
+type Checkpoints interface {
+	// Load returns the shard's checkpoint; a zero Index when there is none. The
+	// sequence yields keys in order, and must be consumed before the next Save.
+	Load(ShardID) (CheckpointMeta, iter.Seq2[[]byte, []byte], error)
+	// Save applies changes to the shard's last checkpoint, atomically and durably: a
+	// nil value deletes the key. full: what was there before is dropped first.
+	Save(shard ShardID, meta CheckpointMeta, full bool, changes iter.Seq2[[]byte, []byte]) error
+}
+
+// Engine is one node's storage.
+type Engine interface {
+	Log() Log
+	Segments() Segments
+	Checkpoints() Checkpoints
+	// Durable tells whether anything outlives the process.
+	Durable() bool
+	Close() error
+}
+
+var (
+	// ErrClosed is returned by every call after Close.
+	ErrClosed = errors.New("storage: closed")
+	// ErrCorrupt: bytes that were once whole are not. Never cut, never skipped.
+	ErrCorrupt = errors.New("storage: corrupt")
+	// ErrVersion: written by a newer release.
+	ErrVersion = errors.New("storage: written by a newer release")
+	// ErrInUse: another process has the directory open.
+	ErrInUse = errors.New("storage: in use by another process")
+)
