@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"github.com/robustmq/rmq/broker/kernel/meta"
 	"github.com/robustmq/rmq/broker/message"
 )
 
@@ -139,51 +140,26 @@ type Subscription struct {
 
 // ---- queues ----------------------------------------------------------------
 
-// Overflow is what a full queue does.
-type Overflow uint8
-
-const (
-	DropHead Overflow = iota
-	RejectPublish
-	RejectPublishDLX
+// Overflow, QueueSpec and Argument declare a queue.
+type (
+	Overflow  = meta.Overflow
+	QueueSpec = meta.Queue
+	Argument  = meta.Argument
 )
 
-// QueueSpec declares a queue. Zero means "not given" wherever a bound is asked.
-type QueueSpec struct {
-	Namespace  string
-	Name       string
-	Durable    bool // false: dies with the broker
-	Exclusive  bool // dies with Owner
-	AutoDelete bool // dies with its last consumer
-	Owner      uint64
-	// Arguments as the client declared them, for equivalence checks and lists.
-	Arguments []Argument
-
-	MessageTTL           int64 // ms; -1 none
-	Expires              int64 // ms unused before the queue is deleted; 0 never
-	MaxLength            int64 // -1 none
-	MaxLengthBytes       int64 // -1 none
-	Overflow             Overflow
-	DeadLetterExchange   *string // nil: none
-	DeadLetterRoutingKey *string // nil: the message's own
-	MaxPriority          uint8   // 0: no priorities
-	DeliveryLimit        int64   // -1 none
-	SingleActive         bool
-}
-
-// Argument is one name and value of a declaration, the value in a canonical text
-// ("int:60000", "str:abc") that two equal declarations share.
-type Argument struct{ Name, Value string }
+const (
+	DropHead         = meta.DropHead
+	RejectPublish    = meta.RejectPublish
+	RejectPublishDLX = meta.RejectPublishDLX
+)
 
 // QueueInfo is a queue as it stands.
 type QueueInfo struct {
 	QueueSpec
-	ID        uint64
 	Ready     int64
 	Unacked   int64
 	Consumers int
 	Bytes     int64 // of ready message values
-	Shard     uint32
 }
 
 // AttachSpec attaches a consumer to a queue.
@@ -214,60 +190,32 @@ const (
 
 // ---- topology --------------------------------------------------------------
 
-// ExchangeType is how an exchange routes.
-type ExchangeType uint8
-
-const (
-	Direct ExchangeType = iota
-	Fanout
-	Topic
-	Headers
+// Exchange, ExchangeType and Binding are AMQP's topology.
+type (
+	Exchange     = meta.Exchange
+	ExchangeType = meta.ExchangeType
+	Binding      = meta.Binding
 )
 
-// Exchange is an AMQP exchange.
-type Exchange struct {
-	Namespace, Name string
-	Type            ExchangeType
-	Durable         bool
-	AutoDelete      bool
-	Internal        bool
-	Alternate       string // alternate exchange; "" none
-	Arguments       []Argument
-}
-
-// Binding leads from an exchange to a queue or to another exchange.
-type Binding struct {
-	Namespace, Source string
-	Destination       string
-	ToExchange        bool
-	Key               string
-	Arguments         []Argument       // as declared
-	Match             []message.Header // headers exchange: what must be present (nil Value: only present)
-	MatchAny          bool             // x-match any; otherwise all
-	MatchX            bool             // *-with-x: names starting "x-" count
-}
+const (
+	Direct  = meta.Direct
+	Fanout  = meta.Fanout
+	Topic   = meta.Topic
+	Headers = meta.Headers
+)
 
 // ---- streams ---------------------------------------------------------------
 
-// StreamID is stable for the life of a stream; it is Kafka's topic id.
-type StreamID [16]byte
-
-// StreamSpec creates a stream.
-type StreamSpec struct {
-	Namespace  string
-	Address    string // MQTT spelling of its name
-	Partitions int
-	Config     map[string]string // Kafka topic configuration names
-	Exact      bool              // capture: exact; nothing below its address is captured
-	Captured   bool              // made by the namespace's capture rule: a bounded ring, async
-}
+// StreamID and StreamSpec name and create a stream.
+type (
+	StreamID   = meta.StreamID
+	StreamSpec = meta.Stream
+)
 
 // StreamInfo is a stream as it stands.
 type StreamInfo struct {
 	StreamSpec
-	ID      StreamID
-	Created int64 // ms
-	Parts   []PartitionInfo
+	Parts []PartitionInfo
 }
 
 // PartitionInfo is one partition as it stands.

@@ -1,0 +1,580 @@
+// Package meta is the machine of log 0: which namespaces, streams, queues,
+// exchanges, bindings and users there are, and where they are placed.
+//
+// A State changes only by Apply, which is deterministic: it reads neither clock nor
+// random source (both come in the Command). Its values are immutable once stored, so
+// Fork is a copy of tree roots and a reader's fork never changes.
+//
+// Commands and stored values are JSON: log 0 is written at the rate at which people
+// and start-up code declare things, and an operator can read it.
+//
+// The same State, applied to without a log, holds what dies with the broker:
+// transient queues, exchanges and bindings.
+package meta
+
+import (
+	"encoding/json"
+	"fmt"
+	"iter"
+	"sort"
+	"strings"
+
+	"github.com/tidwall/btree"
+
+	"github.com/robustmq/rmq/broker/fault"
+)
+
+// Command is one change. Exactly one of the pointers (or Op alone) is given.
+type Command struct {
+	Op   Op    `json:"op"`
+	Time int64 `json:"t,omitempty"` // ms
+
+	Stream   *Stream   `json:"stream,omitempty"`
+	Queue    *Queue    `json:"queue,omitempty"`
+	Exchange *Exchange `json:"exchange,omitempty"`
+	Binding  *Binding  `json:"binding,omitempty"`
+	User     *User     `json:"user,omitempty"`
+
+	Namespace string            `json:"ns,omitempty"`
+	Name      string            `json:"name,omitempty"`
+	Set       map[string]string `json:"set,omitempty"`
+	Delete    []string          `json:"del,omitempty"`
+	N         int64             `json:"n,omitempty"`
+	Flag      bool              `json:"flag,omitempty"` // DeleteExchange: only if unused
+	Shards    []uint32          `json:"shards,omitempty"`
+}
+
+// Op says what a Command does.
+type Op uint8
+
+const (
+	CreateNamespace   Op = iota + 1
+	CreateStream         // Stream, Shards: where its partitions go, in turn
+	DeleteStream         // Namespace, Name
+	AddPartitions        // Namespace, Name, N: total, Shards
+	ConfigureStream      // Namespace, Name, Set, Delete
+	CreateQueue          // Queue, Shards[0]
+	DeleteQueue          // Namespace, Name
+	DeclareExchange      // Exchange
+	DeleteExchange       // Namespace, Name, Flag
+	Bind                 // Binding
+	Unbind               // Binding
+	PutUser              // User
+	DeleteUser           // Name
+	AllocateProducers    // N ids
+	StartNode            // raises the incarnation
+)
+
+// Result is what a command came to.
+type Result struct {
+	Err     error
+	Created bool
+	Number  int64 // first producer id; incarnation
+	Stream  *Stream
+	Queue   *Queue
+	Binding *Binding // Unbind: the one removed
+	// Also tells what a deletion took with it, so that routes follow.
+	Exchange  *Exchange
+	Exchanges []*Exchange // auto-deleted
+	Bindings  []*Binding  // removed
+}
+
+// Limits of one node's metadata; beyond them a command is refused with fault.Exhausted.
+const (
+	MaxStreams         = 100_000
+	MaxPartitions      = 1_000 // of one stream
+	MaxQueues          = 1_000_000
+	MaxBindings        = 4_000_000
+	MaxCapturedStreams = 1_000
+)
+
+// State is log 0's state. Not safe for concurrent use; forks are independent.
+type State struct {
+	namespaces btree.Map[string, bool]
+	streams    btree.Map[string, *Stream]   // by ns, address
+	queues     btree.Map[string, *Queue]    // by ns, name
+	exchanges  btree.Map[string, *Exchange] // by ns, name
+	bindings   btree.Map[string, *Binding]  // by ns, source, kind, destination, key, arguments
+	byDest     btree.Map[string, *Binding]  // the same by ns, kind, destination, source, …
+	users      btree.Map[string, *User]
+
+	nextID      uint64 // of queues and logs; log 0 of a shard is its bodies, so ids start at 1
+	producer    int64  // next producer id
+	incarnation int64
+	captured    int
+
+	dirty btree.Set[string] // checkpoint keys changed since the last Changes
+}
+
+// Fork returns an independent copy, in constant time.
+func (s *State) Fork() *State {
+	return &State{
+		namespaces: *s.namespaces.Copy(), streams: *s.streams.Copy(), queues: *s.queues.Copy(),
+		exchanges: *s.exchanges.Copy(), bindings: *s.bindings.Copy(), byDest: *s.byDest.Copy(), users: *s.users.Copy(),
+		nextID: s.nextID, producer: s.producer, incarnation: s.incarnation, captured: s.captured,
+	}
+}
+
+func pair(ns, name string) string { return ns + "\x00" + name }
+
+func bindingKey(b *Binding) string {
+	kind := "q"
+	if b.ToExchange {
+		kind = "x"
+	}
+	return strings.Join([]string{b.Namespace, b.Source, kind, b.Destination, b.Key, argumentText(b.Arguments)}, "\x00")
+}
+
+func destinationKey(b *Binding) string {
+	kind := "q"
+	if b.ToExchange {
+		kind = "x"
+	}
+	return strings.Join([]string{b.Namespace, kind, b.Destination, b.Source, b.Key, argumentText(b.Arguments)}, "\x00")
+}
+
+func argumentText(args []Argument) string {
+	if len(args) == 0 {
+		return ""
+	}
+	sorted := append([]Argument(nil), args...)
+	sort.Slice(sorted, func(i, j int) bool { return sorted[i].Name < sorted[j].Name })
+	var b strings.Builder
+	for _, a := range sorted {
+		fmt.Fprintf(&b, "%q=%q;", a.Name, a.Value)
+	}
+	return b.String()
+}
+
+// Apply makes one change.
+func (s *State) Apply(c *Command) Result {
+	switch c.Op {
+	case CreateNamespace:
+		_, existed := s.namespaces.Set(c.Namespace, true)
+		s.touch("n", c.Namespace)
+		return Result{Created: !existed}
+	case CreateStream:
+		return s.createStream(c)
+	case DeleteStream:
+		st, ok := s.streams.Delete(pair(c.Namespace, c.Name))
+		if !ok {
+			return Result{Err: fault.Of(fault.NotFound, "delete stream", c.Name)}
+		}
+		if st.Captured {
+			s.captured--
+		}
+		s.touch("s", pair(c.Namespace, c.Name))
+		return Result{Stream: st}
+	case AddPartitions:
+		return s.addPartitions(c)
+	case ConfigureStream:
+		return s.configureStream(c)
+	case CreateQueue:
+		return s.createQueue(c)
+	case DeleteQueue:
+		return s.deleteQueue(c)
+	case DeclareExchange:
+		return s.declareExchange(c)
+	case DeleteExchange:
+		return s.deleteExchange(c)
+	case Bind:
+		return s.bind(c)
+	case Unbind:
+		return s.unbind(c)
+	case PutUser:
+		s.users.Set(c.User.Name, c.User)
+		s.touch("u", c.User.Name)
+		return Result{Created: true}
+	case DeleteUser:
+		if _, ok := s.users.Delete(c.Name); !ok {
+			return Result{Err: fault.Of(fault.NotFound, "delete user", c.Name)}
+		}
+		s.touch("u", c.Name)
+		return Result{}
+	case AllocateProducers:
+		first := s.producer
+		s.producer += max(c.N, 1)
+		s.touch("c", "")
+		return Result{Number: first}
+	case StartNode:
+		s.incarnation++
+		s.touch("c", "")
+		return Result{Number: s.incarnation}
+	}
+	return Result{Err: fault.New(fault.Unsupported, "apply", "log 0", "unknown command %d", c.Op)}
+}
+
+func (s *State) id() uint64 {
+	s.nextID++
+	s.touch("c", "")
+	return s.nextID
+}
+
+func (s *State) createStream(c *Command) Result {
+	k := pair(c.Namespace, c.Stream.Address)
+	if st, ok := s.streams.Get(k); ok {
+		return Result{Stream: st, Err: fault.Of(fault.Exists, "create stream", c.Stream.Address)}
+	}
+	if s.streams.Len() >= MaxStreams || c.Stream.Captured && s.captured >= MaxCapturedStreams {
+		return Result{Err: fault.New(fault.Exhausted, "create stream", c.Stream.Address, "%d streams exist", s.streams.Len())}
+	}
+	if c.Stream.Partitions < 1 || c.Stream.Partitions > MaxPartitions || len(c.Shards) == 0 {
+		return Result{Err: fault.New(fault.Invalid, "create stream", c.Stream.Address, "%d partitions", c.Stream.Partitions)}
+	}
+	st := *c.Stream
+	st.Namespace = c.Namespace
+	st.Created, st.Modulus = c.Time, st.Partitions
+	st.Logs = nil
+	for i := range st.Partitions {
+		st.Logs = append(st.Logs, LogPlace{Shard: c.Shards[i%len(c.Shards)], Log: s.id()})
+	}
+	if st.Captured {
+		s.captured++
+	}
+	s.streams.Set(k, &st)
+	s.touch("s", k)
+	return Result{Created: true, Stream: &st}
+}
+
+func (s *State) addPartitions(c *Command) Result {
+	k := pair(c.Namespace, c.Name)
+	old, ok := s.streams.Get(k)
+	if !ok {
+		return Result{Err: fault.Of(fault.NotFound, "add partitions", c.Name)}
+	}
+	if int(c.N) <= old.Partitions || c.N > MaxPartitions {
+		return Result{Err: fault.New(fault.Invalid, "add partitions", c.Name, "%d wanted, %d there", c.N, old.Partitions)}
+	}
+	st := *old
+	st.Logs = append([]LogPlace(nil), old.Logs...)
+	for i := old.Partitions; i < int(c.N); i++ {
+		st.Logs = append(st.Logs, LogPlace{Shard: c.Shards[i%len(c.Shards)], Log: s.id()})
+	}
+	st.Partitions = int(c.N)
+	s.streams.Set(k, &st)
+	s.touch("s", k)
+	return Result{Stream: &st}
+}
+
+func (s *State) configureStream(c *Command) Result {
+	k := pair(c.Namespace, c.Name)
+	old, ok := s.streams.Get(k)
+	if !ok {
+		return Result{Err: fault.Of(fault.NotFound, "configure stream", c.Name)}
+	}
+	st := *old
+	st.Config = make(map[string]string, len(old.Config)+len(c.Set))
+	for name, v := range old.Config {
+		st.Config[name] = v
+	}
+	for _, name := range c.Delete {
+		delete(st.Config, name)
+	}
+	for name, v := range c.Set {
+		st.Config[name] = v
+	}
+	s.streams.Set(k, &st)
+	s.touch("s", k)
+	return Result{Stream: &st}
+}
+
+func (s *State) createQueue(c *Command) Result {
+	k := pair(c.Queue.Namespace, c.Queue.Name)
+	if q, ok := s.queues.Get(k); ok {
+		return Result{Queue: q}
+	}
+	if s.queues.Len() >= MaxQueues {
+		return Result{Err: fault.New(fault.Exhausted, "create queue", c.Queue.Name, "%d queues exist", s.queues.Len())}
+	}
+	q := *c.Queue
+	q.ID, q.Shard = s.id(), c.Shards[0]
+	s.queues.Set(k, &q)
+	s.touch("q", k)
+	return Result{Created: true, Queue: &q}
+}
+
+func (s *State) deleteQueue(c *Command) Result {
+	k := pair(c.Namespace, c.Name)
+	q, ok := s.queues.Delete(k)
+	r := Result{Queue: q}
+	if ok {
+		s.touch("q", k)
+	} else {
+		r.Err = fault.Of(fault.NotFound, "delete queue", c.Name)
+	}
+	// Bindings go even when the queue is not of this state: a transient queue's
+	// bindings may stand beside a durable one's.
+	s.dropBindings(strings.Join([]string{c.Namespace, "q", c.Name}, "\x00")+"\x00", &r)
+	return r
+}
+
+// dropBindings removes the bindings whose destination key has a prefix, and the
+// auto-delete exchanges that lost their last one.
+func (s *State) dropBindings(prefix string, r *Result) {
+	var gone []*Binding
+	s.byDest.Ascend(prefix, func(key string, b *Binding) bool {
+		if !strings.HasPrefix(key, prefix) {
+			return false
+		}
+		gone = append(gone, b)
+		return true
+	})
+	for _, b := range gone {
+		s.removeBinding(b)
+		r.Bindings = append(r.Bindings, b)
+	}
+	for _, b := range gone {
+		s.autoDelete(b.Namespace, b.Source, r)
+	}
+}
+
+func (s *State) removeBinding(b *Binding) {
+	s.bindings.Delete(bindingKey(b))
+	s.byDest.Delete(destinationKey(b))
+	s.touch("b", bindingKey(b))
+}
+
+// autoDelete removes an auto-delete exchange that has no binding left.
+func (s *State) autoDelete(ns, name string, r *Result) {
+	x, ok := s.exchanges.Get(pair(ns, name))
+	if !ok || !x.AutoDelete || s.bound(ns, name) {
+		return
+	}
+	s.removeExchange(x, r)
+}
+
+func (s *State) bound(ns, source string) bool {
+	prefix, found := pair(ns, source)+"\x00", false
+	s.bindings.Ascend(prefix, func(key string, _ *Binding) bool {
+		found = strings.HasPrefix(key, prefix)
+		return false
+	})
+	return found
+}
+
+func (s *State) removeExchange(x *Exchange, r *Result) {
+	s.exchanges.Delete(pair(x.Namespace, x.Name))
+	s.touch("x", pair(x.Namespace, x.Name))
+	r.Exchanges = append(r.Exchanges, x)
+	prefix := pair(x.Namespace, x.Name) + "\x00"
+	var out []*Binding
+	s.bindings.Ascend(prefix, func(key string, b *Binding) bool {
+		if !strings.HasPrefix(key, prefix) {
+			return false
+		}
+		out = append(out, b)
+		return true
+	})
+	for _, b := range out {
+		s.removeBinding(b)
+		r.Bindings = append(r.Bindings, b)
+	}
+	s.dropBindings(strings.Join([]string{x.Namespace, "x", x.Name}, "\x00")+"\x00", r)
+}
+
+func (s *State) declareExchange(c *Command) Result {
+	k := pair(c.Exchange.Namespace, c.Exchange.Name)
+	if x, ok := s.exchanges.Get(k); ok {
+		return Result{Exchange: x}
+	}
+	x := *c.Exchange
+	s.exchanges.Set(k, &x)
+	s.touch("x", k)
+	return Result{Created: true, Exchange: &x}
+}
+
+func (s *State) deleteExchange(c *Command) Result {
+	x, ok := s.exchanges.Get(pair(c.Namespace, c.Name))
+	if !ok {
+		return Result{Err: fault.Of(fault.NotFound, "delete exchange", c.Name)}
+	}
+	if c.Flag && s.bound(c.Namespace, c.Name) {
+		return Result{Err: fault.New(fault.Conflict, "delete exchange", c.Name, "in use")}
+	}
+	var r Result
+	s.removeExchange(x, &r)
+	return r
+}
+
+func (s *State) bind(c *Command) Result {
+	b := *c.Binding
+	if s.bindings.Len() >= MaxBindings {
+		return Result{Err: fault.New(fault.Exhausted, "bind", b.Source, "%d bindings exist", s.bindings.Len())}
+	}
+	k := bindingKey(&b)
+	if old, ok := s.bindings.Get(k); ok {
+		return Result{Binding: old}
+	}
+	s.bindings.Set(k, &b)
+	s.byDest.Set(destinationKey(&b), &b)
+	s.touch("b", k)
+	return Result{Created: true, Binding: &b}
+}
+
+func (s *State) unbind(c *Command) Result {
+	b, ok := s.bindings.Get(bindingKey(c.Binding))
+	if !ok {
+		return Result{}
+	}
+	r := Result{Binding: b, Bindings: []*Binding{b}}
+	s.removeBinding(b)
+	s.autoDelete(b.Namespace, b.Source, &r)
+	return r
+}
+
+// ---- reading ----
+
+func (s *State) Namespace(ns string) bool { _, ok := s.namespaces.Get(ns); return ok }
+func (s *State) Stream(ns, address string) (*Stream, bool) {
+	return s.streams.Get(pair(ns, address))
+}
+func (s *State) Queue(ns, name string) (*Queue, bool)       { return s.queues.Get(pair(ns, name)) }
+func (s *State) Exchange(ns, name string) (*Exchange, bool) { return s.exchanges.Get(pair(ns, name)) }
+func (s *State) User(name string) (*User, bool)             { return s.users.Get(name) }
+func (s *State) Users() int                                 { return s.users.Len() }
+
+// Namespaces, Streams, … yield everything of a kind in the order of its key.
+func (s *State) Namespaces() []string { return s.namespaces.Keys() }
+
+func (s *State) AllStreams() iter.Seq[*Stream]     { return values(&s.streams) }
+func (s *State) AllQueues() iter.Seq[*Queue]       { return values(&s.queues) }
+func (s *State) AllExchanges() iter.Seq[*Exchange] { return values(&s.exchanges) }
+func (s *State) AllBindings() iter.Seq[*Binding]   { return values(&s.bindings) }
+func (s *State) AllUsers() iter.Seq[*User]         { return values(&s.users) }
+
+func values[V any](m *btree.Map[string, V]) iter.Seq[V] {
+	return func(yield func(V) bool) {
+		m.Scan(func(_ string, v V) bool { return yield(v) })
+	}
+}
+
+// ---- checkpoints ----
+
+type counters struct {
+	NextID      uint64 `json:"next_id"`
+	Producer    int64  `json:"producer"`
+	Incarnation int64  `json:"incarnation"`
+}
+
+func (s *State) touch(kind, key string) { s.dirty.Insert(kind + key) }
+
+// Changes returns the checkpoint keys touched since the last call and forgets them.
+func (s *State) Changes() []string {
+	keys := s.dirty.Keys()
+	s.dirty = btree.Set[string]{}
+	return keys
+}
+
+// Encode yields the checkpoint pairs of keys; a nil value says the key is gone. With
+// nil keys it yields everything: the canonical encoding of the state.
+func (s *State) Encode(keys []string) iter.Seq2[[]byte, []byte] {
+	if keys == nil {
+		keys = s.allKeys()
+	}
+	return func(yield func([]byte, []byte) bool) {
+		for _, k := range keys {
+			var v any
+			var ok bool
+			switch rest := k[1:]; k[0] {
+			case 'b':
+				v, ok = lookup(&s.bindings, rest)
+			case 'c':
+				v, ok = counters{s.nextID, s.producer, s.incarnation}, true
+			case 'n':
+				v, ok = s.namespaces.Get(rest)
+			case 'q':
+				v, ok = lookup(&s.queues, rest)
+			case 's':
+				v, ok = lookup(&s.streams, rest)
+			case 'u':
+				v, ok = lookup(&s.users, rest)
+			case 'x':
+				v, ok = lookup(&s.exchanges, rest)
+			}
+			var b []byte
+			if ok {
+				b, _ = json.Marshal(v) // these types cannot fail
+			}
+			if !yield([]byte(k), b) {
+				return
+			}
+		}
+	}
+}
+
+func lookup[V any](m *btree.Map[string, V], k string) (any, bool) { return m.Get(k) }
+
+func (s *State) allKeys() []string {
+	var keys []string
+	add := func(kind string, names []string) {
+		for _, n := range names {
+			keys = append(keys, kind+n)
+		}
+	}
+	add("b", s.bindings.Keys())
+	add("c", []string{""})
+	add("n", s.namespaces.Keys())
+	add("q", s.queues.Keys())
+	add("s", s.streams.Keys())
+	add("u", s.users.Keys())
+	add("x", s.exchanges.Keys())
+	return keys
+}
+
+// Restore reads a checkpoint into an empty state.
+func (s *State) Restore(pairs iter.Seq2[[]byte, []byte]) error {
+	for k, v := range pairs {
+		if err := s.restore(string(k), v); err != nil {
+			return fault.New(fault.Internal, "restore", "log 0", "key %q: %w", k, err)
+		}
+	}
+	return nil
+}
+
+func (s *State) restore(k string, v []byte) error {
+	if k == "" {
+		return fmt.Errorf("empty key")
+	}
+	switch rest := k[1:]; k[0] {
+	case 'b':
+		b := new(Binding)
+		if err := json.Unmarshal(v, b); err != nil {
+			return err
+		}
+		s.bindings.Set(rest, b)
+		s.byDest.Set(destinationKey(b), b)
+	case 'c':
+		var c counters
+		if err := json.Unmarshal(v, &c); err != nil {
+			return err
+		}
+		s.nextID, s.producer, s.incarnation = c.NextID, c.Producer, c.Incarnation
+	case 'n':
+		s.namespaces.Set(rest, true)
+	case 'q':
+		return restoreInto(&s.queues, rest, v)
+	case 's':
+		if err := restoreInto(&s.streams, rest, v); err != nil {
+			return err
+		}
+		if st, _ := s.streams.Get(rest); st.Captured {
+			s.captured++
+		}
+	case 'u':
+		return restoreInto(&s.users, rest, v)
+	case 'x':
+		return restoreInto(&s.exchanges, rest, v)
+	default:
+		return fmt.Errorf("unknown kind %q", k[0])
+	}
+	return nil
+}
+
+func restoreInto[V any](m *btree.Map[string, *V], k string, v []byte) error {
+	x := new(V)
+	if err := json.Unmarshal(v, x); err != nil {
+		return err
+	}
+	m.Set(k, x)
+	return nil
+}

@@ -1,0 +1,123 @@
+package meta
+
+import "github.com/robustmq/rmq/broker/message"
+
+// Overflow is what a full queue does.
+type Overflow uint8
+
+const (
+	DropHead Overflow = iota
+	RejectPublish
+	RejectPublishDLX
+)
+
+// Queue declares a queue. -1 (or nil) means "not given" wherever a bound is asked.
+type Queue struct {
+	Namespace  string `json:"ns"`
+	Name       string `json:"name"`
+	Durable    bool   `json:"durable,omitempty"`     // false: dies with the broker
+	Exclusive  bool   `json:"exclusive,omitempty"`   // dies with Owner
+	AutoDelete bool   `json:"auto_delete,omitempty"` // dies with its last consumer
+	Owner      uint64 `json:"owner,omitempty"`
+	// Arguments as the client declared them, for equivalence checks and lists.
+	Arguments []Argument `json:"args,omitempty"`
+
+	MessageTTL           int64    `json:"ttl"`               // ms; -1 none
+	Expires              int64    `json:"expires,omitempty"` // ms unused before the queue is deleted; 0 never
+	MaxLength            int64    `json:"max_len"`           // -1 none
+	MaxLengthBytes       int64    `json:"max_bytes"`         // -1 none
+	Overflow             Overflow `json:"overflow,omitempty"`
+	DeadLetterExchange   *string  `json:"dlx,omitempty"`
+	DeadLetterRoutingKey *string  `json:"dlk,omitempty"` // nil: the message's own
+	MaxPriority          uint8    `json:"max_priority,omitempty"`
+	DeliveryLimit        int64    `json:"delivery_limit"` // -1 none
+	SingleActive         bool     `json:"single_active,omitempty"`
+
+	// Given by the state when the queue is created.
+	ID    uint64 `json:"id,omitempty"`
+	Shard uint32 `json:"shard,omitempty"`
+}
+
+// Argument is one name and value of a declaration, the value in a canonical text
+// ("int:60000", "str:abc") that two equal declarations share.
+type Argument struct {
+	Name  string `json:"n"`
+	Value string `json:"v"`
+}
+
+// ExchangeType is how an exchange routes.
+type ExchangeType uint8
+
+const (
+	Direct ExchangeType = iota
+	Fanout
+	Topic
+	Headers
+)
+
+var exchangeTypes = [...]string{"direct", "fanout", "topic", "headers"}
+
+// String returns AMQP's name of the type.
+func (t ExchangeType) String() string {
+	if int(t) < len(exchangeTypes) {
+		return exchangeTypes[t]
+	}
+	return "unknown"
+}
+
+// Exchange is an AMQP exchange.
+type Exchange struct {
+	Namespace  string       `json:"ns"`
+	Name       string       `json:"name"`
+	Type       ExchangeType `json:"type"`
+	Durable    bool         `json:"durable,omitempty"`
+	AutoDelete bool         `json:"auto_delete,omitempty"`
+	Internal   bool         `json:"internal,omitempty"`
+	Alternate  string       `json:"alternate,omitempty"` // alternate exchange; "" none
+	Arguments  []Argument   `json:"args,omitempty"`
+}
+
+// Binding leads from an exchange to a queue or to another exchange.
+type Binding struct {
+	Namespace   string           `json:"ns"`
+	Source      string           `json:"source"`
+	Destination string           `json:"dest"`
+	ToExchange  bool             `json:"to_exchange,omitempty"`
+	Key         string           `json:"key"`
+	Arguments   []Argument       `json:"args,omitempty"`  // as declared
+	Match       []message.Header `json:"match,omitempty"` // headers exchange: what must be present (nil Value: only present)
+	MatchAny    bool             `json:"any,omitempty"`   // x-match any; otherwise all
+	MatchX      bool             `json:"x,omitempty"`     // *-with-x: names starting "x-" count
+}
+
+// StreamID is stable for the life of a stream; it is Kafka's topic id.
+type StreamID [16]byte
+
+// Stream is a set of partitions under one address.
+type Stream struct {
+	Namespace  string            `json:"ns"`
+	Address    string            `json:"address"` // MQTT spelling of its name
+	Partitions int               `json:"partitions"`
+	Config     map[string]string `json:"config,omitempty"`   // Kafka topic configuration names
+	Exact      bool              `json:"exact,omitempty"`    // capture: exact; nothing below its address is captured
+	Captured   bool              `json:"captured,omitempty"` // made by the namespace's capture rule: a bounded ring, async
+
+	// Given by the state when the stream is created.
+	ID      StreamID   `json:"id"`
+	Created int64      `json:"created,omitempty"` // ms
+	Modulus int        `json:"modulus,omitempty"` // partitions at creation: leaf views hash by it for ever
+	Logs    []LogPlace `json:"logs,omitempty"`    // by partition index
+}
+
+// LogPlace says where a partition's log is.
+type LogPlace struct {
+	Shard uint32 `json:"s"`
+	Log   uint64 `json:"l"`
+}
+
+// User is an identity that may connect. Hash is bcrypt's.
+type User struct {
+	Name string   `json:"name"`
+	Hash []byte   `json:"hash"`
+	Tags []string `json:"tags,omitempty"`
+}
