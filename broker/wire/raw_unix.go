@@ -1,0 +1,59 @@
+//go:build unix
+
+package wire
+
+import (
+	"io"
+	"net"
+	"syscall"
+)
+
+// rawOf returns the handle for reads and writes that never park on their own, or
+// nil when conn has none: anything but a plain socket.
+func rawOf(conn net.Conn) syscall.RawConn {
+	switch conn.(type) {
+	case *net.TCPConn, *net.UnixConn:
+	default:
+		return nil // a wrapper that exposes its socket (none of ours) may not be bypassed
+	}
+	raw, err := conn.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return nil
+	}
+	return raw
+}
+
+// tryRead reads what is there. again: nothing is, yet.
+func tryRead(fd uintptr, b []byte) (n int, again bool, err error) {
+	for {
+		n, err = syscall.Read(int(fd), b)
+		switch {
+		case err == syscall.EINTR:
+			continue
+		case err == syscall.EAGAIN:
+			return 0, true, nil
+		case err != nil:
+			return 0, false, err
+		case n == 0:
+			return 0, false, io.EOF
+		}
+		return n, false, nil
+	}
+}
+
+// tryWrite writes what the socket takes at once: n is short when it is full.
+func tryWrite(fd uintptr, b []byte) (n int, err error) {
+	for n < len(b) {
+		m, err := syscall.Write(int(fd), b[n:])
+		switch {
+		case err == syscall.EINTR:
+			continue
+		case err == syscall.EAGAIN:
+			return n, nil
+		case err != nil:
+			return n, err
+		}
+		n += m
+	}
+	return n, nil
+}
