@@ -1,0 +1,238 @@
+package memlog
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+	"sync"
+	"sync/atomic"
+
+	"github.com/robustmq/rmq/broker/record"
+	"github.com/robustmq/rmq/broker/storage"
+)
+
+// Batches are copied into slabs, so that Read hands out several as one slice
+// without copying. A slab's bytes never change once written: a reader may keep them.
+const (
+	slabMin = 4 << 10   // first slab of a segment; each next one is twice the last
+	slabMax = 256 << 10 // larger only for a single larger batch
+)
+
+type segments struct {
+	closed *atomic.Bool // shared with the engine
+
+	mu   sync.Mutex
+	open map[storage.LogID]*segment
+}
+
+func (s *segments) Open(id storage.LogID) (storage.Segment, error) {
+	if s.closed.Load() {
+		return nil, storage.ErrClosed
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	seg := s.open[id]
+	if seg == nil {
+		seg = &segment{closed: s.closed}
+		s.open[id] = seg
+	}
+	return seg, nil
+}
+
+func (s *segments) Remove(id storage.LogID) error {
+	if s.closed.Load() {
+		return storage.ErrClosed
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.open, id)
+	return nil
+}
+
+func (s *segments) List(shard storage.ShardID) ([]storage.LogID, error) {
+	if s.closed.Load() {
+		return nil, storage.ErrClosed
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var ids []storage.LogID
+	for id := range s.open {
+		if id.Shard == shard {
+			ids = append(ids, id)
+		}
+	}
+	slices.SortFunc(ids, func(a, b storage.LogID) int {
+		if a.Log < b.Log {
+			return -1
+		}
+		return 1
+	})
+	return ids, nil
+}
+
+// segment is storage.Segment in memory. Closing it forgets nothing: the next Open
+// of the same LogID finds it again.
+type segment struct {
+	closed *atomic.Bool
+
+	mu      sync.RWMutex
+	batches []batch // in offset order
+	tail    []byte  // the slab that the next batch goes to, if it has room
+	slab    int     // capacity of the last slab made
+	end     int64
+	size    int64
+}
+
+// batch is where one batch lies.
+type batch struct {
+	base, last int64
+	latest     int64  // the largest MaxTime up to and including this batch
+	data       []byte // capacity reaches to the end of the slab's written part
+	slabNo     int32  // batches with equal numbers are adjacent in memory
+}
+
+func (s *segment) Append(batches ...[]byte) error {
+	if s.closed.Load() {
+		return storage.ErrClosed
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	end := s.end
+	for _, b := range batches { // all or none
+		rb, rest, err := record.Next(b)
+		if err != nil || len(rest) != 0 {
+			return fmt.Errorf("memlog: append: not one whole batch of %d bytes: %w", len(b), err)
+		}
+		if rb.BaseOffset() < end || rb.LastOffsetDelta() < 0 {
+			return fmt.Errorf("memlog: append: batch %d-%d after offset %d", rb.BaseOffset(), rb.LastOffset(), end)
+		}
+		end = rb.NextOffset()
+	}
+	for _, b := range batches {
+		s.appendLocked(record.Batch(b))
+	}
+	return nil
+}
+
+func (s *segment) appendLocked(b record.Batch) {
+	latest, no := b.MaxTime(), int32(0)
+	if n := len(s.batches); n > 0 {
+		latest, no = max(latest, s.batches[n-1].latest), s.batches[n-1].slabNo
+	}
+	if cap(s.tail)-len(s.tail) < len(b) {
+		s.slab = min(max(slabMin, 2*s.slab), slabMax)
+		s.tail = make([]byte, 0, max(s.slab, len(b)))
+		no++
+	}
+	at := len(s.tail)
+	s.tail = append(s.tail, b...)
+	s.batches = append(s.batches, batch{
+		base: b.BaseOffset(), last: b.LastOffset(), latest: latest, data: s.tail[at:], slabNo: no,
+	})
+	s.end = b.NextOffset()
+	s.size += int64(len(b))
+}
+
+func (s *segment) Sync() error {
+	if s.closed.Load() {
+		return storage.ErrClosed
+	}
+	return nil
+}
+
+func (s *segment) Read(offset int64, maxBytes int) ([]byte, error) {
+	if s.closed.Load() {
+		return nil, storage.ErrClosed
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	i := sort.Search(len(s.batches), func(i int) bool { return s.batches[i].last >= offset })
+	if i == len(s.batches) {
+		return nil, nil
+	}
+	first, n := &s.batches[i], len(s.batches[i].data)
+	for i++; i < len(s.batches); i++ {
+		b := &s.batches[i]
+		if b.slabNo != first.slabNo || n+len(b.data) > maxBytes {
+			break
+		}
+		n += len(b.data)
+	}
+	return first.data[:n:n], nil
+}
+
+func (s *segment) OffsetForTime(ms int64) (int64, bool, error) {
+	if s.closed.Load() {
+		return 0, false, storage.ErrClosed
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	i := sort.Search(len(s.batches), func(i int) bool { return s.batches[i].latest >= ms })
+	if i == len(s.batches) {
+		return 0, false, nil
+	}
+	return s.batches[i].base, true, nil
+}
+
+func (s *segment) Start() int64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if len(s.batches) == 0 {
+		return s.end
+	}
+	return s.batches[0].base
+}
+
+func (s *segment) End() int64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.end
+}
+
+func (s *segment) Size() int64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.size
+}
+
+func (s *segment) TruncateTo(end int64) error {
+	if s.closed.Load() {
+		return storage.ErrClosed
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := sort.Search(len(s.batches), func(i int) bool { return s.batches[i].base >= end })
+	if n < len(s.batches) {
+		s.tail = nil // what was cut stays as it is for those who read it
+	}
+	for _, b := range s.batches[n:] {
+		s.size -= int64(len(b.data))
+	}
+	clear(s.batches[n:])
+	s.batches = s.batches[:n]
+	if n > 0 {
+		s.end = s.batches[n-1].last + 1
+	} else {
+		s.end = min(s.end, max(end, 0))
+	}
+	return nil
+}
+
+// DropBefore drops batch by batch: here a file is one batch.
+func (s *segment) DropBefore(offset int64) error {
+	if s.closed.Load() {
+		return storage.ErrClosed
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := sort.Search(len(s.batches), func(i int) bool { return s.batches[i].last >= offset })
+	for _, b := range s.batches[:n] {
+		s.size -= int64(len(b.data))
+	}
+	if n > 0 {
+		s.batches = slices.Clone(s.batches[n:])
+	}
+	return nil
+}
+
+func (s *segment) Close() error { return nil }
