@@ -1,0 +1,229 @@
+package group
+
+import (
+	"bytes"
+	"math"
+	"slices"
+	"time"
+
+	"go.etcd.io/raft/v3"
+	pb "go.etcd.io/raft/v3/raftpb"
+)
+
+// Elections, on our own time.
+//
+// A follower that hears nothing of a leader for between one and two election
+// timeouts asks whether it would be elected, and campaigns if so (PreVote). Until
+// one whole timeout has passed since it heard of its leader it gives no vote to
+// anybody else: its promise. A restarted node keeps the promise that it may have
+// made before, by starting with a new one.
+//
+// The promise is what a leader's lease is made of. Every message of a leader
+// carries its own time; an answer carries the time of the message that the
+// follower last heard. So the leader knows a time, by its own clock and before
+// the promise began, from which each follower's promise holds, and it leads until
+// one timeout after the time that a quorum has answered to. Past that it is gated:
+// it refuses proposals, and its machine is told, though raft may have it lead on;
+// when a quorum answers again, so does it.
+//
+// A transfer of leadership asks for votes in spite of promises; for its length
+// the leader gates itself.
+//
+// A group of one voter needs none of this: it has no deadline and a lease without
+// end.
+
+// instant is link time in nanoseconds since the host was made.
+type instant int64
+
+const (
+	leaseNone    = math.MinInt64
+	leaseForever = math.MaxInt64
+
+	noDeadline = instant(math.MaxInt64)
+)
+
+// Defaults of Options.
+const (
+	heartbeatDefault = 100 * time.Millisecond
+	electionDefault  = time.Second
+)
+
+// election is what a group of several voters knows of time. Owned by the worker.
+type election struct {
+	started  bool
+	deadline instant // campaign, or the leader's next heartbeat
+	promise  instant // no vote for others before
+
+	leader uint64  // whose messages echo speaks of; 0: none in this term
+	echo   instant // the leader's time, as last heard
+
+	answers  []instant // the leader's: for each voter, the time that it has answered to
+	transfer instant   // when a transfer is given up; 0: none
+}
+
+// begin starts a leadership.
+func (e *election) begin(now, heartbeat instant, voters int) {
+	e.deadline = now + heartbeat
+	e.answers = make([]instant, voters)
+	for i := range e.answers {
+		e.answers[i] = leaseNone
+	}
+	e.transfer = 0
+}
+
+// watch looks at the clock, for groups to which it matters.
+func (g *Group) watch() {
+	if len(g.voters) == 1 {
+		return
+	}
+	g.now = g.host.now()
+	if g.time.started {
+		return
+	}
+	g.time.started = true
+	if g.hard.Term > 0 {
+		g.time.promise = g.now + g.host.election
+		g.patience()
+		return
+	}
+	// A new group. Nobody can have been promised anything, so the voter whose turn it
+	// is need not wait.
+	g.time.deadline = g.now
+	if !g.preferred() {
+		g.patience()
+	}
+}
+
+// preferred tells whether this voter is to be a new group's first leader: turns
+// are taken, so that a new cluster's leaders are spread over its nodes.
+func (g *Group) preferred() bool {
+	return g.voters[int(g.shard)%len(g.voters)] == g.host.self
+}
+
+// patience moves the time to campaign to between one and two timeouts from now.
+func (g *Group) patience() {
+	g.time.deadline = g.now + g.host.election + instant(g.rand.Int64N(int64(g.host.election)))
+}
+
+// tick does what time asks for, and what was asked for from outside.
+func (g *Group) tick(in *inbox) {
+	if in.campaign {
+		_ = g.node.Campaign()
+	}
+	if len(g.voters) == 1 {
+		return
+	}
+	if in.transfer != 0 && g.leadTerm != 0 {
+		g.tell(false)
+		g.time.transfer = g.now + g.host.election
+		g.node.TransferLeader(in.transfer)
+	}
+	if g.time.transfer != 0 && g.now >= g.time.transfer {
+		g.time.transfer = 0
+		g.node.TransferLeader(g.host.self) // gives the transfer up
+	}
+	if g.now < g.time.deadline {
+		return
+	}
+	if g.leadTerm != 0 {
+		g.node.Tick() // a heartbeat to every voter
+		g.time.deadline = g.now + g.host.heartbeat
+		return
+	}
+	_ = g.node.Campaign()
+	g.patience()
+	if g.hard.Term == 0 && g.preferred() {
+		g.time.deadline = g.now + g.host.heartbeat // the others may not be up yet
+	}
+}
+
+// receive takes in one message of a peer.
+func (g *Group) receive(r *received) {
+	m := r.msg
+	term, from, kind := m.GetTerm(), m.GetFrom(), m.GetType()
+	asks := kind == pb.MsgVote || kind == pb.MsgPreVote
+	if asks && term > g.hard.Term && g.promised() && !bytes.Equal(m.Context, transferContext) {
+		return
+	}
+	if err := g.node.Step(m); err != nil {
+		return // not from a voter
+	}
+	if term > g.hard.Term {
+		g.drain() // so that g.hard is raft's again
+	}
+	switch {
+	case term != g.hard.Term:
+	case kind == pb.MsgApp || kind == pb.MsgHeartbeat:
+		if g.time.leader != from {
+			g.time.leader, g.time.echo = from, leaseNone
+		}
+		g.time.echo = max(g.time.echo, r.stamp)
+		g.time.promise = g.now + g.host.election
+		g.patience()
+	case g.leadTerm == term && (kind == pb.MsgAppResp || kind == pb.MsgHeartbeatResp):
+		if i, ok := slices.BinarySearch(g.voters, from); ok {
+			g.time.answers[i] = max(g.time.answers[i], r.stamp)
+		}
+	}
+}
+
+// transferContext marks raft's votes for a leader to be that the present one asked for.
+var transferContext = []byte("CampaignTransfer")
+
+// promised tells whether a vote for somebody else would break a promise.
+func (g *Group) promised() bool {
+	if g.leadTerm != 0 {
+		return g.told && g.now < instant(g.leaseEnd.Load())
+	}
+	return g.now < g.time.promise
+}
+
+// stamp is the time to go with a message: ours with what a leader says, and the
+// leader's own, given back, with the answer.
+func (g *Group) stamp(m *pb.Message) instant {
+	switch m.GetType() {
+	case pb.MsgApp, pb.MsgHeartbeat:
+		return g.now
+	case pb.MsgAppResp, pb.MsgHeartbeatResp:
+		if m.GetTo() == g.time.leader {
+			return g.time.echo
+		}
+	}
+	return leaseNone
+}
+
+// lease decides, at the end of each step, whether this node leads.
+func (g *Group) lease() {
+	if g.role != raft.StateLeader || !g.settled || g.time.transfer != 0 {
+		return
+	}
+	if len(g.voters) == 1 {
+		g.leaseEnd.Store(leaseForever)
+		g.tell(true)
+		return
+	}
+	g.answered = append(g.answered[:0], g.time.answers...)
+	if i, ok := slices.BinarySearch(g.voters, g.host.self); ok {
+		g.answered[i] = g.now
+	}
+	slices.Sort(g.answered)
+	// The time that a majority has answered to, or a later one.
+	at := g.answered[(len(g.answered)-1)/2]
+	if at == leaseNone || g.now >= at+g.host.election {
+		g.tell(false)
+		return
+	}
+	g.leaseEnd.Store(int64(at + g.host.election))
+	g.tell(true)
+}
+
+// due is when the group next wants to be stepped for the sake of time.
+func (g *Group) due() instant {
+	switch {
+	case g.done || len(g.voters) == 1:
+		return noDeadline
+	case !g.told:
+		return g.time.deadline
+	}
+	return min(g.time.deadline, instant(g.leaseEnd.Load()))
+}

@@ -1,0 +1,353 @@
+// Package group gives a shard its replicated log: raft groups, many to a node.
+//
+// A Host is one node's share of every group. A few workers drive all groups of
+// the node; each group belongs to one worker, and everything of raft happens on
+// that worker's goroutine, so that nothing of it needs a lock. What others do
+// (Propose, Host.Receive, the log's Done) puts work into the group's inbox and
+// returns.
+//
+//	Propose ─┐                    ┌─ Log.Append … Done ─┐
+//	Receive ─┼─▶ inbox ─▶ raft ───┼─ Transport.Send     ├─▶ inbox
+//	time    ─┘                    └─ Machine.Apply      ┘
+//
+// A group of one voter takes the same path as a group of three: an entry is
+// applied once a quorum has it on its log, and the only vote of such a quorum is
+// cast by this node's own Log calling Done.
+//
+// # Time
+//
+// Election time is ours: raft's own timeouts are never reached. Election.go says
+// how leaders are made, and when one that lost its quorum stops leading. A group
+// of one voter campaigns when it is opened and sets no timer, ever.
+//
+// # Determinism
+//
+// A Host with no workers has no goroutines: the caller calls Step. With a virtual
+// clock, a transport and a log of the caller's own, one seed replays a cluster.
+//
+// # What can go wrong
+//
+//   - The log fails: the group stops at once and for good. Status.Err says why,
+//     the machine is told that it leads no more, and nothing is tried again.
+//   - A peer's bytes make no sense: dropped and counted.
+//   - A peer proves that this node's log has lost what it once promised to hold:
+//     the group stops, so that it neither votes nor leads.
+package group
+
+import (
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"go.etcd.io/raft/v3"
+	pb "go.etcd.io/raft/v3/raftpb"
+
+	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/storage"
+)
+
+// Limits of one group.
+const (
+	// EntryMax is the size of an entry in bytes: a body of 1 MiB, which the kernel
+	// does not split, and all that goes around it.
+	EntryMax = 1<<20 + 256<<10
+
+	entriesMaxDefault = 1024     // entries in flight
+	bytesMaxDefault   = 64 << 20 // bytes in flight
+	catchUpDefault    = 64 << 20 // bytes of applied entries kept for a voter that lags
+
+	messagesMax = 4096 // messages of peers that wait in an inbox; more are dropped, as a network would
+)
+
+// Machine is what a group replicates. Its methods are called on the worker's
+// goroutine, one at a time, and must not block. They may call Propose.
+type Machine interface {
+	// Apply gives committed entries in order, each exactly once for one opening of
+	// the group. Entries of raft's own (a leader's first one, changes of voters) are
+	// not shown. The slice is reused after the call; Data may be kept.
+	Apply(entries []storage.Entry)
+	// Lead tells that this node began to lead in a term, or ceased to. leading is
+	// told only once every entry of earlier terms is applied. After leading=false
+	// what was proposed may still be applied, or never. One term may be told twice:
+	// a leader that lost sight of its quorum and found it again.
+	Lead(term uint64, leading bool)
+}
+
+// Config opens a group.
+type Config struct {
+	Shard storage.ShardID
+	// Voters are the nodes of the group as of Applied. Empty: this node alone.
+	Voters []uint64
+	Log    storage.Log
+	// Sync makes a promise wait for the device: votes and entries are durable
+	// before anybody is told of them. Without it they wait for the operating system.
+	Sync bool
+	// Applied and AppliedTerm name the last entry that the machine has taken in:
+	// its checkpoint. Zero: none.
+	Applied, AppliedTerm uint64
+	Machine              Machine
+
+	// EntriesMax and BytesMax bound what was proposed and is not applied; beyond
+	// them Propose refuses. ProposeControl has as much again to itself. 0: default.
+	EntriesMax, BytesMax int
+	// CatchUp bounds the applied entries kept for voters that lag, in bytes. A group
+	// of one voter keeps none. 0: default.
+	CatchUp int
+}
+
+// Status is a group as of the end of its worker's last step.
+type Status struct {
+	Leader  uint64 // node; 0 when none is known
+	Leading bool   // this node leads, and has applied all of earlier terms
+	Term    uint64
+	Commit  uint64
+	Applied uint64
+	Voters  []uint64
+	// InFlight counts what was proposed here and is not applied.
+	InFlight, InFlightBytes int
+	// LogBytes are held in memory for the log's sake.
+	LogBytes int
+	// Stranded says that a voter lacks entries that this leader no longer has.
+	Stranded bool
+	// Dropped counts messages of peers that were malformed or one too many.
+	Dropped uint64
+	Err     error // why the group stopped; nil while it runs
+}
+
+// Group is this node's replica of one shard's log.
+//
+// Ownership:
+//   - worker: everything under "worker's", touched by its goroutine only.
+//   - mu: the inbox, what Propose checks, and the published status. Never held
+//     while the log, the machine or the transport is called.
+type Group struct {
+	shard   storage.ShardID
+	host    *Host
+	worker  *worker
+	log     storage.Log
+	sync    bool
+	machine Machine
+	limits  limits
+	logger  *slog.Logger
+	onWrote func(error) // wrote, bound once
+
+	// leaseEnd is until when this node may count on leading, in link time since
+	// the host's epoch. leaseNone: it does not lead; leaseForever: nobody else can.
+	leaseEnd atomic.Int64
+
+	mu        sync.Mutex
+	in        inbox
+	scheduled bool // in the worker's list
+	open      bool // Propose is admitted: leading, not stopped
+	flight    [classes]flight
+	status    Status
+
+	// worker's
+	node    *raft.RawNode
+	entries *entryLog
+	spare   inbox // the other half of the inbox's double buffer
+	writes  []write
+	done    bool // failed or closed
+
+	role      raft.StateType
+	leader    uint64
+	hard      storage.HardState // as raft has it
+	hardSaved storage.HardState // as last handed to the log
+	applied   uint64
+	voters    []uint64
+	leadTerm  uint64 // term in which this node is raft's leader; 0 otherwise
+	settled   bool   // an entry of leadTerm is applied
+	told      bool   // the machine believes that it leads
+
+	pending []sized // proposals of leadTerm that are not applied, in order
+
+	checkpoint uint64 // Checkpointed's index
+	releasedTo uint64 // Log.Release's
+
+	now      instant // when the step began
+	time     election
+	answered []instant // scratch of lease
+	rand     *rand.Rand
+}
+
+type limits struct {
+	entries, bytes, catchUp int
+}
+
+// Proposals are of two classes, with a budget each: what a client adds, and what
+// takes away. So a broker that is full can still be emptied.
+const (
+	classPublish = iota
+	classControl
+	classes
+)
+
+// sized is what is remembered of a proposal until it is applied.
+type sized struct {
+	class, bytes int
+}
+
+// flight is what was proposed in one class and is not applied.
+type flight struct {
+	entries, bytes int
+}
+
+// proposal is one entry to be.
+type proposal struct {
+	data  []byte
+	class int
+}
+
+// write is one write that the log has not finished, and what raft wants said
+// once it has.
+type write struct {
+	responses []*pb.Message
+}
+
+// inbox is what waits for the worker.
+type inbox struct {
+	proposals []proposal
+	messages  []received
+	writes    int // the log has finished so many more
+	err       error
+	campaign  bool
+	transfer  uint64        // the voter to lead next
+	released  storage.Entry // Checkpointed: index and term
+	close     bool
+}
+
+func (in *inbox) reset() {
+	clear(in.proposals)
+	clear(in.messages)
+	*in = inbox{proposals: in.proposals[:0], messages: in.messages[:0]}
+}
+
+// Propose asks that data become the next entry. It never blocks. nil means only
+// that it is on its way: it is in the log once Machine.Apply shows it. It is lost,
+// or may be, when Machine.Lead tells that this node ceased to lead.
+//
+// Unavailable: this node does not lead, or the group has stopped. Exhausted: as
+// much as is allowed is in flight. data must not change afterwards.
+func (g *Group) Propose(data []byte) error { return g.propose(data, classPublish) }
+
+// ProposeControl is Propose for entries that take away or give leave: settle,
+// credit, detach, tick, delete. They have a budget of their own. The order of all
+// proposals is that of the calls, whatever their class.
+func (g *Group) ProposeControl(data []byte) error { return g.propose(data, classControl) }
+
+func (g *Group) propose(data []byte, class int) error {
+	switch {
+	case len(data) == 0:
+		return fault.New(fault.Invalid, "propose", g.name(), "an entry of no bytes")
+	case len(data) > EntryMax:
+		return fault.New(fault.TooLarge, "propose", g.name(), "an entry of %d bytes; %d at most", len(data), EntryMax)
+	}
+	g.mu.Lock()
+	if !g.open {
+		err := g.status.Err
+		g.mu.Unlock()
+		if err != nil {
+			return &fault.Error{Kind: fault.Unavailable, Op: "propose", Target: g.name(), Err: err}
+		}
+		return fault.New(fault.Unavailable, "propose", g.name(), "this node does not lead the shard")
+	}
+	f := &g.flight[class]
+	if f.entries >= g.limits.entries || f.bytes+len(data) > g.limits.bytes && f.entries > 0 {
+		g.mu.Unlock()
+		return fault.Of(fault.Exhausted, "propose", g.name())
+	}
+	f.entries++
+	f.bytes += len(data)
+	g.in.proposals = append(g.in.proposals, proposal{data, class})
+	g.scheduleUnlock()
+	return nil
+}
+
+// Status returns the group as of the worker's last step.
+func (g *Group) Status() Status {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := g.status
+	for _, f := range g.flight {
+		s.InFlight += f.entries
+		s.InFlightBytes += f.bytes
+	}
+	return s
+}
+
+// Leading tells whether this node leads at this very moment: nobody else can have
+// been elected while it returns true. It looks at the clock, so that a process
+// that was stopped for a while does not believe what it knew before.
+func (g *Group) Leading() bool {
+	switch end := g.leaseEnd.Load(); end {
+	case leaseNone:
+		return false
+	case leaseForever:
+		return true
+	default:
+		return int64(g.host.now()) < end
+	}
+}
+
+// Checkpointed says that the machine's state at an index is safe elsewhere, so
+// that entries at or below it are needed by lagging voters alone.
+func (g *Group) Checkpointed(index, term uint64) {
+	g.mu.Lock()
+	if index > g.in.released.Index {
+		g.in.released = storage.Entry{Index: index, Term: term}
+	}
+	g.scheduleUnlock()
+}
+
+// Transfer asks that another voter lead. Propose refuses until that, or until an
+// election timeout has shown that it will not happen.
+func (g *Group) Transfer(to uint64) error {
+	g.mu.Lock()
+	if !g.open {
+		g.mu.Unlock()
+		return fault.New(fault.Unavailable, "transfer", g.name(), "this node does not lead the shard")
+	}
+	if to == g.host.self || !slices.Contains(g.status.Voters, to) {
+		g.mu.Unlock()
+		return fault.New(fault.Invalid, "transfer", g.name(), "node %d is no other voter", to)
+	}
+	g.open = false
+	g.in.transfer = to
+	g.scheduleUnlock()
+	return nil
+}
+
+// Close ends the group at its worker's next step. What is in flight has an
+// uncertain end; the log is left as it is.
+func (g *Group) Close() {
+	g.mu.Lock()
+	g.in.close = true
+	g.scheduleUnlock()
+}
+
+// scheduleUnlock sees to it that the worker looks into the inbox. Caller holds
+// g.mu, and has lost it afterwards.
+func (g *Group) scheduleUnlock() {
+	was := g.scheduled
+	g.scheduled = true
+	g.mu.Unlock()
+	if !was {
+		g.worker.push(g)
+	}
+}
+
+// wrote is the log's Done for every write of the group: they end in their order,
+// so that counting them is enough.
+func (g *Group) wrote(err error) {
+	g.mu.Lock()
+	if err != nil {
+		if g.in.err == nil {
+			g.in.err = err
+		}
+	} else {
+		g.in.writes++
+	}
+	g.scheduleUnlock()
+}

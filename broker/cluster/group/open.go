@@ -1,0 +1,181 @@
+package group
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+
+	"go.etcd.io/raft/v3"
+	pb "go.etcd.io/raft/v3/raftpb"
+
+	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/storage"
+)
+
+// Bounds of what raft does at once.
+const (
+	appendMax   = 1 << 20  // bytes of entries in one message to a peer
+	applyMax    = 4 << 20  // bytes of entries in one call of Machine.Apply
+	inflightMax = 256      // messages with entries under way to one peer
+	peerBytes   = 64 << 20 // bytes of entries under way to one peer
+
+	never = 1 << 30 // ticks: raft's own election timeout, which is not reached
+)
+
+// Open starts a group from what its log holds. The group of a single voter
+// campaigns at once; Machine.Lead tells when it leads.
+//
+// The errors are storage.ErrCorrupt, when the log lacks what it has promised to
+// hold, and those of the log itself.
+func (h *Host) Open(cfg Config) (*Group, error) {
+	voters := slices.Clone(cfg.Voters)
+	if len(voters) == 0 {
+		voters = []uint64{h.self}
+	}
+	slices.Sort(voters)
+	target := shardName(cfg.Shard)
+	switch {
+	case cfg.Log == nil || cfg.Machine == nil:
+		return nil, fault.New(fault.Invalid, "open", target, "a group needs a log and a machine")
+	case !slices.Contains(voters, h.self):
+		return nil, fault.New(fault.Invalid, "open", target, "node %d is not one of the voters %v", h.self, voters)
+	case len(slices.Compact(voters)) != len(voters) || voters[0] == 0:
+		return nil, fault.New(fault.Invalid, "open", target, "voters %v", cfg.Voters)
+	case len(voters) > 1 && h.transport == nil:
+		return nil, fault.New(fault.Invalid, "open", target, "%d voters and no transport", len(voters))
+	}
+
+	hard, loaded, err := cfg.Log.Load(cfg.Shard)
+	if err != nil {
+		return nil, &fault.Error{Kind: fault.Internal, Op: "open", Target: target, Err: err}
+	}
+	entries, hard, err := recoverLog(cfg, hard, loaded, len(voters))
+	if err != nil {
+		return nil, &fault.Error{Kind: fault.Internal, Op: "open", Target: target, Err: err}
+	}
+	if len(loaded) > 0 && entries.last() == entries.base && entries.base >= loaded[len(loaded)-1].Index {
+		// Nothing of what was loaded is needed; let the next entry not seem to leave a gap.
+		cfg.Log.Release(cfg.Shard, entries.base)
+	}
+	entries.conf = &pb.ConfState{Voters: voters}
+	if hard != (storage.HardState{}) {
+		entries.hard = &pb.HardState{Term: new(hard.Term), Vote: new(hard.Vote), Commit: new(hard.Commit)}
+	}
+
+	g := &Group{
+		shard: cfg.Shard, host: h, log: cfg.Log, sync: cfg.Sync, machine: cfg.Machine,
+		limits: limits{
+			entries: positive(cfg.EntriesMax, entriesMaxDefault),
+			bytes:   positive(cfg.BytesMax, bytesMaxDefault),
+			catchUp: positive(cfg.CatchUp, catchUpDefault),
+		},
+		logger:  h.logger.With("shard", uint32(cfg.Shard)),
+		entries: entries,
+		hard:    hard, hardSaved: hard, applied: cfg.Applied, voters: voters,
+		rand: rand.New(rand.NewPCG(h.seed, h.self<<32|uint64(cfg.Shard))),
+	}
+	g.onWrote = g.wrote
+	g.leaseEnd.Store(leaseNone)
+	g.node, err = raft.NewRawNode(&raft.Config{
+		ID: h.self, Storage: entries, Applied: cfg.Applied,
+		ElectionTick: never, HeartbeatTick: 1,
+		AsyncStorageWrites: true,
+		MaxSizePerMsg:      appendMax, MaxCommittedSizePerReady: applyMax,
+		MaxInflightMsgs: inflightMax, MaxInflightBytes: peerBytes,
+		PreVote: true, DisableProposalForwarding: true, StepDownOnRemoval: true,
+		Logger: raftLogger{g.logger},
+	})
+	if err != nil {
+		return nil, &fault.Error{Kind: fault.Internal, Op: "open", Target: target, Err: err}
+	}
+	g.status = Status{Term: hard.Term, Commit: hard.Commit, Applied: cfg.Applied, Voters: voters}
+	g.in.campaign = len(voters) == 1
+	if err := h.add(g); err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+// recoverLog decides what of a log is believed at opening: the entries that raft
+// starts with, and the hard state.
+//
+//   - Entries at or below Applied are kept where they continue to the rest, for
+//     voters that lag; a group of one voter forgets them.
+//   - The commit index is at least Applied: what a checkpoint holds was committed.
+//   - A commit index that the log does not reach means that entries were lost after
+//     they had been promised. With Sync, or with other voters, that is corruption.
+//     Otherwise it is what a relaxed durability allows: the log ends where it ends.
+func recoverLog(cfg Config, hard storage.HardState, ents []storage.Entry, voters int) (*entryLog, storage.HardState, error) {
+	for i := 1; i < len(ents); i++ {
+		if ents[i].Index != ents[i-1].Index+1 || ents[i].Term < ents[i-1].Term {
+			return nil, hard, fmt.Errorf("%w: entry %d of term %d after entry %d of term %d",
+				storage.ErrCorrupt, ents[i].Index, ents[i].Term, ents[i-1].Index, ents[i-1].Term)
+		}
+	}
+	l := &entryLog{base: cfg.Applied, baseTerm: cfg.AppliedTerm}
+	switch {
+	case len(ents) == 0:
+	case ents[0].Index > cfg.Applied+1:
+		return nil, hard, fmt.Errorf("%w: the log begins at entry %d, the checkpoint ends at %d",
+			storage.ErrCorrupt, ents[0].Index, cfg.Applied)
+	case ents[len(ents)-1].Index < cfg.Applied:
+		if lost := ents[len(ents)-1]; cfg.Sync && hard.Commit > lost.Index {
+			return nil, hard, fmt.Errorf("%w: the log ends at entry %d, and %d were committed", storage.ErrCorrupt, lost.Index, hard.Commit)
+		}
+		ents = nil // older than the checkpoint, all of it
+	case voters == 1 || ents[0].Index > 1:
+		// The first entry whose predecessor's term is known.
+		first := cfg.Applied + 1
+		if voters > 1 && ents[0].Index <= cfg.Applied {
+			first = ents[0].Index + 1
+		}
+		if before := first - 1; before >= ents[0].Index {
+			e := ents[before-ents[0].Index]
+			if before == cfg.Applied && cfg.AppliedTerm != 0 && e.Term != cfg.AppliedTerm {
+				return nil, hard, fmt.Errorf("%w: entry %d is of term %d in the log and %d in the checkpoint",
+					storage.ErrCorrupt, before, e.Term, cfg.AppliedTerm)
+			}
+			l.base, l.baseTerm = before, e.Term
+		}
+		ents = ents[first-ents[0].Index:]
+	default: // from the very first entry
+		l.base, l.baseTerm = 0, 0
+	}
+	for _, e := range ents {
+		t := pb.EntryType(e.Kind)
+		l.ents = append(l.ents, &pb.Entry{Index: new(e.Index), Term: new(e.Term), Type: t.Enum(), Data: e.Data})
+		l.bytes += entrySize(l.ents[len(l.ents)-1])
+	}
+
+	hard.Commit = max(hard.Commit, cfg.Applied)
+	if hard.Commit > l.last() {
+		if cfg.Sync || voters > 1 {
+			return nil, hard, fmt.Errorf("%w: the log ends at entry %d, and %d were committed", storage.ErrCorrupt, l.last(), hard.Commit)
+		}
+		hard.Commit = l.last()
+	}
+	lastTerm, err := l.Term(l.last())
+	if err != nil {
+		return nil, hard, err
+	}
+	if hard.Term < lastTerm { // written with the entries or before them, unless nothing was synced
+		hard.Term, hard.Vote = lastTerm, 0
+	}
+	return l, hard, nil
+}
+
+func positive(n, or int) int {
+	if n > 0 {
+		return n
+	}
+	return or
+}
+
+func shardName(id storage.ShardID) string { return "shard " + strconv.FormatUint(uint64(id), 10) }
+
+func (g *Group) name() string { return shardName(g.shard) }
+
+// errClosed is why a group that was closed refuses.
+var errClosed = errors.New("closed")

@@ -1,0 +1,310 @@
+package group
+
+import (
+	"fmt"
+	"slices"
+
+	"go.etcd.io/raft/v3"
+	pb "go.etcd.io/raft/v3/raftpb"
+
+	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/storage"
+)
+
+// step does everything that the group's inbox, and the time, ask for. Called by
+// the worker alone.
+func (g *Group) step() {
+	g.mu.Lock()
+	in := g.in
+	g.in, g.spare = g.spare, inbox{}
+	g.scheduled = false
+	g.mu.Unlock()
+	defer func() {
+		in.reset()
+		g.spare = in
+		switch r := recover().(type) {
+		case nil:
+		case raftPanic:
+			g.stop(fmt.Errorf("%w: %s", storage.ErrCorrupt, string(r)))
+		default:
+			panic(r)
+		}
+	}()
+	g.handle(&in)
+}
+
+// handle is step, to be guarded by it.
+func (g *Group) handle(in *inbox) {
+	switch {
+	case g.done:
+		return
+	case in.close:
+		g.stop(&fault.Error{Kind: fault.Unavailable, Op: "group", Target: g.name(), Err: errClosed})
+		return
+	case in.err != nil:
+		g.stop(in.err)
+		return
+	}
+	g.watch()
+
+	for range in.writes {
+		g.written()
+	}
+	for i := range in.messages {
+		g.receive(&in.messages[i])
+	}
+	if len(in.proposals) > 0 {
+		g.submit(in.proposals)
+	}
+	g.tick(in)
+	g.drain()
+	if g.done {
+		return
+	}
+	g.release(in.released)
+	g.lease()
+	g.publish()
+}
+
+// submit gives raft all proposals that waited, each as an entry of its own.
+func (g *Group) submit(proposals []proposal) {
+	kind := pb.EntryNormal.Enum()
+	ents := make([]*pb.Entry, len(proposals))
+	for i, p := range proposals {
+		ents[i] = &pb.Entry{Type: kind, Data: p.data}
+	}
+	err := g.node.Step(&pb.Message{Type: pb.MsgProp.Enum(), From: new(g.host.self), Entries: ents})
+	if err != nil {
+		return // raft leads no more, by a message just received: drain finds out and resigns
+	}
+	for _, p := range proposals {
+		g.pending = append(g.pending, sized{p.class, len(p.data)})
+	}
+}
+
+// drain does what raft wants done, until it wants nothing more.
+func (g *Group) drain() {
+	for !g.done && g.node.HasReady() {
+		rd := g.node.Ready()
+		if !raft.IsEmptyHardState(rd.HardState) {
+			g.harden(rd.HardState)
+		}
+		if rd.SoftState != nil {
+			g.turn(rd.SoftState)
+		}
+		for _, m := range rd.Messages {
+			switch m.GetTo() {
+			case raft.LocalAppendThread:
+				g.write(m)
+			case raft.LocalApplyThread:
+				g.apply(m)
+			default:
+				g.send(m)
+			}
+			if g.done {
+				return
+			}
+		}
+	}
+}
+
+// harden takes note of a new term, vote or commit index.
+func (g *Group) harden(hs *pb.HardState) {
+	next := storage.HardState{Term: hs.GetTerm(), Vote: hs.GetVote(), Commit: hs.GetCommit()}
+	if next.Term != g.hard.Term {
+		g.time.leader, g.time.echo = 0, 0
+	}
+	if next.Vote != g.hard.Vote && next.Vote != 0 && next.Vote != g.host.self {
+		g.patience() // whoever was voted for is given time to lead
+	}
+	g.hard = next
+}
+
+// turn takes note of a new role or leader.
+func (g *Group) turn(ss *raft.SoftState) {
+	g.leader = ss.Lead
+	was := g.role
+	g.role = ss.RaftState
+	if g.leadTerm != 0 && (g.role != raft.StateLeader || g.leadTerm != g.hard.Term) {
+		g.resign()
+	}
+	switch {
+	case g.role == raft.StateLeader && g.leadTerm == 0:
+		g.leadTerm, g.settled = g.hard.Term, false
+		g.time.begin(g.now, g.host.heartbeat, len(g.voters))
+	case was == raft.StateLeader:
+		g.patience()
+	}
+}
+
+// resign ends a leadership on our side: what was proposed in it has an uncertain
+// end, and Propose refuses.
+func (g *Group) resign() {
+	g.tell(false)
+	g.leadTerm, g.settled = 0, false
+	g.pending = g.pending[:0]
+	g.time.transfer = 0
+	g.mu.Lock()
+	g.flight = [classes]flight{}
+	clear(g.in.proposals)
+	g.in.proposals = g.in.proposals[:0]
+	g.mu.Unlock()
+}
+
+// tell tells the machine that leading began or ended, if it does not know yet.
+func (g *Group) tell(leading bool) {
+	if leading == g.told {
+		return
+	}
+	g.told = leading
+	if !leading {
+		g.leaseEnd.Store(leaseNone)
+	}
+	g.mu.Lock()
+	g.open = leading
+	g.mu.Unlock()
+	g.logger.Debug("leading", "term", g.leadTerm, "leading", leading)
+	g.machine.Lead(g.leadTerm, leading)
+}
+
+// write hands the log what raft wants on it. The responses, which are our own
+// vote and those to others, wait for the log's Done.
+//
+// A commit index alone is not worth a write: it is learnt again after a restart.
+// It goes along with the next entries. What raft then wants said is said when the
+// writes before it have ended.
+func (g *Group) write(m *pb.Message) {
+	if len(m.GetEntries()) == 0 && g.hard.Term == g.hardSaved.Term && g.hard.Vote == g.hardSaved.Vote {
+		if n := len(g.writes); n > 0 {
+			g.writes[n-1].responses = append(g.writes[n-1].responses, m.GetResponses()...)
+		} else {
+			g.respond(m.GetResponses())
+		}
+		return
+	}
+	w := storage.Write{Shard: g.shard, Sync: g.sync, Done: g.onWrote}
+	if g.hard != g.hardSaved {
+		hard := g.hard
+		w.Hard, g.hardSaved = &hard, hard
+	}
+	if ents := m.GetEntries(); len(ents) > 0 {
+		w.Entries = make([]storage.Entry, len(ents))
+		for i, e := range ents {
+			w.Entries[i] = storage.Entry{Index: e.GetIndex(), Term: e.GetTerm(), Kind: uint8(e.GetType()), Data: e.Data}
+		}
+		g.entries.append(ents)
+	}
+	g.writes = append(g.writes, write{m.GetResponses()})
+	if err := g.log.Append(w); err != nil {
+		g.stop(err)
+	}
+}
+
+// written is called when the oldest write has ended.
+func (g *Group) written() {
+	w := g.writes[0]
+	g.writes = slices.Delete(g.writes, 0, 1)
+	g.respond(w.responses)
+}
+
+// respond delivers what raft wanted said after a write: to itself or to a peer.
+func (g *Group) respond(ms []*pb.Message) {
+	for _, m := range ms {
+		if m.GetTo() == g.host.self {
+			_ = g.node.Step(m) // refused only where it no longer matters
+		} else {
+			g.send(m)
+		}
+	}
+}
+
+// apply gives the machine committed entries that are on this node's own log.
+func (g *Group) apply(m *pb.Message) {
+	ents := m.GetEntries()
+	batch := g.worker.batch[:0]
+	landed := 0 // of what was proposed here
+	for _, e := range ents {
+		if e.GetType() != pb.EntryNormal {
+			g.stop(fmt.Errorf("%w: entry %d is of kind %v", storage.ErrVersion, e.GetIndex(), e.GetType()))
+			return
+		}
+		mine := e.GetTerm() == g.leadTerm
+		if mine {
+			g.settled = true
+		}
+		if len(e.Data) == 0 {
+			continue // a leader's first
+		}
+		if mine {
+			landed++
+		}
+		batch = append(batch, storage.Entry{Index: e.GetIndex(), Term: e.GetTerm(), Kind: uint8(e.GetType()), Data: e.Data})
+	}
+	if landed > 0 {
+		g.land(landed)
+	}
+	if len(batch) > 0 {
+		g.machine.Apply(batch)
+	}
+	clear(batch)
+	g.worker.batch = batch[:0]
+
+	g.applied = ents[len(ents)-1].GetIndex()
+	g.respond(m.GetResponses())
+	keep := 0
+	if len(g.voters) > 1 {
+		keep = g.limits.catchUp
+	}
+	g.entries.trim(g.applied, keep)
+}
+
+// land gives back the budget of the n oldest proposals.
+func (g *Group) land(n int) {
+	g.mu.Lock()
+	for _, s := range g.pending[:n] {
+		f := &g.flight[s.class]
+		f.entries--
+		f.bytes -= s.bytes
+	}
+	g.mu.Unlock()
+	g.pending = slices.Delete(g.pending, 0, n)
+}
+
+// release lets the log forget what neither the machine nor a lagging voter needs.
+func (g *Group) release(upTo storage.Entry) {
+	if upTo.Index > g.checkpoint {
+		g.checkpoint = upTo.Index
+	}
+	if index := min(g.checkpoint, g.entries.base); index > g.releasedTo {
+		g.releasedTo = index
+		g.log.Release(g.shard, index)
+	}
+}
+
+// stop ends the group for good.
+func (g *Group) stop(err error) {
+	g.done = true
+	if g.leadTerm != 0 {
+		g.resign()
+	}
+	g.role, g.leader = raft.StateFollower, 0
+	g.node, g.writes = nil, nil
+	g.worker.forget(g)
+	if fault.KindOf(err) != fault.Unavailable {
+		g.logger.Error("shard stopped", "err", err)
+	}
+	g.mu.Lock()
+	g.open = false
+	g.in.reset()
+	g.status.Err, g.status.Leader, g.status.Leading = err, 0, false
+	g.mu.Unlock()
+}
+
+// publish makes Status current.
+func (g *Group) publish() {
+	g.mu.Lock()
+	g.status.Leader, g.status.Leading = g.leader, g.told
+	g.status.Term, g.status.Commit, g.status.Applied = g.hard.Term, g.hard.Commit, g.applied
+	g.status.LogBytes, g.status.Stranded = g.entries.bytes, g.entries.stranded && g.role == raft.StateLeader
+	g.mu.Unlock()
+}
