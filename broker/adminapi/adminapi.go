@@ -1,0 +1,144 @@
+// Package adminapi is rmq's own administration API: what `rmq`, the terminal
+// screens and scripts ask of a broker, over HTTP and JSON under /v1.
+//
+// One interface, Source, says everything that can be asked. broker/admin
+// implements it over the kernel; Handler serves any Source over HTTP; Client
+// calls such a server and is itself a Source; adminapitest.Fake is one made of
+// plain values. So a screen or a command is written once, against Source, and
+// runs against a live broker, a remote one or a test.
+//
+// # Wire form
+//
+// Every answer that is not a stream is an Envelope: {schema, data, next,
+// warnings, error}. Schema names the shape of data and its version; a field may be
+// added to a shape within a version, never removed or given another meaning.
+// The two streams, /v1/watch and /v1/live, are NDJSON: one value of one type a line.
+//
+//	GET    /v1/status                     Status
+//	GET    /v1/overview                   Overview
+//	GET    /v1/watch?interval=1s          Overview, one a line, with rates
+//	GET    /v1/live?filter=&protocol=&…   LiveEvent, one a line
+//	GET    /v1/topics                     []Topic
+//	POST   /v1/topics                     TopicSpec → Topic
+//	GET    /v1/topics/{name}              Topic
+//	PATCH  /v1/topics/{name}              TopicChange → Topic
+//	DELETE /v1/topics/{name}
+//	GET    /v1/queues · POST · GET, DELETE /v1/queues/{name} · POST /v1/queues/{name}/purge
+//	GET    /v1/exchanges · POST · GET, DELETE /v1/exchanges/{name}
+//	GET    /v1/bindings · POST (bind) · POST /v1/bindings/remove
+//	GET    /v1/sessions · GET, DELETE /v1/sessions/{client id}
+//	GET    /v1/groups · GET, DELETE /v1/groups/{id}
+//	GET    /v1/retained?filter=           []Message
+//	GET    /v1/users · GET, PUT, DELETE /v1/users/{name}
+//	POST   /v1/shutdown
+//
+// Names are percent-encoded path segments ("sensors%2Fdev1"); ?namespace= chooses
+// a namespace other than "/". Lists take ?prefix=, ?limit= and ?after= (the last
+// name seen) and say in Envelope.Next where to go on.
+//
+// # Bounds
+//
+//   - A request body is at most RequestMax bytes, a list answer ListMax items.
+//   - A reader of /v1/live that falls behind loses messages, counted in LiveStats;
+//     it never holds the broker up.
+package adminapi
+
+import "context"
+
+// Bounds of the API.
+const (
+	RequestMax  = 1 << 20 // bytes of a request body
+	ListDefault = 1000    // items of a list when no limit is asked
+	ListMax     = 100_000 // items of a list, whatever is asked
+	LiveBodyMax = 4 << 10 // bytes of a live message's value when no bound is asked
+)
+
+// DefaultNamespace is meant when a request names none.
+const DefaultNamespace = "/"
+
+// Query narrows a list. The zero value asks for the first ListDefault items of
+// the default namespace.
+type Query struct {
+	Namespace string // "" is DefaultNamespace
+	Prefix    string // only names under this prefix
+	After     string // only names sorted after this one
+	Limit     int    // 0: ListDefault
+}
+
+// Ref names one thing.
+type Ref struct {
+	Namespace string // "" is DefaultNamespace
+	Name      string
+	// Spelling is the protocol whose spelling Name is in, for topics: "mqtt", "kafka"
+	// or "amqp". "" tries MQTT's first, then Kafka's.
+	Spelling string
+}
+
+// Source answers what the API can be asked. Lists come sorted by name. An error is
+// a *fault.Error or an *Error; anything else reaches the caller as "internal".
+// Safe for concurrent use.
+type Source interface {
+	Status(context.Context) (Status, error)
+	// Overview is cheap enough to be asked for once a second by several readers. Its
+	// counters are totals; Watch turns them into rates.
+	Overview(context.Context) (Overview, error)
+
+	Topics(context.Context, Query) ([]Topic, error)
+	Topic(context.Context, Ref) (Topic, error)
+	CreateTopic(context.Context, TopicSpec) (Topic, error)
+	AlterTopic(context.Context, Ref, TopicChange) (Topic, error)
+	DeleteTopic(context.Context, Ref) error
+
+	Queues(context.Context, Query) ([]Queue, error)
+	Queue(context.Context, Ref) (Queue, error)
+	CreateQueue(context.Context, QueueSpec) (Queue, error)
+	// DeleteQueue and PurgeQueue tell how many messages went.
+	DeleteQueue(context.Context, Ref, DeleteQueueOptions) (int64, error)
+	PurgeQueue(context.Context, Ref) (int64, error)
+
+	Exchanges(context.Context, Query) ([]Exchange, error)
+	Exchange(context.Context, Ref) (Exchange, error)
+	CreateExchange(context.Context, Exchange) (Exchange, error)
+	DeleteExchange(context.Context, Ref, DeleteExchangeOptions) error
+
+	Bindings(context.Context, Query) ([]Binding, error) // Prefix and After compare sources
+	Bind(context.Context, Binding) error
+	Unbind(context.Context, Binding) error
+
+	Sessions(context.Context, Query) ([]Session, error)
+	Session(context.Context, Ref) (Session, error)
+	// DeleteSession ends a session and disconnects its client.
+	DeleteSession(context.Context, Ref) error
+
+	Groups(context.Context, Query) ([]Group, error)
+	Group(context.Context, Ref) (Group, error)
+	DeleteGroup(context.Context, Ref) error
+
+	// Retained returns retained messages whose address matches an MQTT filter; ""
+	// matches all.
+	Retained(ctx context.Context, q Query, filter string) ([]Message, error)
+
+	Users(context.Context) ([]User, error)
+	User(ctx context.Context, name string) (User, error)
+	PutUser(context.Context, UserSpec) (User, error)
+	DeleteUser(ctx context.Context, name string) error
+
+	// Live calls emit with messages as they are published, until ctx ends (nil), emit
+	// fails (its error) or the broker closes. emit is called from one goroutine at a
+	// time; a slow emit loses messages, which LiveStats counts.
+	Live(ctx context.Context, q LiveQuery, emit func(LiveEvent) error) error
+
+	// Shutdown begins a clean end of the broker and returns.
+	Shutdown(context.Context) error
+}
+
+// DeleteQueueOptions are the conditions of AMQP's queue.delete.
+type DeleteQueueOptions struct {
+	IfUnused bool `json:"if_unused,omitempty"` // refuse while it has consumers
+	IfEmpty  bool `json:"if_empty,omitempty"`  // refuse while it holds messages
+}
+
+// DeleteExchangeOptions are the conditions of AMQP's exchange.delete.
+type DeleteExchangeOptions struct {
+	IfUnused bool `json:"if_unused,omitempty"` // refuse while something is bound to it
+}

@@ -1,0 +1,350 @@
+package adminapi
+
+import "time"
+
+// Status says what a broker is and where it listens. Nothing in it changes faster
+// than an operator acts.
+type Status struct {
+	Version string `json:"version"`
+	Commit  string `json:"commit,omitempty"`
+	Go      string `json:"go,omitempty"`
+
+	Node    uint64 `json:"node"`
+	Cluster string `json:"cluster,omitempty"`
+	PID     int    `json:"pid"`
+	Profile string `json:"profile"` // dev or production
+
+	Started time.Time `json:"started"`
+	Uptime  float64   `json:"uptime_seconds"`
+
+	DataDir string `json:"data_dir,omitempty"` // "" when everything is kept in memory
+	// Durability tells, for each class of data (streams, queues, sessions, capture),
+	// what an acknowledgement has waited for: sync, async or memory.
+	Durability map[string]string `json:"durability"`
+
+	URLs  URLs `json:"urls"`
+	Users int  `json:"users"` // 0: everyone on this machine is let in
+	Ready bool `json:"ready"`
+
+	// Warnings are conditions that an operator should know of, one sentence each.
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// URLs are where clients connect; "" where nothing listens.
+type URLs struct {
+	MQTT   string `json:"mqtt,omitempty"`    // mqtt://host:port
+	MQTTS  string `json:"mqtts,omitempty"`   // mqtts://host:port
+	MQTTWS string `json:"mqtt_ws,omitempty"` // ws://host:port/mqtt
+	Kafka  string `json:"kafka,omitempty"`   // kafka://host:port
+	AMQP   string `json:"amqp,omitempty"`    // amqp://host:port
+	AMQPS  string `json:"amqps,omitempty"`   // amqps://host:port
+	HTTP   string `json:"http,omitempty"`    // http://host:port
+}
+
+// Overview is one look at the whole broker.
+type Overview struct {
+	At time.Time `json:"at"`
+	// Traffic has one element for each protocol, always in the same order.
+	Traffic []Traffic `json:"traffic"`
+
+	Topics        int   `json:"topics"`
+	Partitions    int   `json:"partitions"`
+	StreamBytes   int64 `json:"stream_bytes"`
+	Queues        int   `json:"queues"`
+	Ready         int64 `json:"ready"`
+	Unacked       int64 `json:"unacked"`
+	Consumers     int   `json:"consumers"`
+	Exchanges     int   `json:"exchanges"`
+	Bindings      int   `json:"bindings"`
+	Sessions      int   `json:"sessions"`
+	Connected     int   `json:"connected"` // sessions with a client on them
+	Subscriptions int   `json:"subscriptions"`
+	Groups        int   `json:"groups"`
+	Lag           int64 `json:"lag"` // of all groups
+	Retained      int   `json:"retained"`
+
+	HeapBytes  uint64 `json:"heap_bytes"`
+	RSSBytes   uint64 `json:"rss_bytes,omitempty"` // 0 where the system does not tell
+	Goroutines int    `json:"goroutines"`
+	WAL        WAL    `json:"wal"`
+}
+
+// WAL counts what the write-ahead log has done since it was opened.
+type WAL struct {
+	Bytes  uint64 `json:"bytes"`
+	Syncs  uint64 `json:"syncs"`
+	Groups uint64 `json:"groups"` // flushes: bytes/groups is the mean group
+	Files  int    `json:"files"`
+}
+
+// Traffic is what one protocol has carried since the broker started.
+type Traffic struct {
+	Protocol    string `json:"protocol"` // mqtt, kafka or amqp
+	Connections int    `json:"connections"`
+	Counters
+	// ErrorsBy counts refused or broken conversations by reason; their sum is Errors.
+	ErrorsBy map[string]uint64 `json:"errors_by,omitempty"`
+	// Rates are per second since the line before; nil where there was none. Watch
+	// fills them.
+	Rates *Rates `json:"rates,omitempty"`
+}
+
+// Counters only grow, until the broker restarts.
+type Counters struct {
+	MessagesIn  uint64 `json:"messages_in"` // published by clients
+	MessagesOut uint64 `json:"messages_out"`
+	BytesIn     uint64 `json:"bytes_in"` // of the wire, framing included
+	BytesOut    uint64 `json:"bytes_out"`
+	Accepted    uint64 `json:"accepted"` // connections, ever
+	Errors      uint64 `json:"errors"`
+	Dropped     uint64 `json:"dropped"` // messages let go at a bound, QoS 0 included
+}
+
+// Rates are Counters per second.
+type Rates struct {
+	MessagesIn  float64 `json:"messages_in"`
+	MessagesOut float64 `json:"messages_out"`
+	BytesIn     float64 `json:"bytes_in"`
+	BytesOut    float64 `json:"bytes_out"`
+	Accepted    float64 `json:"accepted"`
+	Errors      float64 `json:"errors"`
+	Dropped     float64 `json:"dropped"`
+}
+
+// Names is one address as each protocol spells it.
+type Names struct {
+	MQTT  string `json:"mqtt"`
+	Kafka string `json:"kafka"`
+	AMQP  string `json:"amqp"`
+}
+
+// Topic is a stream: partitions of records that are read by offset.
+type Topic struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"` // its address, which is its MQTT spelling
+	Names     Names  `json:"names"`
+	ID        string `json:"id"` // Kafka's topic id, a UUID
+
+	Created  time.Time `json:"created"`
+	Captured bool      `json:"captured"` // made by the namespace's capture rule: a bounded ring
+	Exact    bool      `json:"exact"`    // nothing below its address is captured
+
+	Config     map[string]string `json:"config,omitempty"`
+	Partitions []Partition       `json:"partitions"`
+	Records    int64             `json:"records"` // end minus start, of all partitions
+	Bytes      int64             `json:"bytes"`
+}
+
+// Partition is one ordered log of a topic.
+type Partition struct {
+	Index      int32  `json:"index"`
+	Shard      uint32 `json:"shard"`
+	Leader     uint64 `json:"leader"` // node; 0 when none is known
+	Epoch      int32  `json:"epoch"`
+	Start      int64  `json:"start"` // first offset held
+	End        int64  `json:"end"`   // one past the last
+	LastStable int64  `json:"last_stable"`
+	Bytes      int64  `json:"bytes"`
+}
+
+// TopicSpec creates a topic.
+type TopicSpec struct {
+	Namespace  string            `json:"namespace,omitempty"`
+	Name       string            `json:"name"`
+	Spelling   string            `json:"spelling,omitempty"`   // of Name; "" is mqtt
+	Partitions int               `json:"partitions,omitempty"` // 0: the broker's default
+	Config     map[string]string `json:"config,omitempty"`     // Kafka topic configuration names
+	Exact      bool              `json:"exact,omitempty"`
+}
+
+// TopicChange alters a topic; zero fields change nothing.
+type TopicChange struct {
+	Partitions int               `json:"partitions,omitempty"` // the new total, never fewer
+	Set        map[string]string `json:"set,omitempty"`
+	Delete     []string          `json:"delete,omitempty"` // configuration names back to their default
+}
+
+// Argument is one name and value of an AMQP declaration.
+type Argument struct {
+	Name  string `json:"name"`
+	Value string `json:"value"` // with its type: "int:60000", "str:abc"
+}
+
+// QueueSpec declares a queue, as AMQP's queue.declare does.
+type QueueSpec struct {
+	Namespace  string     `json:"namespace,omitempty"`
+	Name       string     `json:"name"`
+	Durable    bool       `json:"durable"`
+	AutoDelete bool       `json:"auto_delete"`
+	Exclusive  bool       `json:"exclusive,omitempty"` // never set by the API: a property of connections
+	Arguments  []Argument `json:"arguments,omitempty"`
+}
+
+// Queue is a queue as it stands.
+type Queue struct {
+	QueueSpec
+	Ready     int64  `json:"ready"`
+	Unacked   int64  `json:"unacked"`
+	Consumers int    `json:"consumers"`
+	Bytes     int64  `json:"bytes"` // of ready message values
+	Shard     uint32 `json:"shard"`
+}
+
+// Exchange is an AMQP exchange. The default exchange has the name "" here and
+// "amq.default" in a path.
+type Exchange struct {
+	Namespace  string     `json:"namespace,omitempty"`
+	Name       string     `json:"name"`
+	Type       string     `json:"type"` // direct, fanout, topic or headers
+	Durable    bool       `json:"durable"`
+	AutoDelete bool       `json:"auto_delete"`
+	Internal   bool       `json:"internal,omitempty"`
+	Alternate  string     `json:"alternate,omitempty"`
+	Arguments  []Argument `json:"arguments,omitempty"`
+}
+
+// Binding leads from an exchange to a queue or to another exchange.
+type Binding struct {
+	Namespace   string     `json:"namespace,omitempty"`
+	Source      string     `json:"source"`
+	Destination string     `json:"destination"`
+	ToExchange  bool       `json:"to_exchange,omitempty"`
+	Key         string     `json:"key"`
+	Arguments   []Argument `json:"arguments,omitempty"`
+}
+
+// ExpiryNever is Session.Expiry of a session that outlives any absence.
+const ExpiryNever int64 = -1
+
+// Session is an MQTT session.
+type Session struct {
+	Namespace string `json:"namespace"`
+	ClientID  string `json:"client_id"`
+	User      string `json:"user,omitempty"`
+	Version   string `json:"version,omitempty"` // of MQTT: 3.1, 3.1.1 or 5
+
+	Connected bool      `json:"connected"`
+	Remote    string    `json:"remote,omitempty"`
+	Since     time.Time `json:"since"`                // of the present connection or absence
+	Expiry    int64     `json:"expiry_seconds"`       // after the connection; ExpiryNever
+	ExpiresAt time.Time `json:"expires_at,omitzero"`  // while absent
+	KeepAlive int       `json:"keep_alive,omitempty"` // seconds
+
+	Subscriptions []Subscription `json:"subscriptions"`
+	Inflight      int            `json:"inflight"`     // unacknowledged QoS 1 and 2 deliveries
+	InflightMax   int            `json:"inflight_max"` // receive maximum
+	Backlog       int64          `json:"backlog"`      // messages that wait
+	BacklogBytes  int64          `json:"backlog_bytes"`
+	Dropped       uint64         `json:"dropped"`
+	Will          *Will          `json:"will,omitempty"`
+}
+
+// Subscription is one filter of a session.
+type Subscription struct {
+	Filter            string `json:"filter"` // "$share/group/…" included
+	QoS               uint8  `json:"qos"`
+	NoLocal           bool   `json:"no_local,omitempty"`
+	RetainAsPublished bool   `json:"retain_as_published,omitempty"`
+	RetainHandling    uint8  `json:"retain_handling,omitempty"`
+	ID                uint32 `json:"id,omitempty"`
+}
+
+// Will is what the broker publishes when the client is lost.
+type Will struct {
+	Topic  string `json:"topic"`
+	QoS    uint8  `json:"qos"`
+	Retain bool   `json:"retain,omitempty"`
+	Delay  uint32 `json:"delay_seconds,omitempty"`
+	Bytes  int    `json:"bytes"`
+}
+
+// Group is a consumer group: members that share partitions, and their cursors.
+type Group struct {
+	Namespace    string        `json:"namespace"`
+	ID           string        `json:"id"`
+	State        string        `json:"state"`    // Empty, PreparingRebalance, CompletingRebalance, Stable or Dead
+	Type         string        `json:"type"`     // classic, consumer or share
+	Protocol     string        `json:"protocol"` // the assignor that members agreed on
+	Generation   int32         `json:"generation"`
+	Coordinator  uint64        `json:"coordinator"` // node
+	Members      []Member      `json:"members"`
+	Offsets      []GroupOffset `json:"offsets"`
+	Lag          int64         `json:"lag"` // sum over Offsets
+	LastActivity time.Time     `json:"last_activity,omitzero"`
+}
+
+// Member is one member of a group.
+type Member struct {
+	ID         string       `json:"id"`
+	InstanceID string       `json:"instance_id,omitempty"`
+	ClientID   string       `json:"client_id"`
+	Host       string       `json:"host"`
+	Assigned   []Assignment `json:"assigned"`
+}
+
+// Assignment is the partitions of one topic that a member reads.
+type Assignment struct {
+	Topic      string  `json:"topic"` // Kafka spelling, as the group knows it
+	Partitions []int32 `json:"partitions"`
+}
+
+// GroupOffset is a group's cursor in one partition.
+type GroupOffset struct {
+	Topic     string `json:"topic"` // Kafka spelling, as the group knows it
+	Partition int32  `json:"partition"`
+	Committed int64  `json:"committed"` // -1: nothing yet
+	End       int64  `json:"end"`
+	Lag       int64  `json:"lag"`
+	Member    string `json:"member,omitempty"`
+	Metadata  string `json:"metadata,omitempty"`
+}
+
+// User is an identity, the same one for every protocol.
+type User struct {
+	Name        string       `json:"name"`
+	Tags        []string     `json:"tags"` // "administrator" may use this API
+	Permissions []Permission `json:"permissions,omitempty"`
+}
+
+// Permission is what a user may do in a namespace: regular expressions over names, as
+// RabbitMQ has them. "" permits nothing.
+type Permission struct {
+	Namespace string `json:"namespace"`
+	Configure string `json:"configure"`
+	Write     string `json:"write"`
+	Read      string `json:"read"`
+}
+
+// UserSpec creates a user or replaces what one has. A nil field leaves what is there;
+// a new user needs a password.
+type UserSpec struct {
+	Name        string       `json:"name"`
+	Password    *string      `json:"password,omitempty"`
+	Tags        []string     `json:"tags,omitempty"`
+	Permissions []Permission `json:"permissions,omitempty"`
+}
+
+// LiveQuery chooses what a live stream shows.
+type LiveQuery struct {
+	Namespace string
+	Filter    string // MQTT filter over addresses; "" is "#" with the $-roots
+	Protocol  string // only what this protocol published; "" any
+	Contains  string // only messages whose key, value or a header holds this text
+	BodyMax   int    // bytes of a value to show; 0: LiveBodyMax; longer ones are cut and say so
+	RateMax   int    // messages a second to show; 0: the broker's choice
+}
+
+// LiveEvent is one line of a live stream: a message, or the count so far.
+type LiveEvent struct {
+	Message *Message   `json:"message,omitempty"`
+	Stats   *LiveStats `json:"stats,omitempty"` // at least once a second while anything matches
+}
+
+// LiveStats counts what a live stream has seen since it began: Matched = Shown + Sampled
+// + Dropped.
+type LiveStats struct {
+	Matched uint64 `json:"matched"`
+	Shown   uint64 `json:"shown"`
+	Sampled uint64 `json:"sampled"` // left out to keep RateMax
+	Dropped uint64 `json:"dropped"` // left out because the reader was slow
+}
