@@ -8,7 +8,9 @@
 // the same protocol gets it back exactly, in Native.
 //
 // names.go holds the two-way spelling of addresses per protocol; standard.go the
-// standard headers and the rules for headers that change protocol.
+// names of headers with a meaning and what a client may ask for by them;
+// foreign.go what another protocol sees of a message; record.go the form in which
+// a message rests in a log.
 package message
 
 // Protocol tells which protocol a message came from.
@@ -55,6 +57,9 @@ type Message struct {
 	QoS       uint8 // 0, 1, 2; AMQP transient and Kafka acks=0 are 0, durable is 1
 	Priority  uint8 // AMQP priority; 0 when none
 	Retain    bool  // MQTT RETAIN as published, or header rmq-retain
+	// Partition is one more than the partition that header rmq-partition asks for; 0: the
+	// stream decides by the address.
+	Partition int32
 
 	// Native is the source protocol's exact form of what headers cannot say, in a
 	// format that only the source's adapter reads (MQTT: the property block; AMQP:
