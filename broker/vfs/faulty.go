@@ -1,0 +1,284 @@
+package vfs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"sync"
+)
+
+// Kind is what an operation does.
+type Kind uint8
+
+const (
+	OpOpen Kind = iota
+	OpCreate
+	OpRename
+	OpRemove
+	OpMkdir
+	OpReadDir
+	OpSyncDir
+	OpLock
+	OpRead
+	OpWrite
+	OpTruncate
+	OpReserve
+	OpSync
+	OpClose
+)
+
+var kindNames = [...]string{
+	OpOpen: "open", OpCreate: "create", OpRename: "rename", OpRemove: "remove", OpMkdir: "mkdir",
+	OpReadDir: "readdir", OpSyncDir: "syncdir", OpLock: "lock", OpRead: "read", OpWrite: "write",
+	OpTruncate: "truncate", OpReserve: "reserve", OpSync: "sync", OpClose: "close",
+}
+
+func (k Kind) String() string { return kindNames[k] }
+
+// Changes tells whether the operation can change what a crash leaves behind.
+func (k Kind) Changes() bool {
+	switch k {
+	case OpOpen, OpReadDir, OpLock, OpRead, OpClose:
+		return false
+	}
+	return true
+}
+
+// Op is one operation about to happen.
+type Op struct {
+	// N counts the operations that change something, from 1; others carry the number
+	// of the last of those.
+	N    int
+	Kind Kind
+	Path string
+	Size int64 // bytes to read or write, or the size to truncate or reserve to
+}
+
+func (o Op) String() string { return fmt.Sprintf("%d %s %s %d", o.N, o.Kind, o.Path, o.Size) }
+
+// Short makes a write store its first Bytes and then fail with Err.
+type Short struct {
+	Bytes int64
+	Err   error
+}
+
+func (s *Short) Error() string { return fmt.Sprintf("short write of %d bytes: %v", s.Bytes, s.Err) }
+func (s *Short) Unwrap() error { return s.Err }
+
+// ErrStopped is what a file system answers after StopAt stopped it.
+var ErrStopped = errors.New("vfs: stopped")
+
+// Faulty passes operations on to another file system, unless its hook says no.
+// Files opened before the hook changed obey the new one.
+type Faulty struct {
+	inner FS
+
+	mu   sync.Mutex
+	n    int
+	hook func(Op) error
+}
+
+var _ FS = (*Faulty)(nil)
+
+// NewFaulty wraps inner. The hook is called before each operation, one at a time; the
+// error it returns is the operation's, which then does not happen. nil: no faults.
+func NewFaulty(inner FS, hook func(Op) error) *Faulty {
+	return &Faulty{inner: inner, hook: hook}
+}
+
+// SetHook replaces the hook.
+func (f *Faulty) SetHook(hook func(Op) error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.hook = hook
+}
+
+// Ops is the number of operations so far that change something.
+func (f *Faulty) Ops() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.n
+}
+
+// StopAt is the hook that lets n-1 changes pass and nothing after them: the program
+// has been killed, and does not know yet.
+func StopAt(n int) func(Op) error {
+	stopped := false
+	return func(op Op) error {
+		if stopped = stopped || op.N >= n && op.Kind.Changes(); stopped {
+			return ErrStopped
+		}
+		return nil
+	}
+}
+
+// FailNth is the hook that fails the n-th operation of one kind, once.
+func FailNth(kind Kind, n int, err error) func(Op) error {
+	return func(op Op) error {
+		if op.Kind == kind {
+			if n--; n == 0 {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+func (f *Faulty) before(kind Kind, path string, size int64) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if kind.Changes() {
+		f.n++
+	}
+	if f.hook == nil {
+		return nil
+	}
+	if err := f.hook(Op{f.n, kind, path, size}); err != nil {
+		return &fs.PathError{Op: kind.String(), Path: path, Err: err}
+	}
+	return nil
+}
+
+func (f *Faulty) Open(name string) (File, error) {
+	if err := f.before(OpOpen, name, 0); err != nil {
+		return nil, err
+	}
+	return f.wrap(f.inner.Open(name))(name)
+}
+
+func (f *Faulty) Create(name string) (File, error) {
+	if err := f.before(OpCreate, name, 0); err != nil {
+		return nil, err
+	}
+	return f.wrap(f.inner.Create(name))(name)
+}
+
+func (f *Faulty) wrap(file File, err error) func(string) (File, error) {
+	return func(name string) (File, error) {
+		if err != nil {
+			return nil, err
+		}
+		return &faultyFile{file, f, name}, nil
+	}
+}
+
+func (f *Faulty) Rename(from, to string) error {
+	if err := f.before(OpRename, from, 0); err != nil {
+		return err
+	}
+	return f.inner.Rename(from, to)
+}
+
+func (f *Faulty) Remove(name string) error {
+	if err := f.before(OpRemove, name, 0); err != nil {
+		return err
+	}
+	return f.inner.Remove(name)
+}
+
+func (f *Faulty) MkdirAll(name string) error {
+	if err := f.before(OpMkdir, name, 0); err != nil {
+		return err
+	}
+	return f.inner.MkdirAll(name)
+}
+
+func (f *Faulty) ReadDir(name string) ([]Entry, error) {
+	if err := f.before(OpReadDir, name, 0); err != nil {
+		return nil, err
+	}
+	return f.inner.ReadDir(name)
+}
+
+func (f *Faulty) SyncDir(name string) error {
+	if err := f.before(OpSyncDir, name, 0); err != nil {
+		return err
+	}
+	return f.inner.SyncDir(name)
+}
+
+func (f *Faulty) Lock(name string) (io.Closer, error) {
+	if err := f.before(OpLock, name, 0); err != nil {
+		return nil, err
+	}
+	return f.inner.Lock(name)
+}
+
+type faultyFile struct {
+	File
+	fs   *Faulty
+	name string
+}
+
+func (f *faultyFile) ReadAt(p []byte, off int64) (int, error) {
+	if err := f.fs.before(OpRead, f.name, int64(len(p))); err != nil {
+		return 0, err
+	}
+	return f.File.ReadAt(p, off)
+}
+
+func (f *faultyFile) WriteAt(p []byte, off int64) (int, error) {
+	n, err := f.WritevAt([][]byte{p}, off)
+	return int(n), err
+}
+
+func (f *faultyFile) WritevAt(bufs [][]byte, off int64) (int64, error) {
+	var size int64
+	for _, b := range bufs {
+		size += int64(len(b))
+	}
+	err := f.fs.before(OpWrite, f.name, size)
+	if err == nil {
+		return f.File.WritevAt(bufs, off)
+	}
+	var total int64
+	if short, ok := errors.AsType[*Short](err); ok {
+		for _, b := range bufs {
+			b = b[:min(int64(len(b)), short.Bytes-total)]
+			n, werr := f.File.WriteAt(b, off+total)
+			total += int64(n)
+			if werr != nil {
+				return total, werr
+			}
+		}
+	}
+	return total, err
+}
+
+func (f *faultyFile) Truncate(size int64) error {
+	if err := f.fs.before(OpTruncate, f.name, size); err != nil {
+		return err
+	}
+	return f.File.Truncate(size)
+}
+
+func (f *faultyFile) Reserve(size int64) error {
+	if err := f.fs.before(OpReserve, f.name, size); err != nil {
+		return err
+	}
+	return f.File.Reserve(size)
+}
+
+func (f *faultyFile) Sync() error {
+	if err := f.fs.before(OpSync, f.name, 0); err != nil {
+		return err
+	}
+	return f.File.Sync()
+}
+
+func (f *faultyFile) SyncData() error {
+	if err := f.fs.before(OpSync, f.name, 0); err != nil {
+		return err
+	}
+	return f.File.SyncData()
+}
+
+// Close always closes, so that a test leaves nothing open; its error can be made up.
+func (f *faultyFile) Close() error {
+	ferr := f.fs.before(OpClose, f.name, 0)
+	if err := f.File.Close(); err != nil {
+		return err
+	}
+	return ferr
+}

@@ -1,0 +1,130 @@
+// Package vfs is every file operation of the broker, as an interface.
+//
+// Three file systems implement it:
+//
+//   - OS: the machine's.
+//   - Mem: in memory, and made to crash. It remembers what was synced and what was
+//     not; CrashClone returns the disk as a power failure may leave it: unsynced
+//     writes lost or torn by sectors, directory changes lost unless the directory
+//     was synced.
+//   - Faulty: a wrapper that counts operations and fails those it is told to, so that
+//     a test can stop a program at every single one.
+//
+// Names are paths as the operating system spells them. Errors are *fs.PathError (or
+// *os.LinkError for Rename) around the system's errors: test for fs.ErrNotExist,
+// fs.ErrExist, syscall.ENOSPC.
+package vfs
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+)
+
+// FS is a file system. Safe for concurrent use.
+type FS interface {
+	// Open opens an existing file for reading and writing.
+	Open(name string) (File, error)
+	// Create makes a file and opens it. It must not exist.
+	Create(name string) (File, error)
+	// Rename moves a file within a directory, replacing what has the new name.
+	Rename(from, to string) error
+	// Remove removes a file or an empty directory.
+	Remove(name string) error
+	// MkdirAll makes a directory and its parents, as far as they are missing.
+	MkdirAll(name string) error
+	// ReadDir lists a directory, sorted by name.
+	ReadDir(name string) ([]Entry, error)
+	// SyncDir makes what was created, renamed and removed in a directory durable.
+	SyncDir(name string) error
+	// Lock takes an exclusive lock, kept in a file that is created when missing, and
+	// held until it is closed or the process ends. *HeldError: another one has it.
+	Lock(name string) (io.Closer, error)
+}
+
+// File is an open file. Safe for concurrent use, except that writes which overlap
+// have no order.
+type File interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
+	// WritevAt writes buffers one after another from off on, in few system calls.
+	WritevAt(bufs [][]byte, off int64) (int64, error)
+	Size() (int64, error)
+	Truncate(size int64) error
+	// Reserve makes the file at least size bytes long, the new ones zero, and has the
+	// device set space aside for them where it can.
+	Reserve(size int64) error
+	// Sync makes contents and size durable, and attributes where the system does
+	// not tell them apart; SyncData leaves attributes out.
+	Sync() error
+	SyncData() error
+}
+
+// Entry is one name in a directory.
+type Entry struct {
+	Name string
+	Dir  bool
+	Size int64 // of a file
+}
+
+// HeldError says who holds a lock.
+type HeldError struct {
+	Path string
+	PID  int // 0: not known
+}
+
+func (e *HeldError) Error() string {
+	if e.PID == 0 {
+		return fmt.Sprintf("%s is locked by another process", e.Path)
+	}
+	return fmt.Sprintf("%s is locked by process %d", e.Path, e.PID)
+}
+
+// ReadFile reads a whole file of at most limit bytes.
+func ReadFile(fsys FS, name string, limit int64) (b []byte, err error) {
+	f, err := fsys.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }() // only read from
+	size, err := f.Size()
+	if err != nil {
+		return nil, err
+	}
+	if size > limit {
+		return nil, &fs.PathError{Op: "read", Path: name, Err: fmt.Errorf("%d bytes, %d expected at most", size, limit)}
+	}
+	b = make([]byte, size)
+	if n, err := f.ReadAt(b, 0); n < len(b) {
+		return nil, err
+	}
+	return b, nil
+}
+
+// WriteFile makes b the durable content of name: it writes name.tmp, syncs it and
+// renames it. The caller syncs the directory.
+func WriteFile(fsys FS, name string, b []byte) error {
+	tmp := name + ".tmp"
+	f, err := fsys.Create(tmp)
+	if isExist(err) { // left by a crash
+		if err = fsys.Remove(tmp); err == nil {
+			f, err = fsys.Create(tmp)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(b, 0)
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		_ = fsys.Remove(tmp) // best effort: the next WriteFile removes it too
+		return err
+	}
+	return fsys.Rename(tmp, name)
+}
