@@ -324,7 +324,7 @@ func TestWatchOverHTTP(t *testing.T) {
 		}
 		return nil
 	})
-	if err != nil || lines < 3 {
+	if err != nil || lines != 3 {
 		t.Fatalf("%d lines, %v", lines, err)
 	}
 }

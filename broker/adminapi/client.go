@@ -236,7 +236,7 @@ func stream[T any](ctx context.Context, c *Client, path string, v url.Values, em
 	}
 	sc := bufio.NewScanner(resp.Body)
 	sc.Buffer(make([]byte, 0, 64<<10), lineMax)
-	for sc.Scan() {
+	for sc.Scan() && ctx.Err() == nil { // what was read after the end may be cut short
 		var line T
 		if err := json.Unmarshal(sc.Bytes(), &line); err != nil {
 			return c.unreachable(fmt.Errorf("it answered a line that is not ours: %w", err))
