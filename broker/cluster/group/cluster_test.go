@@ -1,0 +1,504 @@
+package group
+
+import (
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/robustmq/rmq/broker/clock"
+	"github.com/robustmq/rmq/broker/cluster/transport"
+	"github.com/robustmq/rmq/broker/storage"
+)
+
+// sim is a cluster of three nodes in one goroutine. Everything that happens in it
+// follows from its seed.
+type sim struct {
+	t       *testing.T
+	rand    *rand.Rand
+	clock   *clock.Virtual
+	net     *transport.Net
+	weather *transport.Weather
+	nodes   [3]*simNode
+	shards  int
+
+	agreed [][]storage.Entry // by shard: what any machine has applied, in order
+	acked  []map[string]bool // by shard: what a leader has applied of its own
+	next   int               // number of the next proposal
+	trace  []byte            // everything that was told, for comparing runs
+}
+
+type simNode struct {
+	sim    *sim
+	id     uint64
+	host   *Host // nil while it is down
+	log    *fakeLog
+	groups []*Group
+	ms     []*simMachine
+	saved  []storage.Entry // by shard: the last entry of its checkpoint
+	life   int             // incarnation
+}
+
+// simMachine checks what its group tells it against what others were told.
+type simMachine struct {
+	node    *simNode
+	shard   int
+	applied uint64
+	term    uint64 // leads in; 0: does not
+}
+
+func (m *simMachine) Apply(entries []storage.Entry) {
+	s := m.node.sim
+	for _, e := range entries {
+		if e.Index <= m.applied {
+			s.t.Fatalf("node %d shard %d: entry %d after %d", m.node.id, m.shard, e.Index, m.applied)
+		}
+		agreed := s.agreed[m.shard]
+		at, ok := slices.BinarySearchFunc(agreed, e.Index, func(a storage.Entry, i uint64) int { return int(a.Index) - int(i) })
+		switch {
+		case ok:
+			if a := agreed[at]; a.Term != e.Term || string(a.Data) != string(e.Data) {
+				s.t.Fatalf("node %d shard %d: entry %d is %d %q, others have %d %q", m.node.id, m.shard, e.Index, e.Term, e.Data, a.Term, a.Data)
+			}
+		case at != len(agreed):
+			s.t.Fatalf("node %d shard %d: entry %d was skipped by others", m.node.id, m.shard, e.Index)
+		default:
+			s.agreed[m.shard] = append(agreed, e)
+		}
+		if at > 0 && agreed[at-1].Index > m.applied && m.applied > 0 {
+			s.t.Fatalf("node %d shard %d: entry %d after %d, others have %d between", m.node.id, m.shard, e.Index, m.applied, agreed[at-1].Index)
+		}
+		m.applied = e.Index
+		if m.term != 0 && m.term == e.Term {
+			s.acked[m.shard][string(e.Data)] = true
+		}
+		s.trace = fmt.Appendf(s.trace, "%d/%d %d:%d %s\n", m.node.id, m.shard, e.Index, e.Term, e.Data)
+	}
+}
+
+func (m *simMachine) Lead(term uint64, leading bool) {
+	if leading == (m.term != 0) {
+		m.node.sim.t.Fatalf("node %d shard %d: told %v twice", m.node.id, m.shard, leading)
+	}
+	m.term = 0
+	if leading {
+		m.term = term
+	}
+	m.node.sim.trace = fmt.Appendf(m.node.sim.trace, "%d/%d leads %d %v\n", m.node.id, m.shard, term, leading)
+}
+
+func newSim(t *testing.T, seed uint64, shards int) *sim {
+	s := &sim{t: t, rand: rand.New(rand.NewPCG(seed, 1)), clock: clock.NewVirtual(time.Unix(1e9, 0)), net: transport.NewNet(), shards: shards,
+		agreed: make([][]storage.Entry, shards)}
+	s.weather = transport.NewWeather(s.clock, seed)
+	for range shards {
+		s.acked = append(s.acked, make(map[string]bool))
+	}
+	for i := range s.nodes {
+		n := &simNode{sim: s, id: uint64(i + 1), log: newFakeLog(), saved: make([]storage.Entry, shards)}
+		n.log.held = true
+		s.nodes[i] = n
+		n.start(seed)
+	}
+	return s
+}
+
+func (n *simNode) start(seed uint64) {
+	n.life++
+	var port transport.Sender = n.sim.net.Join(n.id, func(from uint64, frame []byte) error { return n.host.Receive(from, frame) })
+	n.host = NewHost(Options{Self: n.id, Clock: n.sim.clock, Seed: seed + uint64(n.life)<<32, Transport: n.sim.weather.Wrap(n.id, port)})
+	n.groups, n.ms = nil, nil
+	for i := range n.sim.shards {
+		m := &simMachine{node: n, shard: i, applied: n.saved[i].Index}
+		g, err := n.host.Open(Config{Shard: storage.ShardID(i), Voters: []uint64{1, 2, 3}, Log: n.log, Sync: true, Machine: m,
+			Applied: n.saved[i].Index, AppliedTerm: n.saved[i].Term})
+		if err != nil {
+			n.sim.t.Fatal(err)
+		}
+		n.groups, n.ms = append(n.groups, g), append(n.ms, m)
+	}
+}
+
+// crash takes the node down as a power loss would: what its log has not ended, and
+// all it has in memory, is gone.
+func (n *simNode) crash() {
+	n.sim.net.Leave(n.id)
+	n.log.crash()
+	n.host.workers[0].disarm()
+	n.host = nil
+}
+
+// run lets time pass in steps of a millisecond. Writes end after a chance delay.
+func (s *sim) run(d time.Duration, each func()) {
+	for range d / time.Millisecond {
+		s.clock.Advance(time.Millisecond)
+		for busy := true; busy; {
+			busy = false
+			for _, n := range s.nodes {
+				for n.host != nil && n.host.Step() {
+					busy = true
+				}
+			}
+		}
+		for _, n := range s.nodes {
+			if s.rand.IntN(3) == 0 {
+				n.log.end(1 + s.rand.IntN(4))
+			}
+		}
+		s.oneLeader()
+		if each != nil {
+			each()
+		}
+	}
+}
+
+// oneLeader: no two nodes believe to lead one shard at the same moment.
+func (s *sim) oneLeader() {
+	for shard := range s.shards {
+		leaders := 0
+		for _, n := range s.nodes {
+			if n.host != nil && n.groups[shard].Leading() {
+				leaders++
+			}
+		}
+		if leaders > 1 {
+			s.t.Fatalf("shard %d has %d leaders", shard, leaders)
+		}
+	}
+}
+
+// checkpoint keeps what a node's machines have applied.
+func (n *simNode) checkpoint() {
+	for shard, m := range n.ms {
+		for _, e := range n.sim.agreed[shard] {
+			if e.Index == m.applied {
+				n.saved[shard] = e
+				n.groups[shard].Checkpointed(e.Index, e.Term)
+			}
+		}
+	}
+}
+
+// propose offers a proposal to every node that takes one.
+func (s *sim) propose() {
+	shard := s.rand.IntN(s.shards)
+	for _, n := range s.nodes {
+		if n.host != nil && n.groups[shard].Propose(fmt.Appendf(nil, "p%d by %d", s.next, n.id)) == nil {
+			s.next++
+		}
+	}
+}
+
+// converge heals everything and waits until all nodes have applied the same.
+func (s *sim) converge(seed uint64) {
+	s.weather.Heal()
+	s.weather.Set(transport.Faults{})
+	for _, n := range s.nodes {
+		if n.host == nil {
+			n.start(seed)
+		}
+	}
+	s.run(4*time.Second, nil)
+	for shard := range s.shards {
+		accepted := false
+		for _, n := range s.nodes {
+			accepted = accepted || n.groups[shard].Propose([]byte("last")) == nil
+		}
+		if !accepted {
+			s.t.Fatalf("shard %d has no leader", shard)
+		}
+	}
+	s.run(time.Second, nil)
+	for shard := range s.shards {
+		agreed := s.agreed[shard]
+		if len(agreed) == 0 || string(agreed[len(agreed)-1].Data) != "last" {
+			s.t.Fatalf("shard %d does not work any more", shard)
+		}
+		have := make(map[string]bool)
+		for _, e := range agreed {
+			have[string(e.Data)] = true
+		}
+		for a := range s.acked[shard] {
+			if !have[a] {
+				s.t.Errorf("shard %d: %q was acknowledged and is gone", shard, a)
+			}
+		}
+		for _, n := range s.nodes {
+			if got, want := n.ms[shard].applied, agreed[len(agreed)-1].Index; got != want {
+				s.t.Errorf("node %d shard %d applied up to %d of %d: %+v", n.id, shard, got, want, n.groups[shard].Status())
+			}
+		}
+	}
+}
+
+// storm runs a cluster through loss, delay, cuts and crashes of one node at a time.
+func storm(t *testing.T, seed uint64) (trace uint64, acked int) {
+	s := newSim(t, seed, 3)
+	s.weather.Set(transport.Faults{Loss: 0.05, Repeat: 0.05, DelayMax: 20 * time.Millisecond})
+	var down *simNode
+	s.run(20*time.Second, func() {
+		if s.rand.IntN(10) == 0 {
+			s.propose()
+		}
+		if s.rand.IntN(1000) != 0 {
+			return
+		}
+		switch s.rand.IntN(5) {
+		case 0:
+			if down == nil {
+				down = s.nodes[s.rand.IntN(3)]
+				down.crash()
+			}
+		case 1:
+			if down != nil {
+				down.start(seed)
+				down = nil
+			}
+		case 2:
+			n := uint64(1 + s.rand.IntN(3))
+			if s.rand.IntN(2) == 0 {
+				s.weather.Isolate(n, 1, 2, 3)
+			} else {
+				s.weather.Cut(n, 1+n%3)
+			}
+		case 3:
+			s.weather.Heal()
+		case 4:
+			if n := s.nodes[s.rand.IntN(3)]; n != down {
+				n.checkpoint()
+			}
+		}
+	})
+	s.converge(seed)
+	h := fnv.New64a()
+	h.Write(s.trace)
+	for _, a := range s.acked {
+		acked += len(a)
+	}
+	return h.Sum64(), acked
+}
+
+func TestStorm(t *testing.T) {
+	seeds := 120
+	if testing.Short() {
+		seeds = 20
+	}
+	total := 0
+	for seed := range seeds {
+		_, acked := storm(t, uint64(seed))
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
+		}
+		total += acked
+	}
+	if total < 100*seeds {
+		t.Errorf("%d proposals acknowledged over %d seeds: the storm leaves nothing to check", total, seeds)
+	}
+}
+
+func TestSameSeedSameTrace(t *testing.T) {
+	for seed := range uint64(3) {
+		a, n := storm(t, seed)
+		b, _ := storm(t, seed)
+		if a != b || n == 0 {
+			t.Errorf("seed %d gave the traces %x and %x", seed, a, b)
+		}
+	}
+}
+
+// leader returns the node that leads a shard; nil if none does.
+func (s *sim) leader(shard int) *simNode {
+	for _, n := range s.nodes {
+		if n.host != nil && n.groups[shard].Leading() {
+			return n
+		}
+	}
+	return nil
+}
+
+// TestNewClusterLeadsAtOnce: a new group does not wait for an election timeout,
+// and the first leaders are spread over the nodes.
+func TestNewClusterLeadsAtOnce(t *testing.T) {
+	s := newSim(t, 1, 3)
+	s.run(100*time.Millisecond, nil)
+	for shard := range 3 {
+		if l := s.leader(shard); l == nil || l.id != uint64(shard+1) {
+			t.Errorf("shard %d is led by %+v", shard, l)
+		}
+	}
+}
+
+// TestLeaderWithoutQuorumIsGated: cut off from both others, a leader has ceased to
+// lead before one of them is elected; and a lone follower that comes back takes
+// nothing from the leader that the others have.
+func TestLeaderWithoutQuorumIsGated(t *testing.T) {
+	s := newSim(t, 1, 1)
+	s.run(time.Second, nil)
+	old := s.leader(0)
+	s.weather.Isolate(old.id, 1, 2, 3)
+	s.run(999*time.Millisecond, nil) // oneLeader looks every millisecond
+	if old.groups[0].Propose([]byte("one more")) == nil && !old.groups[0].Leading() {
+		t.Error("a gated leader took a proposal")
+	}
+	s.run(2*time.Second, nil)
+	now := s.leader(0)
+	if now == nil || now == old {
+		t.Fatalf("led by %+v", now)
+	}
+	if err := old.groups[0].Propose([]byte("more")); err == nil || old.ms[0].term != 0 {
+		t.Error("a leader without a quorum was not gated")
+	}
+	s.weather.Heal()
+	s.run(3*time.Second, nil)
+	if s.leader(0) != now {
+		t.Error("the healed node took the lead")
+	}
+
+	follower := s.nodes[(now.id)%3]
+	term := now.groups[0].Status().Term
+	s.weather.Isolate(follower.id, 1, 2, 3)
+	s.run(10*time.Second, nil)
+	s.weather.Heal()
+	s.run(3*time.Second, nil)
+	if l := s.leader(0); l != now || l.groups[0].Status().Term != term {
+		t.Error("a follower that was away for a while has cost an election")
+	}
+}
+
+// TestGatedLeaderReturns: nobody else could be elected, so the leader leads on in
+// its term once a quorum answers again.
+func TestGatedLeaderReturns(t *testing.T) {
+	s := newSim(t, 1, 1)
+	s.run(time.Second, nil)
+	l := s.leader(0)
+	for _, n := range s.nodes {
+		s.weather.Isolate(n.id, 1, 2, 3)
+	}
+	s.run(1100*time.Millisecond, nil)
+	if s.leader(0) != nil || l.ms[0].term != 0 {
+		t.Fatal("leads without a quorum")
+	}
+	s.weather.Heal()
+	s.run(300*time.Millisecond, nil)
+	if s.leader(0) != l || l.ms[0].term != 1 {
+		t.Errorf("led by %+v", s.leader(0))
+	}
+}
+
+// TestTransfer: the named voter leads next, soon, and one that is away does not
+// cost more than a timeout.
+func TestTransfer(t *testing.T) {
+	s := newSim(t, 1, 1)
+	s.run(time.Second, nil)
+	l := s.leader(0)
+	to := s.nodes[l.id%3]
+	if err := l.groups[0].Transfer(l.id); err == nil {
+		t.Error("transfer to itself")
+	}
+	if err := l.groups[0].Transfer(to.id); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.groups[0].Propose([]byte("x")); err == nil {
+		t.Error("proposed during a transfer")
+	}
+	s.run(50*time.Millisecond, nil)
+	if s.leader(0) != to {
+		t.Fatalf("led by %+v", s.leader(0))
+	}
+	away := s.nodes[to.id%3]
+	away.crash()
+	if err := to.groups[0].Transfer(away.id); err != nil {
+		t.Fatal(err)
+	}
+	s.run(500*time.Millisecond, nil)
+	if s.leader(0) != nil {
+		t.Error("leads during a transfer")
+	}
+	s.run(600*time.Millisecond, nil)
+	if s.leader(0) != to {
+		t.Errorf("led by %+v", s.leader(0))
+	}
+	s.converge(1)
+}
+
+// TestLag: a follower that was down catches up from the leader's memory; one that
+// lacks what is no longer held is reported, and the rest goes on.
+func TestLag(t *testing.T) {
+	for _, far := range []bool{false, true} {
+		s := newSim(t, 1, 1)
+		s.run(time.Second, nil)
+		l := s.leader(0)
+		for _, n := range s.nodes {
+			n.groups[0].limits.catchUp = 100 << 10
+		}
+		down := s.nodes[l.id%3]
+		down.crash()
+		for range 50 {
+			n := 1
+			if far {
+				n = 5
+			}
+			for range n {
+				if err := l.groups[0].Propose(make([]byte, 1<<10)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s.run(10*time.Millisecond, nil)
+			l.checkpoint()
+		}
+		if n := l.groups[0].Status().LogBytes; n > 110<<10 {
+			t.Errorf("%d bytes held", n)
+		}
+		down.start(1)
+		s.run(5*time.Second, nil)
+		caughtUp := down.ms[0].applied == l.ms[0].applied
+		if stranded := l.groups[0].Status().Stranded; stranded != far || caughtUp == far {
+			t.Errorf("far %v: stranded %v, caught up %v", far, stranded, caughtUp)
+		}
+		if l.groups[0].Propose([]byte("x")) != nil {
+			t.Error("the rest does not go on")
+		}
+	}
+}
+
+// TestForgetfulVoter: a node whose log has lost what it promised to hold neither
+// votes nor leads.
+func TestForgetfulVoter(t *testing.T) {
+	s := newSim(t, 1, 1)
+	s.run(time.Second, func() { s.propose() })
+	s.run(time.Second, nil)
+	n := s.nodes[s.leader(0).id%3]
+	n.crash()
+	sh := n.log.shard(0)
+	sh.entries = sh.entries[:len(sh.entries)/2]
+	n.host = NewHost(Options{Self: n.id, Clock: s.clock, Transport: transport.NewNet().Join(n.id, nil)})
+	_, err := n.host.Open(Config{Voters: []uint64{1, 2, 3}, Log: n.log, Sync: true, Machine: newRecorder()})
+	if err == nil {
+		t.Fatal("opened")
+	}
+}
+
+// TestPromise: a follower that has lost sight of a leader is not elected by one
+// that has not, nor by one that has been restarted a moment ago.
+func TestPromise(t *testing.T) {
+	for seed := range uint64(10) {
+		s := newSim(t, seed, 1)
+		s.run(time.Second, nil)
+		l := s.leader(0)
+		blind, other := s.nodes[l.id%3], s.nodes[(l.id+1)%3]
+		s.weather.Cut(l.id, blind.id)
+		s.run(5*time.Second, nil)
+		if s.leader(0) != l || l.groups[0].Status().Term != 1 {
+			t.Fatalf("seed %d: a blind follower has cost an election", seed)
+		}
+		other.crash()
+		other.start(seed)
+		s.weather.Isolate(l.id, 1, 2, 3)
+		s.run(3*time.Second, nil) // oneLeader looks every millisecond
+		if s.leader(0) == nil {
+			t.Errorf("seed %d: nobody was elected", seed)
+		}
+	}
+}
