@@ -50,9 +50,8 @@ import (
 
 // Limits of one group.
 const (
-	// EntryMax is the size of an entry in bytes: a body of 1 MiB, which the kernel
-	// does not split, and all that goes around it.
-	EntryMax = 1<<20 + 256<<10
+	// EntryMax is the size of an entry in bytes.
+	EntryMax = storage.EntryBytesMax
 
 	entriesMaxDefault = 1024     // entries in flight
 	bytesMaxDefault   = 64 << 20 // bytes in flight
@@ -229,7 +228,8 @@ func (in *inbox) reset() {
 // or may be, when Machine.Lead tells that this node ceased to lead.
 //
 // Unavailable: this node does not lead, or the group has stopped. Exhausted: as
-// much as is allowed is in flight. data must not change afterwards.
+// much as is allowed is in flight. data must not change until it is applied or
+// lost: the group copies it on its way.
 func (g *Group) Propose(data []byte) error { return g.propose(data, classPublish) }
 
 // ProposeControl is Propose for entries that take away or give leave: settle,
