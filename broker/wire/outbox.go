@@ -118,10 +118,14 @@ func (o *Outbox) Write(b []byte) bool {
 // Append lets f append to the buffer that will be written, as a codec's encoder
 // does. f runs under the outbox's lock and must only append. False as for Write; f
 // may have run in vain then.
-func (o *Outbox) Append(f func(dst []byte) []byte) bool {
+func (o *Outbox) Append(f func(dst []byte) []byte) bool { return o.AppendWithin(o.limit, f) }
+
+// AppendWithin is Append with a limit of its own, lower than the outbox's: for what may be
+// dropped, so that a peer that is too slow for it still has room for what may not.
+func (o *Outbox) AppendWithin(limit int, f func(dst []byte) []byte) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if !o.holdLocked(f) {
+	if !o.holdLocked(limit, f) {
 		return false
 	}
 	o.startLocked()
@@ -132,10 +136,10 @@ func (o *Outbox) Append(f func(dst []byte) []byte) bool {
 func (o *Outbox) Hold(f func(dst []byte) []byte) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.holdLocked(f)
+	return o.holdLocked(o.limit, f)
 }
 
-func (o *Outbox) holdLocked(f func(dst []byte) []byte) bool {
+func (o *Outbox) holdLocked(limit int, f func(dst []byte) []byte) bool {
 	if !o.takeLocked(0) {
 		return false
 	}
@@ -147,7 +151,7 @@ func (o *Outbox) holdLocked(f func(dst []byte) []byte) bool {
 		panic("wire: append shortened the buffer")
 	}
 	o.hint = n
-	if o.queued > 0 && o.queued+n > o.limit {
+	if o.queued > 0 && o.queued+n > limit {
 		// before is still whole: f only appended behind it.
 		if cap(after) != cap(before) {
 			Put(after)

@@ -131,6 +131,9 @@ func TestOutboxLimit(t *testing.T) {
 	if o.WriteRef(make([]byte, copyMax+1), func() { t.Error("released what was refused") }) {
 		t.Error("WriteRef took bytes beyond the limit")
 	}
+	if o.AppendWithin(5, appendString("x")) {
+		t.Error("AppendWithin took bytes beyond its limit")
+	}
 	got := make([]byte, 20)
 	o.Flush()
 	if _, err := io.ReadFull(b, got); err != nil || string(got) != "twenty bytes, alone!" {
