@@ -64,6 +64,7 @@ func Deaths(headers []Header) []Death {
 func (m *Message) AddDeath(d Death) {
 	list := Deaths(m.Headers)
 	first := len(list) == 0
+	exchange := d.Exchange
 	d.Count = 1
 	if i := slices.IndexFunc(list, func(e Death) bool { return e.Queue == d.Queue && e.Reason == d.Reason }); i >= 0 {
 		count := max(list[i].Count, 0) + 1
@@ -96,7 +97,7 @@ func (m *Message) AddDeath(d Death) {
 			Header{XFirstDeathExchange, []byte(d.Exchange)})
 	}
 	m.Headers = append(out, Header{XLastDeathQueue, []byte(d.Queue)}, Header{XLastDeathReason, []byte(d.Reason)},
-		Header{XLastDeathExchange, []byte(d.Exchange)})
+		Header{XLastDeathExchange, []byte(exchange)})
 	m.ExpiresAt = 0
 }
 

@@ -28,7 +28,7 @@ func TestAddDeath(t *testing.T) {
 	}
 	for name, value := range map[string]string{
 		"a": "1", XFirstDeathQueue: "q", XFirstDeathReason: "expired", XFirstDeathExchange: "x",
-		XLastDeathQueue: "q", XLastDeathReason: "expired", XLastDeathExchange: "x",
+		XLastDeathQueue: "q", XLastDeathReason: "expired", XLastDeathExchange: "y",
 	} {
 		if v := got[name]; len(v) != 1 || v[0] != value {
 			t.Errorf("%s: %q, want %q", name, v, value)
