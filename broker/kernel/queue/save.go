@@ -389,7 +389,7 @@ func (q *Queue) finish() error {
 	}
 	q.rewait()
 	active := q.active
-	if eff := q.choose(nil); len(eff) > 0 {
+	if eff := q.choose(nil); len(eff) > 0 || q.active != active {
 		return corrupt("active consumer %d", active)
 	}
 	return nil
