@@ -83,6 +83,7 @@ func TestRules(t *testing.T) {
 
 		{"ranges over a map", "broker/kernel/queue/a.go", doc + "func f(m map[int]int) { for range m {} }", []string{"determinism"}},
 		{"ranges over a named map", "broker/kernel/queue/a.go", doc + "type set map[int]bool\ntype q struct{ s set }\nfunc (x *q) f() { for k := range x.s { _ = k } }", []string{"determinism"}},
+		{"ranges over a map out of a tree", "broker/kernel/queue/a.go", doc + "import \"github.com/tidwall/btree\"\nfunc f(t *btree.Map[string, *struct{ m map[int]int }]) { v, _ := t.Get(``); for range v.m {} }", []string{"determinism"}},
 		{"ranges over a slice", "broker/kernel/queue/a.go", doc + "func f(m []int) { for range m {} }", nil},
 		{"outside a machine", "broker/kernel/a.go", doc + "func f(m map[int]int) { for range m {} }", nil},
 		{"walks a map", "broker/kernel/queue/a.go", doc + "import \"maps\"\nfunc f(m map[int]int) { for range maps.Keys(m) {} }", []string{"determinism"}},
