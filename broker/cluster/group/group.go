@@ -35,6 +35,7 @@
 package group
 
 import (
+	"context"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
@@ -87,6 +88,9 @@ type Config struct {
 	// its checkpoint. Zero: none.
 	Applied, AppliedTerm uint64
 	Machine              Machine
+	// Bind, if set, is given the group before the machine is told anything: entries
+	// may be applied before Open has returned. It must not call the host.
+	Bind func(*Group)
 
 	// EntriesMax and BytesMax bound what was proposed and is not applied; beyond
 	// them Propose refuses. ProposeControl has as much again to itself. 0: default.
@@ -142,6 +146,7 @@ type Group struct {
 	open      bool // Propose is admitted: leading, not stopped
 	flight    [classes]flight
 	status    Status
+	turned    chan struct{} // closed at the next change of leading, or end; nil: nobody waits
 
 	// worker's
 	node    *raft.RawNode
@@ -288,6 +293,39 @@ func (g *Group) Leading() bool {
 		return true
 	default:
 		return int64(g.host.now()) < end
+	}
+}
+
+// Await returns once this node leads, with the error of ctx, or with that which
+// stopped the group.
+func (g *Group) Await(ctx context.Context) error {
+	for {
+		g.mu.Lock()
+		open, err := g.open, g.status.Err
+		if g.turned == nil {
+			g.turned = make(chan struct{})
+		}
+		turned := g.turned
+		g.mu.Unlock()
+		switch {
+		case open:
+			return nil
+		case err != nil:
+			return &fault.Error{Kind: fault.Unavailable, Op: "wait to lead", Target: g.name(), Err: err}
+		}
+		select {
+		case <-turned:
+		case <-ctx.Done():
+			return &fault.Error{Kind: fault.Timeout, Op: "wait to lead", Target: g.name(), Err: ctx.Err()}
+		}
+	}
+}
+
+// turnLocked wakes those who wait for a change of leading. Caller holds g.mu.
+func (g *Group) turnLocked() {
+	if g.turned != nil {
+		close(g.turned)
+		g.turned = nil
 	}
 }
 

@@ -3,7 +3,6 @@ package group
 import (
 	"cmp"
 	"context"
-	"io"
 	"log/slog"
 	"slices"
 	"sync"
@@ -61,7 +60,7 @@ type Host struct {
 // NewHost returns a host without groups, its workers running. Close ends them.
 func NewHost(o Options) *Host {
 	if o.Logger == nil {
-		o.Logger = slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelError + 1}))
+		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.Clock == nil {
 		o.Clock = clock.Wall{}
@@ -96,8 +95,8 @@ func (h *Host) Step() bool {
 	return h.workers[0].step()
 }
 
-// add takes a new group in.
-func (h *Host) add(g *Group) error {
+// add takes a new group in, and lets it run once bind has returned.
+func (h *Host) add(g *Group, bind func(*Group)) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
@@ -109,6 +108,9 @@ func (h *Host) add(g *Group) error {
 	h.groups[g.shard] = g
 	g.worker = h.workers[int(g.shard)%len(h.workers)]
 	g.scheduled = true
+	if bind != nil {
+		bind(g)
+	}
 	g.worker.push(g)
 	return nil
 }

@@ -1,6 +1,7 @@
 package group
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 )
@@ -28,7 +29,7 @@ func (l raftLogger) Panic(v ...any)                   { panic(raftPanic(fmt.Spri
 func (l raftLogger) Panicf(format string, v ...any)   { panic(raftPanic(fmt.Sprintf(format, v...))) }
 
 func (l raftLogger) debugf(format string, v []any) {
-	if l.to.Enabled(nil, slog.LevelDebug) {
+	if l.to.Enabled(context.Background(), slog.LevelDebug) {
 		l.to.Debug(fmt.Sprintf(format, v...))
 	}
 }

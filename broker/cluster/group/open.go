@@ -92,7 +92,7 @@ func (h *Host) Open(cfg Config) (*Group, error) {
 	}
 	g.status = Status{Term: hard.Term, Commit: hard.Commit, Applied: cfg.Applied, Voters: voters}
 	g.in.campaign = len(voters) == 1
-	if err := h.add(g); err != nil {
+	if err := h.add(g, cfg.Bind); err != nil {
 		return nil, err
 	}
 	return g, nil

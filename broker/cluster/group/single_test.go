@@ -316,8 +316,10 @@ func TestWorkers(t *testing.T) {
 		m := newRecorder()
 		machines[i] = m
 		g := mustOpen(t, h, Config{Shard: storage.ShardID(i), Log: log, Machine: m})
-		go func() { // ends when all is proposed, which until below waits for
-			m.until(g.Leading)
+		go func() { // ends when all is proposed, which the loop below waits for
+			if err := g.Await(t.Context()); err != nil {
+				t.Error(err)
+			}
 			for n := range each {
 				for g.Propose(fmt.Appendf(nil, "%d", n)) != nil {
 					<-m.changed
@@ -336,7 +338,40 @@ func TestWorkers(t *testing.T) {
 			}
 		}
 	}
+	g := h.Group(0)
 	if err := h.Close(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	if err := g.Await(t.Context()); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("waited for a closed group: %v", err)
+	}
+}
+
+// TestBind: a machine can have its group before it is told anything.
+func TestBind(t *testing.T) {
+	log := newFakeLog()
+	for range 2 {
+		h := NewHost(Options{Self: 1, Workers: 1})
+		m := newRecorder()
+		var bound *Group
+		g := mustOpen(t, h, Config{Log: log, Machine: m, Bind: func(g *Group) {
+			if m.told() != nil || m.data() != nil {
+				t.Error("told before Bind")
+			}
+			bound = g
+		}})
+		if bound != g {
+			t.Error("bound to another group")
+		}
+		if err := g.Await(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := g.Propose([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		m.until(func() bool { return len(m.data()) > 0 })
+		if err := h.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

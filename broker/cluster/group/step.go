@@ -165,6 +165,9 @@ func (g *Group) tell(leading bool) {
 	g.mu.Unlock()
 	g.logger.Debug("leading", "term", g.leadTerm, "leading", leading)
 	g.machine.Lead(g.leadTerm, leading)
+	g.mu.Lock()
+	g.turnLocked() // after the machine knows
+	g.mu.Unlock()
 }
 
 // write hands the log what raft wants on it. The responses, which are our own
@@ -297,6 +300,7 @@ func (g *Group) stop(err error) {
 	g.open = false
 	g.in.reset()
 	g.status.Err, g.status.Leader, g.status.Leading = err, 0, false
+	g.turnLocked()
 	g.mu.Unlock()
 }
 
