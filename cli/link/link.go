@@ -1,0 +1,251 @@
+// Package link produces and consumes over the public protocols, with the clients
+// that everybody else uses, so `rmq produce` and `rmq consume` work against any
+// MQTT, Kafka or AMQP broker and owe rmq nothing.
+//
+// target.go reads what a user typed ("mqtt:a/b", "kafka://host/orders"); Consume and
+// NewProducer below hold what the protocols share: when to stop, and how many
+// messages may wait for their acknowledgement. mqtt.go, kafka.go and amqp.go hold the
+// rest.
+//
+// Messages have one form, Message, whichever protocol carries them; its Properties
+// use the names that rmq gives properties when a message changes protocol, so a
+// Kafka header "content-type" and an MQTT content type are typed alike.
+//
+// Errors are *fault.Error: NotFound for a missing topic or queue, Unauthorized and
+// Denied, Unavailable when nobody answers, Timeout when fewer messages came than were
+// asked for.
+package link
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/robustmq/rmq/broker/adminapi"
+	"github.com/robustmq/rmq/broker/fault"
+)
+
+// Message is one message in the form that every protocol shares.
+type Message = adminapi.Message
+
+// Header is one name and value of a message.
+type Header = adminapi.Header
+
+// Names of properties. Those that a protocol has no field for travel as a header of
+// that name.
+const (
+	ContentType     = "content-type"
+	ContentEncoding = "content-encoding"
+	CorrelationID   = "correlation-id"
+	ReplyTo         = "reply-to"
+	MessageID       = "message-id"
+	Type            = "type"
+	AppID           = "app-id"
+	UserID          = "user-id"
+	Timestamp       = "timestamp" // seconds since 1970
+	PayloadFormat   = "payload-format"
+
+	binarySuffix = "-b64" // of a property whose bytes are not UTF-8
+)
+
+// Headers that rmq takes from clients of a protocol that has no field for them.
+const (
+	headerKey       = "rmq-key"
+	headerPartition = "rmq-partition"
+	headerRetain    = "rmq-retain"
+	headerExpires   = "expires-at" // ms since 1970
+)
+
+const (
+	dialTimeout = 5 * time.Second  // to connect and be let in
+	ackTimeout  = 30 * time.Second // for one acknowledgement
+	prefetch    = 256              // messages a broker may send ahead of their settling
+	inflightMax = 1024             // sent messages that wait for their acknowledgement
+)
+
+// Options are about the connection.
+type Options struct {
+	ClientID string // "": one is made up
+	TLS      *tls.Config
+	VHost    string // AMQP; "": "/"
+}
+
+// ---- produce
+
+// Receipt tells what became of a message.
+type Receipt struct {
+	Protocol  string `json:"protocol"`
+	Target    string `json:"target"`
+	Partition *int32 `json:"partition,omitempty"`
+	Offset    *int64 `json:"offset,omitempty"`
+	// Unmatched: the broker took it, and says that nobody is subscribed (MQTT 5).
+	Unmatched bool `json:"unmatched,omitempty"`
+}
+
+// Producer sends messages to one target, in order.
+type Producer interface {
+	// Send hands m over and returns, once there is room for another: at most
+	// inflightMax messages wait. done is called once, in order, from another
+	// goroutine, when the broker has answered for m. An error means that m was not
+	// sent, that done will not be called, and that the producer is of no more use.
+	Send(ctx context.Context, m *Message, done func(Receipt, error)) error
+	// Close waits for what is under way and leaves.
+	Close(ctx context.Context) error
+}
+
+// NewProducer connects to a target.
+func NewProducer(ctx context.Context, t Target, o Options) (Producer, error) {
+	switch t.Protocol {
+	case MQTT:
+		return newMQTTProducer(ctx, t, o)
+	case Kafka:
+		return newKafkaProducer(ctx, t, o)
+	case AMQP:
+		return newAMQPProducer(ctx, t, o)
+	}
+	return nil, fault.New(fault.Invalid, "produce", t.String(), "unknown protocol %q", t.Protocol)
+}
+
+// ---- consume
+
+// ConsumeOptions say what to read and when to stop. The zero value follows for ever
+// from now on.
+type ConsumeOptions struct {
+	Options
+	From     Position
+	N        int64         // stop after that many; 0: no limit
+	UntilEnd bool          // stop at what was the end when reading began
+	Idle     time.Duration // stop when nothing came for so long; 0: never
+	Timeout  time.Duration // stop after so long; 0: never
+	// Group shares the messages among all who name it, and goes on where it stopped:
+	// a Kafka consumer group, an MQTT shared subscription, a durable queue bound to an
+	// AMQP exchange.
+	Group   string
+	QoS     uint8         // MQTT: the most that is asked for
+	Session time.Duration // MQTT: how long the session waits for us; 0: a clean one. Needs ClientID
+	Peek    bool          // AMQP queues: leave the messages where they are
+}
+
+// reader is one subscription under way.
+type reader interface {
+	// next returns the next message. io.EOF: the end that was asked for is reached.
+	// The error is ctx's when it ended first; the reader can then be used again.
+	next(ctx context.Context) (*Message, error)
+	// settle says that the last message next returned was dealt with.
+	settle(ctx context.Context) error
+	close()
+}
+
+// Consume reads a target and calls emit with each message, until the options, the
+// context or emit say to stop. A message that emit refused is not acknowledged. It
+// returns how many were emitted; the error is a fault.Timeout when fewer than N came.
+func Consume(ctx context.Context, t Target, o ConsumeOptions, emit func(*Message) error) (int64, error) {
+	// Connecting counts: --timeout is how long the user waits.
+	limited := ctx
+	if o.Timeout > 0 {
+		var cancel context.CancelFunc
+		limited, cancel = context.WithTimeout(ctx, o.Timeout)
+		defer cancel()
+	}
+	var r reader
+	var err error
+	switch t.Protocol {
+	case MQTT:
+		r, err = openMQTT(limited, t, o)
+	case Kafka:
+		r, err = openKafka(limited, t, o)
+	case AMQP:
+		r, err = openAMQP(limited, t, o)
+	default:
+		err = fault.New(fault.Invalid, "consume", t.String(), "unknown protocol %q", t.Protocol)
+	}
+	if err != nil {
+		if limited.Err() != nil && ctx.Err() == nil {
+			err = fault.New(fault.Timeout, "consume", t.String(), "not connected after %v", o.Timeout)
+		}
+		return 0, err
+	}
+	defer r.close()
+	return drain(ctx, limited, r, t, o, emit)
+}
+
+// drain moves messages from r to emit until something says stop.
+func drain(ctx, limited context.Context, r reader, t Target, o ConsumeOptions, emit func(*Message) error) (n int64, err error) {
+	for o.N == 0 || n < o.N {
+		m, err := nextWithin(limited, r, o.Idle)
+		switch {
+		case err == nil:
+		case ctx.Err() != nil:
+			return n, ctx.Err() // the user left
+		case errors.Is(err, io.EOF):
+			return n, enough(n, t, o, "the end was reached")
+		case limited.Err() != nil:
+			if o.UntilEnd && o.N == 0 {
+				return n, fault.New(fault.Timeout, "consume", t.String(), "%d messages after %v, and the end was not reached", n, o.Timeout)
+			}
+			return n, enough(n, t, o, fmt.Sprintf("%v passed", o.Timeout))
+		case errors.Is(err, context.DeadlineExceeded):
+			return n, enough(n, t, o, fmt.Sprintf("nothing came for %v", o.Idle))
+		default:
+			return n, err
+		}
+		if err := emit(m); err != nil {
+			return n, err
+		}
+		n++
+		// What was shown is settled even if the user has just left.
+		settling, cancel := context.WithTimeout(context.WithoutCancel(ctx), ackTimeout)
+		err = r.settle(settling)
+		cancel()
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+func nextWithin(ctx context.Context, r reader, idle time.Duration) (*Message, error) {
+	if idle > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, idle)
+		defer cancel()
+	}
+	return r.next(ctx)
+}
+
+func enough(n int64, t Target, o ConsumeOptions, why string) error {
+	if n < o.N {
+		return fault.New(fault.Timeout, "consume", t.String(), "wanted %d messages, got %d before %s", o.N, n, why)
+	}
+	return nil
+}
+
+// ---- what the protocols share
+
+// dial connects to one of the addresses of a target, over TLS where it asks for that.
+func dial(ctx context.Context, t Target, o Options) (net.Conn, error) {
+	d := &net.Dialer{Timeout: dialTimeout}
+	var conn net.Conn
+	var err error
+	if t.TLS {
+		conn, err = (&tls.Dialer{NetDialer: d, Config: o.TLS}).DialContext(ctx, "tcp", t.Address)
+	} else {
+		conn, err = d.DialContext(ctx, "tcp", t.Address)
+	}
+	if err != nil {
+		return nil, unreachable(t, err)
+	}
+	return conn, nil
+}
+
+func unreachable(t Target, err error) error {
+	var opErr *net.OpError
+	if errors.As(err, &opErr) && opErr.Err != nil {
+		err = opErr.Err // the address stands in the message already
+	}
+	return fault.New(fault.Unavailable, "connect to", t.Address, "%w", err)
+}
