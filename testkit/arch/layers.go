@@ -16,7 +16,7 @@ import (
 var layers = []string{
 	"broker/fault broker/message broker/clock fixtures broker/internal/*",
 	"broker/wire broker/vfs broker/telemetry broker/record",
-	"broker/mqttwire broker/amqpwire broker/storage/segment",
+	"broker/mqttwire broker/amqpwire broker/segment",
 	"broker/storage broker/adminapi",
 	"broker/storage/* broker/adminapi/*",
 	"broker/kernel/codec",

@@ -1,0 +1,49 @@
+# rmq: what one does with a clone. `make` alone lists the verbs.
+
+GO       ?= go
+FUZZTIME ?= 10s
+PKG      ?= ./...
+ARGS     ?=
+
+# Linters are run from source, at a version of their own, so that nothing needs to
+# be installed and go.mod stays free of them.
+GOLANGCI ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+.DEFAULT_GOAL := help
+.PHONY: help up build test race fuzz lint bench gen clean
+
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+up: ## build and run a broker here: make up ARGS="--any-port --memory"
+	$(GO) run ./cmd/rmq up $(ARGS)
+
+build: ## one static binary: bin/rmq
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/rmq ./cmd/rmq
+
+test: ## every test: make test PKG=./broker/kernel/...
+	$(GO) test $(ARGS) $(PKG)
+
+race: ## every test under the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race -short $(ARGS) $(PKG)
+
+fuzz: ## each fuzz target for FUZZTIME
+	@set -e; for p in $$($(GO) list $(PKG)); do \
+		for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
+			echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p; \
+		done; \
+	done
+
+lint: ## vet, format and the linters that .golangci.yaml names
+	$(GO) vet $(PKG)
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$unformatted" ]; then echo "not formatted:"; echo "$$unformatted"; exit 1; fi
+	$(GOLANGCI) run $(PKG)
+
+bench: ## benchmarks of every package, with allocations
+	$(GO) test -run '^$$' -bench . -benchmem $(ARGS) $(PKG)
+
+gen: ## write generated files again
+	$(GO) generate $(PKG)
+
+clean: ## remove what was built
+	rm -rf bin dist
