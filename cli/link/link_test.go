@@ -30,6 +30,9 @@ func TestParseTarget(t *testing.T) {
 		{"mqtt://u:p@ss@h/t", Target{Protocol: MQTT, Address: "h:1883", User: "u", Password: "p@ss", Topic: "t"}, "mqtt:t"},
 		{"mqtt://[::1]/t", Target{Protocol: MQTT, Address: "[::1]:1883", Topic: "t"}, "mqtt:t"},
 		{"mqtt://[::1]:7/t", Target{Protocol: MQTT, Address: "[::1]:7", Topic: "t"}, "mqtt:t"},
+		{"mqtt://///a", Target{Protocol: MQTT, Topic: "//a"}, ""},
+		{"mqtt:////a", Target{Protocol: MQTT, Topic: "/a"}, "mqtt:/a"},
+		{"mqtt:///a", Target{Protocol: MQTT, Topic: "a"}, "mqtt:a"},
 		{"kafka:orders", Target{Protocol: Kafka, Topic: "orders"}, ""},
 		{"kafka:orders/3", Target{Protocol: Kafka, Topic: "orders", Partition: &part}, ""},
 		{"kafka://a,b:1/orders", Target{Protocol: Kafka, Address: "a:9092,b:1", Topic: "orders"}, "kafka:orders"},
@@ -68,7 +71,7 @@ func TestParseTarget(t *testing.T) {
 
 func TestParseTargetRefuses(t *testing.T) {
 	for _, in := range []string{
-		"", "orders", "http://h/x", "mqtt:", "mqtt://h", "mqtt://h/", "mqtt:///t", "mqtts:t", "mqtt://h:0/t", "mqtt://h:70000/t",
+		"", "orders", "http://h/x", "mqtt:", "mqtt://", "mqtt://h", "mqtt://h/", "mqtts:///t", "mqtts:t", "mqtt://@/t", "mqtt://u@", "mqtt://h:0/t", "mqtt://h:70000/t",
 		"mqtt://a,b/t", "kafka:", "kafka:a/b", "kafka:a/-1", "kafka:/1", "amqp:", "amqp:queue:", "amqp:/", "mqtt://u:%zz@h/t",
 	} {
 		if got, err := ParseTarget(in); !fault.Is(err, fault.Invalid) {

@@ -27,7 +27,8 @@ const (
 //	mqtt://user:pass@host:1883/…  the same on a broker elsewhere; also mqtts, kafkas, amqps
 //
 // What follows the protocol or the host is taken as it stands: "#", "?" and "%" mean
-// nothing special, except that %2F is a "/" in the name of an exchange.
+// nothing special, except that %2F is a "/" in the name of an exchange. An MQTT topic
+// that begins with "//" is written with an empty host: mqtt://///a is the topic //a.
 type Target struct {
 	Protocol string
 	Address  string // host:port; several for Kafka, divided by commas; "" until Resolve
@@ -75,11 +76,14 @@ func ParseTarget(s string) (Target, error) {
 			}
 			authority = authority[i+1:]
 		}
-		address, err := addresses(authority, row.port, row.protocol == Kafka)
-		if err != nil {
-			return Target{}, bad(redact(s), err.Error())
+		rest = name
+		if !strings.HasPrefix(after, "/") || row.tls {
+			address, err := addresses(authority, row.port, row.protocol == Kafka)
+			if err != nil {
+				return Target{}, bad(redact(s), err.Error())
+			}
+			t.Address = address
 		}
-		t.Address, rest = address, name
 	} else if row.tls {
 		return Target{}, bad(s, scheme+" needs a host: "+scheme+"://host/…")
 	}
@@ -161,6 +165,9 @@ func (t Target) String() string {
 		return "amqp:queue:" + t.Queue
 	case t.Protocol == AMQP:
 		return "amqp:" + strings.ReplaceAll(t.Exchange, "/", "%2F") + "/" + t.Key
+	}
+	if strings.HasPrefix(t.Topic, "//") {
+		return t.Protocol + ":///" + t.Topic
 	}
 	return t.Protocol + ":" + t.Topic
 }
