@@ -38,6 +38,9 @@ type Publish struct {
 
 	Reply Publisher // told the outcome; nil when nobody waits
 	Tag   uint64    // handed back to Reply
+
+	dead bool // a dead letter: queues that it went round already are left out
+	held bool // part of a transaction that holds entries back: no stream is made for it
 }
 
 // Publisher is told how a publish ended.
@@ -70,6 +73,7 @@ type Delivery struct {
 	No          uint64
 	Redelivered bool
 	Count       uint32 // deliveries before this one
+	Failed      uint32 // of those, the ones that failed: AMQP's x-delivery-count
 	Ready       uint32 // messages left ready in the queue, for basic.get-ok
 
 	// The rest is for MQTT sessions.
@@ -172,6 +176,8 @@ type AttachSpec struct {
 	Priority         int32
 	Credit           int64 // deliveries allowed before the first settle; Unlimited
 	Pull             bool  // deliver only by Attachment.Get
+	Refill           bool  // settling a delivery gives its credit back
+	Shared           bool  // deliveries are of an MQTT shared subscription
 	Sink             Sink
 }
 

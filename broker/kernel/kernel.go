@@ -1,12 +1,341 @@
 // Package kernel routes messages, keeps them in logs and remembers who has seen
-// them. It knows no wire protocol.
+// them. It knows no wire protocol: adapters turn theirs into the calls of this package
+// and turn what comes back into theirs.
+//
+// The parts, and the file that each begins in:
+//
+//	publish.go     one message in: match, group, append, answer
+//	topology.go    what matches: subscriptions, exchanges, bindings, streams
+//	shard_run.go   one shard: gathers commands into entries, applies, hands effects on
+//	shard/         the deterministic machine that a shard runs
+//	log0.go        metadata: the machine in meta/, replicated as shard 0
+//	tail.go        the newest batches of a log, in memory before its segment
+//	save.go        checkpoints beside applying
+//	session.go queue.go stream.go group.go    what adapters call
 package kernel
 
-// Kernel is one node's kernel.
-type Kernel struct{}
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"log/slog"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
 
-// Session is a client's session; see session.go.
-type Session struct{}
+	"github.com/robustmq/rmq/broker/clock"
+	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/kernel/meta"
+	"github.com/robustmq/rmq/broker/kernel/shard"
+	"github.com/robustmq/rmq/broker/storage"
+)
 
-// Attachment is one consumer of one queue; see queue.go.
-type Attachment struct{}
+// Config says what a kernel stands on.
+type Config struct {
+	Engine storage.Engine
+	// OpenGroup opens the replicated log of a shard; entries after Applied are given to
+	// the machine, then Lead is called.
+	OpenGroup func(GroupSpec) (Group, error)
+	Time      clock.Clock // broker time
+	Link      clock.Clock // link time
+	Log       *slog.Logger
+	Voters    []uint64
+
+	// DataShards is how many synced shards carry queues, sessions, groups and streams;
+	// 0: one per processor, at most 4. Kept from the first start on.
+	DataShards int
+	// Capture makes a stream of the first level for MQTT and AMQP traffic that has no
+	// home (profile dev).
+	Capture bool
+	// CheckpointBytes is how much a shard applies between checkpoints; 0: 64 MiB.
+	CheckpointBytes int
+}
+
+// GroupSpec asks for one shard's log.
+type GroupSpec struct {
+	Shard                storage.ShardID
+	Sync                 bool
+	Applied, AppliedTerm uint64
+	Machine              Machine
+	// Bind is given the group before the machine is told anything.
+	Bind func(Group)
+	// What the kernel has in flight stays below these.
+	EntriesMax, BytesMax int
+}
+
+// DefaultNamespace always exists.
+const DefaultNamespace = "/"
+
+// Kernel is one node's kernel. Safe for concurrent use.
+//
+// Lock order: sessionsMu → topology.mu → shardRun.mu → tail.mu.
+type Kernel struct {
+	cfg         Config
+	engine      storage.Engine
+	time        clock.Clock
+	log         *slog.Logger
+	incarnation uint64
+
+	meta      *log0 // log 0
+	transient *log0 // what dies with the broker
+	topo      topology
+
+	data   []*shardRun // synced, in the order of their ids
+	async  *shardRun   // captured streams
+	local  *shardRun   // not logged
+	shards map[uint32]*shardRun
+
+	sessionsMu sync.Mutex
+	sessions   map[string]*Session // online, by namespace and client id
+
+	attachMu  sync.RWMutex
+	attached  map[uint64]*Attachment
+	attachSeq atomic.Uint64
+
+	background sync.WaitGroup // checkpoints, dead letters, wills: ended by Close
+	closing    atomic.Bool
+	failed     atomic.Pointer[error]
+	ctx        context.Context
+	cancel     context.CancelFunc
+
+	dead  chan work // see letters.go
+	stats Stats
+}
+
+// Shard ids: 0 is log 0; data shards follow from 1; the two below are fixed.
+const (
+	asyncShard = storage.ShardID(1000)
+	localShard = storage.ShardID(1001) // never on a disk
+)
+
+// Open starts a kernel on what the engine holds.
+func Open(cfg Config) (*Kernel, error) {
+	if cfg.DataShards == 0 {
+		cfg.DataShards = min(max(runtime.GOMAXPROCS(0), 1), 4)
+	}
+	if cfg.CheckpointBytes == 0 {
+		cfg.CheckpointBytes = 64 << 20
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Voters == nil {
+		cfg.Voters = []uint64{1}
+	}
+	k := &Kernel{
+		cfg: cfg, engine: cfg.Engine, time: cfg.Time, log: cfg.Log,
+		sessions: make(map[string]*Session),
+		attached: make(map[uint64]*Attachment),
+		shards:   make(map[uint32]*shardRun),
+		dead:     make(chan work, lettersMax),
+	}
+	k.ctx, k.cancel = context.WithCancel(context.Background())
+	k.topo.init()
+	if err := k.open(); err != nil {
+		k.cancel()
+		return nil, err
+	}
+	k.background.Add(1)
+	go k.letters()
+	return k, nil
+}
+
+func (k *Kernel) open() error {
+	if err := k.openLog0(); err != nil {
+		return err
+	}
+	r, err := k.meta.do(k.ctx, &meta.Command{Op: meta.StartNode, N: int64(k.cfg.DataShards)})
+	if err != nil {
+		return err
+	}
+	k.incarnation = uint64(r.Number)
+	if !k.meta.view.Load().Namespace(DefaultNamespace) {
+		if _, err := k.meta.do(k.ctx, &meta.Command{Op: meta.CreateNamespace, Namespace: DefaultNamespace}); err != nil {
+			return err
+		}
+	}
+	k.transient = newLog0(k, meta.NewTransient(), 0)
+	k.transient.group = &immediate{m: k.transient}
+
+	for i := range k.meta.view.Load().DataShards() {
+		k.data = append(k.data, k.newShard(storage.ShardID(i+1), classSync))
+	}
+	k.async = k.newShard(asyncShard, classAsync)
+	k.local = k.newShard(localShard, classTransient)
+	errs := make(chan error, len(k.shards))
+	for _, s := range k.shards {
+		go func() { errs <- s.open() }()
+	}
+	for range k.shards {
+		err = errors.Join(err, <-errs)
+	}
+	if err != nil {
+		return err
+	}
+	k.rebuild(k.meta.view.Load())
+	for _, s := range k.shards {
+		k.restoreRoutes(s)
+	}
+	return k.reconcile()
+}
+
+func (k *Kernel) openLog0() error {
+	at, pairs, err := k.engine.Checkpoints().Load(0)
+	if err != nil {
+		return fault.New(fault.Internal, "open", "log 0", "%w", err)
+	}
+	state := new(meta.State)
+	if err := state.Restore(pairs); err != nil {
+		return err
+	}
+	k.meta = newLog0(k, state, uint64(k.time.Now().UnixNano()))
+	k.meta.index, k.meta.term = at.Index, at.Term
+	_, err = k.cfg.OpenGroup(GroupSpec{
+		Shard: 0, Sync: true, Applied: at.Index, AppliedTerm: at.Term, Machine: k.meta, Bind: func(g Group) { k.meta.group = g },
+		EntriesMax: 1 << 16, BytesMax: 1 << 30,
+	})
+	return err
+}
+
+func (k *Kernel) newShard(id storage.ShardID, c class) *shardRun {
+	s := &shardRun{k: k, id: id, class: c, building: new(pending), tails: make(map[uint64]*tail), link: 1}
+	s.room.L = &s.mu
+	s.saving.done = make(chan error, 1)
+	k.shards[uint32(id)] = s
+	return s
+}
+
+// open loads the shard's checkpoint and replays what the log holds after it.
+func (s *shardRun) open() error {
+	s.m = shard.New()
+	if s.class == classTransient {
+		s.live = true
+		s.addTail(shard.Bodies, 0, 0)
+		s.group = &immediate{m: s}
+		return nil
+	}
+	at, pairs, err := s.k.engine.Checkpoints().Load(s.id)
+	if err != nil {
+		return fault.New(fault.Internal, "open", s.name(), "%w", err)
+	}
+	if err := s.m.Restore(pairs); err != nil {
+		return err
+	}
+	for l := range s.m.Logs() {
+		t := s.addTail(l.ID, l.Start, l.Next)
+		seg, err := t.open()
+		if err != nil {
+			return err
+		}
+		if err := seg.TruncateTo(l.Next); err != nil {
+			return err
+		}
+		t.total = seg.Size()
+	}
+	s.addTail(shard.Bodies, 0, s.m.Bodies().Next)
+	s.index, s.term = at.Index, at.Term
+	_, err = s.k.cfg.OpenGroup(GroupSpec{
+		Shard: s.id, Sync: s.class == classSync, Applied: at.Index, AppliedTerm: at.Term, Machine: s, Bind: func(g Group) { s.group = g },
+		EntriesMax: 1 << 10, BytesMax: 1 << 30,
+	})
+	return err
+}
+
+// addTail makes the tail of a log, if it is not there.
+func (s *shardRun) addTail(log uint64, start, next int64) *tail {
+	s.tailsMu.Lock()
+	defer s.tailsMu.Unlock()
+	if t := s.tails[log]; t != nil {
+		return t
+	}
+	id := storage.LogID{Shard: s.id, Log: log}
+	t := &tail{id: id, start: start, next: next, first: next, flushed: next}
+	t.seg = func() (storage.Segment, error) { return s.k.engine.Segments().Open(id) }
+	s.tails[log] = t
+	return t
+}
+
+// dropTail forgets a deleted log and removes its segment.
+func (s *shardRun) dropTail(log uint64) {
+	s.tailsMu.Lock()
+	t := s.tails[log]
+	delete(s.tails, log)
+	s.tailsMu.Unlock()
+	if t == nil {
+		return
+	}
+	t.end()
+	if s.class == classTransient {
+		return
+	}
+	if err := s.k.engine.Segments().Remove(t.id); err != nil {
+		s.k.log.Warn("segment not removed", "shard", s.id, "log", log, "err", err)
+	}
+}
+
+func (s *shardRun) name() string { return fmt.Sprintf("shard %d", s.id) }
+
+// led is told by groups; one voter leads from its opening until it fails.
+func (k *Kernel) led(s *shardRun, term uint64, leading bool) {
+	if !leading && !k.closing.Load() {
+		k.log.Warn("leadership lost", "term", term)
+	}
+}
+
+// fail records the first error that makes the kernel unable to promise anything.
+func (k *Kernel) fail(err error) {
+	if k.failed.CompareAndSwap(nil, &err) {
+		k.log.Error("stopped", "err", err)
+	}
+}
+
+// Err is the error that stopped a part of the kernel, or nil.
+func (k *Kernel) Err() error {
+	if e := k.failed.Load(); e != nil {
+		return *e
+	}
+	return nil
+}
+
+// Close ends sessions and attachments, refuses what comes after, and waits for what
+// runs in the background. The engine and the groups are closed by their owner, after.
+func (k *Kernel) Close(ctx context.Context) error {
+	if !k.closing.CompareAndSwap(false, true) {
+		return nil
+	}
+	k.endSessions()
+	k.endAttachments()
+	k.cancel()
+	closed := fault.Of(fault.Unavailable, "closing", "")
+	for _, s := range k.shards {
+		s.stopTimer()
+		s.stop(closed)
+	}
+	k.meta.stop(closed)
+	k.transient.stop(closed)
+	done := make(chan struct{})
+	go func() { k.background.Wait(); close(done) }()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fault.New(fault.Timeout, "close", "kernel", "%w", ctx.Err())
+	}
+}
+
+func (k *Kernel) nowMs() int64 { return k.time.Now().UnixMilli() }
+
+// slot spreads names over the data shards.
+func (k *Kernel) slot(ns, name string) *shardRun {
+	h := fnv.New32a()
+	h.Write([]byte(ns))
+	h.Write([]byte{0})
+	h.Write([]byte(name))
+	const slots = 4096
+	return k.data[h.Sum32()%slots%uint32(len(k.data))]
+}
+
+// Now is broker time, for adapters that stamp what they hand in.
+func (k *Kernel) Now() time.Time { return k.time.Now() }

@@ -13,6 +13,11 @@
 // a message rests in a log.
 package message
 
+import (
+	"bytes"
+	"strings"
+)
+
 // Protocol tells which protocol a message came from.
 type Protocol uint8
 
@@ -76,4 +81,16 @@ func (m *Message) Header(name string) ([]byte, bool) {
 		}
 	}
 	return nil, false
+}
+
+// Clone returns a copy that shares no memory with m.
+func (m *Message) Clone() Message {
+	c := *m
+	c.Key, c.Value, c.Native = bytes.Clone(m.Key), bytes.Clone(m.Value), bytes.Clone(m.Native)
+	c.Address = strings.Clone(m.Address)
+	c.Headers = make([]Header, len(m.Headers))
+	for i, h := range m.Headers {
+		c.Headers[i] = Header{strings.Clone(h.Name), bytes.Clone(h.Value)}
+	}
+	return c
 }

@@ -188,6 +188,16 @@ func (b Batch) Control() bool       { return b.Attributes()&attrControl != 0 }
 // HasProducer tells whether the batch is part of an idempotent producer's sequence.
 func (b Batch) HasProducer() bool { return b.ProducerID() > NoProducer }
 
+// madeEpoch stands as producer epoch, beside producer -1, in batches that the broker
+// made. Clients have -1 there, and one that has not is refused.
+const madeEpoch = 0xFFFE // -2
+
+// Made tells whether the broker made the batch: the headers of its records then begin
+// with the broker's own (package message, record.go).
+func (b Batch) Made() bool {
+	return b.ProducerID() == NoProducer && uint16(b.ProducerEpoch()) == madeEpoch
+}
+
 // Records is what follows the header, compressed as Codec says.
 func (b Batch) Records() []byte { return b[HeaderLen:] }
 

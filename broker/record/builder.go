@@ -19,6 +19,7 @@ type Builder struct {
 	maxTime  int64
 	count    int32
 	last     int32 // offset delta of the last record; -1 when there is none
+	made     bool  // see MarkMade
 }
 
 // Reset begins a batch behind dst. Times are stored as differences from baseTime, which
@@ -79,6 +80,10 @@ func RecordLen(key, value []byte, headers ...message.Header) int {
 // record's: records in between were left out.
 func (b *Builder) Cover(lastOffsetDelta int32) { b.last = max(b.last, lastOffsetDelta) }
 
+// MarkMade says that the broker makes this batch, of messages that came by other
+// protocols: see Batch.Made. It holds until Reset.
+func (b *Builder) MarkMade() { b.made = true }
+
 // Finish fills the header and returns the batch: base offset 0, leader epoch and producer
 // -1. It aliases the memory given to Reset, or what that grew into: see Bytes.
 func (b *Builder) Finish() Batch {
@@ -100,6 +105,9 @@ func (b *Builder) Finish() Batch {
 	be.PutUint64(batch[offMaxTime:], uint64(b.maxTime))
 	be.PutUint64(batch[offProducer:], math.MaxUint64)
 	be.PutUint16(batch[offProdEpoch:], math.MaxUint16)
+	if b.made {
+		be.PutUint16(batch[offProdEpoch:], madeEpoch)
+	}
 	be.PutUint32(batch[offBaseSeq:], math.MaxUint32)
 	be.PutUint32(batch[offCount:], uint32(b.count))
 	batch.seal()

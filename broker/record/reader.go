@@ -145,6 +145,20 @@ func (b Batch) Each(fn func(*Record) error) error {
 	return r.Err()
 }
 
+// keptInflated is how much memory a Reader that was told to forget keeps.
+const keptInflated = 256 << 10
+
+// Forget lets go of the last batch, and of memory beyond what an ordinary batch inflates
+// to, for a Reader that is kept in a pool.
+func (r *Reader) Forget() {
+	inflated, headers := r.inflated, r.rec.Headers
+	clear(headers[:cap(headers)])
+	if cap(inflated) > keptInflated {
+		inflated = nil
+	}
+	*r = Reader{inflated: inflated[:0], rec: Record{Headers: headers[:0]}}
+}
+
 func varint(p []byte) (int64, []byte, bool) {
 	if len(p) > 0 && p[0] < 0x80 {
 		u := p[0]

@@ -62,7 +62,7 @@ const (
 	PutUser              // User
 	DeleteUser           // Name
 	AllocateProducers    // N ids
-	StartNode            // raises the incarnation
+	StartNode            // raises the incarnation; N: data shards, kept from the first start on
 )
 
 // Result is what a command came to.
@@ -102,16 +102,20 @@ type State struct {
 	producer    int64  // next producer id
 	incarnation int64
 	captured    int
+	dataShards  int
 
 	dirty btree.Set[string] // checkpoint keys changed since the last Changes
 }
+
+// NewTransient returns the state for what dies with the broker. Its ids are none of log 0's.
+func NewTransient() *State { return &State{nextID: 1 << 62} }
 
 // Fork returns an independent copy, in constant time.
 func (s *State) Fork() *State {
 	return &State{
 		namespaces: *s.namespaces.Copy(), streams: *s.streams.Copy(), queues: *s.queues.Copy(),
 		exchanges: *s.exchanges.Copy(), bindings: *s.bindings.Copy(), byDest: *s.byDest.Copy(), users: *s.users.Copy(),
-		nextID: s.nextID, producer: s.producer, incarnation: s.incarnation, captured: s.captured,
+		nextID: s.nextID, producer: s.producer, incarnation: s.incarnation, captured: s.captured, dataShards: s.dataShards,
 	}
 }
 
@@ -122,7 +126,7 @@ func bindingKey(b *Binding) string {
 	if b.ToExchange {
 		kind = "x"
 	}
-	return strings.Join([]string{b.Namespace, b.Source, kind, b.Destination, b.Key, argumentText(b.Arguments)}, "\x00")
+	return strings.Join([]string{b.Namespace, b.Source, kind, b.Destination, b.Key, ArgumentText(b.Arguments)}, "\x00")
 }
 
 func destinationKey(b *Binding) string {
@@ -130,10 +134,11 @@ func destinationKey(b *Binding) string {
 	if b.ToExchange {
 		kind = "x"
 	}
-	return strings.Join([]string{b.Namespace, kind, b.Destination, b.Source, b.Key, argumentText(b.Arguments)}, "\x00")
+	return strings.Join([]string{b.Namespace, kind, b.Destination, b.Source, b.Key, ArgumentText(b.Arguments)}, "\x00")
 }
 
-func argumentText(args []Argument) string {
+// ArgumentText is the canonical text of arguments, whatever their order.
+func ArgumentText(args []Argument) string {
 	if len(args) == 0 {
 		return ""
 	}
@@ -197,6 +202,9 @@ func (s *State) Apply(c *Command) Result {
 		s.touch("c", "")
 		return Result{Number: first}
 	case StartNode:
+		if s.dataShards == 0 {
+			s.dataShards = int(c.N)
+		}
 		s.incarnation++
 		s.touch("c", "")
 		return Result{Number: s.incarnation}
@@ -431,6 +439,9 @@ func (s *State) Stream(ns, address string) (*Stream, bool) {
 func (s *State) Queue(ns, name string) (*Queue, bool)       { return s.queues.Get(pair(ns, name)) }
 func (s *State) Exchange(ns, name string) (*Exchange, bool) { return s.exchanges.Get(pair(ns, name)) }
 func (s *State) User(name string) (*User, bool)             { return s.users.Get(name) }
+// Captured is how many streams the capture rule made.
+func (s *State) Captured() int                              { return s.captured }
+func (s *State) DataShards() int                            { return s.dataShards }
 func (s *State) Users() int                                 { return s.users.Len() }
 
 // Namespaces, Streams, … yield everything of a kind in the order of its key.
@@ -454,6 +465,7 @@ type counters struct {
 	NextID      uint64 `json:"next_id"`
 	Producer    int64  `json:"producer"`
 	Incarnation int64  `json:"incarnation"`
+	DataShards  int    `json:"data_shards"`
 }
 
 func (s *State) touch(kind, key string) { s.dirty.Insert(kind + key) }
@@ -479,7 +491,7 @@ func (s *State) Encode(keys []string) iter.Seq2[[]byte, []byte] {
 			case 'b':
 				v, ok = lookup(&s.bindings, rest)
 			case 'c':
-				v, ok = counters{s.nextID, s.producer, s.incarnation}, true
+				v, ok = counters{s.nextID, s.producer, s.incarnation, s.dataShards}, true
 			case 'n':
 				v, ok = s.namespaces.Get(rest)
 			case 'q':
@@ -548,7 +560,7 @@ func (s *State) restore(k string, v []byte) error {
 		if err := json.Unmarshal(v, &c); err != nil {
 			return err
 		}
-		s.nextID, s.producer, s.incarnation = c.NextID, c.Producer, c.Incarnation
+		s.nextID, s.producer, s.incarnation, s.dataShards = c.NextID, c.Producer, c.Incarnation, c.DataShards
 	case 'n':
 		s.namespaces.Set(rest, true)
 	case 'q':

@@ -1,0 +1,69 @@
+package kernel
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/robustmq/rmq/broker/fault"
+)
+
+// commit holds the shards' entries back while it fills them, so that what one
+// transaction does in one shard is one entry: a crash leaves all of it or none.
+func (k *Kernel) commit(ctx context.Context, ps []*Publish, settles []SettleOp) ([]PublishResult, error) {
+	results := make([]PublishResult, len(ps))
+	w := &commitWait{results: results, done: make(chan struct{})}
+	w.left.Store(int64(len(ps)) + 1)
+	for _, p := range ps { // makes captured streams now: nothing commits while entries are held
+		k.resolve(k.topo.space(p.Namespace), p)
+		p.held = true
+	}
+	release := k.holdEntries()
+	for i, p := range ps {
+		p.Reply, p.Tag = w, uint64(i)
+		k.publish(p, false)
+	}
+	for _, s := range settles {
+		s.Attachment.Settle(s.No, false, s.Outcome)
+	}
+	release()
+	w.Published(uint64(len(ps)), PublishResult{})
+	select {
+	case <-w.done:
+		return results, nil
+	case <-ctx.Done():
+		return nil, fault.New(fault.Timeout, "commit", "", "%w", ctx.Err())
+	}
+}
+
+// holdEntries stops every shard from proposing until release is called.
+func (k *Kernel) holdEntries() (release func()) {
+	for _, s := range k.shards {
+		s.mu.Lock()
+		s.held++
+		s.mu.Unlock()
+	}
+	return func() {
+		for _, s := range k.shards {
+			s.mu.Lock()
+			s.held--
+			s.pumpLocked()
+			s.mu.Unlock()
+		}
+	}
+}
+
+// commitWait waits for all publishes of a transaction.
+type commitWait struct {
+	results []PublishResult
+	left    atomic.Int64
+	done    chan struct{}
+}
+
+func (w *commitWait) Published(tag uint64, r PublishResult) {
+	if tag < uint64(len(w.results)) {
+		w.results[tag] = r
+	}
+	if w.left.Add(-1) == 0 {
+		close(w.done)
+	}
+}

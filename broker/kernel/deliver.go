@@ -1,0 +1,225 @@
+package kernel
+
+import (
+	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/kernel/meta"
+	qm "github.com/robustmq/rmq/broker/kernel/queue"
+	"github.com/robustmq/rmq/broker/kernel/shard"
+	"github.com/robustmq/rmq/broker/message"
+	"github.com/robustmq/rmq/broker/record"
+)
+
+// effects carries out what an entry asks for. Called by the applying goroutine: nothing
+// in here waits.
+func (s *shardRun) effects() {
+	for i := range s.out.Effects {
+		e := &s.out.Effects[i]
+		if !s.live && e.Kind != shard.Free && e.Kind != shard.LogCreated && e.Kind != shard.LogDeleted && e.Kind != shard.LogTrimmed {
+			continue // a replay: nobody is there to be told
+		}
+		switch e.Kind {
+		case shard.Deliver:
+			s.deliver(e)
+		case shard.Resend:
+			if a := s.k.attachment(e.Attachment); a != nil && a.session != nil {
+				a.session.sink.Deliver(&Delivery{PacketID: e.PacketID, From: a})
+			}
+		case shard.Free:
+			if t := s.tail(e.Log); t != nil {
+				t.free(e.Offset)
+			}
+		case shard.LogCreated:
+			s.addTail(e.Log, 0, 0)
+		case shard.LogDeleted:
+			s.dropTail(e.Log)
+		case shard.LogTrimmed:
+			if t := s.tail(e.Log); t != nil {
+				t.trim(e.Offset, s.m.Keep(e.Log))
+			}
+		case shard.DeadLetter:
+			s.deadLetter(e)
+		case shard.AttachmentGone:
+			if a := s.k.attachment(e.Attachment); a != nil {
+				s.k.forget(a)
+				a.sink.Gone(GoneDeleted)
+			}
+		case shard.SessionEnded:
+			s.k.sessionEnded(s, e.Session)
+		case shard.WillDue:
+			s.k.post(work{will: e.Will, session: e.Session})
+		case shard.QueueExpired:
+			s.k.post(work{expired: e.Queue, shard: s})
+		case shard.GroupEffect:
+			s.k.groupEffect(s, e)
+		}
+	}
+}
+
+// deliver hands one message to an attachment of this node. An attachment that is not
+// here (any more) is left: its end is on its way to the log.
+func (s *shardRun) deliver(e *shard.Effect) {
+	a := s.k.attachment(e.Attachment)
+	if a == nil || a.ended.Load() {
+		return
+	}
+	d := Delivery{
+		No: e.No, Redelivered: e.Redelivered, Count: e.Count, Failed: e.Failed, Ready: uint32(min(max(e.Ready, 0), 1<<32-1)),
+		PacketID: e.PacketID, QoS: e.QoS, Retain: e.Retain, Shared: a.shared, From: a,
+	}
+	err := s.message(qm.Ref{Log: e.Log, Offset: e.Offset}, func(m *message.Message) {
+		d.Msg = m
+		if a.session != nil {
+			a.session.deliverLogged(&d)
+		} else {
+			s.k.stats.out(len(m.Value))
+			a.sink.Deliver(&d)
+		}
+	})
+	if err != nil {
+		s.k.log.Error("message body not found", "shard", s.id, "log", e.Log, "offset", e.Offset, "err", err)
+	}
+}
+
+// message calls fn with the message at a place in one of the shard's logs. It is valid
+// until fn returns.
+func (s *shardRun) message(ref qm.Ref, fn func(*message.Message)) error {
+	t := s.tail(ref.Log)
+	if t == nil {
+		return fault.Of(fault.NotFound, "read body", "")
+	}
+	address := s.k.topo.addressOfLog(ref.Log)
+	return t.record(ref.Offset, func(r *record.Record, made bool) error {
+		m := message.FromRecord(r.Key, r.Value, r.Headers, r.Time, address, made)
+		fn(&m)
+		return nil
+	})
+}
+
+// work is something that an effect asks for and that may wait: carried out by letters,
+// in order.
+type work struct {
+	publish *Publish  // a dead letter
+	shard   *shardRun // where to confirm it
+	queue   uint64
+	seq     uint64
+
+	will    []byte
+	session string
+
+	expired uint64 // a queue that was unused for too long
+}
+
+// lettersMax bounds the works that wait; beyond it they go to a goroutine of their own,
+// of which queue.HeldMax bounds the number for each queue.
+const lettersMax = 4096
+
+// post hands over work without waiting.
+func (k *Kernel) post(w work) {
+	select {
+	case k.dead <- w:
+	default:
+		k.background.Add(1)
+		go func() {
+			defer k.background.Done()
+			select {
+			case k.dead <- w:
+			case <-k.ctx.Done():
+			}
+		}()
+	}
+}
+
+// letters publishes dead letters and wills, and deletes queues that expired. It ends with
+// the kernel.
+func (k *Kernel) letters() {
+	defer k.background.Done()
+	for {
+		select {
+		case <-k.ctx.Done():
+			return
+		case w := <-k.dead:
+			switch {
+			case w.publish != nil:
+				w.publish.Reply = &deadReply{w}
+				k.publish(w.publish, false)
+			case w.will != nil:
+				k.publishWill(w.session, w.will)
+			case w.expired != 0:
+				k.expireQueue(w.shard, w.expired)
+			}
+		}
+	}
+}
+
+// deadReply confirms a dead letter to the queue that holds the message, once it rests
+// elsewhere or has nowhere to go.
+type deadReply struct{ w work }
+
+func (d *deadReply) Published(_ uint64, r PublishResult) {
+	if r.Err != nil {
+		return // it stays held, and is published again when the shard is next led
+	}
+	_ = d.w.shard.do(false, func(p *pending) { p.b.DeadLettered(d.w.queue, d.w.seq) })
+}
+
+// deadLetter copies a message that its queue gave up, for its dead-letter exchange.
+func (s *shardRun) deadLetter(e *shard.Effect) {
+	spec := s.k.queueSpec(e.Queue)
+	if spec == nil || spec.DeadLetterExchange == nil {
+		_ = s.do(false, func(p *pending) { p.b.DeadLettered(e.Queue, e.Seq) })
+		return
+	}
+	err := s.message(qm.Ref{Log: e.Log, Offset: e.Offset}, func(m *message.Message) {
+		p := s.k.deadLetterOf(m, spec, e)
+		s.k.post(work{publish: p, shard: s, queue: e.Queue, seq: e.Seq})
+	})
+	if err != nil {
+		s.k.log.Error("dead letter's body not found", "queue", spec.Name, "err", err)
+	}
+}
+
+// deadLetterOf is the message as published to the dead-letter exchange: without its
+// expiry, with one more death in its history.
+func (k *Kernel) deadLetterOf(m *message.Message, spec *meta.Queue, e *shard.Effect) *Publish {
+	c := m.Clone()
+	exchange, key := "amq.topic", message.AMQPKey(m.Address)
+	x, rk, content, native := message.SplitAMQPNative(m.Native)
+	if native = native && m.Source == message.AMQP; native {
+		exchange, key = string(x), string(rk)
+	}
+	c.AddDeath(message.Death{
+		Reason: e.Reason.String(), Queue: spec.Name, Time: k.nowMs() / 1000, Exchange: exchange, RoutingKeys: []string{key},
+	})
+	if spec.DeadLetterRoutingKey != nil {
+		key = *spec.DeadLetterRoutingKey
+	}
+	if native {
+		c.Native = message.AppendAMQPNative(nil, *spec.DeadLetterExchange, key, content)
+	}
+	c.Address = message.AddressOf(*spec.DeadLetterExchange, key)
+	return &Publish{Namespace: spec.Namespace, Msg: c, ViaExchange: true, Exchange: *spec.DeadLetterExchange, Key: key, dead: true}
+}
+
+// queueSpec finds a queue by id.
+func (k *Kernel) queueSpec(id uint64) *meta.Queue {
+	k.topo.mu.RLock()
+	defer k.topo.mu.RUnlock()
+	for _, sp := range k.topo.spaces {
+		if q := sp.byID[id]; q != nil {
+			return q.spec
+		}
+	}
+	return nil
+}
+
+func (k *Kernel) expireQueue(s *shardRun, id uint64) {
+	spec := k.queueSpec(id)
+	if spec == nil {
+		return
+	}
+	if q := k.lookup(spec.Namespace, spec.Name); q != nil && q.shard == s {
+		if _, err := k.deleteQueue(k.ctx, q, true, false); err != nil && !k.closing.Load() {
+			k.log.Warn("expired queue not deleted", "queue", spec.Name, "err", err)
+		}
+	}
+}

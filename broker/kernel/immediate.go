@@ -1,0 +1,50 @@
+package kernel
+
+import (
+	"sync"
+
+	"github.com/robustmq/rmq/broker/storage"
+)
+
+// immediate is the Group of a shard that is not logged: what is proposed is applied at
+// once, by whoever proposes, one entry after another. An entry proposed while another is
+// being applied (by an effect of it, or by another goroutine) waits its turn with the
+// goroutine that is at it.
+type immediate struct {
+	m Machine
+
+	mu      sync.Mutex
+	queue   [][]byte // bounded by the proposer's inflightMax
+	index   uint64
+	running bool
+}
+
+// Machine is what a Group drives; cluster/group.Machine has the same methods.
+type Machine interface {
+	Apply(entries []storage.Entry)
+	Lead(term uint64, leading bool)
+}
+
+func (g *immediate) Propose(data []byte) error {
+	g.mu.Lock()
+	g.queue = append(g.queue, data)
+	if g.running {
+		g.mu.Unlock()
+		return nil
+	}
+	g.running = true
+	for len(g.queue) > 0 {
+		g.index++
+		e := [1]storage.Entry{{Index: g.index, Term: 1, Data: g.queue[0]}}
+		g.queue = g.queue[1:]
+		g.mu.Unlock()
+		g.m.Apply(e[:])
+		g.mu.Lock()
+	}
+	g.queue = nil
+	g.running = false
+	g.mu.Unlock()
+	return nil
+}
+
+func (g *immediate) Checkpointed(uint64, uint64) {}

@@ -1,0 +1,146 @@
+package kernel
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"sync"
+	"sync/atomic"
+
+	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/kernel/meta"
+	"github.com/robustmq/rmq/broker/storage"
+)
+
+// log0 runs the machine of one metadata log: log 0 itself, or, over an immediate group,
+// what dies with the broker (transient queues, exchanges and bindings).
+//
+// An entry is: token (u64, little-endian), then one meta.Command as JSON. The token
+// finds the caller that waits, if it is still this process.
+type log0 struct {
+	k     *Kernel
+	group Group
+
+	state     *meta.State // owned by the applying goroutine
+	view      atomic.Pointer[meta.State]
+	index     uint64
+	term      uint64
+	sinceSave int
+
+	mu      sync.Mutex
+	next    uint64
+	waiting map[uint64]chan meta.Result // bounded by the callers' goroutines
+	stopped error
+}
+
+// commandMax bounds one command in JSON.
+const commandMax = 1 << 20
+
+func newLog0(k *Kernel, state *meta.State, tokenBase uint64) *log0 {
+	l := &log0{k: k, state: state, next: tokenBase, waiting: make(map[uint64]chan meta.Result)}
+	l.view.Store(state.Fork())
+	return l
+}
+
+// do proposes a command and waits for its result; the routes that follow from it are in
+// place when it returns.
+func (l *log0) do(ctx context.Context, c *meta.Command) (meta.Result, error) {
+	c.Time = l.k.nowMs()
+	body, err := json.Marshal(c)
+	if err != nil {
+		return meta.Result{}, fault.New(fault.Internal, "encode", "log 0", "%w", err)
+	}
+	if len(body) > commandMax {
+		return meta.Result{}, fault.New(fault.TooLarge, "change", "log 0", "command of %d bytes", len(body))
+	}
+	ch := make(chan meta.Result, 1)
+	l.mu.Lock()
+	if l.stopped != nil {
+		l.mu.Unlock()
+		return meta.Result{}, l.stopped
+	}
+	l.next++
+	token := l.next
+	l.waiting[token] = ch
+	l.mu.Unlock()
+	if err := l.group.Propose(append(binary.LittleEndian.AppendUint64(nil, token), body...)); err != nil {
+		l.mu.Lock()
+		delete(l.waiting, token)
+		l.mu.Unlock()
+		return meta.Result{}, err
+	}
+	select {
+	case r := <-ch:
+		return r, r.Err
+	case <-ctx.Done():
+		l.mu.Lock()
+		delete(l.waiting, token)
+		l.mu.Unlock()
+		return meta.Result{}, fault.New(fault.Timeout, "wait for commit", "log 0", "%w", ctx.Err())
+	}
+}
+
+// Apply implements Machine.
+func (l *log0) Apply(entries []storage.Entry) {
+	for i := range entries {
+		e := &entries[i]
+		l.index, l.term = e.Index, e.Term
+		l.sinceSave += len(e.Data)
+		var c meta.Command
+		if len(e.Data) < 8 || json.Unmarshal(e.Data[8:], &c) != nil {
+			err := fault.New(fault.Internal, "apply", "log 0", "entry %d is malformed", e.Index)
+			l.k.fail(err)
+			l.stop(err)
+			return
+		}
+		r := l.state.Apply(&c)
+		l.view.Store(l.state.Fork())
+		l.k.topologyChanged(&c, &r)
+		token := binary.LittleEndian.Uint64(e.Data)
+		l.mu.Lock()
+		ch := l.waiting[token]
+		delete(l.waiting, token)
+		l.mu.Unlock()
+		if ch != nil {
+			ch <- r
+		}
+	}
+	l.maybeSave()
+}
+
+// Lead implements Machine.
+func (l *log0) Lead(term uint64, leading bool) { l.k.led(nil, term, leading) }
+
+func (l *log0) stop(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stopped != nil {
+		return
+	}
+	l.stopped = err
+	for token, ch := range l.waiting {
+		ch <- meta.Result{Err: err}
+		delete(l.waiting, token)
+	}
+}
+
+// maybeSave checkpoints log 0 when enough was applied. Log 0 is small and rarely written:
+// it is saved in place.
+func (l *log0) maybeSave() {
+	if l.k.engine == nil || l.sinceSave < l.k.cfg.CheckpointBytes/8 {
+		return
+	}
+	l.sinceSave = 0
+	keys := l.state.Changes()
+	if len(keys) == 0 {
+		return
+	}
+	at := storage.CheckpointMeta{Index: l.index, Term: l.term, Voters: l.k.cfg.Voters}
+	if err := l.k.engine.Checkpoints().Save(0, at, false, l.state.Encode(keys)); err != nil {
+		err = fault.New(fault.Internal, "checkpoint", "log 0", "%w", err)
+		l.k.fail(err)
+		l.stop(err)
+		return
+	}
+	l.group.Checkpointed(l.index, l.term)
+}

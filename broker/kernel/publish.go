@@ -1,0 +1,405 @@
+package kernel
+
+import (
+	"context"
+	"sync"
+
+	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/kernel/meta"
+	"github.com/robustmq/rmq/broker/kernel/shard"
+	"github.com/robustmq/rmq/broker/message"
+	"github.com/robustmq/rmq/broker/record"
+)
+
+// Publish routes one message. What it needs of p it has copied when it returns. It may
+// wait while a shard's queue of entries is full (queuedMax): that is how a publisher is
+// held back, and it ends with the disk's work alone, never with a client's. So it must not be
+// called from a Sink or a Publisher.
+func (k *Kernel) Publish(p *Publish) { k.publish(p, true) }
+
+func (k *Kernel) publish(p *Publish, hold bool) {
+	m := &p.Msg
+	k.stats.in(m.Source, 1, len(m.Value))
+	if m.Time == 0 {
+		m.Time = k.nowMs()
+	}
+	sp := k.topo.space(p.Namespace)
+	r := k.resolve(sp, p)
+	if !r.found {
+		if p.Reply != nil {
+			p.Reply.Published(p.Tag, PublishResult{NoExchange: true})
+		}
+		return
+	}
+	if p.dead {
+		r = k.withoutCycles(sp, r, m)
+	}
+	res := PublishResult{Queues: len(r.queues)}
+	logged := k.deliverLive(p, r, &res)
+	if !m.Retain && !logged {
+		if p.Reply != nil {
+			p.Reply.Published(p.Tag, res)
+		}
+		return
+	}
+	op := publishes.Get().(*publishOp)
+	op.reply, op.tag, op.res, op.waiting = p.Reply, p.Tag, res, 1
+	for i := range r.logged {
+		k.append(p, r, &r.logged[i], op, hold)
+	}
+	if m.Retain {
+		k.retain(p, op, hold)
+	}
+	if p.PacketID != 0 && p.From != nil {
+		p.From.incoming(p.PacketID, op)
+	}
+	op.applied(nil, nil, nil) // the one that was counted while shards were added
+}
+
+// resolve finds who is to have the message, and makes its home when capture asks for one.
+func (k *Kernel) resolve(sp *space, p *Publish) *resolved {
+	m := &p.Msg
+	var r *resolved
+	if p.ViaExchange {
+		r = k.byExchange(sp, p.Exchange, p.Key, m.Address, m.Headers)
+		for _, key := range p.CC {
+			r = k.merge(sp, r, k.byExchange(sp, p.Exchange, key, m.Address, m.Headers), m.Address)
+		}
+	} else {
+		r = k.byAddress(sp, m.Address)
+	}
+	if r.home == nil && k.cfg.Capture && !p.held && m.Source != message.Kafka && r.found && message.Capturable(m.Address) && k.capture(sp.name, m.Address) {
+		return k.resolve(sp, p)
+	}
+	return r
+}
+
+// withoutCycles leaves out the queues in which a dead letter died before without anybody
+// having refused it: it would go round for ever.
+func (k *Kernel) withoutCycles(sp *space, r *resolved, m *message.Message) *resolved {
+	deaths := message.Deaths(m.Headers)
+	out := &resolved{version: r.version, found: r.found}
+	for _, q := range r.bound {
+		if !message.DeathCycle(deaths, q.spec.Name) {
+			out.bound = append(out.bound, q)
+		}
+	}
+	if len(out.bound) == len(r.bound) {
+		return r
+	}
+	k.complete(sp, out, m.Address)
+	return out
+}
+
+// capture makes the stream of the first level, and tells whether the address has a home now.
+func (k *Kernel) capture(ns, address string) bool {
+	first, view := message.FirstLevel(address), k.meta.view.Load()
+	if _, ok := view.Stream(ns, first); ok || view.Captured() >= meta.MaxCapturedStreams {
+		return false // an exact stream has the name, or there are too many
+	}
+	_, err := k.CreateStream(k.ctx, StreamSpec{
+		Namespace: ns, Address: first, Partitions: 1, Captured: true, Config: map[string]string{
+			"retention.bytes": captureBytes, "retention.ms": captureMs, "cleanup.policy": "delete",
+		},
+	})
+	if err != nil && !fault.Is(err, fault.Exists) {
+		return false
+	}
+	_, ok := k.home(ns, address)
+	return ok
+}
+
+// A captured stream is a ring: 256 MiB or one hour.
+const (
+	captureBytes = "268435456"
+	captureMs    = "3600000"
+)
+
+// deliverLive gives the message to the sessions that are to have it at QoS 0 and are
+// connected here, and tells whether any shard has to log it.
+func (k *Kernel) deliverLive(p *Publish, r *resolved, res *PublishResult) (logged bool) {
+	m := &p.Msg
+	for i := range r.subs {
+		s := &r.subs[i]
+		if s.noLocal && p.From != nil && p.From.route == s.route {
+			continue
+		}
+		res.Subscribers++
+		if m.QoS > 0 && s.qos > 0 {
+			logged = true
+			continue
+		}
+		if on := s.route.online.Load(); on != nil {
+			on.deliver(&Delivery{Msg: m, Retain: m.Retain && s.retain, SubIDs: s.ids})
+		}
+	}
+	return logged || len(r.queues) > 0 || r.home != nil
+}
+
+// append adds the message to one shard's next entry.
+func (k *Kernel) append(p *Publish, r *resolved, sr *shardRoute, op *publishOp, hold bool) {
+	m := &p.Msg
+	sessions := sr.sessions && m.QoS > 0
+	if len(sr.queues) == 0 && sr.log == 0 && !sessions {
+		return
+	}
+	stream := ""
+	if sr.log != 0 {
+		stream = r.home.Address
+	}
+	op.add()
+	err := sr.shard.do(hold, func(g *pending) {
+		batch, rec := addRecord(&g.b, sr.log, m, stream)
+		if len(sr.queues) == 0 && !sessions {
+			g.await(batch, -1, op)
+			return
+		}
+		rt := shard.Route{
+			Batch: batch, Record: rec, Namespace: p.Namespace, Address: m.Address, Queues: sr.queues, Sessions: sessions,
+			Size: uint32(len(m.Value)), ExpiresAt: m.ExpiresAt, Priority: m.Priority, QoS: m.QoS, Retain: m.Retain,
+		}
+		if p.From != nil {
+			rt.From = p.From.route.client
+		}
+		g.await(batch, g.b.Route(&rt), op)
+	})
+	if err != nil {
+		op.applied(nil, nil, err)
+	}
+}
+
+var headerScratch = sync.Pool{New: func() any { s := make([]message.Header, 0, 32); return &s }}
+
+// addRecord adds the message as a record of a log, and returns where it will be.
+func addRecord(b *shard.Builder, log uint64, m *message.Message, stream string) (batch, rec int) {
+	h := headerScratch.Get().(*[]message.Header)
+	*h = message.AppendRecordHeaders((*h)[:0], m, stream)
+	rb, batch, rec := b.Open(log, m.Time)
+	rb.Add(m.Time, message.RecordKey(m, stream), m.Value, *h...)
+	clear(*h)
+	headerScratch.Put(h)
+	return batch, rec
+}
+
+// retain stores or clears the retained message of the address, in the address's shard.
+func (k *Kernel) retain(p *Publish, op *publishOp, hold bool) {
+	m := &p.Msg
+	s := k.slot(p.Namespace, m.Address)
+	op.add()
+	err := s.do(hold, func(g *pending) {
+		if len(m.Value) == 0 {
+			g.await(-1, g.b.Retain(p.Namespace, m.Address, -1, 0, 0), op)
+			return
+		}
+		batch, rec := addRecord(&g.b, shard.Bodies, m, "")
+		g.await(batch, g.b.Retain(p.Namespace, m.Address, batch, rec, m.ExpiresAt), op)
+	})
+	if err != nil {
+		op.applied(nil, nil, err)
+	}
+}
+
+// publishOp gathers what the shards say about one message.
+type publishOp struct {
+	reply Publisher
+	tag   uint64
+
+	mu      sync.Mutex
+	waiting int
+	res     PublishResult
+}
+
+var publishes = sync.Pool{New: func() any { return new(publishOp) }}
+
+func (op *publishOp) add() {
+	op.mu.Lock()
+	op.waiting++
+	op.mu.Unlock()
+}
+
+func (op *publishOp) applied(br *shard.BatchResult, or *shard.OpResult, err error) {
+	op.mu.Lock()
+	if err == nil && br != nil {
+		err = br.Err
+	}
+	if err == nil && or != nil {
+		err = or.Err
+		op.res.Rejected = op.res.Rejected || or.Rejected
+	}
+	if err != nil && op.res.Err == nil {
+		op.res.Err = err
+	}
+	op.waiting--
+	last := op.waiting == 0
+	op.mu.Unlock()
+	if !last {
+		return
+	}
+	reply, tag, res := op.reply, op.tag, op.res
+	op.reply, op.res = nil, PublishResult{}
+	publishes.Put(op)
+	if reply != nil {
+		reply.Published(tag, res)
+	}
+}
+
+// merge joins the answers for several routing keys of one message.
+func (k *Kernel) merge(sp *space, a, b *resolved, address string) *resolved {
+	out := &resolved{version: a.version, found: a.found || b.found}
+	seen := make(map[*queue]bool)
+	for _, r := range [...]*resolved{a, b} {
+		for _, q := range r.bound {
+			if !seen[q] {
+				seen[q] = true
+				out.bound = append(out.bound, q)
+			}
+		}
+	}
+	k.complete(sp, out, address)
+	return out
+}
+
+// appendRouted appends a Kafka batch whose records somebody else wants too, and tells
+// whether that was so.
+func (k *Kernel) appendRouted(p *Partition, batch record.Batch, acks int16, reply Appended, tag uint64) bool {
+	st := p.st
+	sp := k.topo.space(st.Namespace)
+	r := k.byAddress(sp, st.Address)
+	if len(r.queues) == 0 && len(r.subs) == 0 {
+		return false
+	}
+	qos := uint8(1)
+	if acks == 0 {
+		qos = 0
+	}
+	k.deliverBatchLive(p, r, batch, qos)
+	w := &appendMany{reply: reply, tag: tag, waiting: 1, r: AppendResult{BaseOffset: -1, LogAppend: -1}}
+	placed := false
+	for i := range r.logged {
+		sr := &r.logged[i]
+		sessions := sr.sessions && qos > 0
+		home := sr.shard == p.s
+		if len(sr.queues) == 0 && !sessions && !home {
+			continue
+		}
+		log := shard.Bodies
+		if home {
+			log, placed = p.log, true
+		}
+		w.add()
+		err := sr.shard.do(true, func(g *pending) {
+			b := g.b.Batch(log, batch)
+			o := -1
+			if len(sr.queues) > 0 || sessions {
+				o = g.b.Route(&shard.Route{
+					Batch: b, Record: -1, Namespace: st.Namespace, Address: st.Address, Queues: sr.queues, Sessions: sessions,
+					Size: uint32(len(batch) / max(int(batch.Count()), 1)), QoS: qos,
+				})
+			}
+			g.await(b, o, w.at(home))
+		})
+		if err != nil {
+			w.applied(nil, nil, err)
+		}
+	}
+	if !placed {
+		w.add()
+		if err := p.s.do(true, func(g *pending) { g.await(g.b.Batch(p.log, batch), -1, w.at(true)) }); err != nil {
+			w.applied(nil, nil, err)
+		}
+	}
+	w.applied(nil, nil, nil)
+	return true
+}
+
+// deliverBatchLive gives the records of a Kafka batch to sessions at QoS 0.
+func (k *Kernel) deliverBatchLive(p *Partition, r *resolved, batch record.Batch, qos uint8) {
+	live := false
+	for i := range r.subs {
+		live = live || qos == 0 || r.subs[i].qos == 0
+	}
+	if !live {
+		return
+	}
+	now := k.nowMs()
+	_ = batch.Each(func(rec *record.Record) error {
+		m := message.FromRecord(rec.Key, rec.Value, rec.Headers, rec.Time, p.st.Address, false)
+		for i := range r.subs {
+			s := &r.subs[i]
+			if qos > 0 && s.qos > 0 || m.ExpiresAt != 0 && m.ExpiresAt <= now {
+				continue
+			}
+			if on := s.route.online.Load(); on != nil {
+				on.deliver(&Delivery{Msg: &m, SubIDs: s.ids})
+			}
+		}
+		return nil
+	})
+}
+
+// appendMany answers an append that several shards have to see.
+type appendMany struct {
+	reply Appended
+	tag   uint64
+
+	mu      sync.Mutex
+	waiting int
+	r       AppendResult
+}
+
+func (w *appendMany) add() {
+	w.mu.Lock()
+	w.waiting++
+	w.mu.Unlock()
+}
+
+// at returns the waiter for one shard: the home shard's answer has the offset.
+func (w *appendMany) at(home bool) waiter {
+	if home {
+		return (*appendHome)(w)
+	}
+	return w
+}
+
+type appendHome appendMany
+
+func (w *appendHome) applied(br *shard.BatchResult, or *shard.OpResult, err error) {
+	if br != nil {
+		w.mu.Lock()
+		w.r.BaseOffset, w.r.LogStart, w.r.Duplicate = br.Base, br.Start, br.Duplicate
+		w.mu.Unlock()
+	}
+	(*appendMany)(w).applied(br, or, err)
+}
+
+func (w *appendMany) applied(br *shard.BatchResult, or *shard.OpResult, err error) {
+	w.mu.Lock()
+	if err == nil && br != nil {
+		err = br.Err
+	}
+	if err == nil && or != nil {
+		err = or.Err
+	}
+	if err != nil && w.r.Err == nil {
+		w.r.Err = err
+	}
+	w.waiting--
+	last := w.waiting == 0
+	w.mu.Unlock()
+	if last && w.reply != nil {
+		w.reply.Appended(w.tag, w.r)
+	}
+}
+
+// SettleOp is one acknowledgement inside a transaction.
+type SettleOp struct {
+	Attachment *Attachment
+	No         uint64
+	Outcome    Outcome
+}
+
+// Commit publishes and settles as one AMQP transaction: what goes to one shard is one
+// entry, so it is atomic there.
+func (k *Kernel) Commit(ctx context.Context, ps []*Publish, settles []SettleOp) ([]PublishResult, error) {
+	return k.commit(ctx, ps, settles)
+}

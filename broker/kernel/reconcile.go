@@ -1,0 +1,100 @@
+package kernel
+
+import (
+	"github.com/robustmq/rmq/broker/kernel/meta"
+	"github.com/robustmq/rmq/broker/kernel/shard"
+)
+
+// reconcile makes the shards agree with log 0 after a start: log 0 is the truth. What it
+// names and a shard lacks is made (the crash came between the two); what a shard holds and
+// log 0 does not name is deleted (a committed command took it away). Attachments of an
+// earlier process are ended: their connections are gone.
+func (k *Kernel) reconcile() error {
+	view := k.meta.view.Load()
+	logs := make(map[uint32]map[uint64]bool)
+	for st := range view.AllStreams() {
+		for _, p := range st.Logs {
+			if logs[p.Shard] == nil {
+				logs[p.Shard] = make(map[uint64]bool)
+			}
+			logs[p.Shard][p.Log] = true
+		}
+	}
+	queues := make(map[uint32]map[uint64]*meta.Queue)
+	for q := range view.AllQueues() {
+		if queues[q.Shard] == nil {
+			queues[q.Shard] = make(map[uint64]*meta.Queue)
+		}
+		queues[q.Shard][q.ID] = q
+	}
+	for id, s := range k.shards {
+		if s.class == classTransient {
+			continue
+		}
+		if err := s.reconcile(logs[id], queues[id]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *shardRun) reconcile(logs map[uint64]bool, queues map[uint64]*meta.Queue) error {
+	var fixes []func(b *shard.Builder)
+	s.readMu.RLock()
+	held := make(map[uint64]bool)
+	for l := range s.m.Logs() {
+		held[l.ID] = true
+		if id := l.ID; id != shard.Bodies && !logs[id] {
+			fixes = append(fixes, func(b *shard.Builder) { b.DeleteLog(id) })
+		}
+	}
+	for id := range logs {
+		if !held[id] {
+			fixes = append(fixes, func(b *shard.Builder) { b.CreateLog(id) })
+		}
+	}
+	there := make(map[uint64]bool)
+	for _, id := range s.m.QueueIDs() {
+		there[id] = true
+		if queues[id] == nil {
+			fixes = append(fixes, func(b *shard.Builder) { b.DeleteQueue(id, false, false) })
+		}
+	}
+	for id, q := range queues {
+		if !there[id] {
+			fixes = append(fixes, func(b *shard.Builder) { b.CreateQueue(id, limitsOf(q), q.Expires) })
+		}
+	}
+	s.m.Attachments(func(queue, attachment uint64) {
+		fixes = append(fixes, func(b *shard.Builder) { b.Detach(queue, attachment, true) })
+	})
+	for _, key := range s.m.ConnectedSessions() {
+		fixes = append(fixes, func(b *shard.Builder) { b.CloseSession(&shard.CloseSession{Key: key, Will: true}) })
+	}
+	s.readMu.RUnlock()
+	for len(fixes) > 0 {
+		n := min(len(fixes), reconcileStep)
+		batch := fixes[:n]
+		fixes = fixes[n:]
+		if _, err := s.call(s.k.ctx, func(b *shard.Builder) int {
+			for _, f := range batch {
+				f(b)
+			}
+			return b.Tick()
+		}); err != nil {
+			return err
+		}
+	}
+	// What waited to be dead-lettered is published anew.
+	var out shard.Outcome
+	s.readMu.Lock()
+	s.m.DeadLetters(&out)
+	s.readMu.Unlock()
+	for i := range out.Effects {
+		s.deadLetter(&out.Effects[i])
+	}
+	return nil
+}
+
+// reconcileStep is how many corrections one entry carries.
+const reconcileStep = 1000

@@ -1,0 +1,294 @@
+// Package shard is the deterministic machine that one shard runs: its logs, queues,
+// sessions, groups and retained messages, changed by the entries of one log.
+//
+// Apply is a function of the state and the entry: it reads no clock, no socket and no
+// random source, so every replica, every replay and every fork that is given the same
+// entries has the same state and the same effects. What has to be done about an entry
+// outside of the state (append these batches, deliver this message, answer that join)
+// is in the Outcome; a replica that does not lead, or a replay, ignores most of it.
+//
+//	entry.go     the format of an entry, and its builder
+//	log.go       partitions and bodies: offsets, producers, references
+//	ops.go       the fields of each command, written and read side by side
+//	routes.go    one message to the queues, sessions and retained values that want it
+//	queues.go sessions.go groups.go    commands of each kind
+//	checkpoint.go    forks, incremental checkpoints, restore
+package shard
+
+import (
+	"errors"
+
+	"github.com/tidwall/btree"
+
+	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/kernel/codec"
+	"github.com/robustmq/rmq/broker/kernel/queue"
+	"github.com/robustmq/rmq/broker/kernel/retained"
+	"github.com/robustmq/rmq/broker/kernel/route"
+	"github.com/robustmq/rmq/broker/record"
+)
+
+// Machine is the state of one shard. Not safe for concurrent use; forks are independent
+// of each other.
+type Machine struct {
+	now   int64  // time of the newest entry, ms
+	gen   uint64 // what carries this number may be changed in place; rises with each Fork
+	saved uint64 // generation up to which checkpoints are known to be complete
+
+	links       btree.Map[uint32, link]
+	logs        btree.Map[uint64, *Log]
+	queues      btree.Map[uint64, *Queue]
+	sessions    btree.Map[string, *Session] // by namespace, 0, client id
+	groups      btree.Map[string, *Group]   // by namespace, 0, group id
+	retained    *retained.Store
+	retainedGen uint64 // generation of retained
+	retainedAt  int64  // its entry in due
+
+	// due orders what has a deadline: the time (8 bytes, big-endian), its kind (1), its key.
+	due btree.Set[string]
+
+	// Derived from sessions, not checkpointed.
+	filters map[string]*route.Table[filter] // by namespace
+
+	dirty dirty
+	eff   []queue.Effect // scratch
+}
+
+// link numbers the entries of one proposer.
+type link struct {
+	incarnation, seq uint64
+}
+
+// Queue is one queue and where it stands in the machine.
+type Queue struct {
+	*queue.Queue
+	ID      uint64
+	Expires int64 // ms without consumer, get or declaration before it goes; 0 never
+	due     int64 // its entry in Machine.due; 0 none
+	gen     uint64
+}
+
+// Group is one consumer group.
+type Group struct {
+	due int64
+	gen uint64
+}
+
+// New returns an empty machine.
+func New() *Machine {
+	m := &Machine{retained: retained.New(), filters: make(map[string]*route.Table[filter]), gen: 1, saved: 1}
+	m.logs.Set(Bodies, &Log{ID: Bodies, gen: 1})
+	return m
+}
+
+// Outcome is what an entry came to. It is reused from entry to entry; nothing in it
+// outlives the next Reset.
+type Outcome struct {
+	Batches []BatchResult // by index in the entry
+	Ops     []OpResult    // by index in the entry
+	Appends []Append      // batches to be stored, in order
+	Effects []Effect      // in order
+	places  []place
+}
+
+// OpResult is what one command came to.
+type OpResult struct {
+	Err      error
+	N        int64 // a count or a number that the command returns
+	Rejected bool  // OpRoute: a queue refused the message
+	Known    bool  // OpReceived, OpRelease, OpIncoming, OpOpenSession: it was there
+	Value    any   // OpGroup: what the group answers
+}
+
+// Append is one batch to be stored.
+type Append struct {
+	Log   uint64
+	Base  int64
+	Epoch int32
+	Batch record.Batch // aliases the entry
+}
+
+// Stamp writes what the machine decided into a copy of the batch.
+func (a *Append) Stamp(b record.Batch) {
+	b.SetBaseOffset(a.Base)
+	b.SetLeaderEpoch(a.Epoch)
+}
+
+// place is where a batch of the entry went.
+type place struct {
+	log   *Log
+	base  int64
+	count int32
+	ok    bool
+}
+
+// Reset empties the outcome.
+func (o *Outcome) Reset() {
+	clear(o.Ops)
+	clear(o.Effects)
+	o.Batches, o.Ops, o.Appends, o.Effects, o.places = o.Batches[:0], o.Ops[:0], o.Appends[:0], o.Effects[:0], o.places[:0]
+}
+
+var errRepeat = errors.New("entry was applied before")
+
+// Apply applies one entry. epoch is the term of the log, which becomes the leader epoch
+// of what is appended. An error means that the entry is not one that this release
+// writes: the state is then undefined.
+func (m *Machine) Apply(data []byte, epoch int32, out *Outcome) (Header, error) {
+	h, rest, err := parseHeader(data)
+	if err != nil {
+		return h, err
+	}
+	m.now = max(m.now, h.Time)
+	l, _ := m.links.Get(h.Link)
+	switch {
+	case h.Incarnation < l.incarnation || h.Incarnation == l.incarnation && h.Seq <= l.seq:
+		return Header{}, nil // proposed again after a change of leader: it is in the state
+	case h.Incarnation == l.incarnation && h.Seq != l.seq+1:
+		return h, fault.New(fault.Internal, "apply", "", "link %d: entry %d follows %d", h.Link, h.Seq, l.seq)
+	}
+	m.links.Set(h.Link, link{h.Incarnation, h.Seq})
+
+	r := codec.NewReader(rest)
+	for range r.Count() {
+		log, batch := r.Uint(), r.Bytes()
+		if r.Err() != nil {
+			return h, r.Err()
+		}
+		m.appendBatch(log, batch, epoch, out)
+	}
+	for r.Len() > 0 && r.Err() == nil {
+		op := Op(r.Byte())
+		if err := m.op(op, &r, out); err != nil {
+			return h, err
+		}
+	}
+	if err := r.Err(); err != nil {
+		return h, err
+	}
+	m.sweep(out)
+	return h, nil
+}
+
+func (m *Machine) appendBatch(log uint64, b record.Batch, epoch int32, out *Outcome) {
+	l := m.log(log)
+	if l == nil {
+		out.Batches = append(out.Batches, BatchResult{Err: fault.Of(fault.NotFound, "append", ""), Base: -1})
+		out.places = append(out.places, place{})
+		return
+	}
+	l.Epoch = epoch
+	r, ok := l.append(b, m.now)
+	out.Batches = append(out.Batches, r)
+	out.places = append(out.places, place{log: l, base: r.Base, count: b.LastOffsetDelta() + 1, ok: ok})
+	if ok {
+		out.Appends = append(out.Appends, Append{Log: log, Base: r.Base, Epoch: epoch, Batch: b})
+	}
+}
+
+// sweep frees the bodies of this entry that found no taker.
+func (m *Machine) sweep(out *Outcome) {
+	for i := range out.places {
+		if p := &out.places[i]; p.ok && p.log.ID == Bodies && !p.log.Live(p.base) {
+			out.Effects = append(out.Effects, Effect{Kind: Free, Log: Bodies, Offset: p.base})
+		}
+	}
+}
+
+// log returns a log that may be changed, or nil.
+func (m *Machine) log(id uint64) *Log {
+	l, ok := m.logs.Get(id)
+	if !ok {
+		return nil
+	}
+	if l.gen != m.gen {
+		l = l.fork(m.gen)
+		m.logs.Set(id, l)
+	}
+	m.dirty.logs.Insert(id)
+	return l
+}
+
+// queue returns a queue that may be changed, or nil.
+func (m *Machine) queue(id uint64) *Queue {
+	q, ok := m.queues.Get(id)
+	if !ok {
+		return nil
+	}
+	if q.gen != m.gen {
+		q = &Queue{Queue: q.Queue.Fork(m.gen, m.saved), ID: id, Expires: q.Expires, due: q.due, gen: m.gen}
+		m.queues.Set(id, q)
+	}
+	m.dirty.queues.Insert(id)
+	return q
+}
+
+// unref says that one reference to a record is gone.
+func (m *Machine) unref(ref queue.Ref, out *Outcome) {
+	l := m.log(ref.Log)
+	if l == nil {
+		return
+	}
+	if base, freed := l.drop(ref.Offset); freed && ref.Log == Bodies {
+		out.Effects = append(out.Effects, Effect{Kind: Free, Log: ref.Log, Offset: base})
+	}
+}
+
+// Effect is something to be done outside of the machine.
+type Effect struct {
+	Kind EffectKind
+
+	Log    uint64 // Free, LogCreated, LogDeleted, LogTrimmed, and where a body is
+	Offset int64
+
+	Queue       uint64 // 0: a session's backlog
+	Attachment  uint64
+	No          uint64
+	Seq         uint64
+	PacketID    uint16
+	QoS         uint8
+	Redelivered bool
+	Retain      bool
+	Count       uint32
+	Failed      uint32
+	Ready       int64
+	ExpiresAt   int64
+	Reason      queue.Reason
+
+	Session string // key of a session
+	Will    []byte // WillDue
+	Group   any    // GroupAnswer: an effect of the group machine
+	Key     string
+}
+
+// EffectKind says what an Effect asks for.
+type EffectKind uint8
+
+const (
+	// Deliver: give the record at Log, Offset to Attachment.
+	Deliver EffectKind = iota
+	// Resend: PUBREL of PacketID is to be sent again.
+	Resend
+	// Free: nothing refers any more to the body batch that begins at Offset.
+	Free
+	// LogCreated, LogDeleted, LogTrimmed: Log is there, is gone, or begins at Offset.
+	LogCreated
+	LogDeleted
+	LogTrimmed
+	// DeadLetter: publish the record at Log, Offset to Queue's dead-letter exchange, then
+	// say OpDeadLettered with Seq.
+	DeadLetter
+	// AttachmentGone: the queue is gone, and so is the attachment.
+	AttachmentGone
+	// SessionEnded: Session and its subscriptions are gone.
+	SessionEnded
+	// WillDue: publish Will of Session.
+	WillDue
+	// GroupEffect: Group is an effect of the group machine under Key.
+	GroupEffect
+	// QueueExpired: Queue was unused for as long as it may be.
+	QueueExpired
+)
+
+// Now is the time of the newest entry, in ms.
+func (m *Machine) Now() int64 { return m.now }

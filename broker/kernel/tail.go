@@ -1,0 +1,454 @@
+package kernel
+
+import (
+	"sort"
+	"sync"
+
+	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/record"
+	"github.com/robustmq/rmq/broker/storage"
+)
+
+// tail holds the newest batches of one log in memory, in front of its segment: reads
+// of recent offsets are served from here, older ones from the segment, and nothing is
+// written to the segment before a checkpoint or a full memory asks for it.
+//
+// Ownership:
+//   - append, start and drop are called by the goroutine that applies entries.
+//   - flush is called by the shard's flusher.
+//   - Everything else by anyone. mu guards all fields; it is never held across I/O,
+//     save that segment reads happen outside of it.
+type tail struct {
+	id  storage.LogID
+	seg func() (storage.Segment, error) // opens the segment on first use
+
+	mu      sync.RWMutex
+	batches []tailBatch // in offset order; gaps are legal
+	first   int64       // every batch held at or after first is in batches
+	flushed int64       // every batch before flushed is in the segment, or is not wanted
+	start   int64       // first offset that readers may see
+	next    int64       // offset of the next record
+	bytes   int         // of batches
+	total   int64       // bytes of everything between start and next, about
+	waiters []waiting
+	gone    bool
+	segment storage.Segment
+}
+
+// tailBatch is one batch and, once somebody asked for a single record, where its
+// records begin.
+type tailBatch struct {
+	base, next int64
+	data       record.Batch
+	dead       bool // nothing refers to it any more; body logs only
+	index      *recordIndex
+}
+
+// recordIndex finds a record of an uncompressed batch without walking it.
+type recordIndex struct {
+	once sync.Once
+	at   []uint32 // byte position of record i within the batch
+}
+
+type waiting struct {
+	offset int64
+	w      *Waiter
+}
+
+// append adds a batch that already has its base offset.
+func (t *tail) append(b record.Batch) {
+	t.mu.Lock()
+	if len(t.batches) == 0 {
+		t.first = b.BaseOffset()
+	}
+	t.batches = append(t.batches, tailBatch{base: b.BaseOffset(), next: b.NextOffset(), data: b, index: new(recordIndex)})
+	t.bytes += len(b)
+	t.total += int64(len(b))
+	t.next = b.NextOffset()
+	wake := t.wakeLocked(nil)
+	t.mu.Unlock()
+	for _, w := range wake {
+		w.wake()
+	}
+}
+
+// wakeLocked takes out the waiters whose offset has come. Caller holds t.mu.
+func (t *tail) wakeLocked(out []*Waiter) []*Waiter {
+	kept := t.waiters[:0]
+	for _, w := range t.waiters {
+		if t.next > w.offset || t.gone {
+			out = append(out, w.w)
+		} else {
+			kept = append(kept, w)
+		}
+	}
+	clear(t.waiters[len(kept):])
+	t.waiters = kept
+	return out
+}
+
+// watch wakes w once next exceeds offset; at once when it does already.
+func (t *tail) watch(offset int64, w *Waiter) {
+	t.mu.Lock()
+	if t.next > offset || t.gone {
+		t.mu.Unlock()
+		w.wake()
+		return
+	}
+	t.waiters = append(t.waiters, waiting{offset, w})
+	t.mu.Unlock()
+	w.watched(t)
+}
+
+func (t *tail) unwatch(w *Waiter) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	kept := t.waiters[:0]
+	for _, x := range t.waiters {
+		if x.w != w {
+			kept = append(kept, x)
+		}
+	}
+	clear(t.waiters[len(kept):])
+	t.waiters = kept
+}
+
+// end wakes everybody: the log is gone.
+func (t *tail) end() {
+	t.mu.Lock()
+	t.gone = true
+	wake := t.wakeLocked(nil)
+	t.mu.Unlock()
+	for _, w := range wake {
+		w.wake()
+	}
+}
+
+// bounds returns the first offset readers may see and the one past the last.
+func (t *tail) bounds() (start, next int64) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.start, t.next
+}
+
+// size is about how many bytes lie between start and next.
+func (t *tail) size() int64 {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.total
+}
+
+// read returns whole batches from offset on, as storage.Segment.Read does. offset must
+// lie within bounds.
+func (t *tail) read(offset int64, maxBytes int, minOne bool) ([][]byte, error) {
+	t.mu.RLock()
+	start, next := t.start, t.next
+	if t.gone {
+		t.mu.RUnlock()
+		return nil, fault.Of(fault.NotFound, "read", "")
+	}
+	if offset < start || offset > next {
+		t.mu.RUnlock()
+		return nil, fault.New(fault.OutOfRange, "read", "", "offset %d, held are %d to %d", offset, start, next)
+	}
+	if offset == next {
+		t.mu.RUnlock()
+		return nil, nil
+	}
+	if len(t.batches) > 0 && offset >= t.first {
+		out := t.readLocked(offset, maxBytes, minOne)
+		t.mu.RUnlock()
+		return out, nil
+	}
+	t.mu.RUnlock()
+
+	seg, err := t.open()
+	if err != nil {
+		return nil, err
+	}
+	b, err := seg.Read(offset, maxBytes)
+	if err != nil {
+		return nil, err
+	}
+	if len(b) == 0 { // a gap, or flushed and trimmed meanwhile: go on in memory
+		t.mu.RLock()
+		defer t.mu.RUnlock()
+		return t.readLocked(max(offset, t.first), maxBytes, minOne), nil
+	}
+	if len(b) > maxBytes && !minOne {
+		return nil, nil
+	}
+	return [][]byte{b}, nil
+}
+
+func (t *tail) readLocked(offset int64, maxBytes int, minOne bool) [][]byte {
+	i := t.find(offset)
+	var out [][]byte
+	for n := 0; i < len(t.batches); i++ {
+		b := &t.batches[i]
+		if b.dead {
+			continue
+		}
+		if n+len(b.data) > maxBytes && (n > 0 || !minOne) {
+			break
+		}
+		out = append(out, b.data)
+		n += len(b.data)
+	}
+	return out
+}
+
+// find returns the index of the first batch that ends after offset. Caller holds mu.
+func (t *tail) find(offset int64) int {
+	return sort.Search(len(t.batches), func(i int) bool { return t.batches[i].next > offset })
+}
+
+// record calls fn with the one record at offset.
+func (t *tail) record(offset int64, fn func(r *record.Record, made bool) error) error {
+	t.mu.RLock()
+	i := t.find(offset)
+	if i < len(t.batches) && t.batches[i].base <= offset {
+		b := t.batches[i]
+		t.mu.RUnlock()
+		return b.record(offset, fn)
+	}
+	t.mu.RUnlock()
+	seg, err := t.open()
+	if err != nil {
+		return err
+	}
+	raw, err := seg.Read(offset, 1)
+	if err != nil {
+		return err
+	}
+	b, _, err := record.Next(raw)
+	if err != nil {
+		return err
+	}
+	if b.BaseOffset() > offset || b.NextOffset() <= offset {
+		return fault.New(fault.NotFound, "read record", "", "offset %d is not held", offset)
+	}
+	return walk(b, offset, fn)
+}
+
+func (b *tailBatch) record(offset int64, fn func(r *record.Record, made bool) error) error {
+	if b.data.Codec() != 0 || b.next-b.base <= 2 {
+		return walk(b.data, offset, fn)
+	}
+	b.index.once.Do(func() {
+		b.index.at, _ = record.Index(make([]uint32, 0, b.data.Count()), b.data)
+	})
+	i := offset - b.base
+	if i >= int64(len(b.index.at)) || int64(len(b.index.at)) != b.next-b.base {
+		return walk(b.data, offset, fn) // the batch has gaps
+	}
+	var r record.Reader
+	if err := r.ResetAt(b.data, b.index.at[i]); err != nil {
+		return err
+	}
+	if !r.Next() {
+		return r.Err()
+	}
+	return fn(r.Record(), b.data.Made())
+}
+
+func walk(b record.Batch, offset int64, fn func(r *record.Record, made bool) error) error {
+	var r record.Reader
+	if err := r.Reset(b); err != nil {
+		return err
+	}
+	for r.Next() {
+		if rec := r.Record(); rec.Offset == offset {
+			return fn(rec, b.Made())
+		}
+	}
+	if r.Err() != nil {
+		return r.Err()
+	}
+	return fault.New(fault.NotFound, "read record", "", "offset %d is not in its batch", offset)
+}
+
+// offsetForTime finds the first record at or after ms: -1 when there is none.
+func (t *tail) offsetForTime(ms int64) (offset, at int64, err error) {
+	t.mu.RLock()
+	start, first, gone := t.start, t.first, t.gone || len(t.batches) == 0
+	t.mu.RUnlock()
+	if start < first || gone {
+		seg, err := t.open()
+		if err != nil {
+			return -1, -1, err
+		}
+		base, ok, err := seg.OffsetForTime(ms)
+		if err != nil {
+			return -1, -1, err
+		}
+		for ok {
+			raw, err := seg.Read(max(base, start), 1)
+			if err != nil {
+				return -1, -1, err
+			}
+			b, _, err := record.Next(raw)
+			if err != nil || len(raw) == 0 {
+				break
+			}
+			if off, at := timeInBatch(b, ms, start); off >= 0 {
+				return off, at, nil
+			}
+			base = b.NextOffset()
+			ok = base < seg.End()
+		}
+	}
+	t.mu.RLock()
+	batches := t.batches
+	t.mu.RUnlock()
+	for i := range batches {
+		if batches[i].data.MaxTime() < ms || batches[i].next <= start {
+			continue
+		}
+		if off, at := timeInBatch(batches[i].data, ms, start); off >= 0 {
+			return off, at, nil
+		}
+	}
+	return -1, -1, nil
+}
+
+func timeInBatch(b record.Batch, ms, start int64) (offset, at int64) {
+	offset, at = -1, -1
+	var r record.Reader
+	if r.Reset(b) != nil {
+		return
+	}
+	for r.Next() {
+		if rec := r.Record(); rec.Time >= ms && rec.Offset >= start {
+			return rec.Offset, rec.Time
+		}
+	}
+	return
+}
+
+// trim moves the first offset that readers may see, and lets go of memory before keep.
+func (t *tail) trim(start, keep int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if start > t.start {
+		if t.next > t.start {
+			t.total -= int64(float64(t.total) * float64(start-t.start) / float64(t.next-t.start))
+		}
+		t.start = start
+	}
+	n := 0
+	for n < len(t.batches) && t.batches[n].next <= keep {
+		t.bytes -= len(t.batches[n].data)
+		n++
+	}
+	if n > 0 {
+		t.shiftLocked(n)
+	}
+}
+
+func (t *tail) shiftLocked(n int) {
+	if n == len(t.batches) {
+		t.first = t.batches[n-1].next
+		t.batches = nil
+		return
+	}
+	// A fresh slice: readers hold the old one.
+	t.batches = append(make([]tailBatch, 0, len(t.batches)-n+16), t.batches[n:]...)
+	t.first = t.batches[0].base
+}
+
+// free says that nothing refers to the body batch at base any more.
+func (t *tail) free(base int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i := t.find(base)
+	if i >= len(t.batches) || t.batches[i].base != base {
+		return // it left memory already
+	}
+	t.total -= int64(len(t.batches[i].data))
+	t.bytes -= len(t.batches[i].data)
+	t.batches[i].dead, t.batches[i].data, t.batches[i].index = true, nil, nil
+	n := 0
+	for n < len(t.batches) && t.batches[n].dead {
+		n++
+	}
+	// Letting go one by one would copy the slice each time: wait for a good number.
+	if n == len(t.batches) || n >= 64 && n >= len(t.batches)/2 {
+		t.shiftLocked(n)
+	}
+}
+
+// flush writes the live batches before end to the segment and syncs it.
+func (t *tail) flush(end int64, sync bool) error {
+	t.mu.RLock()
+	var out [][]byte
+	for i := range t.batches {
+		b := &t.batches[i]
+		if b.base >= end {
+			break
+		}
+		if b.base >= t.flushed && !b.dead {
+			out = append(out, b.data)
+		}
+	}
+	done := max(t.flushed, min(end, t.next))
+	t.mu.RUnlock()
+	if len(out) > 0 {
+		seg, err := t.open()
+		if err != nil {
+			return err
+		}
+		if err := seg.Append(out...); err != nil {
+			return err
+		}
+		if sync {
+			if err := seg.Sync(); err != nil {
+				return err
+			}
+		}
+	} else if seg := t.opened(); seg != nil && sync {
+		if err := seg.Sync(); err != nil {
+			return err
+		}
+	}
+	t.mu.Lock()
+	t.flushed = max(t.flushed, done)
+	t.mu.Unlock()
+	return nil
+}
+
+// release lets go of flushed batches from the oldest on until at most keep bytes stay.
+func (t *tail) release(keep int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := 0
+	for n < len(t.batches) && t.bytes > keep && t.batches[n].next <= t.flushed {
+		t.bytes -= len(t.batches[n].data)
+		n++
+	}
+	if n > 0 {
+		t.shiftLocked(n)
+	}
+}
+
+func (t *tail) opened() storage.Segment {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.segment
+}
+
+func (t *tail) open() (storage.Segment, error) {
+	if s := t.opened(); s != nil {
+		return s, nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.segment != nil {
+		return t.segment, nil
+	}
+	s, err := t.seg()
+	if err == nil {
+		t.segment = s
+	}
+	return s, err
+}
