@@ -1,0 +1,325 @@
+package mqtt
+
+import (
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/robustmq/rmq/broker/clock"
+	"github.com/robustmq/rmq/broker/kernel"
+	"github.com/robustmq/rmq/broker/mqttwire"
+	"github.com/robustmq/rmq/broker/wire"
+)
+
+// conn is one client's connection. It is the kernel's Sink of its session, and the
+// Publisher of what it publishes.
+//
+// Ownership:
+//   - run's goroutine: the fields of the reader. Those of the connection itself (version,
+//     clientID, ...) it writes before connected is set, and nobody after.
+//   - mu: the window of deliveries, publishes in progress, topic aliases out, the timer.
+//     Held while the outbox takes bytes whose order matters, never across a kernel call.
+//   - atomic: ended, connected, lastIn.
+//
+// Lock order: conn.mu → Outbox.mu.
+type conn struct {
+	server *Server
+	nc     net.Conn
+	out    *wire.Outbox
+
+	version  mqttwire.Version
+	clientID string
+	user     string // as authenticated
+	// What the client asked for in CONNECT.
+	maxOut      int  // bytes of the longest packet it takes
+	problemInfo bool // it wants reason strings
+	expiry      uint32
+	keepAlive   time.Duration // 0: none; already what we wait for, 1.5 times its interval
+	since       time.Time
+	session     session
+	handle      *kernel.Session // session, where it is the kernel's
+
+	// Of the reader.
+	in        *wire.Reader
+	work      *work    // nil while idle
+	aliasesIn []string // topics by alias - 1; nil until the first
+	withdrawn bool     // DISCONNECT took the will back
+	newExpiry *uint32  // of DISCONNECT
+	packets   uint64   // not yet in Stats
+	bytes     uint64
+	messages  uint64
+
+	ended     atomic.Bool  // nothing more is done for the client
+	gone      atomic.Bool  // the kernel has ended the session
+	connected atomic.Bool  // CONNACK with success is in the outbox
+	lastIn    atomic.Int64 // link time of the last packet, ns
+
+	mu         sync.Mutex
+	window     window
+	publishing int                 // QoS 1 publishes in progress
+	receiving  map[uint16]struct{} // QoS 2 publishes in progress, until PUBCOMP
+	aliasesOut map[string]uint16   // nil: the client takes none
+	aliasMax   int
+	timer      clock.Timer
+	over       bool // no timer any more
+}
+
+// work is the memory that handling packets needs. A connection has it while it is busy.
+type work struct {
+	publish     mqttwire.Publish
+	ack         mqttwire.Ack
+	subscribe   mqttwire.Subscribe
+	unsubscribe mqttwire.Unsubscribe
+	suback      mqttwire.Suback
+	in          inbound
+	out         kernel.Publish
+}
+
+var workPool = sync.Pool{New: func() any { return new(work) }}
+
+func newConn(s *Server, nc net.Conn) *conn {
+	return &conn{server: s, nc: nc, in: wire.NewReader(nc), out: wire.NewOutbox(nc, s.cfg.OutboxMax)}
+}
+
+// run serves the connection until it ends.
+func (c *conn) run() {
+	c.arm(connectTimeout)
+	err := c.serve()
+	c.rest()
+	c.in.Release()
+
+	if e, ok := errors.AsType[*mqttwire.Error](err); ok {
+		c.fail(e)
+	}
+	c.ended.Store(true)
+	c.mu.Lock()
+	c.over = true
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	c.mu.Unlock()
+	if c.session != nil {
+		if !c.gone.Load() {
+			c.session.Close(!c.withdrawn, c.newExpiry)
+		}
+		c.server.stats.Connections.Add(-1)
+	}
+	c.out.Close(true)
+	c.out.Wait()
+}
+
+// serve reads and handles packets. It returns nil when the connection was ended by either
+// side in good order, *mqttwire.Error when the client is to be told, and any other error
+// when the connection is broken.
+func (c *conn) serve() error {
+	limit := min(connectMax, c.server.cfg.MaxPacket)
+	for {
+		f, n, more, err := mqttwire.ReadFrame(c.in.Bytes(), c.version, limit)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			c.rest()
+			if err := c.in.Fill(more); err != nil {
+				return err
+			}
+			continue
+		}
+		if c.work == nil {
+			c.work = workPool.Get().(*work)
+		}
+		c.in.Discard(n)
+		c.packets++
+		c.bytes += uint64(n)
+		if err := c.packet(f); err != nil || c.ended.Load() {
+			return err
+		}
+		limit = c.server.cfg.MaxPacket
+	}
+}
+
+// rest ends a run of packets: what was held leaves, and what is needed only while there are
+// packets goes back.
+func (c *conn) rest() {
+	c.out.Flush()
+	if c.packets > 0 {
+		c.lastIn.Store(c.server.cfg.Link.Now().UnixNano())
+		s := &c.server.stats
+		s.PacketsIn.Add(c.packets)
+		s.BytesIn.Add(c.bytes)
+		if c.messages > 0 {
+			s.MessagesIn.Add(c.messages)
+		}
+		c.packets, c.bytes, c.messages = 0, 0, 0
+	}
+	if c.work != nil && c.in.Buffered() == 0 {
+		workPool.Put(c.work)
+		c.work = nil
+	}
+}
+
+// packet handles one packet.
+func (c *conn) packet(f mqttwire.Frame) error {
+	if !c.connected.Load() {
+		return c.connect(f)
+	}
+	switch f.Type {
+	case mqttwire.PUBLISH:
+		return c.publish(f)
+	case mqttwire.PUBACK, mqttwire.PUBREC, mqttwire.PUBREL, mqttwire.PUBCOMP:
+		a := &c.work.ack
+		if err := a.Decode(c.version, f); err != nil {
+			return err
+		}
+		switch f.Type {
+		case mqttwire.PUBACK:
+			c.puback(a)
+		case mqttwire.PUBREC:
+			c.pubrec(a)
+		case mqttwire.PUBREL:
+			c.pubrel(a)
+		case mqttwire.PUBCOMP:
+			c.pubcomp(a)
+		}
+		return nil
+	case mqttwire.SUBSCRIBE:
+		return c.subscribe(f)
+	case mqttwire.UNSUBSCRIBE:
+		return c.unsubscribe(f)
+	case mqttwire.PINGREQ:
+		if err := f.Empty(); err != nil {
+			return err
+		}
+		c.out.Hold(mqttwire.AppendPingresp)
+		return nil
+	case mqttwire.DISCONNECT:
+		return c.disconnect(f)
+	case mqttwire.CONNECT: // MQTT5-3.1.0-2
+		return &mqttwire.Error{Reason: mqttwire.ProtocolError, Text: "a second CONNECT"}
+	case mqttwire.AUTH: // MQTT5-4.12.0-7
+		return &mqttwire.Error{Reason: mqttwire.ProtocolError, Text: "AUTH without an authentication method"}
+	}
+	return &mqttwire.Error{Reason: mqttwire.ProtocolError, Text: f.Type.String() + " from a client"}
+}
+
+// disconnect handles DISCONNECT: the client ends the connection.
+func (c *conn) disconnect(f mqttwire.Frame) error {
+	var d mqttwire.Disconnect
+	if err := d.Decode(c.version, f); err != nil {
+		return err
+	}
+	if expiry, ok := d.Properties.Num(mqttwire.SessionExpiry); ok {
+		if c.expiry == 0 && expiry != 0 { // MQTT 5 section 3.14.2.2.2
+			return &mqttwire.Error{Reason: mqttwire.ProtocolError, Text: "session expiry in DISCONNECT, none in CONNECT"}
+		}
+		expiry = min(expiry, c.server.cfg.MaxExpiry)
+		c.newExpiry = &expiry
+	}
+	c.withdrawn = d.Reason == mqttwire.NormalDisconnection // MQTT5-3.14.4-3
+	c.ended.Store(true)
+	return nil
+}
+
+// fail ends the connection for what the client did wrong.
+func (c *conn) fail(e *mqttwire.Error) {
+	if c.connected.Load() {
+		c.end(e.Reason, e.Text)
+		return
+	}
+	c.refuse(e.Reason, e.Text)
+}
+
+// end ends the connection from our side: a client of MQTT 5 is told why. Any goroutine may
+// call it, more than once; the first reason counts. It does not wait.
+func (c *conn) end(r mqttwire.Reason, text string) {
+	if !c.ended.CompareAndSwap(false, true) {
+		return
+	}
+	c.server.stats.errors[r].Add(1)
+	if c.connected.Load() { // MQTT5-3.14.0-1
+		c.server.cfg.Log.Debug("mqtt: connection ended", "client", c.clientID, "reason", r.String(), "text", text)
+		if c.version == mqttwire.V5 {
+			d := mqttwire.Disconnect{Reason: r, Properties: c.reasonString(text, 2+1+1)}
+			c.out.Append(func(dst []byte) []byte { return d.Append(dst, mqttwire.V5) })
+		}
+	}
+	c.out.Close(true)
+}
+
+// reasonString returns the property that tells the client a reason in words, or nothing
+// when there are none, or the packet would exceed what it takes. rest is the length of the
+// packet without its properties.
+func (c *conn) reasonString(text string, rest int) mqttwire.Properties {
+	const head = 1 + 2 + 3 // identifier, length, and what the length fields may grow by
+	if text == "" || rest+head+len(text) > c.maxOut {
+		return nil
+	}
+	return mqttwire.Properties(nil).String(mqttwire.ReasonString, text)
+}
+
+// Gone implements kernel.Sink: the kernel has ended the session.
+func (c *conn) Gone(reason kernel.GoneReason) {
+	c.gone.Store(true)
+	switch reason {
+	case kernel.GoneTakenOver: // MQTT5-3.1.4-3
+		c.server.stats.TakenOver.Add(1)
+		c.end(mqttwire.SessionTakenOver, "")
+	case kernel.GoneDeleted:
+		c.end(mqttwire.AdministrativeAction, "")
+	case kernel.GoneClosing:
+		c.end(mqttwire.ServerShuttingDown, "")
+	case kernel.GoneTooSlow:
+		c.end(mqttwire.QuotaExceeded, "the client does not keep up")
+	default:
+		c.end(mqttwire.UnspecifiedError, "")
+	}
+}
+
+// arm sets the timer by which the client must have said something.
+func (c *conn) arm(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over {
+		return
+	}
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	c.timer = c.server.cfg.Link.AfterFunc(d, c.silent)
+}
+
+// silent runs when the timer has.
+func (c *conn) silent() {
+	if !c.connected.Load() {
+		c.end(mqttwire.KeepAliveTimeout, "") // no CONNECT, or none that ended: no CONNACK either
+		return
+	}
+	if c.keepAlive == 0 {
+		return
+	}
+	quiet := time.Duration(c.server.cfg.Link.Now().UnixNano() - c.lastIn.Load())
+	if quiet < c.keepAlive {
+		c.arm(c.keepAlive - quiet)
+		return
+	}
+	c.server.stats.KeepAlive.Add(1)
+	c.end(mqttwire.KeepAliveTimeout, "") // MQTT5-3.1.2-22
+}
+
+// describe tells who is connected; false before it is known.
+func (c *conn) describe() (Client, bool) {
+	if !c.connected.Load() {
+		return Client{}, false
+	}
+	return Client{
+		ClientID:  c.clientID,
+		User:      c.user,
+		Remote:    c.nc.RemoteAddr(),
+		Version:   c.version,
+		KeepAlive: c.keepAlive * 2 / 3,
+		Since:     c.since,
+		Waiting:   c.out.Buffered(),
+	}, true
+}

@@ -1,0 +1,209 @@
+package mqtt
+
+import (
+	"context"
+	"crypto/rand"
+	"math"
+	"time"
+
+	"github.com/robustmq/rmq/broker/kernel"
+	"github.com/robustmq/rmq/broker/mqttwire"
+)
+
+// connect handles the first packet, which must be CONNECT.
+func (c *conn) connect(f mqttwire.Frame) error {
+	cfg := &c.server.cfg
+	var p mqttwire.Connect
+	c.maxOut = mqttwire.PacketMax
+	err := p.Decode(f)
+	c.version = p.Version
+	if err != nil {
+		return err
+	}
+	if n, ok := p.Properties.Num(mqttwire.MaximumPacketSize); ok {
+		c.maxOut = int(min(n, mqttwire.PacketMax))
+	}
+	if _, ok := p.Properties.Value(mqttwire.AuthMethod); ok { // MQTT5-4.12.0-1
+		return &mqttwire.Error{Reason: mqttwire.BadAuthMethod, Text: "no authentication method is offered"}
+	}
+	assigned, err := c.identify(&p)
+	if err != nil {
+		return err
+	}
+	if c.user, err = cfg.Auth.Authenticate(string(p.UserName), string(p.Password), c.nc.RemoteAddr()); err != nil {
+		c.refuse(reasonIn(mqttwire.CONNACK, err), "")
+		return nil
+	}
+
+	spec := kernel.SessionSpec{
+		Namespace:      cfg.Namespace,
+		ClientID:       c.clientID,
+		User:           c.user,
+		Clean:          p.CleanStart,
+		ReceiveMaximum: cfg.Inflight,
+		Sink:           c,
+	}
+	c.window.max = math.MaxUint16
+	c.problemInfo = c.version == mqttwire.V5
+	wanted := uint32(0) // session expiry
+	if c.version == mqttwire.V5 {
+		wanted, _ = p.Properties.Num(mqttwire.SessionExpiry)
+		if n, ok := p.Properties.Num(mqttwire.ReceiveMaximum); ok {
+			c.window.max = int(n)
+		}
+		if n, ok := p.Properties.Num(mqttwire.RequestProblemInfo); ok && n == 0 {
+			c.problemInfo = false
+		}
+		if n, _ := p.Properties.Num(mqttwire.TopicAliasMaximum); n > 0 {
+			c.aliasMax = int(min(n, aliasesOut))
+			c.aliasesOut = map[string]uint16{}
+		}
+	} else if !p.CleanStart {
+		wanted = kernel.ExpiryNever
+	}
+	spec.ReceiveMaximum = uint16(min(int(cfg.Inflight), c.window.max))
+	c.expiry = min(wanted, cfg.MaxExpiry)
+	spec.Expiry = c.expiry
+	if p.Will {
+		if spec.Will, err = c.will(&p); err != nil {
+			return err
+		}
+	}
+
+	ctx, cancel := context.WithTimeout(c.server.ctx, connectTimeout)
+	defer cancel()
+	session, present, err := c.server.core.Open(ctx, spec)
+	if err != nil {
+		cfg.Log.Debug("mqtt: session refused", "client", c.clientID, "err", err)
+		c.refuse(reasonIn(mqttwire.CONNACK, err), "")
+		return nil
+	}
+	c.session = session
+	c.handle, _ = session.(*kernel.Session)
+	c.server.stats.Connections.Add(1)
+	c.server.stats.Connects.Add(1)
+
+	ack := mqttwire.Connack{SessionPresent: present}
+	keepAlive := p.KeepAlive
+	if c.version == mqttwire.V5 {
+		keepAlive = c.keepAliveFor(p.KeepAlive)
+		ack.Properties = c.properties(&p, assigned, keepAlive, wanted)
+	}
+	c.keepAlive = time.Duration(keepAlive) * time.Second * 3 / 2 // MQTT5-3.1.2-22
+	c.since = cfg.Link.Now()
+	c.lastIn.Store(c.since.UnixNano())
+	c.out.Append(func(dst []byte) []byte { return ack.Append(dst, c.version) })
+	c.connected.Store(true)
+	if c.keepAlive > 0 {
+		c.arm(c.keepAlive)
+	}
+	cfg.Log.Debug("mqtt: connected", "client", c.clientID, "version", c.version.String(), "resumed", present)
+	session.Start()
+	return nil
+}
+
+// identify sets the client identifier, and tells whether we have chosen it.
+func (c *conn) identify(p *mqttwire.Connect) (assigned bool, err error) {
+	invalid := func(text string) error { return &mqttwire.Error{Reason: mqttwire.ClientIDInvalid, Text: text} }
+	switch n := len(p.ClientID); {
+	case n > c.server.cfg.MaxClientID:
+		return false, invalid("client identifier too long")
+	case n > 0:
+		c.clientID = string(p.ClientID)
+		return false, nil
+	case p.Version == mqttwire.V31:
+		return false, invalid("client identifier empty")
+	case p.Version == mqttwire.V311 && !p.CleanStart: // MQTT311-3.1.3-8
+		return false, invalid("client identifier empty without clean session")
+	}
+	c.clientID = "rmq-" + rand.Text() // MQTT5-3.1.3-6
+	return true, nil
+}
+
+// will returns the will message of CONNECT, with memory of its own.
+func (c *conn) will(p *mqttwire.Connect) (*kernel.Will, error) {
+	delay, _ := p.WillProps.Num(mqttwire.WillDelay)
+	w := &kernel.Will{Delay: delay}
+	publish := mqttwire.Publish{
+		QoS:        p.WillQoS,
+		Retain:     p.WillRetain,
+		Properties: p.WillProps,
+		Payload:    p.WillPayload,
+	}
+	topic := string(p.WillTopic)
+	if text := c.unacceptable(topic); text != "" {
+		return nil, &mqttwire.Error{Reason: mqttwire.TopicNameInvalid, Text: text}
+	}
+	now := c.server.cfg.Clock.Now().UnixMilli()
+	var in inbound // the kernel copies, but not before Open, and our reader's is reused
+	if err := in.fill(&w.Msg, &publish, topic, c.user, now); err != nil {
+		return nil, &mqttwire.Error{Reason: mqttwire.TopicNameInvalid, Text: err.Error()}
+	}
+	return w, nil
+}
+
+// keepAliveFor returns the keep alive, in seconds, that a client of MQTT 5 is to use.
+func (c *conn) keepAliveFor(asked uint16) uint16 {
+	limit := c.server.cfg.ServerKeepAlive
+	if limit > 0 && (asked == 0 || asked > limit) {
+		return limit
+	}
+	return asked
+}
+
+// properties returns what CONNACK tells a client of MQTT 5: only what differs from what it
+// asked, or from the default.
+func (c *conn) properties(p *mqttwire.Connect, assigned bool, keepAlive uint16, wanted uint32) mqttwire.Properties {
+	cfg := &c.server.cfg
+	var ps mqttwire.Properties
+	if c.expiry != wanted {
+		ps = ps.Uint32(mqttwire.SessionExpiry, c.expiry)
+	}
+	if cfg.ReceiveMaximum != math.MaxUint16 {
+		ps = ps.Uint16(mqttwire.ReceiveMaximum, cfg.ReceiveMaximum)
+	}
+	if cfg.MaxPacket < mqttwire.PacketMax {
+		ps = ps.Uint32(mqttwire.MaximumPacketSize, uint32(cfg.MaxPacket))
+	}
+	if assigned {
+		ps = ps.String(mqttwire.AssignedClientID, c.clientID) // MQTT5-3.2.2-16
+	}
+	ps = ps.Uint16(mqttwire.TopicAliasMaximum, cfg.TopicAliases)
+	if keepAlive != p.KeepAlive {
+		ps = ps.Uint16(mqttwire.ServerKeepAlive, keepAlive)
+	}
+	if n, _ := p.Properties.Num(mqttwire.RequestResponseInfo); n == 1 { // MQTT5-3.1.2-28
+		if root := cfg.ResponseInformation(c.clientID); root != "" && mqttwire.ValidTopic([]byte(root)) {
+			ps = ps.String(mqttwire.ResponseInformation, root)
+		}
+	}
+	return ps
+}
+
+// refuse answers CONNECT with a refusal and ends the connection. Before MQTT 5 some
+// refusals have no code, and the connection just ends (MQTT311-3.2.2-6); so does that of a
+// peer of which not even the version is known.
+func (c *conn) refuse(r mqttwire.Reason, text string) {
+	if !c.ended.CompareAndSwap(false, true) {
+		return
+	}
+	c.server.stats.Refused.Add(1)
+	c.server.stats.errors[r].Add(1)
+	c.server.cfg.Log.Debug("mqtt: CONNECT refused", "remote", c.nc.RemoteAddr(), "reason", r.String(), "text", text)
+	var ack mqttwire.Connack
+	answer := false
+	switch {
+	case c.version == mqttwire.V5:
+		if !r.AllowedIn(mqttwire.CONNACK) {
+			r = mqttwire.UnspecifiedError
+		}
+		ack.Reason, answer = r, true
+		ack.Properties = c.reasonString(text, 2+2+1)
+	case c.version != 0:
+		ack.Code, answer = r.ConnectCode()
+	}
+	if answer {
+		c.out.Append(func(dst []byte) []byte { return ack.Append(dst, c.version) })
+	}
+	c.out.Close(true)
+}

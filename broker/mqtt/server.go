@@ -1,0 +1,255 @@
+package mqtt
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/robustmq/rmq/broker/clock"
+	"github.com/robustmq/rmq/broker/kernel"
+	"github.com/robustmq/rmq/broker/mqttwire"
+)
+
+// Authenticator establishes who a client is.
+type Authenticator interface {
+	// Authenticate returns the identity that the user name and password prove. Both are
+	// "" when the client gave none. An error of fault.Unauthorized is answered with bad
+	// user name or password, one of fault.Denied with not authorized.
+	Authenticate(user, password string, remote net.Addr) (identity string, err error)
+}
+
+// Config is what a Server needs. Zero values of limits mean their defaults.
+type Config struct {
+	Kernel    *kernel.Kernel
+	Namespace string        // "/" when empty
+	Auth      Authenticator // nil: every client is who it says
+	Clock     clock.Clock   // broker time, for message expiry; the wall when nil
+	Link      clock.Clock   // link time, for keep alive; the wall when nil
+	Log       *slog.Logger  // nil: silent
+
+	MaxPacket       int    // bytes of a packet from a client
+	ReceiveMaximum  uint16 // QoS 1 and 2 publishes of one client in progress at once
+	Inflight        uint16 // QoS 1 and 2 deliveries to one client in progress at once, if it allows more
+	TopicAliases    uint16 // topic aliases a client may define
+	MaxLevels       int    // levels of a topic name or filter
+	MaxClientID     int    // bytes
+	MaxExpiry       uint32 // seconds a session may outlive its connection
+	ServerKeepAlive uint16 // seconds; the longest keep alive, forced on clients of MQTT 5; 0: theirs
+	DropAbove       int    // bytes waiting for one client beyond which QoS 0 is dropped
+	OutboxMax       int    // bytes waiting for one client beyond which it is disconnected
+
+	// ResponseInformation is told to a client of MQTT 5 that asks for it: the root of
+	// topics that it may use for answers. nil: "$reply/<client id>".
+	ResponseInformation func(clientID string) string
+}
+
+// Defaults of Config.
+const (
+	defaultMaxPacket      = 16 << 20
+	defaultReceiveMaximum = 1024
+	defaultInflight       = 256
+	defaultTopicAliases   = 32
+	defaultMaxLevels      = 128
+	defaultMaxClientID    = 1024
+	defaultDropAbove      = 1 << 20
+	defaultOutboxMax      = 256 << 20
+)
+
+const (
+	// connectMax is the longest CONNECT: its five strings at their longest leave room for
+	// user properties.
+	connectMax = 512 << 10
+	// connectTimeout is how long a client may take to send CONNECT, and the kernel to open
+	// its session.
+	connectTimeout = 10 * time.Second
+	// aliasesOut is how many topic aliases we give the topics we send to one client.
+	aliasesOut = 16
+)
+
+func (c *Config) defaults() {
+	set(&c.Namespace, "/")
+	set(&c.MaxPacket, defaultMaxPacket)
+	set(&c.ReceiveMaximum, defaultReceiveMaximum)
+	set(&c.Inflight, defaultInflight)
+	set(&c.TopicAliases, defaultTopicAliases)
+	set(&c.MaxLevels, defaultMaxLevels)
+	set(&c.MaxClientID, defaultMaxClientID)
+	set(&c.MaxExpiry, kernel.ExpiryNever)
+	set(&c.DropAbove, defaultDropAbove)
+	set(&c.OutboxMax, defaultOutboxMax)
+	c.MaxPacket = min(c.MaxPacket, mqttwire.PacketMax)
+	if c.Auth == nil {
+		c.Auth = anybody{}
+	}
+	if c.Clock == nil {
+		c.Clock = clock.Wall{}
+	}
+	if c.Link == nil {
+		c.Link = clock.Wall{}
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.ResponseInformation == nil {
+		c.ResponseInformation = func(clientID string) string { return "$reply/" + clientID }
+	}
+}
+
+func set[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// anybody lets everybody in under the name they give.
+type anybody struct{}
+
+func (anybody) Authenticate(user, _ string, _ net.Addr) (string, error) { return user, nil }
+
+// core is what a Server asks of the kernel: the seam at which tests play the kernel.
+type core interface {
+	Publish(*kernel.Publish)
+	Open(context.Context, kernel.SessionSpec) (session, bool, error)
+}
+
+// session is what a connection asks of its session; *kernel.Session.
+type session interface {
+	Start()
+	Subscribe(context.Context, []kernel.Subscription) (existed []bool, errs []error)
+	Retained(kernel.Subscription)
+	Unsubscribe(context.Context, []string) (existed []bool, err error)
+	Ack(packetID uint16, ok bool)
+	Received(packetID uint16) (known bool)
+	Release(packetID uint16, done func(known bool))
+	Close(will bool, expiry *uint32)
+}
+
+type kernelCore struct{ *kernel.Kernel }
+
+func (k kernelCore) Open(ctx context.Context, spec kernel.SessionSpec) (session, bool, error) {
+	s, present, err := k.OpenSession(ctx, spec)
+	if err != nil {
+		return nil, false, err // not s: a nil *Session is not a nil session
+	}
+	return s, present, nil
+}
+
+// Server serves MQTT on the connections it is handed. It listens on nothing itself.
+//
+// Lock order: Server.mu and conn.mu are never held together, nor across a kernel call.
+type Server struct {
+	cfg   Config
+	core  core
+	stats Stats
+
+	mu     sync.Mutex
+	conns  map[*conn]struct{} // guarded by mu
+	closed bool               // guarded by mu
+	served sync.WaitGroup     // one for each conn in conns
+	ctx    context.Context    // ends when Close gives up waiting
+	stop   context.CancelFunc
+}
+
+// New returns a Server of cfg.
+func New(cfg Config) *Server { return newServer(cfg, kernelCore{cfg.Kernel}) }
+
+func newServer(cfg Config, core core) *Server {
+	cfg.defaults()
+	s := &Server{cfg: cfg, core: core, conns: map[*conn]struct{}{}}
+	s.ctx, s.stop = context.WithCancel(context.Background())
+	return s
+}
+
+// Stats returns the server's counters.
+func (s *Server) Stats() *Stats { return &s.stats }
+
+// ServeConn serves one client and closes its connection. It returns when the client is
+// gone and nothing more is done for it.
+func (s *Server) ServeConn(nc net.Conn) {
+	c := newConn(s, nc)
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		_ = nc.Close()
+		return
+	}
+	s.conns[c] = struct{}{}
+	s.served.Add(1)
+	s.mu.Unlock()
+
+	c.run()
+
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.mu.Unlock()
+	s.served.Done()
+}
+
+// Close tells every client that the server is shutting down, and waits until all are
+// gone, or, once ctx ends, cuts them off. The sessions stay in the kernel.
+func (s *Server) Close(ctx context.Context) error {
+	for _, c := range s.closing() {
+		c.end(mqttwire.ServerShuttingDown, "")
+	}
+	done := make(chan struct{})
+	go func() { // ends when the last connection has; cutting them off makes sure of that
+		s.served.Wait()
+		close(done)
+	}()
+	var err error
+	select {
+	case <-done:
+	case <-ctx.Done():
+		err = ctx.Err()
+		s.stop()
+		for _, c := range s.closing() {
+			c.out.Close(false)
+		}
+		<-done
+	}
+	s.stop()
+	return err
+}
+
+// closing refuses new connections and returns those there are.
+func (s *Server) closing() []*conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	conns := make([]*conn, 0, len(s.conns))
+	for c := range s.conns {
+		conns = append(conns, c)
+	}
+	return conns
+}
+
+// Client describes one connected client.
+type Client struct {
+	ClientID  string
+	User      string // as authenticated
+	Remote    net.Addr
+	Version   mqttwire.Version
+	KeepAlive time.Duration // 0: none
+	Since     time.Time     // link time
+	Waiting   int           // bytes not yet taken by it
+}
+
+// Clients returns the clients that are connected, in no order.
+func (s *Server) Clients() []Client {
+	s.mu.Lock()
+	conns := make([]*conn, 0, len(s.conns))
+	for c := range s.conns {
+		conns = append(conns, c)
+	}
+	s.mu.Unlock()
+	list := make([]Client, 0, len(conns))
+	for _, c := range conns {
+		if d, ok := c.describe(); ok {
+			list = append(list, d)
+		}
+	}
+	return list
+}

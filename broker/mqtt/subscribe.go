@@ -1,0 +1,129 @@
+package mqtt
+
+import (
+	"github.com/robustmq/rmq/broker/kernel"
+	"github.com/robustmq/rmq/broker/mqttwire"
+)
+
+// subscribe handles SUBSCRIBE. It waits for the subscriptions to hold: when SUBACK leaves,
+// no message published from then on is missed.
+func (c *conn) subscribe(f mqttwire.Frame) error {
+	w := c.work
+	p := &w.subscribe
+	if err := p.Decode(c.version, f); err != nil {
+		return err
+	}
+	id, _ := p.Properties.Num(mqttwire.SubscriptionID)
+	ack := &w.suback
+	*ack = mqttwire.Suback{Type: mqttwire.SUBACK, PacketID: p.PacketID, Reasons: ack.Reasons[:0]}
+	subs := make([]kernel.Subscription, 0, len(p.Filters))
+	shared := make([]bool, 0, len(p.Filters))
+	for i := range p.Filters {
+		t := &p.Filters[i]
+		isShared, err := checkFilter(t.Filter)
+		if err != nil {
+			return err
+		}
+		if isShared && t.NoLocal { // MQTT5-3.8.3-4
+			return &mqttwire.Error{Reason: mqttwire.ProtocolError, Text: "no local on a shared subscription"}
+		}
+		if mqttwire.Levels(t.Filter) > c.server.cfg.MaxLevels {
+			ack.Reasons = append(ack.Reasons, mqttwire.TopicFilterInvalid)
+			continue
+		}
+		ack.Reasons = append(ack.Reasons, mqttwire.Reason(t.QoS))
+		shared = append(shared, isShared)
+		subs = append(subs, kernel.Subscription{
+			Filter:            string(t.Filter),
+			QoS:               t.QoS,
+			NoLocal:           t.NoLocal,
+			RetainAsPublished: t.RetainAsPublished,
+			RetainHandling:    t.RetainHandling,
+			ID:                id,
+		})
+	}
+	var existed []bool
+	var errs []error
+	if len(subs) > 0 {
+		existed, errs = c.session.Subscribe(c.server.ctx, subs)
+	}
+	next := 0 // in subs, of those filters that were passed on
+	for i, r := range ack.Reasons {
+		if r.Failed() {
+			continue
+		}
+		if err := errs[next]; err != nil {
+			ack.Reasons[i] = reasonIn(mqttwire.SUBACK, err)
+			c.server.cfg.Log.Debug("mqtt: subscription refused", "client", c.clientID, "filter", subs[next].Filter, "err", err)
+		}
+		next++
+	}
+	c.suback(ack)
+	for i := range subs {
+		// MQTT5-3.3.1-9, -10 and -11; never for a shared subscription (section 4.8.2).
+		if errs[i] != nil || shared[i] || subs[i].RetainHandling == 2 || (subs[i].RetainHandling == 1 && existed[i]) {
+			continue
+		}
+		c.session.Retained(subs[i])
+	}
+	return nil
+}
+
+// checkFilter checks a filter and tells whether it is that of a shared subscription. An
+// invalid one ends the connection (MQTT5-4.7.1-1, MQTT5-4.8.2-1, MQTT311-4.8.0-1).
+func checkFilter(filter []byte) (shared bool, err error) {
+	_, filter, shared, ok := mqttwire.SplitShared(filter)
+	if !ok || !mqttwire.ValidFilter(filter) {
+		return shared, &mqttwire.Error{Reason: mqttwire.TopicFilterInvalid, Text: "invalid topic filter"}
+	}
+	return shared, nil
+}
+
+// unsubscribe handles UNSUBSCRIBE.
+func (c *conn) unsubscribe(f mqttwire.Frame) error {
+	w := c.work
+	p := &w.unsubscribe
+	if err := p.Decode(c.version, f); err != nil {
+		return err
+	}
+	filters := make([]string, len(p.Filters))
+	for i, filter := range p.Filters {
+		if _, err := checkFilter(filter); err != nil {
+			return err
+		}
+		filters[i] = string(filter)
+	}
+	existed, err := c.session.Unsubscribe(c.server.ctx, filters)
+	if err != nil && c.version != mqttwire.V5 {
+		return &mqttwire.Error{Reason: reasonOf(err), Text: "UNSUBSCRIBE failed"} // its UNSUBACK cannot say so
+	}
+	ack := &w.suback
+	*ack = mqttwire.Suback{Type: mqttwire.UNSUBACK, PacketID: p.PacketID, Reasons: ack.Reasons[:0]}
+	for i := range filters {
+		r := mqttwire.Success
+		switch {
+		case err != nil:
+			r = reasonIn(mqttwire.UNSUBACK, err)
+		case !existed[i]:
+			r = mqttwire.NoSubscriptionExisted
+		}
+		ack.Reasons = append(ack.Reasons, r)
+	}
+	c.suback(ack)
+	return nil
+}
+
+// suback sends a SUBACK or UNSUBACK, with a reason string for the first filter that failed.
+func (c *conn) suback(ack *mqttwire.Suback) {
+	if c.problemInfo { // MQTT5-3.1.2-29
+		for _, r := range ack.Reasons {
+			if r.Failed() {
+				ack.Properties = c.reasonString(r.String(), 5+2+len(ack.Reasons))
+				break
+			}
+		}
+	}
+	if !c.out.Hold(func(dst []byte) []byte { return ack.Append(dst, c.version) }) {
+		c.tooSlow()
+	}
+}
