@@ -1,0 +1,170 @@
+package group
+
+import (
+	"encoding/binary"
+	"testing"
+	"time"
+
+	pb "go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/robustmq/rmq/broker/clock"
+	"github.com/robustmq/rmq/broker/fault"
+)
+
+// loopback records what a host sends.
+type loopback struct{ frames [][]byte }
+
+func (l *loopback) Send(_ uint64, frame []byte) { l.frames = append(l.frames, frame) }
+
+func frameOf(shard uint32, stamp uint64, ms ...*pb.Message) []byte {
+	f := []byte{frameVersion}
+	for _, m := range ms {
+		body, err := proto.Marshal(m)
+		if err != nil {
+			panic(err)
+		}
+		f = binary.LittleEndian.AppendUint32(f, shard)
+		f = binary.LittleEndian.AppendUint64(f, stamp)
+		f = binary.LittleEndian.AppendUint32(f, uint32(len(body)))
+		f = append(f, body...)
+	}
+	return f
+}
+
+func message(kind pb.MessageType, from, to, term uint64, more ...func(*pb.Message)) *pb.Message {
+	m := &pb.Message{Type: kind.Enum(), From: new(from), To: new(to), Term: new(term)}
+	for _, f := range more {
+		f(m)
+	}
+	return m
+}
+
+func at(index, logTerm uint64) func(*pb.Message) {
+	return func(m *pb.Message) { m.Index, m.LogTerm = new(index), new(logTerm) }
+}
+
+func entry(index, term uint64) func(*pb.Message) {
+	return func(m *pb.Message) {
+		m.Entries = append(m.Entries, &pb.Entry{Index: new(index), Term: new(term), Data: []byte("x")})
+	}
+}
+
+// TestReceiveRefuses: what a peer may not say is refused before raft hears of it.
+func TestReceiveRefuses(t *testing.T) {
+	h := NewHost(Options{Self: 1, Clock: clock.NewVirtual(time.Unix(0, 0)), Transport: new(loopback)})
+	g := mustOpen(t, h, Config{Shard: 7, Voters: []uint64{1, 2, 3}, Log: newFakeLog(), Machine: newRecorder()})
+	good := message(pb.MsgApp, 2, 1, 5, at(0, 0), entry(1, 5), entry(2, 5))
+	tests := []struct {
+		name  string
+		frame []byte
+		want  fault.Kind
+	}{
+		{"nothing", nil, fault.Unsupported},
+		{"another version", []byte{9}, fault.Unsupported},
+		{"half a header", []byte{frameVersion, 1, 2, 3}, fault.Invalid},
+		{"a length beyond the frame", frameOf(7, 0, good)[:40], fault.Invalid},
+		{"not a message", append(frameOf(7, 0), 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0xff, 0xff), fault.Invalid},
+		{"in another's name", frameOf(7, 0, message(pb.MsgHeartbeat, 3, 1, 5)), fault.Invalid},
+		{"to another", frameOf(7, 0, message(pb.MsgHeartbeat, 2, 3, 5)), fault.Invalid},
+		{"no term", frameOf(7, 0, message(pb.MsgHeartbeat, 2, 1, 0)), fault.Invalid},
+		{"a local message", frameOf(7, 0, message(pb.MsgHup, 2, 1, 5)), fault.Invalid},
+		{"a write that ended", frameOf(7, 0, message(pb.MsgStorageAppendResp, 2, 1, 5)), fault.Invalid},
+		{"a proposal", frameOf(7, 0, message(pb.MsgProp, 2, 1, 5, entry(1, 5))), fault.Invalid},
+		{"a snapshot", frameOf(7, 0, message(pb.MsgSnap, 2, 1, 5)), fault.Invalid},
+		{"entries with a gap", frameOf(7, 0, message(pb.MsgApp, 2, 1, 5, at(0, 0), entry(1, 5), entry(3, 5))), fault.Invalid},
+		{"entries elsewhere", frameOf(7, 0, message(pb.MsgApp, 2, 1, 5, at(3, 1), entry(3, 5))), fault.Invalid},
+		{"entries of the future", frameOf(7, 0, message(pb.MsgApp, 2, 1, 5, at(0, 0), entry(1, 6))), fault.Invalid},
+		{"terms that fall", frameOf(7, 0, message(pb.MsgApp, 2, 1, 5, at(0, 0), entry(1, 5), entry(2, 4))), fault.Invalid},
+		{"a vote with entries", frameOf(7, 0, message(pb.MsgVote, 2, 1, 5, entry(1, 5))), fault.Invalid},
+	}
+	for _, tt := range tests {
+		if err := h.Receive(2, tt.frame); !fault.Is(err, tt.want) {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+	}
+	settle(h)
+	if s := g.Status(); s.Term != 0 || s.Err != nil || s.Dropped == 0 {
+		t.Errorf("status %+v", s)
+	}
+	if err := h.Receive(2, frameOf(8, 0, good)); err != nil {
+		t.Errorf("a shard that is not here: %v", err)
+	}
+	if err := h.Receive(2, frameOf(7, 0, good)); err != nil {
+		t.Errorf("a good one: %v", err)
+	}
+	settle(h)
+	if s := g.Status(); s.Term != 5 || s.Leader != 2 {
+		t.Errorf("status %+v", s)
+	}
+}
+
+// TestReceiveBound: what a worker has not come to is bounded.
+func TestReceiveBound(t *testing.T) {
+	h := NewHost(Options{Self: 1, Clock: clock.NewVirtual(time.Unix(0, 0)), Transport: new(loopback)})
+	g := mustOpen(t, h, Config{Voters: []uint64{1, 2, 3}, Log: newFakeLog(), Machine: newRecorder()})
+	f := frameOf(0, 0, message(pb.MsgHeartbeat, 2, 1, 5))
+	for range messagesMax + 10 {
+		if err := h.Receive(2, f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := g.Status().Dropped; n != 10 {
+		t.Errorf("dropped %d", n)
+	}
+}
+
+// TestLostLog: a leader that counts on entries which this node no longer has ends
+// the group here, and nothing else.
+func TestLostLog(t *testing.T) {
+	h := NewHost(Options{Self: 1, Clock: clock.NewVirtual(time.Unix(0, 0)), Transport: new(loopback)})
+	cfg := Config{Voters: []uint64{1, 2, 3}, Log: newFakeLog(), Machine: newRecorder()}
+	g := mustOpen(t, h, cfg)
+	cfg.Shard = 1
+	other := mustOpen(t, h, cfg)
+	if err := h.Receive(2, frameOf(0, 0, message(pb.MsgHeartbeat, 2, 1, 5, func(m *pb.Message) { m.Commit = new(uint64(9)) }))); err != nil {
+		t.Fatal(err)
+	}
+	settle(h)
+	if err := g.Status().Err; err == nil || h.Group(0) != nil {
+		t.Error("the group goes on")
+	}
+	if other.Status().Err != nil || h.Group(1) == nil {
+		t.Error("another group was ended")
+	}
+}
+
+// FuzzReceive: no bytes of a peer break the host.
+func FuzzReceive(f *testing.F) {
+	f.Add(true, frameOf(0, 5, message(pb.MsgApp, 2, 1, 5, at(1, 1), entry(2, 5))), frameOf(0, 0, message(pb.MsgHeartbeat, 2, 1, 5)))
+	f.Add(false, frameOf(0, 5, message(pb.MsgVote, 2, 1, 7, at(9, 5))), frameOf(0, 0, message(pb.MsgPreVote, 2, 1, 9)))
+	f.Add(true, frameOf(0, 5, message(pb.MsgAppResp, 2, 1, 1, at(1, 0))), frameOf(0, 0, message(pb.MsgTimeoutNow, 2, 1, 1)))
+	f.Add(true, frameOf(0, 5, message(pb.MsgVoteResp, 2, 1, 1), message(pb.MsgPreVoteResp, 2, 1, 2)), frameOf(0, 0, message(pb.MsgHeartbeatResp, 2, 1, 1)))
+	f.Fuzz(func(t *testing.T, leading bool, a, b []byte) {
+		c := clock.NewVirtual(time.Unix(0, 0))
+		h := NewHost(Options{Self: 1, Clock: c, Transport: new(loopback)})
+		g := mustOpen(t, h, Config{Shard: 0, Voters: []uint64{1, 2, 3}, Log: newFakeLog(), Machine: newRecorder()})
+		settle(h)
+		if leading { // shard 0's preferred voter is the first: give it its votes
+			for _, m := range []*pb.Message{message(pb.MsgPreVoteResp, 2, 1, 1), message(pb.MsgVoteResp, 2, 1, 1), message(pb.MsgAppResp, 2, 1, 1, at(1, 0))} {
+				if err := h.Receive(2, frameOf(0, 0, m)); err != nil {
+					t.Fatal(err)
+				}
+				settle(h)
+			}
+			if g.Status().Leader != 1 {
+				t.Fatalf("not elected: %+v", g.Status())
+			}
+			_ = g.Propose([]byte("y"))
+		}
+		for _, frame := range [][]byte{a, b} {
+			_ = h.Receive(2, frame)
+			settle(h)
+			c.Advance(3 * time.Second)
+			settle(h)
+		}
+		if s := g.Status(); s.Err == nil && s.Applied > s.Commit {
+			t.Errorf("status %+v", s)
+		}
+	})
+}
