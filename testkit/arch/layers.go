@@ -24,6 +24,7 @@ var layers = []string{
 		"broker/kernel/txn broker/kernel/timer broker/kernel/credit",
 	"broker/kernel/shard broker/kernel/meta broker/cluster/group broker/cluster/placement broker/cluster/transport",
 	"broker/kernel broker/cluster broker/auth",
+	"broker/kernel/kerneltest",
 	"broker/mqtt broker/kafka broker/amqp broker/bulk broker/rules broker/admin",
 	"broker/edge",
 	"broker",
