@@ -178,6 +178,7 @@ type AttachSpec struct {
 	Pull             bool  // deliver only by Attachment.Get
 	Refill           bool  // settling a delivery gives its credit back
 	Shared           bool  // deliveries are of an MQTT shared subscription
+	QoS              uint8 // the most that a shared subscription was granted
 	Sink             Sink
 }
 

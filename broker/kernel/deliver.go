@@ -22,7 +22,7 @@ func (s *shardRun) effects() {
 			s.deliver(e)
 		case shard.Resend:
 			if a := s.k.attachment(e.Attachment); a != nil && a.session != nil {
-				a.session.sink.Deliver(&Delivery{PacketID: e.PacketID, From: a})
+				a.session.resend(e.PacketID)
 			}
 		case shard.Free:
 			if t := s.tail(e.Log); t != nil {
@@ -43,8 +43,16 @@ func (s *shardRun) effects() {
 				s.k.forget(a)
 				a.sink.Gone(GoneDeleted)
 			}
+		case shard.SessionTaken:
+			if a := s.k.attachment(e.Attachment); a != nil && a.session != nil {
+				a.session.taken(GoneTakenOver)
+			}
 		case shard.SessionEnded:
 			s.k.sessionEnded(s, e.Session)
+		case shard.FilterGone:
+			s.k.unroute(e.Session, e.Key)
+		case shard.Dropped:
+			s.k.stats.Dropped.Add(1)
 		case shard.WillDue:
 			s.k.post(work{will: e.Will, session: e.Session})
 		case shard.QueueExpired:
@@ -71,8 +79,7 @@ func (s *shardRun) deliver(e *shard.Effect) {
 		if a.session != nil {
 			a.session.deliverLogged(&d)
 		} else {
-			s.k.stats.out(len(m.Value))
-			a.sink.Deliver(&d)
+			a.deliver(&d)
 		}
 	})
 	if err != nil {
@@ -107,6 +114,9 @@ type work struct {
 	session string
 
 	expired uint64 // a queue that was unused for too long
+
+	leave, ns string   // a shared subscription that a session left
+	parted    *Session // one that lost its session, and leaves its shared subscriptions
 }
 
 // lettersMax bounds the works that wait; beyond it they go to a goroutine of their own,
@@ -146,6 +156,10 @@ func (k *Kernel) letters() {
 				k.publishWill(w.session, w.will)
 			case w.expired != 0:
 				k.expireQueue(w.shard, w.expired)
+			case w.leave != "":
+				k.leave(w.ns, w.leave)
+			case w.parted != nil:
+				w.parted.leaveShared()
 			}
 		}
 	}

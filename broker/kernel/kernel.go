@@ -88,7 +88,8 @@ type Kernel struct {
 	shards map[uint32]*shardRun
 
 	sessionsMu sync.Mutex
-	sessions   map[string]*Session // online, by namespace and client id
+	sessions   map[string]*sessionRoute // by shard.SessionKey
+	sharers    map[string]int           // sessions in a shared subscription, by namespace, 0, filter
 
 	attachMu  sync.RWMutex
 	attached  map[uint64]*Attachment
@@ -126,7 +127,8 @@ func Open(cfg Config) (*Kernel, error) {
 	}
 	k := &Kernel{
 		cfg: cfg, engine: cfg.Engine, time: cfg.Time, log: cfg.Log,
-		sessions: make(map[string]*Session),
+		sessions: make(map[string]*sessionRoute),
+		sharers:  make(map[string]int),
 		attached: make(map[uint64]*Attachment),
 		shards:   make(map[uint32]*shardRun),
 		dead:     make(chan work, lettersMax),

@@ -35,8 +35,15 @@ func (k *Kernel) publish(p *Publish, hold bool) {
 		r = k.withoutCycles(sp, r, m)
 	}
 	res := PublishResult{Queues: len(r.queues)}
+	exactlyOnce := p.PacketID != 0 && p.From != nil
+	if exactlyOnce && !p.From.receiving(p.PacketID) {
+		if p.Reply != nil { // a repeat of what is stored, or on its way
+			p.Reply.Published(p.Tag, res)
+		}
+		return
+	}
 	logged := k.deliverLive(p, r, &res)
-	if !m.Retain && !logged {
+	if !m.Retain && !logged && !exactlyOnce {
 		if p.Reply != nil {
 			p.Reply.Published(p.Tag, res)
 		}
@@ -44,13 +51,16 @@ func (k *Kernel) publish(p *Publish, hold bool) {
 	}
 	op := publishes.Get().(*publishOp)
 	op.reply, op.tag, op.res, op.waiting = p.Reply, p.Tag, res, 1
+	if exactlyOnce {
+		op.from, op.packetID = p.From, p.PacketID
+	}
 	for i := range r.logged {
 		k.append(p, r, &r.logged[i], op, hold)
 	}
 	if m.Retain {
 		k.retain(p, op, hold)
 	}
-	if p.PacketID != 0 && p.From != nil {
+	if exactlyOnce {
 		p.From.incoming(p.PacketID, op)
 	}
 	op.applied(nil, nil, nil) // the one that was counted while shards were added
@@ -201,8 +211,10 @@ func (k *Kernel) retain(p *Publish, op *publishOp, hold bool) {
 
 // publishOp gathers what the shards say about one message.
 type publishOp struct {
-	reply Publisher
-	tag   uint64
+	reply    Publisher
+	tag      uint64
+	from     *Session // of a QoS 2 publish
+	packetID uint16
 
 	mu      sync.Mutex
 	waiting int
@@ -236,7 +248,10 @@ func (op *publishOp) applied(br *shard.BatchResult, or *shard.OpResult, err erro
 		return
 	}
 	reply, tag, res := op.reply, op.tag, op.res
-	op.reply, op.res = nil, PublishResult{}
+	if op.from != nil && res.Err != nil {
+		op.from.refused(op.packetID)
+	}
+	op.reply, op.from, op.res = nil, nil, PublishResult{}
 	publishes.Put(op)
 	if reply != nil {
 		reply.Published(tag, res)

@@ -186,6 +186,7 @@ type Attachment struct {
 	// session is set for the backlog of a session: deliveries carry packet ids.
 	session *Session
 	shared  bool
+	qos     uint8 // of a shared subscription: the most it was granted
 
 	ended atomic.Bool
 	got   sync.Mutex // one Get at a time
@@ -201,7 +202,7 @@ func (k *Kernel) Attach(ctx context.Context, spec AttachSpec) (*Attachment, erro
 }
 
 func (k *Kernel) attach(ctx context.Context, q *queue, spec AttachSpec) (*Attachment, error) {
-	a := &Attachment{k: k, id: k.newAttachmentID(), q: q, sink: spec.Sink, tag: spec.Tag, shared: spec.Shared}
+	a := &Attachment{k: k, id: k.newAttachmentID(), q: q, sink: spec.Sink, tag: spec.Tag, shared: spec.Shared, qos: spec.QoS}
 	k.attachMu.Lock()
 	k.attached[a.id] = a
 	k.attachMu.Unlock()
@@ -221,6 +222,21 @@ func (k *Kernel) attach(ctx context.Context, q *queue, spec AttachSpec) (*Attach
 		k.topo.mu.Unlock()
 	}
 	return a, nil
+}
+
+// deliver hands a message to a queue's consumer.
+func (a *Attachment) deliver(d *Delivery) {
+	a.k.stats.out(len(d.Msg.Value))
+	if a.shared {
+		if d.QoS = min(d.QoS, a.qos); d.QoS == 0 {
+			no := d.No
+			d.No = 0
+			defer a.Settle(no, false, Accept)
+		}
+	}
+	if !a.sink.Deliver(d) {
+		a.k.stats.Dropped.Add(1)
+	}
 }
 
 // newAttachmentID is unique over restarts: the incarnation is part of it.

@@ -40,12 +40,10 @@ const cacheMax = 1 << 16
 
 // queue is a declared queue, wherever it lives.
 type queue struct {
-	spec  *meta.Queue
-	shard *shardRun
-	// consumers counts attachments of this node; guarded by topology.mu.
-	consumers int
-	exclusive bool // one of them is exclusive
-	used      bool // had a consumer once: auto-delete applies
+	spec   *meta.Queue
+	shard  *shardRun
+	filter *subscriber // its entry among the filters, when it is a shared subscription
+	used   bool        // had a consumer once, so that auto-delete applies; guarded by topology.mu
 }
 
 // subscriber is one filter of one session, or a shared subscription's queue.
@@ -53,14 +51,6 @@ type subscriber struct {
 	session *sessionRoute // nil for a shared subscription
 	sub     Subscription
 	queue   *queue
-}
-
-// sessionRoute is where a session's messages go: its shard, and, while it is connected
-// here, its sink.
-type sessionRoute struct {
-	ns, client string
-	shard      *shardRun
-	online     atomic.Pointer[Session]
 }
 
 // exchange is one exchange and what is bound to it.
@@ -144,9 +134,24 @@ func (sp *space) declare(x *meta.Exchange) {
 	}
 }
 
+// addQueue makes a queue findable: by name, and a shared subscription's by its filter.
 func (sp *space) addQueue(q *queue) {
+	if filter, ok := sharedFilter(q.spec.Name); ok {
+		q.filter = &subscriber{queue: q}
+		sp.subs.Add(route.SlashedFilter(filter), q.filter)
+	}
 	sp.queues[q.spec.Name] = q
 	sp.byID[q.spec.ID] = q
+}
+
+// sharedFilter is the filter of a queue that stands for a shared subscription.
+func sharedFilter(name string) (filter string, ok bool) {
+	rest, ok := strings.CutPrefix(name, sharePrefix)
+	if !ok {
+		return "", false
+	}
+	_, filter, ok = strings.Cut(rest, "/")
+	return filter, ok
 }
 
 func (t *topology) streamByID(id StreamID) (*meta.Stream, bool) {
@@ -208,6 +213,10 @@ func (k *Kernel) topologyChanged(c *meta.Command, r *meta.Result) {
 	case meta.DeleteQueue:
 		if r.Queue != nil {
 			sp := t.spaceLocked(r.Queue.Namespace)
+			if q := sp.queues[r.Queue.Name]; q != nil && q.filter != nil {
+				filter, _ := sharedFilter(r.Queue.Name)
+				sp.subs.Remove(route.SlashedFilter(filter), q.filter)
+			}
 			delete(sp.queues, r.Queue.Name)
 			delete(sp.byID, r.Queue.ID)
 		}

@@ -207,7 +207,7 @@ func unnamed(k []byte) (name string, rest []byte, err error) {
 
 // Restore reads a checkpoint into a new machine. Pairs come in the order of their keys.
 func (m *Machine) Restore(pairs iter.Seq2[[]byte, []byte]) error {
-	m.gen, m.saved = 1, 1
+	m.gen, m.saved = 1, 0 // what is loaded carries stamp 0: unchanged since this checkpoint
 	var part parts
 	for k, v := range pairs {
 		if err := m.restore(k, v, &part); err != nil {
@@ -311,7 +311,7 @@ func (m *Machine) restoreClock(v []byte) error {
 func (m *Machine) finish(p *parts) error {
 	switch p.kind {
 	case 'q':
-		q, err := queue.Load(m.gen, p.pairs(p.backlog))
+		q, err := queue.Load(m.saved, p.pairs(p.backlog))
 		if err != nil {
 			return err
 		}

@@ -52,6 +52,7 @@ type Machine struct {
 
 	dirty dirty
 	eff   []queue.Effect // scratch
+	found []filter       // scratch
 }
 
 // link numbers the entries of one proposer.
@@ -76,7 +77,7 @@ type Group struct {
 
 // New returns an empty machine.
 func New() *Machine {
-	m := &Machine{retained: retained.New(), filters: make(map[string]*route.Table[filter]), gen: 1, saved: 1}
+	m := &Machine{retained: retained.New(), filters: make(map[string]*route.Table[filter]), gen: 1}
 	m.logs.Set(Bodies, &Log{ID: Bodies, gen: 1})
 	return m
 }
@@ -280,8 +281,14 @@ const (
 	DeadLetter
 	// AttachmentGone: the queue is gone, and so is the attachment.
 	AttachmentGone
-	// SessionEnded: Session and its subscriptions are gone.
+	// SessionTaken: the connection Attachment lost its session to a newer one.
+	SessionTaken
+	// SessionEnded: Session is gone.
 	SessionEnded
+	// FilterGone: Session is not subscribed to the filter Key any more.
+	FilterGone
+	// Dropped: a full backlog let go of a message of Session.
+	Dropped
 	// WillDue: publish Will of Session.
 	WillDue
 	// GroupEffect: Group is an effect of the group machine under Key.

@@ -53,7 +53,7 @@ func (m *Machine) op(o Op, r *codec.Reader, out *Outcome) error {
 	case OpAck:
 		res = m.ack(r, out)
 	case OpReceived:
-		res = m.received(r)
+		res = m.received(r, out)
 	case OpIncoming:
 		res = m.incoming(r)
 	case OpRelease:

@@ -43,7 +43,7 @@ func (m *Machine) createQueue(r *codec.Reader, out *Outcome) OpResult {
 		m.queueDue(q)
 		return OpResult{}
 	}
-	q := &Queue{Queue: queue.New(limits), ID: id, Expires: expires, gen: m.gen}
+	q := &Queue{Queue: queue.New(limits).Fork(m.gen, m.saved), ID: id, Expires: expires, gen: m.gen}
 	q.Touch(m.now)
 	m.queues.Set(id, q)
 	m.dirty.queues.Insert(id)

@@ -19,8 +19,8 @@ type Route struct {
 	Priority  uint8
 	QoS       uint8
 	Retain    bool   // as published
-	From      string // publisher's session, for No Local; "" none
-	PacketID  uint16 // of a QoS 2 publish in From: OpIncoming of this entry decided already
+	From      string // publisher's client id, for No Local; "" none
+	To        string // key of the one session that is to have it (a retained message); "" none
 }
 
 // Route adds a route and returns its command index.
@@ -41,6 +41,7 @@ func (b *Builder) Route(r *Route) int {
 	d = append(d, r.Priority, r.QoS)
 	d = codec.Bool(d, r.Retain)
 	d = codec.String(d, r.From)
+	d = codec.String(d, r.To)
 	b.ops = d
 	return i
 }
@@ -60,7 +61,7 @@ func (m *Machine) route(r *codec.Reader, out *Outcome) OpResult {
 	if r.Bool() {
 		msg.Tag |= tagRetain
 	}
-	from := r.Bytes()
+	from, to := r.Bytes(), r.Bytes()
 	if r.Err() != nil || batch >= len(out.places) {
 		return OpResult{}
 	}
@@ -84,6 +85,12 @@ func (m *Machine) route(r *codec.Reader, out *Outcome) OpResult {
 		}
 		if sessions {
 			res.N += m.toSessions(string(ns), string(address), string(from), p, &msg, out)
+		}
+		if len(to) > 0 {
+			if s := m.session(string(to)); s != nil {
+				m.toSession(s, p, &msg, out)
+				res.N++
+			}
 		}
 	}
 	return res

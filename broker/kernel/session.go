@@ -1,0 +1,640 @@
+package kernel
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/kernel/retained"
+	"github.com/robustmq/rmq/broker/kernel/route"
+	sm "github.com/robustmq/rmq/broker/kernel/session"
+	"github.com/robustmq/rmq/broker/kernel/shard"
+	"github.com/robustmq/rmq/broker/message"
+	"github.com/robustmq/rmq/broker/record"
+
+	qm "github.com/robustmq/rmq/broker/kernel/queue"
+)
+
+// Session is one connection's hold on a session. The session itself is in a shard's
+// machine; this is its sink, and a mirror of what must be answered at once.
+type Session struct {
+	k     *Kernel
+	route *sessionRoute
+	shard *shardRun
+	key   string
+	epoch uint64 // of the connection; also its attachment's id
+	sink  Sink
+
+	started atomic.Bool // deliveries may flow
+	ended   atomic.Bool // taken over, or closed
+
+	mu       sync.Mutex
+	inflight map[uint16]struct{}    // deliveries of this connection that wait for an ack
+	receipts map[uint16]bool        // QoS 2 publishes received by this connection; true once stored
+	shared   map[string]*Attachment // by filter
+}
+
+// sessionRoute is where a session's messages go: its shard, and, while it is connected
+// here, its sink. It lives as long as the session.
+type sessionRoute struct {
+	ns, client string
+	opening    sync.Mutex // one connection at a time opens the session
+	shard      *shardRun  // guarded by opening and Kernel.sessionsMu
+	online     atomic.Pointer[Session]
+
+	subs map[string]*subscriber // by filter; guarded by Kernel.sessionsMu
+}
+
+// routeOf returns the route of a session, made when asked for.
+func (k *Kernel) routeOf(ns, client string, create bool) *sessionRoute {
+	key := shard.SessionKey(ns, client)
+	k.sessionsMu.Lock()
+	defer k.sessionsMu.Unlock()
+	r := k.sessions[key]
+	if r == nil && create {
+		r = &sessionRoute{ns: ns, client: client, subs: make(map[string]*subscriber)}
+		k.sessions[key] = r
+	}
+	return r
+}
+
+// OpenSession opens or resumes a session; present tells whether state was resumed. A
+// connection that holds the session is told GoneTakenOver first. Nothing is delivered
+// until Session.Start.
+func (k *Kernel) OpenSession(ctx context.Context, spec SessionSpec) (s *Session, present bool, err error) {
+	if k.closing.Load() {
+		return nil, false, fault.Of(fault.Unavailable, "open session", spec.ClientID)
+	}
+	var r *sessionRoute
+	for { // a session that ends while we wait for its turn takes its route with it
+		r = k.routeOf(spec.Namespace, spec.ClientID, true)
+		r.opening.Lock()
+		if k.routeOf(spec.Namespace, spec.ClientID, false) == r {
+			break
+		}
+		r.opening.Unlock()
+	}
+	defer r.opening.Unlock()
+
+	sh, err := k.placeSession(ctx, r, &spec)
+	if err != nil {
+		return nil, false, err
+	}
+	s = &Session{
+		k: k, route: r, shard: sh, key: shard.SessionKey(spec.Namespace, spec.ClientID), epoch: k.newAttachmentID(), sink: spec.Sink,
+		inflight: make(map[uint16]struct{}), receipts: make(map[uint16]bool), shared: make(map[string]*Attachment),
+	}
+	k.attachMu.Lock()
+	k.attached[s.epoch] = &Attachment{k: k, id: s.epoch, session: s, sink: spec.Sink}
+	k.attachMu.Unlock()
+
+	o := sm.OpenSpec{Epoch: s.epoch, Clean: spec.Clean, Expiry: spec.Expiry, ReceiveMax: spec.ReceiveMaximum}
+	if spec.Will != nil {
+		o.Will = &sm.Will{Message: encodeWill(&spec.Will.Msg, k.nowMs()), Delay: spec.Will.Delay}
+	}
+	res, err := sh.call(ctx, func(b *shard.Builder) int { return b.OpenSession(s.key, &o) })
+	if err != nil {
+		k.forgetSession(s)
+		return nil, false, err
+	}
+	r.online.Store(s)
+	if res.Known {
+		s.rejoin(ctx)
+	}
+	return s, res.Known, nil
+}
+
+// placeSession chooses the shard: a logged one when the session outlives its connection, or
+// when an earlier connection left it in one and it is resumed. One that is somewhere else
+// ends.
+func (k *Kernel) placeSession(ctx context.Context, r *sessionRoute, spec *SessionSpec) (*shardRun, error) {
+	want := k.local
+	if spec.Expiry > 0 {
+		want = k.slot(spec.Namespace, spec.ClientID)
+	}
+	have := r.shard
+	if have != nil && have != want {
+		if want == k.local && !spec.Clean {
+			return have, nil
+		}
+		key := shard.SessionKey(spec.Namespace, spec.ClientID)
+		r.shard = want // before the old one's end is told, which would drop the route
+		if _, err := have.call(ctx, func(b *shard.Builder) int {
+			return b.CloseSession(&shard.CloseSession{Key: key, End: true})
+		}); err != nil {
+			r.shard = have
+			return nil, err
+		}
+	}
+	r.shard = want
+	return want, nil
+}
+
+// rejoin attaches a resumed session to its shared subscriptions again.
+func (s *Session) rejoin(ctx context.Context) {
+	var subs []Subscription
+	s.shard.readMu.RLock()
+	if ms, ok := s.shard.m.Session(s.key); ok {
+		ms.Subscriptions(func(text string, o sm.Options) bool {
+			if strings.HasPrefix(text, sharePrefix) {
+				subs = append(subs, Subscription{Filter: text, QoS: o.QoS, ID: o.ID})
+			}
+			return true
+		})
+	}
+	s.shard.readMu.RUnlock()
+	for _, sub := range subs {
+		if err := s.join(ctx, sub); err != nil {
+			s.k.log.Warn("shared subscription not resumed", "client", s.route.client, "filter", sub.Filter, "err", err)
+		}
+	}
+}
+
+// Start begins delivery, after CONNACK was written: first what was inflight, in
+// order (DUP set; a Delivery with a nil Msg asks for PUBREL of its PacketID to be sent
+// again), then the backlog.
+func (s *Session) Start() {
+	s.started.Store(true)
+	_ = s.shard.do(false, func(p *pending) { p.b.Start(s.key, s.epoch) })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range s.shared {
+		a.Credit(sharedWindow)
+	}
+}
+
+// sharedWindow is how many unsettled deliveries a member of a shared subscription has at
+// most, within its packet identifiers above session.PacketMax; the adapter holds less
+// when the client's Receive Maximum says so.
+const sharedWindow = 100
+
+// deliver hands over a live message at QoS 0.
+func (s *Session) deliver(d *Delivery) {
+	if !s.started.Load() {
+		return
+	}
+	s.k.stats.out(len(d.Msg.Value))
+	if !s.sink.Deliver(d) {
+		s.k.stats.Dropped.Add(1)
+	}
+}
+
+// deliverLogged hands over a message of the backlog.
+func (s *Session) deliverLogged(d *Delivery) {
+	s.mu.Lock()
+	s.inflight[d.PacketID] = struct{}{}
+	s.mu.Unlock()
+	d.SubIDs = s.route.identifiers(s.k, d.Msg.Address)
+	d.From, d.No = nil, 0
+	s.k.stats.out(len(d.Msg.Value))
+	s.sink.Deliver(d)
+}
+
+// resend asks for PUBREL to be sent again.
+func (s *Session) resend(id uint16) {
+	s.mu.Lock()
+	s.inflight[id] = struct{}{}
+	s.mu.Unlock()
+	s.sink.Deliver(&Delivery{PacketID: id})
+}
+
+// identifiers are those of the subscriptions that match an address.
+func (r *sessionRoute) identifiers(k *Kernel, address string) (ids []uint32) {
+	k.sessionsMu.Lock()
+	defer k.sessionsMu.Unlock()
+	for text, sub := range r.subs {
+		if sub.sub.ID != 0 && route.MatchFilter(text, address) {
+			ids = append(ids, sub.sub.ID)
+		}
+	}
+	return ids
+}
+
+const sharePrefix = "$share/"
+
+// Subscribe adds or replaces subscriptions; on return their routes hold. existed[i]
+// tells whether that filter was subscribed before. errs[i] is nil when granted.
+func (s *Session) Subscribe(ctx context.Context, subs []Subscription) (existed []bool, errs []error) {
+	existed, errs = make([]bool, len(subs)), make([]error, len(subs))
+	for i, sub := range subs {
+		o := sm.Options{ID: sub.ID, QoS: sub.QoS, RetainHandling: sub.RetainHandling, NoLocal: sub.NoLocal, RetainAsPublished: sub.RetainAsPublished}
+		res, err := s.shard.call(ctx, func(b *shard.Builder) int { return b.Subscribe(s.key, sub.Filter, o) })
+		if err != nil {
+			errs[i] = err
+			continue
+		}
+		existed[i] = res.Known
+		if strings.HasPrefix(sub.Filter, sharePrefix) {
+			errs[i] = s.join(ctx, sub)
+			continue
+		}
+		s.k.addRoute(s.route, sub)
+	}
+	return existed, errs
+}
+
+// addRoute makes messages for a filter find the session.
+func (k *Kernel) addRoute(r *sessionRoute, sub Subscription) {
+	k.sessionsMu.Lock()
+	defer k.sessionsMu.Unlock()
+	table := k.topo.space(r.ns).subs
+	if old := r.subs[sub.Filter]; old != nil {
+		table.Remove(route.SlashedFilter(sub.Filter), old)
+	}
+	n := &subscriber{session: r, sub: sub}
+	r.subs[sub.Filter] = n
+	table.Add(route.SlashedFilter(sub.Filter), n)
+	k.topo.version.Add(1)
+}
+
+// unroute takes one filter of a session out of the routes.
+func (k *Kernel) unroute(key, filter string) {
+	ns, client := shard.SplitSessionKey(key)
+	k.sessionsMu.Lock()
+	defer k.sessionsMu.Unlock()
+	r := k.sessions[shard.SessionKey(ns, client)]
+	if r == nil {
+		return
+	}
+	if old := r.subs[filter]; old != nil {
+		delete(r.subs, filter)
+		k.topo.space(ns).subs.Remove(route.SlashedFilter(filter), old)
+		k.topo.version.Add(1)
+	}
+	if strings.HasPrefix(filter, sharePrefix) {
+		k.post(work{leave: filter, ns: ns})
+	}
+}
+
+// Unsubscribe removes filters; existed[i] tells whether there was one.
+func (s *Session) Unsubscribe(ctx context.Context, filters []string) (existed []bool, err error) {
+	existed = make([]bool, len(filters))
+	for i, f := range filters {
+		res, err := s.shard.call(ctx, func(b *shard.Builder) int { return b.Unsubscribe(s.key, f) })
+		if err != nil {
+			return existed, err
+		}
+		existed[i] = res.Known
+		s.k.unroute(s.key, f)
+		s.mu.Lock()
+		a := s.shared[f]
+		delete(s.shared, f)
+		s.mu.Unlock()
+		if a != nil {
+			if err := a.Detach(ctx, false); err != nil {
+				return existed, err
+			}
+		}
+	}
+	return existed, nil
+}
+
+// join makes the session a consumer of a shared subscription's queue, which is made when
+// it is not there (MQTT 5 section 4.8.2).
+func (s *Session) join(ctx context.Context, sub Subscription) error {
+	k := s.k
+	spec := QueueSpec{
+		Namespace: s.route.ns, Name: sub.Filter, Durable: s.shard.class != classTransient,
+		MessageTTL: -1, MaxLength: shard.BacklogMax, MaxLengthBytes: shard.BacklogBytesMax, DeliveryLimit: -1,
+	}
+	if _, _, err := k.DeclareQueue(ctx, spec); err != nil {
+		return err
+	}
+	k.sessionsMu.Lock()
+	if s.route.subs[sub.Filter] == nil {
+		s.route.subs[sub.Filter] = &subscriber{session: s.route, sub: sub}
+		k.sharers[s.route.ns+"\x00"+sub.Filter]++
+	}
+	k.sessionsMu.Unlock()
+	credit := int64(0)
+	if s.started.Load() {
+		credit = sharedWindow
+	}
+	s.mu.Lock()
+	old := s.shared[sub.Filter]
+	s.mu.Unlock()
+	if old != nil {
+		if err := old.Detach(ctx, false); err != nil {
+			return err
+		}
+	}
+	a, err := k.Attach(ctx, AttachSpec{
+		Namespace: s.route.ns, Queue: sub.Filter, Tag: s.route.client, Credit: credit, Refill: true, Shared: true, QoS: sub.QoS, Sink: s.sink,
+	})
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.shared[sub.Filter] = a
+	s.mu.Unlock()
+	return nil
+}
+
+// leave deletes a shared subscription's queue once nobody is subscribed to it.
+func (k *Kernel) leave(ns, filter string) {
+	key := ns + "\x00" + filter
+	k.sessionsMu.Lock()
+	k.sharers[key]--
+	last := k.sharers[key] <= 0
+	if last {
+		delete(k.sharers, key)
+	}
+	k.sessionsMu.Unlock()
+	if q := k.lookup(ns, filter); q != nil && last {
+		if _, err := k.deleteQueue(k.ctx, q, false, false); err != nil && !k.closing.Load() {
+			k.log.Warn("shared subscription not deleted", "filter", filter, "err", err)
+		}
+	}
+}
+
+// Ack ends an outgoing QoS 1 or 2 delivery: PUBACK, PUBCOMP, or a PUBREC that refuses
+// (ok false: a negative reason code, the message is dropped). known false: there is no
+// such delivery.
+func (s *Session) Ack(packetID uint16, ok bool) (known bool) {
+	s.mu.Lock()
+	_, known = s.inflight[packetID]
+	delete(s.inflight, packetID)
+	s.mu.Unlock()
+	if known {
+		_ = s.shard.do(false, func(p *pending) { p.b.Ack(s.key, s.epoch, packetID, ok) })
+	}
+	return known
+}
+
+// Received notes PUBREC for an outgoing QoS 2 delivery; known false: answer PUBREL with 0x92.
+func (s *Session) Received(packetID uint16) (known bool) {
+	s.mu.Lock()
+	_, known = s.inflight[packetID]
+	s.mu.Unlock()
+	if known {
+		_ = s.shard.do(false, func(p *pending) { p.b.Received(s.key, s.epoch, packetID) })
+	}
+	return known
+}
+
+// receiving notes a QoS 2 publish of the client, and tells whether it is a new one.
+func (s *Session) receiving(id uint16) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, seen := s.receipts[id]; seen {
+		return false
+	}
+	s.shard.readMu.RLock()
+	ms, ok := s.shard.m.Session(s.key)
+	dup := false
+	if ok {
+		_, dup = ms.Incoming(id)
+	}
+	s.shard.readMu.RUnlock()
+	s.receipts[id] = dup
+	return !dup
+}
+
+// incoming logs that a QoS 2 publish was received, as part of what op waits for.
+func (s *Session) incoming(id uint16, op *publishOp) {
+	op.add()
+	err := s.shard.do(false, func(p *pending) { p.await(-1, p.b.Incoming(s.key, s.epoch, id), op) })
+	if err != nil {
+		op.applied(nil, nil, err)
+	}
+}
+
+// refused forgets a QoS 2 publish that could not be stored.
+func (s *Session) refused(id uint16) {
+	s.mu.Lock()
+	delete(s.receipts, id)
+	s.mu.Unlock()
+	_ = s.shard.do(false, func(p *pending) { p.b.Release(s.key, s.epoch, id) })
+}
+
+// Release ends an incoming QoS 2 publish at PUBREL; done is called once that is
+// durable (then PUBCOMP may leave); known false: 0x92.
+func (s *Session) Release(packetID uint16, done func(known bool)) {
+	s.mu.Lock()
+	delete(s.receipts, packetID)
+	s.mu.Unlock()
+	err := s.shard.do(false, func(p *pending) {
+		p.await(-1, p.b.Release(s.key, s.epoch, packetID), releaseWait(done))
+	})
+	if err != nil {
+		done(false)
+	}
+}
+
+type releaseWait func(known bool)
+
+func (w releaseWait) applied(_ *shard.BatchResult, or *shard.OpResult, err error) {
+	w(err == nil && or.Known)
+}
+
+// Close ends the connection's hold on the session. will: publish the will message (after
+// its delay). expiry, when not nil, replaces the session expiry interval.
+func (s *Session) Close(will bool, expiry *uint32) {
+	if s.ended.Swap(true) {
+		return
+	}
+	s.route.online.CompareAndSwap(s, nil)
+	s.leaveShared()
+	_, _ = s.shard.call(s.k.ctx, func(b *shard.Builder) int {
+		return b.CloseSession(&shard.CloseSession{Key: s.key, Epoch: s.epoch, Will: will, Expiry: expiry})
+	}) // a shard that stopped closes it when it comes back
+	s.k.forgetSession(s)
+}
+
+// taken ends the connection's hold because somebody else has the session, or none has.
+func (s *Session) taken(reason GoneReason) {
+	if s.ended.Swap(true) {
+		return
+	}
+	s.route.online.CompareAndSwap(s, nil)
+	s.k.forgetSession(s)
+	s.k.post(work{parted: s})
+	s.sink.Gone(reason)
+}
+
+// leaveShared detaches from shared subscriptions: what is unsettled goes to others.
+func (s *Session) leaveShared() {
+	s.mu.Lock()
+	shared := s.shared
+	s.shared = make(map[string]*Attachment)
+	s.mu.Unlock()
+	for _, a := range shared {
+		_ = a.Detach(s.k.ctx, true)
+	}
+}
+
+func (k *Kernel) forgetSession(s *Session) {
+	k.attachMu.Lock()
+	delete(k.attached, s.epoch)
+	k.attachMu.Unlock()
+}
+
+// sessionEnded follows the end of a session in a shard.
+func (k *Kernel) sessionEnded(s *shardRun, key string) {
+	k.sessionsMu.Lock()
+	defer k.sessionsMu.Unlock()
+	if r := k.sessions[key]; r != nil && r.shard == s && r.online.Load() == nil {
+		delete(k.sessions, key)
+	}
+}
+
+// endSessions closes every connection's session: the broker is closing, and wills are not
+// published for that.
+func (k *Kernel) endSessions() {
+	k.sessionsMu.Lock()
+	var all []*Session
+	for _, r := range k.sessions {
+		if s := r.online.Load(); s != nil {
+			all = append(all, s)
+		}
+	}
+	k.sessionsMu.Unlock()
+	for _, s := range all {
+		s.sink.Gone(GoneClosing)
+	}
+}
+
+// EndSession ends a session whatever its expiry, and disconnects its client.
+func (k *Kernel) EndSession(ctx context.Context, ns, client string) error {
+	r := k.routeOf(ns, client, false)
+	if r == nil || r.shard == nil {
+		return fault.Of(fault.NotFound, "end session", client)
+	}
+	if s := r.online.Load(); s != nil {
+		s.taken(GoneDeleted)
+	}
+	_, err := r.shard.call(ctx, func(b *shard.Builder) int {
+		return b.CloseSession(&shard.CloseSession{Key: shard.SessionKey(ns, client), End: true})
+	})
+	return err
+}
+
+// restoreRoutes makes the subscriptions of a shard's sessions findable after a start.
+func (k *Kernel) restoreRoutes(s *shardRun) {
+	s.readMu.RLock()
+	defer s.readMu.RUnlock()
+	s.m.Sessions(func(ms *shard.Session) bool {
+		ns, client := shard.SplitSessionKey(ms.Key)
+		r := k.routeOf(ns, client, true)
+		r.shard = s
+		ms.Subscriptions(func(text string, o sm.Options) bool {
+			sub := Subscription{
+				Filter: text, QoS: o.QoS, NoLocal: o.NoLocal, RetainAsPublished: o.RetainAsPublished, RetainHandling: o.RetainHandling, ID: o.ID,
+			}
+			if strings.HasPrefix(text, sharePrefix) {
+				r.subs[text] = &subscriber{session: r, sub: sub}
+				k.sharers[ns+"\x00"+text]++
+				return true
+			}
+			k.addRoute(r, sub)
+			return true
+		})
+		return true
+	})
+}
+
+// ---- retained messages -----------------------------------------------------
+
+// retainedStep is how many retained messages are looked at between two looks at the
+// shard by others.
+const retainedStep = 256
+
+// eachRetained calls fn for the retained messages of a namespace that match a filter,
+// until it returns false.
+func (k *Kernel) eachRetained(ns, filter string, fn func(m *message.Message) bool) {
+	for _, s := range append(append([]*shardRun(nil), k.data...), k.local) {
+		for after, more := "", true; more; {
+			var refs []retained.Ref
+			s.readMu.RLock()
+			after, more = s.m.Retained().Scan(ns, filter, after, retainedStep, func(_ string, r retained.Ref) bool {
+				refs = append(refs, r)
+				return true
+			})
+			s.readMu.RUnlock()
+			for _, r := range refs {
+				ok := true
+				err := s.message(qm.Ref{Log: r.Log, Offset: r.Offset}, func(m *message.Message) { ok = fn(m) })
+				if err != nil {
+					continue // replaced or cleared since
+				}
+				if !ok {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Retained delivers the retained messages that match one subscription; the adapter
+// calls it after SUBACK, when retain handling asks for it. Never for shared ones.
+func (s *Session) Retained(sub Subscription) {
+	now := s.k.nowMs()
+	var ids []uint32
+	if sub.ID != 0 {
+		ids = []uint32{sub.ID}
+	}
+	s.k.eachRetained(s.route.ns, sub.Filter, func(m *message.Message) bool {
+		if m.ExpiresAt != 0 && m.ExpiresAt <= now {
+			return true
+		}
+		qos := min(m.QoS, sub.QoS)
+		if qos == 0 {
+			if s.sink.Deliver(&Delivery{Msg: m, Retain: true, SubIDs: ids}) {
+				s.k.stats.out(len(m.Value))
+			} else {
+				s.k.stats.Dropped.Add(1)
+			}
+			return !s.ended.Load()
+		}
+		err := s.shard.do(true, func(p *pending) {
+			batch, rec := addRecord(&p.b, shard.Bodies, m, "")
+			p.b.Route(&shard.Route{
+				Batch: batch, Record: rec, Namespace: s.route.ns, Address: m.Address, Size: uint32(len(m.Value)), ExpiresAt: m.ExpiresAt,
+				QoS: qos, Retain: true, To: s.key,
+			})
+		})
+		return err == nil && !s.ended.Load()
+	})
+}
+
+// RetainedMessages returns retained messages whose address matches an MQTT filter, at most limit.
+func (k *Kernel) RetainedMessages(ns, filter string, limit int) []message.Message {
+	var out []message.Message
+	k.eachRetained(ns, filter, func(m *message.Message) bool {
+		out = append(out, m.Clone())
+		return len(out) < limit
+	})
+	sortBy(out, func(m *message.Message) string { return m.Address })
+	return out
+}
+
+// ---- wills -----------------------------------------------------------------
+
+// encodeWill is a will as the session keeps it: a batch of one record.
+func encodeWill(m *message.Message, now int64) []byte {
+	var b record.Builder
+	b.Reset(nil, now)
+	b.MarkMade()
+	b.Add(now, message.RecordKey(m, ""), m.Value, message.AppendRecordHeaders(nil, m, "")...)
+	return b.Finish()
+}
+
+// publishWill publishes the will of a session. Its expiry interval counts from now
+// (MQTT 5 section 3.1.3.2.4 leaves it to the publication).
+func (k *Kernel) publishWill(key string, will []byte) {
+	ns, _ := shard.SplitSessionKey(key)
+	err := record.Batch(will).Each(func(r *record.Record) error {
+		m := message.FromRecord(r.Key, r.Value, r.Headers, 0, "", true)
+		now := k.nowMs()
+		if m.ExpiresAt != 0 {
+			m.ExpiresAt += now - r.Time
+		}
+		k.publish(&Publish{Namespace: ns, Msg: m}, false)
+		return nil
+	})
+	if err != nil {
+		k.log.Error("will not readable", "session", key, "err", err)
+	}
+}
