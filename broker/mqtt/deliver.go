@@ -69,7 +69,7 @@ func (c *conn) send(d *kernel.Delivery, p *mqttwire.Publish) bool {
 	if p.QoS == 0 {
 		ok := c.out.AppendWithin(c.server.cfg.DropAbove, func(dst []byte) []byte { return p.Append(dst, c.version) })
 		c.sent(size, ok)
-		if d.No != 0 && d.From != nil {
+		if d.Shared && d.No != 0 {
 			d.From.Settle(d.No, false, kernel.Accept) // nobody will acknowledge it
 		}
 		return ok
@@ -142,7 +142,7 @@ func (c *conn) sent(size int, ok bool) {
 // forgo gives up a delivery that this client cannot get, as if it had completed.
 func (c *conn) forgo(d *kernel.Delivery) {
 	switch {
-	case d.No != 0 && d.From != nil:
+	case d.Shared && d.No != 0:
 		d.From.Settle(d.No, false, kernel.Reject)
 	case d.QoS > 0:
 		c.session.Ack(d.PacketID, true)

@@ -1,0 +1,220 @@
+package mqtt
+
+import (
+	"context"
+	"net"
+	"sync"
+	"testing"
+
+	"github.com/robustmq/rmq/broker/kernel"
+	"github.com/robustmq/rmq/broker/mqttwire"
+	"github.com/robustmq/rmq/broker/wire"
+)
+
+// echo is a kernel of one idea: whatever is published reaches every session at QoS 0. It
+// shows what the adapter costs.
+type echo struct {
+	mu    sync.RWMutex
+	sinks []kernel.Sink
+	d     sync.Pool
+}
+
+type echoSession struct {
+	fakeSession
+	k    *echo
+	sink kernel.Sink
+}
+
+func (k *echo) Open(_ context.Context, spec kernel.SessionSpec) (session, bool, error) {
+	return &echoSession{fakeSession{calls: make(chan string, 1000)}, k, spec.Sink}, false, nil
+}
+
+func (s *echoSession) Subscribe(_ context.Context, subs []kernel.Subscription) ([]bool, []error) {
+	s.k.mu.Lock()
+	s.k.sinks = append(s.k.sinks, s.sink)
+	s.k.mu.Unlock()
+	return make([]bool, len(subs)), make([]error, len(subs))
+}
+
+func (k *echo) Publish(p *kernel.Publish) {
+	d := k.d.Get().(*kernel.Delivery)
+	*d = kernel.Delivery{Msg: &p.Msg}
+	k.mu.RLock()
+	for _, s := range k.sinks {
+		s.Deliver(d)
+	}
+	k.mu.RUnlock()
+	k.d.Put(d)
+	if p.Reply != nil {
+		p.Reply.Published(p.Tag, kernel.PublishResult{Subscribers: 1})
+	}
+}
+
+// echoServer returns a dialer of a server on an echo kernel, over TCP.
+func echoServer(tb testing.TB) (s *Server, dial func(subscribe bool) *peer) {
+	k := &echo{d: sync.Pool{New: func() any { return new(kernel.Delivery) }}}
+	s = newServer(Config{}, k)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var served sync.WaitGroup
+	served.Go(func() {
+		for {
+			nc, err := l.Accept()
+			if err != nil {
+				return
+			}
+			served.Go(func() { s.ServeConn(nc) })
+		}
+	})
+	tb.Cleanup(func() {
+		_ = l.Close()
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		_ = s.Close(ctx)
+		served.Wait()
+	})
+	return s, func(subscribe bool) *peer {
+		nc, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			tb.Fatal(err)
+		}
+		tb.Cleanup(func() { _ = nc.Close() })
+		p := &peer{v: mqttwire.V311, nc: nc, r: wire.NewReader(nc)}
+		b := (&mqttwire.Connect{Version: mqttwire.V311, CleanStart: true}).Append(nil)
+		want := 1
+		if subscribe {
+			want++
+			b = (&mqttwire.Subscribe{PacketID: 1, Filters: []mqttwire.Filter{{Filter: []byte("#")}}}).Append(b, mqttwire.V311)
+		}
+		if _, err := nc.Write(b); err != nil {
+			tb.Fatal(err)
+		}
+		for range want {
+			if _, _, err := p.next(); err != nil {
+				tb.Fatal(err)
+			}
+		}
+		return p
+	}
+}
+
+var sample = (&mqttwire.Publish{Topic: []byte("sensors/dev1/temp"), Payload: make([]byte, 64)}).Append(nil, mqttwire.V311)
+
+// From socket to socket, the adapter allocates nothing for a QoS 0 message.
+func TestQoS0DoesNotAllocate(t *testing.T) {
+	_, dial := echoServer(t)
+	sub, pub := dial(true), dial(false)
+	n := testing.AllocsPerRun(300, func() {
+		if _, err := pub.nc.Write(sample); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := sub.next(); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if n >= 1 {
+		t.Errorf("%v allocations a message, want none", n)
+	}
+}
+
+// BenchmarkLatency is one message at a time, publisher to subscriber.
+func BenchmarkLatency(b *testing.B) {
+	_, dial := echoServer(b)
+	sub, pub := dial(true), dial(false)
+	b.ReportAllocs()
+	for b.Loop() {
+		_, _ = pub.nc.Write(sample)
+		if _, _, err := sub.next(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkRelay is the same through a bare relay: read, write.
+func BenchmarkRelay(b *testing.B) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	out, _ := net.Dial("tcp", l.Addr().String())
+	outServer, _ := l.Accept()
+	in, _ := net.Dial("tcp", l.Addr().String())
+	inServer, _ := l.Accept()
+	go func() {
+		buf := make([]byte, 64<<10)
+		for {
+			n, err := inServer.Read(buf)
+			if err != nil {
+				return
+			}
+			_, _ = outServer.Write(buf[:n])
+		}
+	}()
+	p := &peer{v: mqttwire.V311, nc: out, r: wire.NewReader(out)}
+	b.ReportAllocs()
+	for b.Loop() {
+		_, _ = in.Write(sample)
+		if _, _, err := p.next(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for _, c := range []net.Conn{in, out, inServer, outServer} {
+		_ = c.Close()
+	}
+}
+
+// BenchmarkThroughput is as many as go: publishers write as fast as they can, within a
+// window that keeps QoS 0 from being dropped.
+func BenchmarkThroughput(b *testing.B) {
+	for _, shape := range []struct {
+		name      string
+		pub, subs int
+	}{{"1to1", 1, 1}, {"fanin8", 8, 1}, {"fanout8", 1, 8}} {
+		b.Run(shape.name, func(b *testing.B) {
+			_, dial := echoServer(b)
+			subs := make([]*peer, shape.subs)
+			for i := range subs {
+				subs[i] = dial(true)
+			}
+			const batch, ahead = 32, 64 // messages in a write; writes in flight
+			chunk := make([]byte, 0, batch*len(sample))
+			for range batch {
+				chunk = append(chunk, sample...)
+			}
+			tokens := make(chan struct{}, ahead)
+			var wg sync.WaitGroup
+			total := (b.N + batch - 1) / batch * batch
+			each := total / batch / shape.pub
+			total = each * shape.pub * batch
+			b.SetBytes(int64(len(sample) * shape.subs))
+			b.ReportAllocs()
+			b.ResetTimer()
+			for range shape.pub {
+				p := dial(false)
+				wg.Go(func() {
+					for range each {
+						tokens <- struct{}{}
+						_, _ = p.nc.Write(chunk)
+					}
+				})
+			}
+			for i, s := range subs {
+				wg.Go(func() {
+					for n := 1; n <= total; n++ {
+						if _, _, err := s.next(); err != nil {
+							b.Error(err)
+							return
+						}
+						if i == 0 && n%batch == 0 {
+							<-tokens
+						}
+					}
+				})
+			}
+			wg.Wait()
+		})
+	}
+}
