@@ -83,6 +83,8 @@ type LogStats struct {
 	Syncs  uint64
 	Groups uint64 // flushes: Bytes/Groups is the mean group
 	Files  int    // files that hold entries now
+	Room   uint64 // bytes that can be written before the device must give more
+	Full   bool   // writes wait: the device has no space for the next file
 }
 
 // Segment holds the record batches (Kafka RecordBatch v2, base offset already

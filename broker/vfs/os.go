@@ -19,8 +19,6 @@ const (
 	dirPerm  = 0o750
 )
 
-func isExist(err error) bool { return errors.Is(err, fs.ErrExist) }
-
 func (OS) Open(name string) (File, error) {
 	f, err := os.OpenFile(name, os.O_RDWR, 0)
 	if err != nil {

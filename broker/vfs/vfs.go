@@ -16,6 +16,7 @@
 package vfs
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -104,10 +105,16 @@ func ReadFile(fsys FS, name string, limit int64) (b []byte, err error) {
 
 // WriteFile makes b the durable content of name: it writes name.tmp, syncs it and
 // renames it. The caller syncs the directory.
-func WriteFile(fsys FS, name string, b []byte) error {
+func WriteFile(fsys FS, name string, b []byte) error { return writeFile(fsys, name, b, true) }
+
+// WriteFileLazy is WriteFile without the sync: after a crash the file may be there with
+// any content, so it must carry its own checksum and be dispensable.
+func WriteFileLazy(fsys FS, name string, b []byte) error { return writeFile(fsys, name, b, false) }
+
+func writeFile(fsys FS, name string, b []byte, durable bool) error {
 	tmp := name + ".tmp"
 	f, err := fsys.Create(tmp)
-	if isExist(err) { // left by a crash
+	if errors.Is(err, fs.ErrExist) { // left by a crash
 		if err = fsys.Remove(tmp); err == nil {
 			f, err = fsys.Create(tmp)
 		}
@@ -116,15 +123,14 @@ func WriteFile(fsys FS, name string, b []byte) error {
 		return err
 	}
 	_, err = f.WriteAt(b, 0)
-	if err == nil {
+	if err == nil && durable {
 		err = f.Sync()
 	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = fsys.Rename(tmp, name)
 	}
 	if err != nil {
 		_ = fsys.Remove(tmp) // best effort: the next WriteFile removes it too
-		return err
 	}
-	return fsys.Rename(tmp, name)
+	return err
 }

@@ -1,0 +1,239 @@
+package segment
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/robustmq/rmq/broker/vfs"
+)
+
+// scanAhead is what a scan of a whole file reads at a time.
+const scanAhead = 1 << 20
+
+// Open opens the log in dir, and makes dir when it is missing. Files are trusted as far
+// as their index goes; the rest is read, and the log ends before the first batch
+// that is not whole, or is missing.
+func Open(fsys vfs.FS, dir string, cache *Cache, opt Options) (*Log, error) {
+	if opt.FileBytes <= 0 {
+		opt.FileBytes = 64 << 20
+	}
+	opt.FileBytes = min(opt.FileBytes, fileMax)
+	l := &Log{fs: fsys, dir: dir, cache: cache, opt: opt}
+	files, err := l.list()
+	if errors.Is(err, fs.ErrNotExist) {
+		l.unsafe = true
+		err = fsys.MkdirAll(dir)
+	}
+	if err == nil {
+		err = l.load(files)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("segment: open: %w", err)
+	}
+	return l, nil
+}
+
+// list returns the segment files in dir by base offset. Their size is what the disk says.
+func (l *Log) list() ([]*file, error) {
+	entries, err := l.fs.ReadDir(l.dir)
+	if err != nil {
+		return nil, err
+	}
+	var files []*file
+	for _, e := range entries {
+		digits, ok := strings.CutSuffix(e.Name, ".seg")
+		base, err := strconv.ParseInt(digits, 10, 64)
+		if !ok || err != nil || base < 0 || len(digits) != 20 {
+			continue // an index, or not a name that we gave
+		}
+		files = append(files, &file{header: header{base: base}, path: filepath.Join(l.dir, e.Name), size: e.Size})
+	}
+	slices.SortFunc(files, func(a, b *file) int { return cmp.Compare(a.base, b.base) })
+	return files, nil
+}
+
+// load takes files in as far as they are whole and follow one another.
+func (l *Log) load(files []*file) error {
+	for i, f := range files {
+		if i > 0 && f.base != l.end {
+			return l.torn(nil, files[i:], f.corrupt(0, fmt.Errorf("offsets from %d are missing before it", l.end)))
+		}
+		whole, torn, err := l.loadFile(f, i == len(files)-1)
+		switch {
+		case err != nil:
+			return err
+		case !whole:
+			return l.torn(nil, files[i:], torn)
+		}
+		l.files, l.end = append(l.files, f), f.last+1
+		if torn != nil {
+			return l.torn(f, files[i+1:], torn)
+		}
+	}
+	return nil
+}
+
+// torn ends the log at its end so far. That is a crash's doing only if nothing behind
+// was ever durable.
+func (l *Log) torn(at *file, beyond []*file, why error) error {
+	for _, f := range beyond {
+		if s, err := readSummary(l.fs, f); err != nil || s.size > headerLen && s.base == f.base {
+			return errors.Join(why, err)
+		}
+	}
+	l.unsafe = true
+	l.tear = &tear{file: at, err: why, beyond: beyond}
+	return nil
+}
+
+// loadFile finds what a file holds: by its index, and behind that by reading. whole:
+// it has a header. torn says why it ends earlier than its bytes.
+func (l *Log) loadFile(f *file, last bool) (whole bool, torn, err error) {
+	size := f.size
+	f.reset()
+	r, err := l.fs.Open(f.path)
+	if err != nil {
+		return false, nil, err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+
+	s, err := readSummary(l.fs, f)
+	if err != nil {
+		return false, nil, err
+	}
+	proven := s.size > 0 && s.base == f.base
+	if err := f.readHeader(r, size); errors.Is(err, ErrVersion) || err != nil && proven {
+		return false, nil, err
+	} else if err != nil {
+		l.unsafe = true
+		return false, err, nil
+	}
+	if proven = proven && s.id == f.id; proven && s.size > size {
+		return false, nil, f.corrupt(size, fmt.Errorf("%d bytes were durable", s.size))
+	}
+	if proven && s.size == size && !last { // its entries are read when they are wanted
+		f.trust(s, nil)
+		return true, nil, nil
+	}
+	if proven {
+		if entries, err := readEntries(l.fs, f, s); err == nil {
+			f.trust(s, entries)
+		} // else the index is damaged, and made anew
+	}
+	f.dirty = f.size < size || f.indexed == 0
+	l.unsafe = l.unsafe || f.dirty
+	torn, err = f.scan(r, size)
+	return true, torn, err
+}
+
+// readHeader checks the header, and takes id from it.
+func (f *file) readHeader(r vfs.File, size int64) error {
+	b := make([]byte, min(size, headerLen))
+	if n, err := r.ReadAt(b, 0); n < len(b) {
+		return err
+	}
+	h, err := decodeHeader(b)
+	switch {
+	case errors.Is(err, ErrVersion):
+		return fmt.Errorf("%s: %w", f.path, err)
+	case err != nil:
+		return f.corrupt(0, err)
+	case h.base != f.base:
+		return f.corrupt(0, fmt.Errorf("its header says that it begins at offset %d", h.base))
+	}
+	f.id = h.id
+	return nil
+}
+
+// trust takes over what an index says. Without entries, the index is not in memory.
+func (f *file) trust(s summary, entries []entry) {
+	f.size, f.first, f.last, f.latest = s.size, s.first, s.last, s.latest
+	f.index, f.indexed, f.resident, f.dirty = entries, s.size, entries != nil, false
+}
+
+// scan adds the batches behind what f knows of, up to size.
+func (f *file) scan(r vfs.File, size int64) (torn, err error) {
+	v := view{file: f, size: size, last: math.MaxInt64}
+	w := v.walk(r, entry{offset: f.last + 1, pos: f.size}, scanAhead)
+	for w.next() {
+		f.add(w.batch)
+	}
+	if errors.Is(w.err, ErrCorrupt) {
+		return w.err, nil
+	}
+	return nil, w.err
+}
+
+// readSummary reads the head of f's index file. A zero size: there is none, or none
+// that can be read; it is dispensable.
+func readSummary(fsys vfs.FS, f *file) (s summary, err error) {
+	r, err := fsys.Open(f.idxPath())
+	if errors.Is(err, fs.ErrNotExist) {
+		return summary{}, nil
+	}
+	if err != nil {
+		return summary{}, err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	b, err := readAt(r, 0, idxLen)
+	if err != nil {
+		return summary{}, nil
+	}
+	s, err = decodeSummary(b)
+	if errors.Is(err, ErrVersion) {
+		return summary{}, fmt.Errorf("%s: %w", f.idxPath(), err)
+	}
+	if err != nil {
+		return summary{}, nil
+	}
+	return s, nil
+}
+
+// readEntries reads the entries of f's index file, whose head is s.
+func readEntries(fsys vfs.FS, f *file, s summary) ([]entry, error) {
+	r, err := fsys.Open(f.idxPath())
+	if err != nil {
+		return nil, err
+	}
+	b, err := readAt(r, idxLen, int64(s.entries)*idxEntryLen)
+	if err = errors.Join(err, r.Close()); err != nil {
+		return nil, err
+	}
+	return decodeEntries(s, b)
+}
+
+// loadIndex returns the index of a file that keeps none in memory: from the index file,
+// or, if that was damaged since, from the batches.
+func (f *file) loadIndex(fsys vfs.FS, r vfs.File) ([]entry, error) {
+	s, err := readSummary(fsys, f)
+	if err != nil {
+		return nil, err
+	}
+	if s.header == f.header && s.size == f.size {
+		if entries, err := readEntries(fsys, f, s); err == nil {
+			return entries, nil
+		}
+	}
+	again := &file{header: f.header, path: f.path}
+	again.reset()
+	torn, err := again.scan(r, f.size)
+	if err = errors.Join(torn, err); err != nil {
+		return nil, err
+	}
+	return again.index, nil
+}
+
+func readAt(f vfs.File, pos, n int64) ([]byte, error) {
+	b := make([]byte, n)
+	if got, err := f.ReadAt(b, pos); got < len(b) {
+		return nil, err
+	}
+	return b, nil
+}

@@ -1,0 +1,265 @@
+package filelog
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/robustmq/rmq/broker/vfs"
+)
+
+const (
+	// zeroChunk is what one write fills of a new file.
+	zeroChunk = 256 << 10
+	// fullRetry is how often a full device is tried again, when nothing was released
+	// meanwhile.
+	fullRetry = time.Second
+)
+
+// wanted asks keep for a file.
+type wanted struct {
+	number uint64
+	target int64 // size, if it is to be made
+	min    int64 // size, if there is one to write again
+}
+
+// readyFile has a header that is durable, and behind it nothing that parses.
+type readyFile struct {
+	file   vfs.File
+	path   string
+	number uint64
+	size   int64
+	salt   uint64
+	crc    uint32 // of the header
+}
+
+// spare is a file that may be written again.
+type spare struct {
+	path string
+	size int64
+}
+
+// wantNext asks keep to make the next file ready, at least min bytes long. Caller is run.
+func (w *wal) wantNext(min int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.next == nil && w.want == nil && w.nextErr == nil {
+		w.want = w.nextWanted(min)
+		w.wake()
+	}
+}
+
+// nextWanted describes the file after the current one: larger, up to a limit, so that
+// a broker that has little to write starts quickly and takes little space.
+func (w *writer) nextWanted(min int64) *wanted {
+	last := w.current()
+	return &wanted{number: last.number + 1, target: max(min, w.grow(last.size)), min: min}
+}
+
+// takeNext waits for the next file. On a full device it waits for space, or for Close.
+// Caller is run.
+func (w *wal) takeNext(min int64) (*readyFile, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for {
+		switch {
+		case len(w.released) > 0:
+			w.dropLocked() // may give a file
+		case w.nextErr != nil:
+			return nil, fmt.Errorf("filelog: log stopped: next file: %w", w.nextErr)
+		case w.next != nil && w.next.size >= min:
+			next := w.next
+			w.next = nil
+			return next, nil
+		case w.next != nil: // made before this record was known
+			w.want = w.nextWanted(min)
+			w.want.target = max(w.want.target, min)
+			w.wake()
+			w.work.Wait()
+		case w.full && w.closed:
+			return nil, fmt.Errorf("filelog: closed while waiting for space: %w", syscall.ENOSPC)
+		default:
+			if w.want == nil {
+				w.want = w.nextWanted(min)
+			}
+			w.wake()
+			w.work.Wait()
+		}
+	}
+}
+
+func (w *wal) wake() {
+	select {
+	case w.kick <- struct{}{}:
+	default:
+	}
+}
+
+// keep puts dropped files away and makes the next one ready, until Close. On a full
+// device it tries again whenever something was dropped, and now and then.
+func (w *wal) keep() {
+	defer close(w.closedKeeper)
+	retry := time.NewTimer(fullRetry)
+	retry.Stop()
+	defer retry.Stop()
+	for {
+		select {
+		case <-w.stop:
+			w.leave()
+			return
+		case <-w.kick:
+		case <-retry.C:
+		}
+		w.putAway()
+		if w.makeNext() {
+			retry.Reset(fullRetry)
+		}
+	}
+}
+
+// makeNext does what was asked, and tells whether it is to be tried again.
+func (w *wal) makeNext() (again bool) {
+	w.mu.Lock()
+	want, old := w.want, w.next
+	w.mu.Unlock()
+	if want == nil {
+		return false
+	}
+	var err error
+	if old != nil { // too small
+		if err = old.file.Close(); err == nil {
+			err = w.fs.Remove(old.path)
+		}
+	}
+	var next *readyFile
+	if err == nil {
+		next, err = w.ready(*want)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.next = next
+	again = errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+	w.full = again
+	if err != nil && !again {
+		w.nextErr = err
+	}
+	if !again {
+		w.want = nil
+	}
+	w.work.Signal()
+	return again
+}
+
+// ready makes a file ready: a spare one when there is one large enough, else a new one
+// filled with zeros, so that a later sync has data to write and no metadata.
+func (w *wal) ready(want wanted) (*readyFile, error) {
+	h := walHeader{number: want.number, salt: w.opt.random()}
+	f := &readyFile{number: want.number, salt: h.salt}
+	var err error
+	i := slices.IndexFunc(w.pool, func(s spare) bool { return s.size >= max(want.min, want.target/2) })
+	if i >= 0 {
+		f.path, f.size = w.pool[i].path, w.pool[i].size
+		w.pool = slices.Delete(w.pool, i, i+1)
+		f.file, err = w.fs.Open(f.path)
+	} else {
+		f.path, f.size = spareName(w.dir, want.number), want.target
+		if err = w.discard(f.path); err == nil {
+			f.file, err = w.fs.Create(f.path)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if i < 0 {
+		err = zeroFill(f.file, f.size)
+	}
+	if err == nil {
+		h.size = f.size
+		header := h.encode()
+		if _, f.crc, err = decodeHeader(header); err == nil {
+			_, err = f.file.WriteAt(header, 0)
+		}
+	}
+	if err == nil {
+		err = f.file.Sync()
+	}
+	if err != nil {
+		// Let the space go: on a full device it is needed elsewhere.
+		return nil, errors.Join(err, f.file.Close(), w.fs.Remove(f.path))
+	}
+	return f, nil
+}
+
+// discard removes a spare that is too small and has the name that a new one needs.
+func (w *wal) discard(path string) error {
+	w.pool = slices.DeleteFunc(w.pool, func(s spare) bool { return s.path == path })
+	if err := w.fs.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func zeroFill(f vfs.File, size int64) error {
+	if err := f.Reserve(size); err != nil {
+		return err
+	}
+	zero := make([]byte, min(size, zeroChunk))
+	for at := int64(0); at < size; at += int64(len(zero)) {
+		if _, err := f.WriteAt(zero[:min(size-at, int64(len(zero)))], at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// putAway makes spares of dropped files, or removes them. They go one by one, oldest
+// first: the numbers that remain have no gap, whatever a crash leaves. A file that
+// cannot go is left where it is, with all after it, and tried again next time.
+func (w *wal) putAway() {
+	for {
+		w.mu.Lock()
+		if len(w.dropped) == 0 {
+			w.mu.Unlock()
+			return
+		}
+		f := w.dropped[0]
+		w.mu.Unlock()
+
+		if err := w.putAwayOne(f); err != nil {
+			return
+		}
+		w.mu.Lock()
+		w.dropped = w.dropped[1:]
+		w.mu.Unlock()
+	}
+}
+
+func (w *wal) putAwayOne(f *walFile) error {
+	// Small ones are from when the log was young.
+	if len(w.pool) < spareMax && f.size >= w.opt.WALFileMax/2 {
+		path := spareName(w.dir, f.number)
+		if err := w.fs.Rename(f.path, path); err != nil {
+			return err
+		}
+		w.pool = append(w.pool, spare{path, f.size})
+	} else if err := w.fs.Remove(f.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	// Durable before the file is written again: its old name must never lead to new bytes.
+	return w.fs.SyncDir(w.dir)
+}
+
+// leave closes what was made ready and not used; it is a spare of the next open.
+func (w *wal) leave() {
+	w.putAway()
+	w.mu.Lock()
+	next := w.next
+	w.next = nil
+	w.mu.Unlock()
+	if next != nil {
+		_ = next.file.Close() // holds nothing
+	}
+}

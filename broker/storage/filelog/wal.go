@@ -1,0 +1,192 @@
+package filelog
+
+import (
+	"fmt"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"github.com/robustmq/rmq/broker/storage"
+	"github.com/robustmq/rmq/broker/vfs"
+)
+
+const (
+	// queueBytesMax bounds what waits for the writer. Append blocks at it, so Done
+	// must not call Append.
+	queueBytesMax = 64 << 20
+	// groupBytesMax bounds one write system call, and so how long the first write of a
+	// group waits for the last.
+	groupBytesMax = 8 << 20
+	// inlineMax is the data that is copied into the group's buffer; larger data is
+	// written from where it lies.
+	inlineMax = 16 << 10
+	// arenaMax is the buffer that a writer keeps between groups.
+	arenaMax = 2 << 20
+	// spareMax bounds the released files that are kept to be written again.
+	spareMax = 2
+)
+
+// wal is the write-ahead log of all shards: a row of numbered files, of which the last
+// is being written.
+//
+// Ownership:
+//   - the writer goroutine (run) owns writer: the file that is written, and the books
+//     on which file holds what. It alone calls Done.
+//   - the keeper goroutine (keep) makes the next file ready and puts released files
+//     away, so that neither delays a write. It owns pool.
+//   - mu guards what the two and the callers exchange; it is never held across I/O.
+//
+// Close ends the writer, then the keeper, and waits for both.
+type wal struct {
+	fs  vfs.FS
+	dir string
+	opt Options
+
+	writer         // owned by run
+	pool   []spare // owned by keep
+
+	written, closedKeeper chan struct{} // closed when run and keep have ended
+	kick                  chan struct{} // capacity 1: keep has something to do
+	stop                  chan struct{} // closed: keep is to end
+
+	bytes, syncs, groups atomic.Uint64
+	fileCount            atomic.Int64
+	room                 atomic.Int64 // left in the file that is written
+
+	mu       sync.Mutex
+	work     sync.Cond // for run: queue, released, next, nextErr or closed has changed
+	space    sync.Cond // for Append: the queue was taken
+	queue    []storage.Write
+	queued   int64 // bytes in queue
+	released map[storage.ShardID]uint64
+	closed   bool
+	err      error // final: what stopped the log
+
+	want    *wanted    // the file that keep is to make ready; nil: none
+	next    *readyFile // made ready
+	nextErr error      // final: why it could not be
+	full    bool       // keep waits for space on the device
+	dropped []*walFile // for keep to put away, oldest first
+
+	// recovered is what Open found, until the shard's first Append; then nil.
+	recovered map[storage.ShardID]*recovered
+}
+
+var _ storage.Log = (*wal)(nil)
+
+// walFile is one file of the log.
+type walFile struct {
+	number uint64
+	path   string
+	size   int64
+	last   map[storage.ShardID]uint64 // the highest index that the file holds of a shard
+}
+
+func walName(dir string, number uint64) string {
+	return filepath.Join(dir, fmt.Sprintf("%016x.wal", number))
+}
+
+func spareName(dir string, number uint64) string {
+	return filepath.Join(dir, fmt.Sprintf("%016x.spare", number))
+}
+
+func (w *wal) start() {
+	w.work.L, w.space.L = &w.mu, &w.mu
+	w.written, w.closedKeeper = make(chan struct{}), make(chan struct{})
+	w.kick, w.stop = make(chan struct{}, 1), make(chan struct{})
+	w.released = make(map[storage.ShardID]uint64)
+	go w.run()
+	go w.keep()
+}
+
+func (w *wal) Append(write storage.Write) error {
+	if err := storage.CheckEntries(write.Entries); err != nil {
+		return err
+	}
+	size := int64(recordLen)
+	for i := range write.Entries {
+		size += paddedLen(len(write.Entries[i].Data))
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for w.queued > 0 && w.queued+size > queueBytesMax && w.err == nil && !w.closed {
+		w.space.Wait()
+	}
+	switch {
+	case w.err != nil:
+		return w.err
+	case w.closed:
+		return storage.ErrClosed
+	}
+	if r, ok := w.recovered[write.Shard]; r != nil || !ok {
+		w.recovered[write.Shard] = nil
+	}
+	w.queue = append(w.queue, write)
+	w.queued += size
+	if len(w.queue) == 1 {
+		w.work.Signal()
+	}
+	return nil
+}
+
+func (w *wal) Release(shard storage.ShardID, index uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return
+	}
+	w.released[shard] = max(w.released[shard], index)
+	w.work.Signal()
+}
+
+func (w *wal) Err() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
+}
+
+func (w *wal) Stats() storage.LogStats {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	room := w.room.Load()
+	if w.next != nil {
+		room += w.next.size - walBlock
+	}
+	return storage.LogStats{
+		Bytes: w.bytes.Load(), Syncs: w.syncs.Load(), Groups: w.groups.Load(),
+		Files: int(w.fileCount.Load()), Room: uint64(max(0, room)), Full: w.full,
+	}
+}
+
+// Close writes and syncs what is queued. Writes that wait for space on a full device
+// fail.
+func (w *wal) Close() error {
+	w.mu.Lock()
+	first := !w.closed
+	w.closed = true
+	w.work.Broadcast()
+	w.space.Broadcast()
+	w.mu.Unlock()
+	<-w.written
+	if first {
+		close(w.stop)
+	}
+	<-w.closedKeeper
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.recovered = nil
+	if !first {
+		return nil
+	}
+	return w.err
+}
+
+// fail stops the log. Caller is run.
+func (w *wal) fail(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err == nil {
+		w.err = err
+	}
+	w.space.Broadcast()
+}
