@@ -83,6 +83,8 @@ type Delivery struct {
 	Shared   bool   // from a shared subscription: No is of Attachment
 	SubIDs   []uint32
 	From     *Attachment // the attachment that No belongs to; nil for a session's own
+
+	Batch *Batch // of the publish that is being made on this goroutine; nil otherwise
 }
 
 // Sink receives deliveries. Its methods must not block and must not call the

@@ -103,6 +103,7 @@ type Kernel struct {
 
 	dead  chan work // see letters.go
 	stats Stats
+	taps  taps
 }
 
 // Shard ids: 0 is log 0; data shards follow from 1; the two below are fixed.

@@ -23,6 +23,7 @@ func (k *Kernel) publish(p *Publish, hold bool) {
 	if m.Time == 0 {
 		m.Time = k.nowMs()
 	}
+	k.taps.show(p.Namespace, m)
 	sp := k.topo.space(p.Namespace)
 	r := k.resolve(sp, p)
 	if !r.found {
@@ -129,6 +130,7 @@ const (
 // connected here, and tells whether any shard has to log it.
 func (k *Kernel) deliverLive(p *Publish, r *resolved, res *PublishResult) (logged bool) {
 	m := &p.Msg
+	d := deliveries.Get().(*Delivery)
 	for i := range r.subs {
 		s := &r.subs[i]
 		if s.noLocal && p.From != nil && p.From.route == s.route {
@@ -140,9 +142,12 @@ func (k *Kernel) deliverLive(p *Publish, r *resolved, res *PublishResult) (logge
 			continue
 		}
 		if on := s.route.online.Load(); on != nil {
-			on.deliver(&Delivery{Msg: m, Retain: m.Retain && s.retain, SubIDs: s.ids})
+			*d = Delivery{Msg: m, Retain: m.Retain && s.retain, SubIDs: s.ids, Batch: p.Batch}
+			on.deliver(d)
 		}
 	}
+	*d = Delivery{}
+	deliveries.Put(d)
 	return logged || len(r.queues) > 0 || r.home != nil
 }
 

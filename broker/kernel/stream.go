@@ -220,6 +220,7 @@ func (p *Partition) Info() PartitionInfo {
 // is copied. acks 0 and a nil reply: nobody is told.
 func (p *Partition) Append(batch []byte, acks int16, reply Appended, tag uint64) {
 	p.k.stats.in(message.Kafka, int(record.Batch(batch).Count()), len(batch))
+	p.k.taps.showBatch(p.st, batch)
 	if p.k.appendRouted(p, batch, acks, reply, tag) {
 		return
 	}

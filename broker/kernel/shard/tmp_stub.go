@@ -9,3 +9,5 @@ func (m *Machine) encodeGroup(key string, s *Group, full bool, since uint64, put
 	return true
 }
 func (m *Machine) finishGroup(p *parts) error { return nil }
+
+func (m *Machine) GroupCount() int { return 0 }

@@ -1,0 +1,243 @@
+package kernel
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/kernel/meta"
+	sm "github.com/robustmq/rmq/broker/kernel/session"
+	"github.com/robustmq/rmq/broker/kernel/shard"
+	"github.com/robustmq/rmq/broker/message"
+	"github.com/robustmq/rmq/broker/record"
+)
+
+// This file is what administration and tests see of the kernel: lists, users, and a tap
+// on what is published.
+
+// SessionInfo is a session as it stands.
+type SessionInfo struct {
+	Namespace, ClientID string
+	Connected           bool
+	Expiry              uint32 // seconds; ExpiryNever
+	EndsAt              int64  // ms; 0 while connected, or never
+	ReceiveMaximum      int
+	Inflight            int // deliveries under way to the client
+	Receiving           int // QoS 2 publishes of the client that wait for PUBREL
+	Backlog             int64
+	BacklogBytes        int64
+	HasWill             bool
+	Durable             bool // outlives the broker
+	Shard               uint32
+	Subscriptions       []Subscription
+}
+
+// Sessions lists the sessions of a namespace, in the order of their client ids.
+func (k *Kernel) Sessions(ns string) []SessionInfo {
+	var out []SessionInfo
+	for _, s := range k.everyShard() {
+		s.readMu.RLock()
+		s.m.Sessions(func(ms *shard.Session) bool {
+			if space, _ := shard.SplitSessionKey(ms.Key); space == ns {
+				out = append(out, s.sessionInfo(ms))
+			}
+			return true
+		})
+		s.readMu.RUnlock()
+	}
+	sortBy(out, func(i *SessionInfo) string { return i.ClientID })
+	return out
+}
+
+// SessionInfo returns one session.
+func (k *Kernel) SessionInfo(ns, client string) (SessionInfo, bool) {
+	for _, s := range k.everyShard() {
+		s.readMu.RLock()
+		ms, ok := s.m.Session(shard.SessionKey(ns, client))
+		var info SessionInfo
+		if ok {
+			info = s.sessionInfo(ms)
+		}
+		s.readMu.RUnlock()
+		if ok {
+			return info, true
+		}
+	}
+	return SessionInfo{}, false
+}
+
+func (s *shardRun) sessionInfo(ms *shard.Session) SessionInfo {
+	i := ms.Info()
+	st := ms.Backlog.Stats()
+	info := SessionInfo{
+		Connected: i.Connected, Expiry: i.Expiry, EndsAt: i.Ends, ReceiveMaximum: i.ReceiveMax, Inflight: i.Inflight, Receiving: i.Received,
+		Backlog: st.Ready, BacklogBytes: st.ReadyBytes, HasWill: i.HasWill, Durable: s.class != classTransient, Shard: uint32(s.id),
+	}
+	info.Namespace, info.ClientID = shard.SplitSessionKey(ms.Key)
+	ms.Subscriptions(func(text string, o sm.Options) bool {
+		info.Subscriptions = append(info.Subscriptions, Subscription{
+			Filter: text, QoS: o.QoS, NoLocal: o.NoLocal, RetainAsPublished: o.RetainAsPublished, RetainHandling: o.RetainHandling, ID: o.ID,
+		})
+		return true
+	})
+	return info
+}
+
+// everyShard lists the shards in the order of their ids.
+func (k *Kernel) everyShard() []*shardRun {
+	out := make([]*shardRun, 0, len(k.shards))
+	for _, s := range k.shards {
+		out = append(out, s)
+	}
+	slices.SortFunc(out, func(a, b *shardRun) int { return int(a.id) - int(b.id) })
+	return out
+}
+
+// Counts is how much there is of everything.
+type Counts struct {
+	Streams, Partitions, Queues, Consumers, Exchanges, Bindings int
+	Sessions, Connected, Subscriptions, Groups, Retained        int
+	StreamBytes, Ready, Unacked                                 int64
+}
+
+// Counts counts over all namespaces.
+func (k *Kernel) Counts() Counts {
+	var c Counts
+	view, local := k.meta.view.Load(), k.transient.view.Load()
+	for st := range view.AllStreams() {
+		c.Streams++
+		c.Partitions += len(st.Logs)
+		for _, p := range st.Logs {
+			if t := k.shards[p.Shard].tail(p.Log); t != nil {
+				c.StreamBytes += t.size()
+			}
+		}
+	}
+	for range view.AllBindings() {
+		c.Bindings++
+	}
+	for range local.AllBindings() {
+		c.Bindings++
+	}
+	k.topo.mu.RLock()
+	for _, sp := range k.topo.spaces {
+		c.Exchanges += len(sp.exchanges)
+		c.Subscriptions += sp.subs.Len()
+	}
+	k.topo.mu.RUnlock()
+	for _, s := range k.shards {
+		s.readMu.RLock()
+		for _, id := range s.m.QueueIDs() {
+			st, _ := s.m.QueueStats(id)
+			c.Queues++
+			c.Consumers += st.Consumers
+			c.Ready += st.Ready
+			c.Unacked += st.Unacked
+		}
+		s.m.Sessions(func(ms *shard.Session) bool {
+			c.Sessions++
+			if ms.Info().Connected {
+				c.Connected++
+			}
+			return true
+		})
+		c.Retained += s.m.Retained().Len()
+		c.Groups += s.m.GroupCount()
+		s.readMu.RUnlock()
+	}
+	return c
+}
+
+// ---- users -------------------------------------------------------------------
+
+// User is an identity kept in log 0.
+type User = meta.User
+
+// User returns a user by name.
+func (k *Kernel) User(name string) (User, bool) {
+	u, ok := k.meta.view.Load().User(name)
+	if !ok {
+		return User{}, false
+	}
+	return *u, true
+}
+
+// Users lists the users in the order of their names.
+func (k *Kernel) Users() []User {
+	var out []User
+	for u := range k.meta.view.Load().AllUsers() {
+		out = append(out, *u)
+	}
+	return out
+}
+
+// PutUser creates a user or replaces one.
+func (k *Kernel) PutUser(ctx context.Context, u User) error {
+	if u.Name == "" {
+		return fault.New(fault.Invalid, "put user", "", "empty name")
+	}
+	_, err := k.meta.do(ctx, &meta.Command{Op: meta.PutUser, User: &u})
+	return err
+}
+
+// DeleteUser removes a user.
+func (k *Kernel) DeleteUser(ctx context.Context, name string) error {
+	_, err := k.meta.do(ctx, &meta.Command{Op: meta.DeleteUser, Name: name})
+	return err
+}
+
+// ---- taps ----------------------------------------------------------------------
+
+// Tap is called with every message that is published, by the publisher's goroutine: it
+// must be quick and must not keep the message.
+type Tap func(ns string, m *message.Message)
+
+type taps struct {
+	mu   sync.Mutex
+	list atomic.Pointer[[]*Tap] // nil when there are none
+}
+
+// Tap calls fn with what is published from now on, until stop is called.
+func (k *Kernel) Tap(fn Tap) (stop func()) {
+	p := &fn
+	k.taps.change(func(l []*Tap) []*Tap { return append(l, p) })
+	return func() {
+		k.taps.change(func(l []*Tap) []*Tap { return slices.DeleteFunc(l, func(e *Tap) bool { return e == p }) })
+	}
+}
+
+func (t *taps) change(f func([]*Tap) []*Tap) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var list []*Tap
+	if old := t.list.Load(); old != nil {
+		list = slices.Clone(*old)
+	}
+	if list = f(list); len(list) == 0 {
+		t.list.Store(nil)
+		return
+	}
+	t.list.Store(&list)
+}
+
+func (t *taps) show(ns string, m *message.Message) {
+	if list := t.list.Load(); list != nil {
+		for _, fn := range *list {
+			(*fn)(ns, m)
+		}
+	}
+}
+
+// showBatch shows the records of a Kafka batch.
+func (t *taps) showBatch(st *meta.Stream, b record.Batch) {
+	if t.list.Load() == nil {
+		return
+	}
+	_ = b.Each(func(r *record.Record) error {
+		m := message.FromRecord(r.Key, r.Value, r.Headers, r.Time, st.Address, false)
+		t.show(st.Namespace, &m)
+		return nil
+	})
+}
