@@ -481,3 +481,30 @@ func benchmark(b *testing.B, f func(Batch)) {
 		f(src)
 	}
 }
+
+func TestMarks(t *testing.T) {
+	var b Builder
+	b.Reset(nil, 0)
+	b.MarkMade()
+	for i := range 5 {
+		b.Add(int64(i), nil, make([]byte, i*100))
+	}
+	made := b.Finish()
+	if !made.Made() || made.HasProducer() || someBatch(t).Made() {
+		t.Error("what the broker made is not told from what a client made")
+	}
+	at, err := Index(nil, made)
+	if err != nil || len(at) != 5 {
+		t.Fatalf("index %v: %v", at, err)
+	}
+	var r Reader
+	for i := range 5 {
+		if err := r.ResetAt(made, at[i]); err != nil || !r.Next() || r.Record().Offset != int64(i) || len(r.Record().Value) != i*100 {
+			t.Errorf("record %d by its position: %+v, %v", i, r.Record(), err)
+		}
+		r.Forget()
+	}
+	if r.ResetAt(made, uint32(len(made))) == nil || r.ResetAt(made, 0) == nil {
+		t.Error("a position outside of the records is taken")
+	}
+}

@@ -1,0 +1,252 @@
+package kafka
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/message"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// The operations that an unrestricted client may do on a resource, as a bit field of
+// Kafka's ACL operation codes.
+const (
+	opsTopic   = 1<<3 | 1<<4 | 1<<5 | 1<<6 | 1<<7 | 1<<8 | 1<<10 | 1<<11
+	opsGroup   = 1<<3 | 1<<6 | 1<<8 | 1<<10 | 1<<11
+	opsCluster = 1<<5 | 1<<7 | 1<<8 | 1<<9 | 1<<10 | 1<<11 | 1<<12
+)
+
+// advertised returns where this node's clients are to connect.
+func (c *conn) advertised() (host string, port int32) { return c.srv.cfg.Advertise(c.nc.LocalAddr()) }
+
+func (c *conn) metadata(q *kmsg.MetadataRequest) kmsg.Response {
+	resp := q.ResponseKind().(*kmsg.MetadataResponse)
+	host, port := c.advertised()
+	broker := kmsg.NewMetadataResponseBroker()
+	broker.NodeID, broker.Host, broker.Port = c.srv.cfg.NodeID, host, port
+	resp.Brokers = []kmsg.MetadataResponseBroker{broker}
+	resp.ClusterID = kmsg.StringPtr(c.srv.cfg.ClusterID)
+	resp.ControllerID = c.srv.cfg.NodeID
+	if q.IncludeClusterAuthorizedOperations {
+		resp.AuthorizedOperations = opsCluster
+	}
+
+	// Version 0 has no null: an empty list asks for all topics.
+	if q.Topics == nil || (q.Version == 0 && len(q.Topics) == 0) {
+		for _, t := range c.srv.topics() {
+			resp.Topics = append(resp.Topics, c.topicMetadata(&t, q.IncludeTopicAuthorizedOperations))
+		}
+		return resp
+	}
+	create := !c.srv.cfg.NoAutoCreate && (q.Version < 4 || q.AllowAutoTopicCreation)
+	seen := make(map[string]bool, len(q.Topics))
+	for i := range q.Topics {
+		rt := &q.Topics[i]
+		if rt.Topic == nil {
+			t, ok := c.srv.topicByID(rt.TopicID)
+			if !ok {
+				m := kmsg.NewMetadataResponseTopic()
+				m.ErrorCode, m.TopicID = codeUnknownTopicID, rt.TopicID
+				resp.Topics = append(resp.Topics, m)
+				continue
+			}
+			resp.Topics = append(resp.Topics, c.topicMetadata(&t, q.IncludeTopicAuthorizedOperations))
+			continue
+		}
+		if name := *rt.Topic; !seen[name] {
+			seen[name] = true
+			resp.Topics = append(resp.Topics, c.namedMetadata(name, create, q.IncludeTopicAuthorizedOperations))
+		}
+	}
+	return resp
+}
+
+func (c *conn) namedMetadata(name string, create, ops bool) kmsg.MetadataResponseTopic {
+	m := kmsg.NewMetadataResponseTopic()
+	m.Topic = &name
+	if !message.ValidKafkaName(name) {
+		m.ErrorCode = codeInvalidTopic
+		return m
+	}
+	t, ok := c.srv.topicByName(name)
+	if !ok {
+		if !create {
+			m.ErrorCode = codeUnknownTopic
+			return m
+		}
+		var err error
+		if t, err = c.srv.autoCreate(c.ctx, name); err != nil {
+			m.ErrorCode = createCode(err)
+			return m
+		}
+	}
+	return c.topicMetadata(&t, ops)
+}
+
+func (c *conn) topicMetadata(t *topic, ops bool) kmsg.MetadataResponseTopic {
+	m := kmsg.NewMetadataResponseTopic()
+	m.Topic, m.TopicID, m.IsInternal = &t.name, t.id, t.internal()
+	if ops {
+		m.AuthorizedOperations = opsTopic
+	}
+	node := c.srv.cfg.NodeID
+	m.Partitions = make([]kmsg.MetadataResponseTopicPartition, t.partitions())
+	for i := range m.Partitions {
+		p := &m.Partitions[i]
+		p.Default()
+		p.Partition, p.Leader, p.LeaderEpoch = int32(i), node, t.info(int32(i)).LeaderEpoch
+		p.Replicas, p.ISR, p.OfflineReplicas = []int32{node}, []int32{node}, []int32{}
+	}
+	return m
+}
+
+// createCode is codeOf for the creation of a topic.
+func createCode(err error) code {
+	switch fault.KindOf(err) {
+	case fault.Unavailable:
+		return codeTimedOut
+	case fault.Exhausted:
+		return codePolicyViolation
+	}
+	return codeOf(err)
+}
+
+// describeTopicsMax bounds the partitions of one answer of DescribeTopicPartitions, as
+// max.request.partition.size.limit does.
+const describeTopicsMax = 2000
+
+// describeTopicPartitions is Metadata in pages, topics and partitions in order. The cursor
+// of an answer is where the next page begins; null at the end.
+func (c *conn) describeTopicPartitions(q *kmsg.DescribeTopicPartitionsRequest) kmsg.Response {
+	resp := q.ResponseKind().(*kmsg.DescribeTopicPartitionsResponse)
+	var names []string
+	if len(q.Topics) == 0 {
+		for _, t := range c.srv.topics() {
+			names = append(names, t.name)
+		}
+	} else {
+		for i := range q.Topics {
+			names = append(names, q.Topics[i].Topic)
+		}
+		slices.Sort(names)
+		names = slices.Compact(names)
+	}
+	first := int32(0)
+	if cur := q.Cursor; cur != nil {
+		i, _ := slices.BinarySearchFunc(names, cur.Topic, strings.Compare)
+		if names = names[i:]; len(names) > 0 && names[0] == cur.Topic {
+			first = max(cur.Partition, 0)
+		}
+	}
+	room := int32(describeTopicsMax)
+	if q.ResponsePartitionLimit > 0 {
+		room = min(room, q.ResponsePartitionLimit)
+	}
+	for _, name := range names {
+		if room == 0 {
+			resp.NextCursor = cursor(name, first)
+			return resp
+		}
+		rt := kmsg.NewDescribeTopicPartitionsResponseTopic()
+		rt.Topic = kmsg.StringPtr(name)
+		rt.Partitions = []kmsg.DescribeTopicPartitionsResponseTopicPartition{}
+		t, ok := c.srv.topicByName(name)
+		if !ok {
+			rt.ErrorCode = codeUnknownTopic
+			if !message.ValidKafkaName(name) {
+				rt.ErrorCode = codeInvalidTopic
+			}
+			resp.Topics = append(resp.Topics, rt)
+			continue
+		}
+		rt.TopicID, rt.IsInternal, rt.AuthorizedOperations = t.id, t.internal(), opsTopic
+		node := c.srv.cfg.NodeID
+		i := first
+		for first = 0; i < t.partitions() && room > 0; i++ {
+			p := kmsg.NewDescribeTopicPartitionsResponseTopicPartition()
+			p.Partition, p.LeaderID, p.LeaderEpoch = i, node, t.info(i).LeaderEpoch
+			p.Replicas, p.ISR, p.OfflineReplicas = []int32{node}, []int32{node}, []int32{}
+			p.EligibleLeaderReplicas, p.LastKnownELR = []int32{}, []int32{}
+			rt.Partitions = append(rt.Partitions, p)
+			room--
+		}
+		resp.Topics = append(resp.Topics, rt)
+		if i < t.partitions() {
+			resp.NextCursor = cursor(name, i)
+			return resp
+		}
+	}
+	return resp
+}
+
+func cursor(topic string, partition int32) *kmsg.DescribeTopicPartitionsResponseNextCursor {
+	n := kmsg.NewDescribeTopicPartitionsResponseNextCursor()
+	n.Topic, n.Partition = topic, partition
+	return &n
+}
+
+// endpointBrokers is the endpoint type that DescribeCluster asks for by default; 2 is
+// controllers, whose listener this is not.
+const endpointBrokers = 1
+
+func (c *conn) describeCluster(q *kmsg.DescribeClusterRequest) kmsg.Response {
+	resp := q.ResponseKind().(*kmsg.DescribeClusterResponse)
+	resp.EndpointType = q.EndpointType
+	switch {
+	case q.Version == 0 || q.EndpointType == endpointBrokers:
+		resp.EndpointType = endpointBrokers
+	case q.EndpointType == 2:
+		resp.ErrorCode = codeMismatchedEndpoint
+		resp.ErrorMessage = kmsg.StringPtr("The request was sent to an endpoint of type BROKER, but we wanted an endpoint of type CONTROLLER")
+		return resp
+	default:
+		resp.ErrorCode = codeUnsupportedEndpoint
+		resp.ErrorMessage = kmsg.StringPtr("Unsupported endpoint type")
+		return resp
+	}
+	resp.ClusterID = c.srv.cfg.ClusterID
+	resp.ControllerID = c.srv.cfg.NodeID
+	host, port := c.advertised()
+	b := kmsg.NewDescribeClusterResponseBroker()
+	b.NodeID, b.Host, b.Port = c.srv.cfg.NodeID, host, port
+	resp.Brokers = []kmsg.DescribeClusterResponseBroker{b}
+	if q.IncludeClusterAuthorizedOperations {
+		resp.ClusterAuthorizedOperations = opsCluster
+	}
+	return resp
+}
+
+func (c *conn) describeLogDirs(q *kmsg.DescribeLogDirsRequest) kmsg.Response {
+	resp := q.ResponseKind().(*kmsg.DescribeLogDirsResponse)
+	dir := kmsg.NewDescribeLogDirsResponseDir()
+	dir.Dir = c.srv.cfg.LogDir
+	dir.Topics = []kmsg.DescribeLogDirsResponseDirTopic{}
+	add := func(t *topic, wanted func(int32) bool) {
+		rt := kmsg.NewDescribeLogDirsResponseDirTopic()
+		rt.Topic = t.name
+		for _, part := range t.stream.Parts {
+			if wanted(part.Index) {
+				p := kmsg.NewDescribeLogDirsResponseDirTopicPartition()
+				p.Partition, p.Size = part.Index, part.Bytes
+				rt.Partitions = append(rt.Partitions, p)
+			}
+		}
+		if len(rt.Partitions) > 0 {
+			dir.Topics = append(dir.Topics, rt)
+		}
+	}
+	if q.Topics == nil {
+		for _, t := range c.srv.topics() {
+			add(&t, func(int32) bool { return true })
+		}
+	}
+	for i := range q.Topics {
+		// A view has no log of its own.
+		if t, ok := c.srv.topicByName(q.Topics[i].Topic); ok && !t.view() {
+			add(&t, func(p int32) bool { return slices.Contains(q.Topics[i].Partitions, p) })
+		}
+	}
+	resp.Dirs = []kmsg.DescribeLogDirsResponseDir{dir}
+	return resp
+}

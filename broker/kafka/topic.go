@@ -1,0 +1,178 @@
+package kafka
+
+import (
+	"container/list"
+	"context"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/kernel"
+	"github.com/robustmq/rmq/broker/message"
+)
+
+// topic is what a topic name or id stands for: a stream, or a view of one address below a
+// stream.
+type topic struct {
+	name   string
+	id     kernel.StreamID // as Kafka is told: the stream's, or the view's own
+	stream kernel.StreamInfo
+	leaf   string // address of the view; "" for a stream
+	home   int32  // the stream's partition that a view reads
+}
+
+func (t *topic) view() bool { return t.leaf != "" }
+
+func (t *topic) internal() bool { return strings.HasPrefix(t.name, "__") }
+
+// partitions is how many partitions the topic has: a view has one.
+func (t *topic) partitions() int32 {
+	if t.view() {
+		return 1
+	}
+	return int32(len(t.stream.Parts))
+}
+
+// info returns a partition as it stood when the topic was looked up.
+func (t *topic) info(index int32) kernel.PartitionInfo {
+	if t.view() {
+		p := t.stream.Parts[t.home]
+		p.Index = 0
+		return p
+	}
+	return t.stream.Parts[index]
+}
+
+// partition returns the kernel's handle of a partition.
+func (s *Server) partition(t *topic, index int32) (*kernel.Partition, error) {
+	if index < 0 || index >= t.partitions() {
+		return nil, fault.Of(fault.NotFound, "open partition", t.name)
+	}
+	if t.view() {
+		index = t.home
+	}
+	return s.kernel.Partition(t.stream.ID, index)
+}
+
+// topicByName finds what a name stands for.
+func (s *Server) topicByName(name string) (topic, bool) {
+	if !message.ValidKafkaName(name) {
+		return topic{}, false
+	}
+	if message.IsHashed(name) {
+		// The name does not contain its address: the streams are the catalogue.
+		for _, st := range s.kernel.Streams(s.cfg.Namespace) {
+			if message.KafkaName(st.Address) == name {
+				return topic{name: name, id: st.ID, stream: st}, true
+			}
+		}
+	}
+	return s.topicAt(name, message.FromKafkaName(name))
+}
+
+func (s *Server) topicAt(name, address string) (topic, bool) {
+	if st, ok := s.kernel.Stream(s.cfg.Namespace, address); ok {
+		return topic{name: name, id: st.ID, stream: st}, true
+	}
+	home, partition, id, ok := s.kernel.Leaf(s.cfg.Namespace, address)
+	if !ok || int(partition) >= len(home.Parts) {
+		return topic{}, false
+	}
+	s.views.remember(id, address)
+	return topic{name: name, id: id, stream: home, leaf: address, home: partition}, true
+}
+
+// topicByID finds what an id stands for. A view's id is known once Metadata has given it
+// out; one that was forgotten since is answered with UNKNOWN_TOPIC_ID, upon which clients
+// ask Metadata again. So is the id of a view that has become a stream.
+func (s *Server) topicByID(id kernel.StreamID) (topic, bool) {
+	if st, ok := s.kernel.StreamByID(id); ok {
+		if st.Namespace != s.cfg.Namespace {
+			return topic{}, false
+		}
+		return topic{name: message.KafkaName(st.Address), id: id, stream: st}, true
+	}
+	address, ok := s.views.address(id)
+	if !ok {
+		return topic{}, false
+	}
+	t, ok := s.topicAt(message.KafkaName(address), address)
+	return t, ok && t.id == id
+}
+
+// topics lists every stream as a topic, in the order of names. Streams under $-roots are
+// not Kafka's to see, save its own internal ones.
+func (s *Server) topics() []topic {
+	streams := s.kernel.Streams(s.cfg.Namespace)
+	out := make([]topic, 0, len(streams))
+	for _, st := range streams {
+		t := topic{name: message.KafkaName(st.Address), id: st.ID, stream: st}
+		if message.DollarRoot(st.Address) && !t.internal() {
+			continue
+		}
+		out = append(out, t)
+	}
+	slices.SortFunc(out, func(a, b topic) int { return strings.Compare(a.name, b.name) })
+	return out
+}
+
+// autoCreate makes the stream of a name that a client asked for, as
+// auto.create.topics.enable has it. Somebody else may be first.
+func (s *Server) autoCreate(ctx context.Context, name string) (topic, error) {
+	address := message.FromKafkaName(name)
+	_, err := s.kernel.CreateStream(ctx, kernel.StreamSpec{
+		Namespace: s.cfg.Namespace, Address: address, Partitions: int(s.cfg.Partitions), Exact: s.cfg.ExactStreams,
+	})
+	if err != nil && !fault.Is(err, fault.Exists) {
+		return topic{}, err
+	}
+	if t, ok := s.topicAt(name, address); ok {
+		return t, nil
+	}
+	return topic{}, fault.Of(fault.Unavailable, "create topic", name)
+}
+
+// viewsMax bounds how many ids of views are remembered; the one unused for longest goes.
+const viewsMax = 1 << 16
+
+// views remembers which address an id of a view stands for, which the id, being a hash,
+// does not say. The zero value is ready.
+type views struct {
+	mu    sync.Mutex
+	byID  map[kernel.StreamID]*list.Element // guarded by mu
+	order list.List                         // of viewID, most recently used first
+}
+
+type viewID struct {
+	id      kernel.StreamID
+	address string
+}
+
+func (v *views) remember(id kernel.StreamID, address string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if e, ok := v.byID[id]; ok {
+		v.order.MoveToFront(e)
+		return
+	}
+	if v.byID == nil {
+		v.byID = make(map[kernel.StreamID]*list.Element)
+	}
+	if v.order.Len() >= viewsMax {
+		last := v.order.Back()
+		delete(v.byID, v.order.Remove(last).(viewID).id)
+	}
+	v.byID[id] = v.order.PushFront(viewID{id, strings.Clone(address)})
+}
+
+func (v *views) address(id kernel.StreamID) (string, bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	e, ok := v.byID[id]
+	if !ok {
+		return "", false
+	}
+	v.order.MoveToFront(e)
+	return e.Value.(viewID).address, true
+}
