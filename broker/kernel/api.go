@@ -39,6 +39,8 @@ type Publish struct {
 	Reply Publisher // told the outcome; nil when nobody waits
 	Tag   uint64    // handed back to Reply
 
+	Batch *Batch // collects the sinks reached at once; nil when each is to flush itself
+
 	dead bool // a dead letter: queues that it went round already are left out
 	held bool // part of a transaction that holds entries back: no stream is made for it
 }
