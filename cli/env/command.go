@@ -1,0 +1,107 @@
+package env
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// Noun makes a command that only holds others: alone it shows its help, and with a
+// word that it does not know it fails, which cobra would take for a request for help.
+func Noun(use, short string, verbs ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   use,
+		Short: short,
+		Args:  cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Help()
+			}
+			return Unknown(cmd, args[0])
+		},
+	}
+	cmd.AddCommand(verbs...)
+	return cmd
+}
+
+// Unknown is the failure for a word that is no command of cmd.
+func Unknown(cmd *cobra.Command, word string) error {
+	f := Failf(Usage, "unknown command %q for %s", word, cmd.CommandPath())
+	var names []string
+	for _, sub := range cmd.Commands() {
+		if sub.IsAvailableCommand() || sub.Name() == "help" {
+			names = append(append(names, sub.Name()), sub.Aliases...)
+		}
+	}
+	if near := Closest(word, names); near != "" {
+		f.Hint = "did you mean " + cmd.CommandPath() + " " + near + "?"
+	} else {
+		f.Hint = cmd.CommandPath() + " --help"
+	}
+	return f
+}
+
+// FlagError explains a flag that could not be read.
+func FlagError(cmd *cobra.Command, err error) error {
+	f := &Failure{Exit: Usage, What: oneLine(err), Hint: cmd.CommandPath() + " --help", Err: err}
+	if missing, ok := errors.AsType[*pflag.NotExistError](err); ok {
+		name := missing.GetSpecifiedName()
+		if s := missing.GetSpecifiedShortnames(); s != "" {
+			f.What = "unknown flag -" + name
+			return f
+		}
+		f.What = "unknown flag --" + name
+		var names []string
+		cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+		if near := Closest(name, names); near != "" {
+			f.Hint = "did you mean --" + near + "?"
+		}
+		return f
+	}
+	if bad, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+		f.What = "--" + bad.GetFlag().Name + ": " + oneLine(bad.Unwrap())
+	}
+	return f
+}
+
+// Exactly wants as many arguments as there are names, and says which one is missing.
+func Exactly(names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) < len(names):
+			return &Failure{Exit: Usage, What: cmd.CommandPath() + ": " + names[len(args)] + " is missing", Hint: example(cmd)}
+		case len(args) > len(names):
+			return &Failure{Exit: Usage, What: cmd.CommandPath() + ": what is " + args[len(names)] + "?", Hint: example(cmd)}
+		}
+		return nil
+	}
+}
+
+// AtLeast wants one argument or more.
+func AtLeast(name string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return &Failure{Exit: Usage, What: cmd.CommandPath() + ": " + name + " is missing", Hint: example(cmd)}
+		}
+		return nil
+	}
+}
+
+// example is the first example of a command.
+func example(cmd *cobra.Command) string {
+	for line := range strings.Lines(cmd.Example) {
+		if s := strings.TrimSpace(line); s != "" && !strings.HasPrefix(s, "#") {
+			return s
+		}
+	}
+	return cmd.CommandPath() + " --help"
+}
+
+// BrokerFlags adds the flags by which a command finds a broker.
+func (e *Env) BrokerFlags(fs *pflag.FlagSet) {
+	fs.StringVar(&e.Name, "name", DefaultName, "the broker on this machine, by the name it was started with")
+	fs.StringVar(&e.URL, "url", "", "HTTP address of a broker anywhere (http://host:15672); over --name")
+	fs.StringVar(&e.User, "user", "", "user for --url; the password is taken from RMQ_PASSWORD")
+}

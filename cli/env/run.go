@@ -1,0 +1,139 @@
+package env
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/robustmq/rmq/broker/adminapi"
+)
+
+// DefaultName is the broker that commands mean when none is named.
+const DefaultName = "default"
+
+// Run is how commands find a broker on this machine: a file that `rmq up` leaves while
+// it runs. It holds nothing secret. One whose process is gone is stale, which every
+// reader can tell, so a crash leaves nothing to clean up.
+type Run struct {
+	Name    string        `json:"name"`
+	PID     int           `json:"pid"`
+	Started time.Time     `json:"started"`
+	URLs    adminapi.URLs `json:"urls"`
+	DataDir string        `json:"data_dir,omitempty"`
+	Log     string        `json:"log,omitempty"` // of a detached broker
+}
+
+// RunDir is where run files are: the user's runtime directory, or, on systems without
+// one, the user's state directory.
+func (e *Env) RunDir() string {
+	if d := e.Getenv("XDG_RUNTIME_DIR"); d != "" {
+		return filepath.Join(d, "rmq")
+	}
+	return filepath.Join(e.StateDir(), "run")
+}
+
+// StateDir is where logs of detached brokers are.
+func (e *Env) StateDir() string {
+	switch {
+	case e.Getenv("XDG_STATE_HOME") != "":
+		return filepath.Join(e.Getenv("XDG_STATE_HOME"), "rmq")
+	case e.Home != "":
+		return filepath.Join(e.Home, ".local", "state", "rmq")
+	}
+	return filepath.Join(os.TempDir(), "rmq-"+strconv.Itoa(os.Getuid()))
+}
+
+// DataDir is where a broker keeps its data unless it is told otherwise.
+func (e *Env) DataDir(name string) string {
+	switch {
+	case e.Getenv("XDG_DATA_HOME") != "":
+		return filepath.Join(e.Getenv("XDG_DATA_HOME"), "rmq", name)
+	case e.Home != "":
+		return filepath.Join(e.Home, ".local", "share", "rmq", name)
+	}
+	return filepath.Join(e.StateDir(), "data", name)
+}
+
+// CheckName wants a name of a broker to be a plain file name.
+func CheckName(name string) error {
+	ok := name != "" && len(name) <= 64 && name[0] != '.' && name[0] != '-'
+	for _, r := range name {
+		ok = ok && (r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' || r == '.')
+	}
+	if !ok {
+		return Failf(Usage, "%q is no name for a broker: letters, digits, - _ and . only", name)
+	}
+	return nil
+}
+
+func (e *Env) runFile(name string) string { return filepath.Join(e.RunDir(), name+".json") }
+
+// ReadRun returns the run file of a broker, and whether there is one. It may be stale.
+func (e *Env) ReadRun(name string) (Run, bool, error) {
+	b, err := os.ReadFile(e.runFile(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return Run{}, false, nil
+	}
+	if err != nil {
+		return Run{}, false, err
+	}
+	var r Run
+	if err := json.Unmarshal(b, &r); err != nil || r.PID <= 0 {
+		return Run{}, false, nil // cut short by a full disk: as good as none
+	}
+	return r, true, nil
+}
+
+// Runs lists the run files of brokers whose process is alive, by name.
+func (e *Env) Runs() []Run {
+	files, _ := filepath.Glob(filepath.Join(e.RunDir(), "*.json")) // no directory: none
+	var runs []Run
+	for _, f := range files {
+		r, ok, err := e.ReadRun(strings.TrimSuffix(filepath.Base(f), ".json"))
+		if err == nil && ok && Alive(r.PID) {
+			runs = append(runs, r)
+		}
+	}
+	slices.SortFunc(runs, func(a, b Run) int { return strings.Compare(a.Name, b.Name) })
+	return runs
+}
+
+// WriteRun leaves a run file, in place of a stale one.
+func (e *Env) WriteRun(r Run) error {
+	dir := e.RunDir()
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	b, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	// Written aside and renamed: a reader sees a whole file or none.
+	tmp, err := os.CreateTemp(dir, "."+r.Name+"-*")
+	if err != nil {
+		return err
+	}
+	_, err = tmp.Write(append(b, '\n'))
+	err = errors.Join(err, tmp.Close())
+	if err == nil {
+		err = os.Rename(tmp.Name(), e.runFile(r.Name))
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("leave a run file: %w", err), os.Remove(tmp.Name()))
+	}
+	return nil
+}
+
+// RemoveRun takes a run file away, if it is still that process's.
+func (e *Env) RemoveRun(name string, pid int) {
+	if r, ok, err := e.ReadRun(name); err == nil && ok && r.PID == pid {
+		_ = os.Remove(e.runFile(name)) // one that stays is stale, and seen to be
+	}
+}
