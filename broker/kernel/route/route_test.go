@@ -84,6 +84,9 @@ func TestMatchMQTT(t *testing.T) {
 		if got := len(table.Match(nil, Slashed(tt.name))) == 1; got != tt.want {
 			t.Errorf("%s: %q matches %q: %v, want %v", tt.spec, tt.filter, tt.name, got, tt.want)
 		}
+		if tt.name != "" && MatchFilter(tt.filter, tt.name) != tt.want {
+			t.Errorf("%s: MatchFilter(%q, %q) = %v", tt.spec, tt.filter, tt.name, !tt.want)
+		}
 		if naiveMQTT(tt.filter, tt.name) != tt.want {
 			t.Errorf("%s: the model has %q and %q wrong", tt.spec, tt.filter, tt.name)
 		}
@@ -182,8 +185,12 @@ func TestTableIsTheModel(t *testing.T) {
 				name := join(rapid.SliceOfN(level, 1, 6).Draw(t, "name"))
 				var want []int
 				for s := range subs {
-					if model(s.filter, name) {
+					matches := model(s.filter, name)
+					if matches {
 						want = append(want, s.d)
+					}
+					if mqtt && name != "" && MatchFilter(s.filter, name) != matches {
+						t.Fatalf("MatchFilter(%q, %q) = %v", s.filter, name, !matches)
 					}
 				}
 				dst = table.Match(dst[:0], nameOf(name))
