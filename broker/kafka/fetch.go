@@ -9,6 +9,10 @@ import (
 )
 
 const (
+	// fetchWaitMax bounds how long a fetch may wait, whatever it asks for: the connection does
+	// not notice meanwhile that its peer is gone.
+	fetchWaitMax = 5 * time.Minute
+
 	isolationCommitted = 1
 	// zstdFetch is the first version whose clients are known to read zstd.
 	zstdFetch = 10
@@ -89,7 +93,7 @@ func (c *conn) fetch(h header, body []byte) error {
 		c.respondFetch(h, f, code)
 		return nil
 	}
-	f.wait(time.Duration(max(q.MaxWaitMillis, 0)) * time.Millisecond)
+	f.wait(min(time.Duration(max(q.MaxWaitMillis, 0))*time.Millisecond, fetchWaitMax))
 	c.respondFetch(h, f, codeNone)
 	if f.session != nil {
 		f.session.end(f)
