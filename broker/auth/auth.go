@@ -128,8 +128,8 @@ func (a *Auth) Authenticate(user, password string, remote net.Addr) (identity st
 	if len(password) > PasswordMax {
 		return "", refuse(user)
 	}
-	print := a.fingerprint(user, password, u.Hash)
-	switch a.recall(print) {
+	claim := a.fingerprint(user, password, u.Hash)
+	switch a.recall(claim) {
 	case right:
 		if known {
 			return user, nil
@@ -146,7 +146,7 @@ func (a *Auth) Authenticate(user, password string, remote net.Addr) (identity st
 	}
 	a.slots <- struct{}{}
 	defer func() { <-a.slots }()
-	if ok := a.check(print, u.Hash, password); !ok || !known {
+	if ok := a.check(claim, u.Hash, password); !ok || !known {
 		return "", refuse(user)
 	}
 	return user, nil

@@ -143,7 +143,7 @@ func (s *Server) Listen(ctx context.Context, spec Spec) (net.Addr, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		l.Close()
+		_ = l.Close()
 		return nil, fault.Of(fault.Unavailable, "listen", spec.Address)
 	}
 	ln := &listener{l, spec}
@@ -265,13 +265,13 @@ func (s *Server) admit(c net.Conn, p Proto) {
 func (s *Server) refuse(c net.Conn, r Reason) {
 	s.stats.Refused[r].Add(1)
 	s.cfg.Log.Debug("connection refused", "remote", c.RemoteAddr().String(), "reason", r.String())
-	c.Close()
+	_ = c.Close()
 }
 
 // serve finds out what the client speaks, if need be, and hands it over.
 func (s *Server) serve(c net.Conn, p Proto) {
 	defer func() {
-		c.Close()
+		_ = c.Close()
 		s.mu.Lock()
 		delete(s.conns, c)
 		s.mu.Unlock()
@@ -343,7 +343,7 @@ func (s *Server) StopListening() {
 		close(s.stop)
 	}
 	for _, l := range s.listeners {
-		l.Close()
+		_ = l.Close()
 	}
 	s.listeners = nil
 	s.mu.Unlock()
@@ -368,7 +368,7 @@ func (s *Server) Close(ctx context.Context) error {
 	s.mu.Lock()
 	n := len(s.conns)
 	for c := range s.conns {
-		c.Close()
+		_ = c.Close()
 	}
 	s.mu.Unlock()
 	<-done

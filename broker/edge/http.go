@@ -38,7 +38,7 @@ func (h *HTTPHandler) ServeConn(c net.Conn) {
 	case h.conns <- hc:
 		<-hc.closed
 	case <-h.done:
-		c.Close()
+		_ = c.Close()
 	}
 }
 
@@ -48,7 +48,7 @@ func (h *HTTPHandler) Close(ctx context.Context) error {
 	h.once.Do(func() { close(h.done) })
 	err := h.server.Shutdown(ctx)
 	<-h.ended
-	h.server.Close() // what Shutdown gave up on, and what it was handed meanwhile
+	_ = h.server.Close() // what Shutdown gave up on, and what it was handed meanwhile
 	return err
 }
 

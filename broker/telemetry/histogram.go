@@ -1,7 +1,6 @@
 package telemetry
 
 import (
-	"bufio"
 	"math/bits"
 	"sync/atomic"
 	"time"
@@ -64,15 +63,15 @@ func (h *Histogram) Quantile(q float64) time.Duration {
 	return bound(bucketCount - 1)
 }
 
-// write writes the histogram in Prometheus' text format.
-func (h *Histogram) write(b *bufio.Writer, name string) {
+// append appends the histogram in Prometheus' text format.
+func (h *Histogram) append(b []byte, name string) []byte {
 	var seen uint64
 	for i := range bucketCount - 1 {
 		seen += h.buckets[i].Load()
-		writeNumber(b, name+"_bucket", float64(seen), "le", formatNumber(bound(i).Seconds()))
+		b = appendNumber(b, name+"_bucket", float64(seen), "le", formatNumber(bound(i).Seconds()))
 	}
 	seen += h.buckets[bucketCount-1].Load()
-	writeNumber(b, name+"_bucket", float64(seen), "le", "+Inf")
-	writeNumber(b, name+"_sum", time.Duration(h.sum.Load()).Seconds())
-	writeNumber(b, name+"_count", float64(seen))
+	b = appendNumber(b, name+"_bucket", float64(seen), "le", "+Inf")
+	b = appendNumber(b, name+"_sum", time.Duration(h.sum.Load()).Seconds())
+	return appendNumber(b, name+"_count", float64(seen))
 }

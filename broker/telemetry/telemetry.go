@@ -9,7 +9,6 @@
 package telemetry
 
 import (
-	"bufio"
 	"cmp"
 	"fmt"
 	"io"
@@ -95,17 +94,18 @@ func (r *Registry) WriteText(w io.Writer) error {
 	families := slices.Clone(r.families)
 	r.mu.Unlock()
 	slices.SortFunc(families, func(a, b family) int { return cmp.Compare(a.name, b.name) })
-	b := bufio.NewWriter(w)
+	var b []byte
 	for i := range families {
 		f := &families[i]
-		fmt.Fprintf(b, "# HELP %s %s\n# TYPE %s %s\n", f.name, helpEscapes.Replace(f.help), f.name, f.kind)
+		b = fmt.Appendf(b, "# HELP %s %s\n# TYPE %s %s\n", f.name, helpEscapes.Replace(f.help), f.name, f.kind)
 		if f.hist != nil {
-			f.hist.write(b, f.name)
+			b = f.hist.append(b, f.name)
 			continue
 		}
-		f.read(func(value float64, labels ...string) { writeNumber(b, f.name, value, labels...) })
+		f.read(func(value float64, labels ...string) { b = appendNumber(b, f.name, value, labels...) })
 	}
-	return b.Flush()
+	_, err := w.Write(b)
+	return err
 }
 
 var (
@@ -113,21 +113,21 @@ var (
 	valueEscapes = strings.NewReplacer("\\", `\\`, "\n", `\n`, `"`, `\"`)
 )
 
-func writeNumber(b *bufio.Writer, name string, value float64, labels ...string) {
-	b.WriteString(name)
+func appendNumber(b []byte, name string, value float64, labels ...string) []byte {
+	b = append(b, name...)
 	for i := 0; i+1 < len(labels); i += 2 {
-		b.WriteByte("{,"[min(i, 1)])
-		b.WriteString(labels[i])
-		b.WriteString(`="`)
-		b.WriteString(valueEscapes.Replace(strings.ToValidUTF8(labels[i+1], "\uFFFD")))
-		b.WriteByte('"')
+		b = append(b, "{,"[min(i, 1)])
+		b = append(b, labels[i]...)
+		b = append(b, `="`...)
+		b = append(b, valueEscapes.Replace(strings.ToValidUTF8(labels[i+1], "\uFFFD"))...)
+		b = append(b, '"')
 	}
 	if len(labels) > 1 {
-		b.WriteByte('}')
+		b = append(b, '}')
 	}
-	b.WriteByte(' ')
-	b.WriteString(formatNumber(value))
-	b.WriteByte('\n')
+	b = append(b, ' ')
+	b = append(b, formatNumber(value)...)
+	return append(b, '\n')
 }
 
 func formatNumber(v float64) string {
