@@ -173,6 +173,9 @@ func (k *Kernel) Users() []User {
 	return out
 }
 
+// UserCount is the number of users.
+func (k *Kernel) UserCount() int { return k.meta.view.Load().Users() }
+
 // PutUser creates a user or replaces one.
 func (k *Kernel) PutUser(ctx context.Context, u User) error {
 	if u.Name == "" {

@@ -16,6 +16,8 @@ package kernel
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -149,7 +151,7 @@ func (k *Kernel) open() error {
 	if err := k.openLog0(); err != nil {
 		return err
 	}
-	r, err := k.meta.do(k.ctx, &meta.Command{Op: meta.StartNode, N: int64(k.cfg.DataShards)})
+	r, err := k.meta.do(k.ctx, &meta.Command{Op: meta.StartNode, N: int64(k.cfg.DataShards), Name: newClusterID()})
 	if err != nil {
 		return err
 	}
@@ -339,6 +341,16 @@ func (k *Kernel) slot(ns, name string) *shardRun {
 	const slots = 4096
 	return k.data[h.Sum32()%slots%uint32(len(k.data))]
 }
+
+// newClusterID makes a cluster id in Kafka's form: 16 random bytes in base64.
+func newClusterID() string {
+	var id [16]byte
+	_, _ = rand.Read(id[:]) // never fails
+	return base64.RawURLEncoding.EncodeToString(id[:])
+}
+
+// Cluster is the cluster's id, given at its first start.
+func (k *Kernel) Cluster() string { return k.meta.view.Load().Cluster() }
 
 // Now is broker time, for adapters that stamp what they hand in.
 func (k *Kernel) Now() time.Time { return k.time.Now() }

@@ -62,7 +62,7 @@ const (
 	PutUser              // User
 	DeleteUser           // Name
 	AllocateProducers    // N ids
-	StartNode            // raises the incarnation; N: data shards, kept from the first start on
+	StartNode            // raises the incarnation; N: data shards, Name: the cluster's id, both kept from the first start on
 )
 
 // Result is what a command came to.
@@ -103,6 +103,7 @@ type State struct {
 	incarnation int64
 	captured    int
 	dataShards  int
+	cluster     string
 
 	dirty btree.Set[string] // checkpoint keys changed since the last Changes
 }
@@ -115,7 +116,7 @@ func (s *State) Fork() *State {
 	return &State{
 		namespaces: *s.namespaces.Copy(), streams: *s.streams.Copy(), queues: *s.queues.Copy(),
 		exchanges: *s.exchanges.Copy(), bindings: *s.bindings.Copy(), byDest: *s.byDest.Copy(), users: *s.users.Copy(),
-		nextID: s.nextID, producer: s.producer, incarnation: s.incarnation, captured: s.captured, dataShards: s.dataShards,
+		nextID: s.nextID, producer: s.producer, incarnation: s.incarnation, captured: s.captured, dataShards: s.dataShards, cluster: s.cluster,
 	}
 }
 
@@ -203,7 +204,7 @@ func (s *State) Apply(c *Command) Result {
 		return Result{Number: first}
 	case StartNode:
 		if s.dataShards == 0 {
-			s.dataShards = int(c.N)
+			s.dataShards, s.cluster = int(c.N), c.Name
 		}
 		s.incarnation++
 		s.touch("c", "")
@@ -439,10 +440,14 @@ func (s *State) Stream(ns, address string) (*Stream, bool) {
 func (s *State) Queue(ns, name string) (*Queue, bool)       { return s.queues.Get(pair(ns, name)) }
 func (s *State) Exchange(ns, name string) (*Exchange, bool) { return s.exchanges.Get(pair(ns, name)) }
 func (s *State) User(name string) (*User, bool)             { return s.users.Get(name) }
+
+// Cluster is the cluster's id.
+func (s *State) Cluster() string { return s.cluster }
+
 // Captured is how many streams the capture rule made.
-func (s *State) Captured() int                              { return s.captured }
-func (s *State) DataShards() int                            { return s.dataShards }
-func (s *State) Users() int                                 { return s.users.Len() }
+func (s *State) Captured() int   { return s.captured }
+func (s *State) DataShards() int { return s.dataShards }
+func (s *State) Users() int      { return s.users.Len() }
 
 // Namespaces, Streams, … yield everything of a kind in the order of its key.
 func (s *State) Namespaces() []string { return s.namespaces.Keys() }
@@ -466,6 +471,7 @@ type counters struct {
 	Producer    int64  `json:"producer"`
 	Incarnation int64  `json:"incarnation"`
 	DataShards  int    `json:"data_shards"`
+	Cluster     string `json:"cluster"`
 }
 
 func (s *State) touch(kind, key string) { s.dirty.Insert(kind + key) }
@@ -491,7 +497,7 @@ func (s *State) Encode(keys []string) iter.Seq2[[]byte, []byte] {
 			case 'b':
 				v, ok = lookup(&s.bindings, rest)
 			case 'c':
-				v, ok = counters{s.nextID, s.producer, s.incarnation, s.dataShards}, true
+				v, ok = counters{s.nextID, s.producer, s.incarnation, s.dataShards, s.cluster}, true
 			case 'n':
 				v, ok = s.namespaces.Get(rest)
 			case 'q':
@@ -560,7 +566,7 @@ func (s *State) restore(k string, v []byte) error {
 		if err := json.Unmarshal(v, &c); err != nil {
 			return err
 		}
-		s.nextID, s.producer, s.incarnation, s.dataShards = c.NextID, c.Producer, c.Incarnation, c.DataShards
+		s.nextID, s.producer, s.incarnation, s.dataShards, s.cluster = c.NextID, c.Producer, c.Incarnation, c.DataShards, c.Cluster
 	case 'n':
 		s.namespaces.Set(rest, true)
 	case 'q':

@@ -1,0 +1,378 @@
+// Package admin answers the administration API (package adminapi) from the kernel and
+// the protocol servers, and serves it over HTTP with /metrics and a health check.
+//
+// It holds no state of its own but what Config gives it.
+package admin
+
+import (
+	"context"
+	"encoding/hex"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/robustmq/rmq/broker/adminapi"
+	"github.com/robustmq/rmq/broker/auth"
+	"github.com/robustmq/rmq/broker/clock"
+	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/kernel"
+	"github.com/robustmq/rmq/broker/message"
+	"github.com/robustmq/rmq/broker/storage"
+)
+
+// Config says what a Source speaks for.
+type Config struct {
+	Kernel *kernel.Kernel
+	Auth   *auth.Auth
+	WAL    func() storage.LogStats
+	Clock  clock.Clock // broker time
+
+	Version, Commit string
+	Node            uint64
+	Cluster         string
+	Profile         string
+	DataDir         string // "" in memory
+	Started         time.Time
+	// URLs is asked at each Status: ports are known only once the listeners are open.
+	URLs func() adminapi.URLs
+	// Traffic returns what the protocol servers have counted, MQTT, Kafka, AMQP.
+	Traffic func() []adminapi.Traffic
+	// Client describes the connection of an MQTT session, when there is one here.
+	Client func(clientID string) (Client, bool)
+	// Shutdown begins a clean end of the broker.
+	Shutdown func()
+}
+
+// Client is the connection behind a session.
+type Client struct {
+	User, Version, Remote string
+	Since                 time.Time
+	KeepAlive             int // seconds
+}
+
+// Source implements adminapi.Source.
+type Source struct{ c Config }
+
+var _ adminapi.Source = (*Source)(nil)
+
+// New returns a Source.
+func New(c Config) *Source { return &Source{c: c} }
+
+// Status says what the broker is and where it listens.
+func (s *Source) Status(context.Context) (adminapi.Status, error) {
+	c := &s.c
+	st := adminapi.Status{
+		Version: c.Version, Commit: c.Commit, Go: runtime.Version(), Node: c.Node, Cluster: c.Cluster, PID: os.Getpid(), Profile: c.Profile,
+		Started: c.Started, Uptime: c.Clock.Now().Sub(c.Started).Seconds(), DataDir: c.DataDir,
+		URLs: c.URLs(), Users: len(c.Kernel.Users()), Ready: c.Kernel.Err() == nil,
+	}
+	durable, capture := "sync", "async"
+	if c.DataDir == "" {
+		durable, capture = "memory", "memory"
+	}
+	st.Durability = map[string]string{"streams": durable, "queues": durable, "sessions": durable, "capture": capture}
+	if err := c.Kernel.Err(); err != nil {
+		st.Warnings = append(st.Warnings, err.Error())
+	}
+	if st.Users == 0 {
+		st.Warnings = append(st.Warnings, "no users: everyone on this machine is let in")
+	}
+	return st, nil
+}
+
+// Overview is one look at the whole broker.
+func (s *Source) Overview(context.Context) (adminapi.Overview, error) {
+	n := s.c.Kernel.Counts()
+	var mem runtime.MemStats
+	runtime.ReadMemStats(&mem)
+	wal := s.c.WAL()
+	groups, err := s.groups(adminapi.DefaultNamespace)
+	if err != nil {
+		return adminapi.Overview{}, err
+	}
+	o := adminapi.Overview{
+		At: s.c.Clock.Now(), Traffic: s.c.Traffic(),
+		Topics: n.Streams, Partitions: n.Partitions, StreamBytes: n.StreamBytes, Queues: n.Queues, Ready: n.Ready, Unacked: n.Unacked,
+		Consumers: n.Consumers, Exchanges: n.Exchanges, Bindings: n.Bindings, Sessions: n.Sessions, Connected: n.Connected,
+		Subscriptions: n.Subscriptions, Groups: len(groups), Retained: n.Retained,
+		HeapBytes: mem.HeapAlloc, RSSBytes: rss(), Goroutines: runtime.NumGoroutine(),
+		WAL: adminapi.WAL{Bytes: wal.Bytes, Syncs: wal.Syncs, Groups: wal.Groups, Files: wal.Files},
+	}
+	for i := range groups {
+		o.Lag += groups[i].Lag
+	}
+	return o, nil
+}
+
+// rss is the process's resident memory; 0 where the system does not tell.
+func rss() uint64 {
+	b, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	f := strings.Fields(string(b))
+	if len(f) < 2 {
+		return 0
+	}
+	pages, err := strconv.ParseUint(f[1], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return pages * uint64(os.Getpagesize())
+}
+
+// page sorts a list by name and cuts out what a query asks for.
+func page[T any](q adminapi.Query, list []T, name func(*T) string) []T {
+	sort.SliceStable(list, func(i, j int) bool { return name(&list[i]) < name(&list[j]) })
+	limit := q.Limit
+	if limit <= 0 {
+		limit = adminapi.ListDefault
+	}
+	out := make([]T, 0, min(limit, len(list)))
+	for i := range list {
+		n := name(&list[i])
+		if len(out) < limit && strings.HasPrefix(n, q.Prefix) && (q.After == "" || n > q.After) {
+			out = append(out, list[i])
+		}
+	}
+	return out
+}
+
+func namespace(ns string) string {
+	if ns == "" {
+		return adminapi.DefaultNamespace
+	}
+	return ns
+}
+
+// ---- topics ----------------------------------------------------------------------
+
+func (s *Source) Topics(_ context.Context, q adminapi.Query) ([]adminapi.Topic, error) {
+	var out []adminapi.Topic
+	for _, st := range s.c.Kernel.Streams(namespace(q.Namespace)) {
+		out = append(out, s.topic(&st))
+	}
+	return page(q, out, func(t *adminapi.Topic) string { return t.Name }), nil
+}
+
+func (s *Source) topic(st *kernel.StreamInfo) adminapi.Topic {
+	t := adminapi.Topic{
+		Namespace: st.Namespace, Name: st.Address, ID: uuid(st.ID), Created: time.UnixMilli(st.Created).UTC(),
+		Names:    adminapi.Names{MQTT: st.Address, Kafka: message.KafkaName(st.Address), AMQP: message.AMQPKey(st.Address)},
+		Captured: st.Captured, Exact: st.Exact, Config: st.Config,
+	}
+	for _, p := range st.Parts {
+		t.Partitions = append(t.Partitions, adminapi.Partition{
+			Index: p.Index, Shard: p.Shard, Leader: s.c.Node, Epoch: p.LeaderEpoch, Start: p.Start, End: p.End, LastStable: p.LastStable, Bytes: p.Bytes,
+		})
+		t.Records += p.End - p.Start
+		t.Bytes += p.Bytes
+	}
+	return t
+}
+
+func uuid(id [16]byte) string {
+	h := hex.EncodeToString(id[:])
+	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
+}
+
+// address finds the kernel's address for a topic in any spelling.
+func (s *Source) address(r adminapi.Ref) (string, error) {
+	ns := namespace(r.Namespace)
+	switch r.Spelling {
+	case "mqtt":
+		return r.Name, nil
+	case "kafka":
+		return message.FromKafkaName(r.Name), nil
+	case "amqp":
+		return message.FromAMQPKey(r.Name), nil
+	case "":
+		if _, ok := s.c.Kernel.Stream(ns, r.Name); ok {
+			return r.Name, nil
+		}
+		if a := message.FromKafkaName(r.Name); a != r.Name {
+			if _, ok := s.c.Kernel.Stream(ns, a); ok {
+				return a, nil
+			}
+		}
+		return r.Name, nil
+	}
+	return "", fault.New(fault.Invalid, "name topic", r.Name, "spelling %q is none of mqtt, kafka, amqp", r.Spelling)
+}
+
+func (s *Source) Topic(_ context.Context, r adminapi.Ref) (adminapi.Topic, error) {
+	a, err := s.address(r)
+	if err != nil {
+		return adminapi.Topic{}, err
+	}
+	st, ok := s.c.Kernel.Stream(namespace(r.Namespace), a)
+	if !ok {
+		return adminapi.Topic{}, fault.Of(fault.NotFound, "get topic", r.Name)
+	}
+	return s.topic(&st), nil
+}
+
+func (s *Source) CreateTopic(ctx context.Context, spec adminapi.TopicSpec) (adminapi.Topic, error) {
+	if spec.Spelling == "" {
+		spec.Spelling = "mqtt"
+	}
+	a, err := s.address(adminapi.Ref{Namespace: spec.Namespace, Name: spec.Name, Spelling: spec.Spelling})
+	if err != nil {
+		return adminapi.Topic{}, err
+	}
+	st, err := s.c.Kernel.CreateStream(ctx, kernel.StreamSpec{
+		Namespace: namespace(spec.Namespace), Address: a, Partitions: max(spec.Partitions, 1), Config: spec.Config, Exact: spec.Exact,
+	})
+	if err != nil {
+		return adminapi.Topic{}, err
+	}
+	return s.topic(&st), nil
+}
+
+func (s *Source) AlterTopic(ctx context.Context, r adminapi.Ref, c adminapi.TopicChange) (adminapi.Topic, error) {
+	a, err := s.address(r)
+	if err != nil {
+		return adminapi.Topic{}, err
+	}
+	ns := namespace(r.Namespace)
+	if c.Partitions > 0 {
+		if err := s.c.Kernel.AddPartitions(ctx, ns, a, c.Partitions); err != nil {
+			return adminapi.Topic{}, err
+		}
+	}
+	if len(c.Set) > 0 || len(c.Delete) > 0 {
+		if err := s.c.Kernel.ConfigureStream(ctx, ns, a, c.Set, c.Delete); err != nil {
+			return adminapi.Topic{}, err
+		}
+	}
+	return s.Topic(ctx, adminapi.Ref{Namespace: ns, Name: a, Spelling: "mqtt"})
+}
+
+func (s *Source) DeleteTopic(ctx context.Context, r adminapi.Ref) error {
+	a, err := s.address(r)
+	if err != nil {
+		return err
+	}
+	return s.c.Kernel.DeleteStream(ctx, namespace(r.Namespace), a)
+}
+
+// ---- sessions ----------------------------------------------------------------------
+
+func (s *Source) Sessions(_ context.Context, q adminapi.Query) ([]adminapi.Session, error) {
+	var out []adminapi.Session
+	for _, i := range s.c.Kernel.Sessions(namespace(q.Namespace)) {
+		out = append(out, s.session(&i))
+	}
+	return page(q, out, func(x *adminapi.Session) string { return x.ClientID }), nil
+}
+
+func (s *Source) session(i *kernel.SessionInfo) adminapi.Session {
+	x := adminapi.Session{
+		Namespace: i.Namespace, ClientID: i.ClientID, Connected: i.Connected, Expiry: int64(i.Expiry),
+		Inflight: i.Inflight, InflightMax: i.ReceiveMaximum, Backlog: i.Backlog, BacklogBytes: i.BacklogBytes,
+		Subscriptions: make([]adminapi.Subscription, 0, len(i.Subscriptions)),
+	}
+	if i.Expiry == kernel.ExpiryNever {
+		x.Expiry = adminapi.ExpiryNever
+	}
+	if i.EndsAt != 0 {
+		x.ExpiresAt = time.UnixMilli(i.EndsAt).UTC()
+	}
+	for _, sub := range i.Subscriptions {
+		x.Subscriptions = append(x.Subscriptions, adminapi.Subscription{
+			Filter: sub.Filter, QoS: sub.QoS, NoLocal: sub.NoLocal, RetainAsPublished: sub.RetainAsPublished,
+			RetainHandling: sub.RetainHandling, ID: sub.ID,
+		})
+	}
+	if i.Connected && s.c.Client != nil {
+		if c, ok := s.c.Client(i.ClientID); ok {
+			x.User, x.Version, x.Remote, x.Since, x.KeepAlive = c.User, c.Version, c.Remote, c.Since, c.KeepAlive
+		}
+	}
+	return x
+}
+
+func (s *Source) Session(_ context.Context, r adminapi.Ref) (adminapi.Session, error) {
+	i, ok := s.c.Kernel.SessionInfo(namespace(r.Namespace), r.Name)
+	if !ok {
+		return adminapi.Session{}, fault.Of(fault.NotFound, "get session", r.Name)
+	}
+	return s.session(&i), nil
+}
+
+func (s *Source) DeleteSession(ctx context.Context, r adminapi.Ref) error {
+	return s.c.Kernel.EndSession(ctx, namespace(r.Namespace), r.Name)
+}
+
+// ---- retained messages --------------------------------------------------------------
+
+func (s *Source) Retained(_ context.Context, q adminapi.Query, filter string) ([]adminapi.Message, error) {
+	if filter == "" {
+		filter = "#"
+	}
+	var out []adminapi.Message
+	for _, m := range s.c.Kernel.RetainedMessages(namespace(q.Namespace), filter, adminapi.ListMax) {
+		out = append(out, messageOf(namespace(q.Namespace), &m, adminapi.LiveBodyMax))
+	}
+	return page(q, out, func(m *adminapi.Message) string { return m.Address }), nil
+}
+
+// ---- users ----------------------------------------------------------------------------
+
+func (s *Source) Users(context.Context) ([]adminapi.User, error) {
+	out := []adminapi.User{}
+	for _, u := range s.c.Kernel.Users() {
+		out = append(out, adminapi.User{Name: u.Name, Tags: u.Tags})
+	}
+	return out, nil
+}
+
+func (s *Source) User(_ context.Context, name string) (adminapi.User, error) {
+	u, ok := s.c.Kernel.User(name)
+	if !ok {
+		return adminapi.User{}, fault.Of(fault.NotFound, "get user", name)
+	}
+	return adminapi.User{Name: u.Name, Tags: u.Tags}, nil
+}
+
+func (s *Source) PutUser(ctx context.Context, spec adminapi.UserSpec) (adminapi.User, error) {
+	if len(spec.Permissions) > 0 {
+		return adminapi.User{}, fault.New(fault.Unsupported, "put user", spec.Name, "permissions are not offered yet: every user may do everything")
+	}
+	if err := s.c.Auth.Put(ctx, spec.Name, spec.Password, spec.Tags); err != nil {
+		return adminapi.User{}, err
+	}
+	return s.User(ctx, spec.Name)
+}
+
+func (s *Source) DeleteUser(ctx context.Context, name string) error {
+	return s.c.Auth.Delete(ctx, name)
+}
+
+// Shutdown begins a clean end of the broker and returns.
+func (s *Source) Shutdown(context.Context) error {
+	s.c.Shutdown()
+	return nil
+}
+
+// Build returns the version that the binary was built as, and its commit.
+func Build() (version, commit string) {
+	version = "dev"
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return version, ""
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		version = v
+	}
+	for _, kv := range info.Settings {
+		if kv.Key == "vcs.revision" {
+			commit = kv.Value
+		}
+	}
+	return version, commit
+}

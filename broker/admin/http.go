@@ -1,0 +1,72 @@
+package admin
+
+import (
+	"encoding/json"
+	"net"
+	"net/http"
+
+	"github.com/robustmq/rmq/broker/adminapi"
+	"github.com/robustmq/rmq/broker/auth"
+	"github.com/robustmq/rmq/broker/clock"
+)
+
+// Handler serves the API under /v1 to administrators, and to anybody who asks how the
+// broker is: /healthz (200 when it can do its work, 503 otherwise) and /metrics.
+func Handler(s *Source, a *auth.Auth, link clock.Clock) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/v1/", guard(a, adminapi.Handler(s, adminapi.HandlerOptions{Clock: link})))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := s.c.Kernel.Err(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = w.Write([]byte("ok\n"))
+	})
+	mux.Handle("GET /metrics", metrics(s))
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
+		st, err := s.Status(r.Context())
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(map[string]any{"product": "rmq", "version": st.Version, "api": "/v1/status", "urls": st.URLs})
+	})
+	return mux
+}
+
+// guard lets administrators in: everybody on this machine while there are no users.
+func guard(a *auth.Auth, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		user, password, _ := r.BasicAuth()
+		id, err := a.Authenticate(user, password, remote(r))
+		switch {
+		case err != nil:
+			w.Header().Set("WWW-Authenticate", `Basic realm="rmq"`)
+			refuse(w, http.StatusUnauthorized, adminapi.Error{
+				Code: "unauthorized", Category: "auth", Message: "who are you: the user name and password are not known here",
+				Hint: "give --user NAME and RMQ_PASSWORD",
+			})
+		case !a.Tagged(id, auth.Administrator):
+			refuse(w, http.StatusForbidden, adminapi.Error{
+				Code: "denied", Category: "auth", Message: "user " + id + " is no administrator",
+				Hint: "ask one of them for: rmq user create " + id + " --tag administrator",
+			})
+		default:
+			next.ServeHTTP(w, r)
+		}
+	})
+}
+
+func refuse(w http.ResponseWriter, status int, e adminapi.Error) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(map[string]any{"schema": "rmq.error/1", "error": e})
+}
+
+func remote(r *http.Request) net.Addr {
+	if a, err := net.ResolveTCPAddr("tcp", r.RemoteAddr); err == nil {
+		return a
+	}
+	return &net.TCPAddr{IP: net.IPv4zero} // from nowhere that is trusted
+}

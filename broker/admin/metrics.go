@@ -1,0 +1,74 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// metrics serves what Overview says in Prometheus's text form.
+func metrics(s *Source) http.Handler {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collector{s})
+	return promhttp.HandlerFor(r, promhttp.HandlerOpts{})
+}
+
+type collector struct{ s *Source }
+
+var (
+	byProtocol = []string{"protocol"}
+	describe   = func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("rmq_"+name, help, labels, nil)
+	}
+)
+
+// Describe sends nothing: the set of series follows from one look at the broker.
+func (collector) Describe(chan<- *prometheus.Desc) {}
+
+func (c collector) Collect(ch chan<- prometheus.Metric) {
+	o, err := c.s.Overview(context.Background())
+	if err != nil {
+		return
+	}
+	counter := func(name, help string, v uint64, labels ...string) {
+		var names []string
+		if len(labels) > 0 {
+			names = byProtocol
+		}
+		ch <- prometheus.MustNewConstMetric(describe(name, help, names...), prometheus.CounterValue, float64(v), labels...)
+	}
+	gauge := func(name, help string, v float64, labels ...string) {
+		var names []string
+		if len(labels) > 0 {
+			names = byProtocol
+		}
+		ch <- prometheus.MustNewConstMetric(describe(name, help, names...), prometheus.GaugeValue, v, labels...)
+	}
+	for _, t := range o.Traffic {
+		gauge("connections", "Connections open now.", float64(t.Connections), t.Protocol)
+		counter("messages_in_total", "Messages published by clients.", t.MessagesIn, t.Protocol)
+		counter("messages_out_total", "Messages sent to clients.", t.MessagesOut, t.Protocol)
+		counter("bytes_in_total", "Bytes received.", t.BytesIn, t.Protocol)
+		counter("bytes_out_total", "Bytes sent.", t.BytesOut, t.Protocol)
+		counter("errors_total", "Conversations that were refused or broken.", t.Errors, t.Protocol)
+		counter("dropped_total", "Messages let go at a bound.", t.Dropped, t.Protocol)
+	}
+	gauge("streams", "Streams.", float64(o.Topics))
+	gauge("stream_bytes", "Bytes held by streams.", float64(o.StreamBytes))
+	gauge("queues", "Queues.", float64(o.Queues))
+	gauge("queue_messages_ready", "Messages ready in queues.", float64(o.Ready))
+	gauge("queue_messages_unacked", "Messages delivered and not settled.", float64(o.Unacked))
+	gauge("consumers", "Consumers of queues.", float64(o.Consumers))
+	gauge("sessions", "MQTT sessions.", float64(o.Sessions))
+	gauge("subscriptions", "MQTT subscriptions.", float64(o.Subscriptions))
+	gauge("groups", "Consumer groups.", float64(o.Groups))
+	gauge("group_lag", "Records that groups have not committed.", float64(o.Lag))
+	gauge("retained_messages", "Retained messages.", float64(o.Retained))
+	counter("wal_bytes_total", "Bytes written to the write-ahead log.", o.WAL.Bytes)
+	counter("wal_syncs_total", "Flushes of the write-ahead log to the device.", o.WAL.Syncs)
+	counter("wal_groups_total", "Groups written to the write-ahead log.", o.WAL.Groups)
+	gauge("heap_bytes", "Bytes of live heap.", float64(o.HeapBytes))
+	gauge("goroutines", "Goroutines.", float64(o.Goroutines))
+}

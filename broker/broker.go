@@ -1,0 +1,343 @@
+// Package broker puts the parts together: one storage engine, the groups and the kernel
+// on it, the protocol servers on the kernel, and the listeners before those.
+//
+// It is the only package that knows all of them. The same Open makes the broker on a
+// laptop, the one inside a Go test (package testkit) and the one in production; they
+// differ in Config alone.
+package broker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/robustmq/rmq/broker/admin"
+	"github.com/robustmq/rmq/broker/adminapi"
+	"github.com/robustmq/rmq/broker/amqp"
+	"github.com/robustmq/rmq/broker/auth"
+	"github.com/robustmq/rmq/broker/clock"
+	"github.com/robustmq/rmq/broker/cluster/group"
+	"github.com/robustmq/rmq/broker/edge"
+	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/kafka"
+	"github.com/robustmq/rmq/broker/kernel"
+	"github.com/robustmq/rmq/broker/mqtt"
+	"github.com/robustmq/rmq/broker/storage"
+	"github.com/robustmq/rmq/broker/storage/filelog"
+	"github.com/robustmq/rmq/broker/storage/memlog"
+	"github.com/robustmq/rmq/broker/storage/meta"
+)
+
+// Profiles choose defaults.
+const (
+	// Dev captures: traffic that has no stream gets one, bounded, so that what was just sent
+	// over one protocol can be read over another.
+	Dev = "dev"
+	// Production keeps what was declared and nothing else.
+	Production = "production"
+)
+
+// Standard ports of the protocols.
+const (
+	PortMQTT      = 1883
+	PortWebSocket = 8083
+	PortKafka     = 9092
+	PortAMQP      = 5672
+	PortHTTP      = 15672
+)
+
+// Ports say where each protocol listens: a port, 0 for a free one, None for not at all.
+type Ports struct {
+	MQTT, WebSocket, Kafka, AMQP, HTTP int
+	// One serves every protocol. None: not opened.
+	One int
+}
+
+// None opens no listener.
+const None = -1
+
+// StandardPorts are those that clients try first.
+func StandardPorts() Ports {
+	return Ports{MQTT: PortMQTT, WebSocket: PortWebSocket, Kafka: PortKafka, AMQP: PortAMQP, HTTP: PortHTTP, One: None}
+}
+
+// AnyPorts are free ones, chosen by the system.
+func AnyPorts() Ports { return Ports{One: None} }
+
+// OnePort serves every protocol on one port.
+func OnePort(port int) Ports {
+	return Ports{MQTT: None, WebSocket: None, Kafka: None, AMQP: None, HTTP: None, One: port}
+}
+
+// Config says what to open.
+type Config struct {
+	DataDir string // "" keeps everything in memory
+	Profile string // Dev or Production; "" is Dev
+	Host    string // to listen on; "" is 127.0.0.1
+	Ports   Ports
+
+	Time clock.Clock // broker time; nil: the machine's
+	Link clock.Clock // link time; nil: the machine's
+	Log  *slog.Logger
+
+	// Workers drive the shards' logs; 0: one per processor, at most 4.
+	Workers    int
+	DataShards int
+	// Engine replaces what DataDir chooses; the broker closes it.
+	Engine storage.Engine
+}
+
+// Broker is a running broker.
+type Broker struct {
+	cfg     Config
+	engine  storage.Engine
+	host    *group.Host
+	kernel  *kernel.Kernel
+	mqtt    *mqtt.Server
+	kafka   *kafka.Server
+	amqp    *amqp.Server
+	http    *edge.HTTPHandler
+	edge    *edge.Server
+	urls    adminapi.URLs
+	addrs   map[edge.Proto]net.Addr
+	started time.Time
+
+	closing sync.Once
+	err     error
+	done    chan struct{} // closed when somebody asked for the end: Shutdown over the API
+	ask     sync.Once
+}
+
+// Open opens a broker: when it returns, every port accepts clients. The error says what
+// to do about it where something can be done.
+func Open(ctx context.Context, cfg Config) (_ *Broker, err error) {
+	if cfg.Profile == "" {
+		cfg.Profile = Dev
+	}
+	if cfg.Profile != Dev && cfg.Profile != Production {
+		return nil, fault.New(fault.Invalid, "open", "profile", "%q is none of dev, production", cfg.Profile)
+	}
+	if cfg.Host == "" {
+		cfg.Host = "127.0.0.1"
+	}
+	if cfg.Time == nil {
+		cfg.Time = clock.Wall{}
+	}
+	if cfg.Link == nil {
+		cfg.Link = clock.Wall{}
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Workers == 0 {
+		cfg.Workers = min(max(runtime.GOMAXPROCS(0), 1), 4)
+	}
+	b := &Broker{cfg: cfg, started: cfg.Time.Now(), done: make(chan struct{}), addrs: make(map[edge.Proto]net.Addr)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, b.Close(ctx))
+		}
+	}()
+	if err := b.openEngine(); err != nil {
+		return b, err
+	}
+	if err := b.openKernel(ctx); err != nil {
+		return b, err
+	}
+	if err := b.openServers(); err != nil {
+		return b, err
+	}
+	if err := b.listen(ctx); err != nil {
+		return b, err
+	}
+	b.edge.Start()
+	return b, nil
+}
+
+func (b *Broker) openEngine() (err error) {
+	switch {
+	case b.cfg.Engine != nil:
+		b.engine = b.cfg.Engine
+	case b.cfg.DataDir == "":
+		b.engine = memlog.New()
+	default:
+		b.engine, err = filelog.Open(b.cfg.DataDir, filelog.Options{
+			Checkpoints: func(path string) (filelog.CheckpointStore, error) { return meta.Open(path) },
+		})
+	}
+	return err
+}
+
+func (b *Broker) openKernel(ctx context.Context) (err error) {
+	b.host = group.NewHost(group.Options{Self: node, Workers: b.cfg.Workers, Clock: b.cfg.Link, Seed: uint64(time.Now().UnixNano()), Logger: b.cfg.Log})
+	checkpoint := 0
+	if !b.engine.Durable() {
+		checkpoint = memoryCheckpoint
+	}
+	b.kernel, err = kernel.Open(kernel.Config{
+		Engine: b.engine, Time: b.cfg.Time, Link: b.cfg.Link, Log: b.cfg.Log, DataShards: b.cfg.DataShards,
+		Capture: b.cfg.Profile == Dev, CheckpointBytes: checkpoint,
+		OpenGroup: func(s kernel.GroupSpec) (kernel.Group, error) {
+			g, err := b.host.Open(group.Config{
+				Shard: s.Shard, Log: b.engine.Log(), Sync: s.Sync, Applied: s.Applied, AppliedTerm: s.AppliedTerm, Machine: s.Machine,
+				Bind: func(g *group.Group) { s.Bind(g) }, EntriesMax: s.EntriesMax, BytesMax: s.BytesMax,
+			})
+			if err != nil {
+				return nil, err
+			}
+			return g, g.Await(ctx)
+		},
+	})
+	return err
+}
+
+// node is this node's id: one node is all there is.
+const node = 1
+
+// memoryCheckpoint is how often, in bytes applied, the memory engine is told to let go of
+// its log.
+const memoryCheckpoint = 8 << 20
+
+// users keeps the table of users in log 0.
+type users struct{ k *kernel.Kernel }
+
+func (u users) User(name string) (auth.User, bool) {
+	x, ok := u.k.User(name)
+	return auth.User{Name: x.Name, Hash: x.Hash, Tags: x.Tags}, ok
+}
+func (u users) UserCount() int { return u.k.UserCount() }
+func (u users) PutUser(ctx context.Context, x auth.User) error {
+	return u.k.PutUser(ctx, kernel.User{Name: x.Name, Hash: x.Hash, Tags: x.Tags})
+}
+func (u users) DeleteUser(ctx context.Context, name string) error { return u.k.DeleteUser(ctx, name) }
+
+func (b *Broker) openServers() error {
+	a := auth.New(users{b.kernel})
+	version, commit := admin.Build()
+	cluster := b.kernel.Cluster()
+	b.mqtt = mqtt.New(mqtt.Config{Kernel: b.kernel, Auth: a, Clock: b.cfg.Time, Link: b.cfg.Link, Log: b.cfg.Log})
+	b.kafka = kafka.New(kafka.Config{
+		Kernel: b.kernel, ClusterID: cluster, NodeID: node, Authenticator: a, RequireSASL: b.kernel.UserCount() > 0,
+		Broker: b.cfg.Time, Link: b.cfg.Link, ExactStreams: b.cfg.Profile == Production, LogDir: b.cfg.DataDir,
+	})
+	b.amqp = amqp.New(amqp.Config{Kernel: b.kernel, Auth: a, Link: b.cfg.Link, Log: b.cfg.Log, Product: "rmq", Version: version, Cluster: cluster})
+
+	source := admin.New(admin.Config{
+		Kernel: b.kernel, Auth: a, WAL: func() storage.LogStats { return b.engine.Log().Stats() }, Clock: b.cfg.Time,
+		Version: version, Commit: commit, Node: node, Cluster: cluster, Profile: b.cfg.Profile, DataDir: b.cfg.DataDir, Started: b.started,
+		URLs: b.URLs, Traffic: b.traffic, Client: b.client, Shutdown: b.askToEnd,
+	})
+	web := b.mqtt.WebSocket()
+	mux := http.NewServeMux()
+	mux.Handle("/mqtt", web)
+	mux.Handle("/", admin.Handler(source, a, b.cfg.Link))
+	b.http = edge.NewHTTP(&http.Server{Handler: mux, ReadHeaderTimeout: headerWait, ErrorLog: slog.NewLogLogger(b.cfg.Log.Handler(), slog.LevelDebug)})
+	b.edge = edge.New(edge.Config{
+		Handlers: map[edge.Proto]edge.Handler{
+			edge.MQTT:  edge.HandlerFunc(func(c net.Conn) { b.mqtt.ServeConn(c) }),
+			edge.Kafka: edge.HandlerFunc(func(c net.Conn) { _ = b.kafka.ServeConn(c) }), // counted by the server
+			edge.AMQP:  edge.HandlerFunc(func(c net.Conn) { _ = b.amqp.ServeConn(c) }),
+			edge.HTTP:  b.http,
+		},
+		Users: b.kernel.UserCount, Log: b.cfg.Log,
+	})
+	return nil
+}
+
+// headerWait bounds how long an HTTP client may take over its headers.
+const headerWait = 10 * time.Second
+
+// listen opens the listeners that Ports ask for.
+func (b *Broker) listen(ctx context.Context) error {
+	p := b.cfg.Ports
+	for _, l := range []struct {
+		proto edge.Proto
+		port  int
+		url   *string
+		form  [2]string // before and after host:port
+	}{
+		{edge.MQTT, p.MQTT, &b.urls.MQTT, [2]string{"mqtt://", ""}},
+		{edge.Kafka, p.Kafka, &b.urls.Kafka, [2]string{"kafka://", ""}},
+		{edge.AMQP, p.AMQP, &b.urls.AMQP, [2]string{"amqp://", ""}},
+		{edge.HTTP, p.HTTP, &b.urls.HTTP, [2]string{"http://", ""}},
+		{edge.HTTP, p.WebSocket, &b.urls.MQTTWS, [2]string{"ws://", "/mqtt"}},
+		{edge.Any, p.One, nil, [2]string{}},
+	} {
+		if l.port < 0 {
+			continue
+		}
+		addr, err := b.edge.Listen(ctx, edge.Spec{Proto: l.proto, Address: net.JoinHostPort(b.cfg.Host, strconv.Itoa(l.port))})
+		if err != nil {
+			return err
+		}
+		at := addr.String()
+		if l.url != nil {
+			*l.url = l.form[0] + at + l.form[1]
+			continue
+		}
+		b.urls = adminapi.URLs{
+			MQTT: "mqtt://" + at, MQTTWS: "ws://" + at + "/mqtt", Kafka: "kafka://" + at, AMQP: "amqp://" + at, HTTP: "http://" + at,
+		}
+	}
+	return nil
+}
+
+// URLs are where clients connect.
+func (b *Broker) URLs() adminapi.URLs { return b.urls }
+
+// Kernel is the broker's kernel, for tests that look inside.
+func (b *Broker) Kernel() *kernel.Kernel { return b.kernel }
+
+// Done is closed when somebody asked the broker over its API to end. Whoever opened the
+// broker closes it then.
+func (b *Broker) Done() <-chan struct{} { return b.done }
+
+func (b *Broker) askToEnd() { b.ask.Do(func() { close(b.done) }) }
+
+// Err is the error that stopped a part of the broker, or nil.
+func (b *Broker) Err() error { return b.kernel.Err() }
+
+// Close ends the broker: no new clients, then goodbye to those there are, then kernel,
+// groups and storage. It may be called twice. ctx bounds the waiting; what has not
+// ended by then is cut off.
+func (b *Broker) Close(ctx context.Context) error {
+	b.closing.Do(func() {
+		var errs []error
+		add := func(err error) { errs = append(errs, err) }
+		if b.edge != nil {
+			b.edge.StopListening()
+		}
+		if b.mqtt != nil {
+			add(b.mqtt.Close(ctx))
+		}
+		if b.kafka != nil {
+			add(b.kafka.Close(ctx))
+		}
+		if b.amqp != nil {
+			add(b.amqp.Close(ctx))
+		}
+		if b.http != nil {
+			add(b.http.Close(ctx))
+		}
+		if b.edge != nil {
+			add(b.edge.Close(ctx))
+		}
+		if b.kernel != nil {
+			add(b.kernel.Close(ctx))
+		}
+		if b.host != nil {
+			add(b.host.Close(ctx))
+		}
+		if b.engine != nil {
+			add(b.engine.Close())
+		}
+		b.err = errors.Join(errs...)
+	})
+	return b.err
+}

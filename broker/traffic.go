@@ -1,0 +1,67 @@
+package broker
+
+import (
+	"github.com/robustmq/rmq/broker/admin"
+	"github.com/robustmq/rmq/broker/adminapi"
+	"github.com/robustmq/rmq/broker/kafka"
+	"github.com/robustmq/rmq/broker/mqttwire"
+)
+
+// traffic is what the protocol servers have counted, in the order of the API.
+func (b *Broker) traffic() []adminapi.Traffic {
+	m, k, a := b.mqtt.Stats(), &b.kafka.Stats, b.amqp.Stats()
+	mt := adminapi.Traffic{
+		Protocol: "mqtt", Connections: int(m.Connections.Load()),
+		Counters: adminapi.Counters{
+			MessagesIn: m.MessagesIn.Load(), MessagesOut: m.MessagesOut.Load(), BytesIn: m.BytesIn.Load(), BytesOut: m.BytesOut.Load(),
+			Accepted: m.Connects.Load(), Dropped: m.DroppedSlow.Load() + m.DroppedTooLarge.Load() + m.DroppedExpired.Load(),
+		},
+		ErrorsBy: make(map[string]uint64),
+	}
+	m.EndedBy(func(r mqttwire.Reason, n uint64) {
+		mt.ErrorsBy[r.String()] = n
+		mt.Errors += n
+	})
+	kt := adminapi.Traffic{
+		Protocol: "kafka", Connections: int(k.Connections.Load()),
+		Counters: adminapi.Counters{
+			MessagesIn: k.Produced.Load(), BytesIn: k.BytesIn.Load(), BytesOut: k.BytesOut.Load(), Accepted: k.Accepted.Load(),
+		},
+		ErrorsBy: make(map[string]uint64),
+	}
+	for i := range k.Closed {
+		r := kafka.Reason(i)
+		if n := k.Closed[i].Load(); n > 0 && r > kafka.ByServer {
+			kt.ErrorsBy[r.String()] = n
+			kt.Errors += n
+		}
+	}
+	at := adminapi.Traffic{
+		Protocol: "amqp", Connections: int(a.Connections.Load()),
+		Counters: adminapi.Counters{
+			MessagesIn: a.Published.Load(), MessagesOut: a.Delivered.Load(), BytesIn: a.PublishedBytes.Load(), BytesOut: a.DeliveredBytes.Load(),
+			Accepted: a.Accepted.Load(),
+		},
+		ErrorsBy: make(map[string]uint64),
+	}
+	for name, n := range map[string]uint64{
+		"channel errors": a.ChannelErrors.Load(), "connection errors": a.ConnectionErrors.Load(), "wrong password": a.AuthFailures.Load(),
+		"handshake timeout": a.HandshakeTimeout.Load(), "missed heartbeats": a.HeartbeatsMissed.Load(), "too slow": a.TooSlow.Load(),
+	} {
+		if n > 0 {
+			at.ErrorsBy[name] = n
+			at.Errors += n
+		}
+	}
+	return []adminapi.Traffic{mt, kt, at}
+}
+
+// client describes the connection behind a session.
+func (b *Broker) client(id string) (admin.Client, bool) {
+	for _, c := range b.mqtt.Clients() {
+		if c.ClientID == id {
+			return admin.Client{User: c.User, Version: c.Version.String(), Remote: c.Remote.String(), Since: c.Since, KeepAlive: int(c.KeepAlive.Seconds())}, true
+		}
+	}
+	return admin.Client{}, false
+}
