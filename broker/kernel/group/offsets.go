@@ -336,7 +336,9 @@ func (g *Group) ExpireOffsets(now, retention int64) int {
 			t, _ = g.topics.Get(name)
 		}
 	}
-	g.oldest = max(g.oldest, 1)
+	if g.oldest == 0 {
+		g.oldest = -1 // 0 stands for not known; earlier does no harm
+	}
 	return n
 }
 
@@ -360,6 +362,9 @@ func (g *Group) NextExpiry(retention int64) int64 {
 	}
 	if g.state != Empty && (g.state != Stable || g.protocolType != consumerProtocol) {
 		return 0
+	}
+	if g.oldest == 0 {
+		return 1 // not looked at since it changed
 	}
 	return max(g.oldest+retention, 1)
 }
