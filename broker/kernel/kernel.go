@@ -29,6 +29,7 @@ import (
 
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/kernel/group"
 	"github.com/robustmq/rmq/broker/kernel/meta"
 	"github.com/robustmq/rmq/broker/kernel/shard"
 	"github.com/robustmq/rmq/broker/storage"
@@ -103,9 +104,10 @@ type Kernel struct {
 	ctx        context.Context
 	cancel     context.CancelFunc
 
-	dead  chan work // see letters.go
-	stats Stats
-	taps  taps
+	dead   chan work // see letters.go
+	groups groups
+	stats  Stats
+	taps   taps
 }
 
 // Shard ids: 0 is log 0; data shards follow from 1; the two below are fixed.
@@ -138,6 +140,7 @@ func Open(cfg Config) (*Kernel, error) {
 	}
 	k.ctx, k.cancel = context.WithCancel(context.Background())
 	k.topo.init()
+	k.groups.waiting, k.groups.timers = make(map[uint64]func(*group.Effect)), make(map[timerKey]*groupTimer)
 	if err := k.open(); err != nil {
 		k.cancel()
 		return nil, err
@@ -182,6 +185,7 @@ func (k *Kernel) open() error {
 	k.rebuild(k.meta.view.Load())
 	for _, s := range k.shards {
 		k.restoreRoutes(s)
+		k.restoreGroups(s)
 	}
 	return k.reconcile()
 }
@@ -312,6 +316,7 @@ func (k *Kernel) Close(ctx context.Context) error {
 	}
 	k.endSessions()
 	k.endAttachments()
+	k.groups.close()
 	k.cancel()
 	closed := fault.Of(fault.Unavailable, "closing", "")
 	for _, s := range k.shards {

@@ -22,6 +22,7 @@ import (
 
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel/codec"
+	"github.com/robustmq/rmq/broker/kernel/group"
 	"github.com/robustmq/rmq/broker/kernel/queue"
 	"github.com/robustmq/rmq/broker/kernel/retained"
 	"github.com/robustmq/rmq/broker/kernel/route"
@@ -67,12 +68,6 @@ type Queue struct {
 	Expires int64 // ms without consumer, get or declaration before it goes; 0 never
 	due     int64 // its entry in Machine.due; 0 none
 	gen     uint64
-}
-
-// Group is one consumer group.
-type Group struct {
-	due int64
-	gen uint64
 }
 
 // New returns an empty machine.
@@ -256,9 +251,9 @@ type Effect struct {
 	ExpiresAt   int64
 	Reason      queue.Reason
 
-	Session string // key of a session
-	Will    []byte // WillDue
-	Group   any    // GroupAnswer: an effect of the group machine
+	Session string        // key of a session
+	Will    []byte        // WillDue
+	Group   *group.Effect // GroupEffect
 	Key     string
 }
 

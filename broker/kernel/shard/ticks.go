@@ -72,6 +72,11 @@ func (m *Machine) tick(out *Outcome) OpResult {
 				s.due = 0
 				m.tickSession(s, out)
 			}
+		case dueGroup:
+			if g := m.groupW(key, false); g != nil {
+				g.due = 0
+				m.tickGroup(g)
+			}
 		case dueRetained:
 			m.retainedAt = 0
 			m.tickRetained(out)
