@@ -159,7 +159,6 @@ type Group struct {
 	owner *token // what may be written in place; nil after a Fork
 	gen   uint64 // stamp of changes; see Fork
 	ver   uint64 // newest stamp of anything in here
-	headV uint64 // stamp of the last change but of offsets
 
 	state        State
 	afterEmpty   bool // PreparingRebalance: the group was empty before
@@ -214,7 +213,7 @@ func New() *Group { return &Group{} }
 
 // own makes what commands write in place ours.
 func (g *Group) own() {
-	g.headV, g.oldest = g.gen, 0
+	g.oldest = 0
 	g.ownOffsets()
 }
 

@@ -10,7 +10,7 @@ import (
 
 // Keys of a group in a checkpoint, in their order:
 //
-//	'h'             state, generation and timers; always there
+//	'h'             state, generation, timers, and when to look at offsets; always there
 //	'm' member id   one member
 //	'o' topic       the offsets of one topic
 //	't' producer    the offsets of one open transaction; 8 bytes, ordered as numbers
@@ -76,7 +76,7 @@ func (g *Group) Save(full bool, since uint64, put func(key, value []byte)) {
 			}
 		}
 	}
-	if full || g.headV > since {
+	if full || g.ver > since {
 		buf = g.encode(buf[:0])
 		put(at(keyHeader, ""), buf)
 	}
@@ -118,6 +118,7 @@ func (g *Group) encode(dst []byte) []byte {
 	dst = codec.Int(dst, int64(g.initial))
 	dst = codec.Int(dst, int64(g.remaining))
 	dst = codec.Bool(dst, g.added)
+	dst = codec.Int(dst, g.oldest)
 	dst = codec.Uint(dst, uint64(g.pending.Len()))
 	g.pending.Scan(func(id string, session int32) bool {
 		dst = codec.String(dst, id)
@@ -189,7 +190,7 @@ func readInt32(r *codec.Reader) (int32, bool) {
 // unchanged since, and changes are stamped saved+1. It returns an error for anything that
 // Save could not have put.
 func Load(saved uint64, pairs iter.Seq2[[]byte, []byte]) (*Group, error) {
-	g := &Group{owner: new(token), gen: saved, ver: saved, headV: saved}
+	g := &Group{owner: new(token), gen: saved, ver: saved}
 	seen, last := false, ""
 	for k, v := range pairs {
 		if len(k) == 0 || string(k) <= last {
@@ -236,7 +237,7 @@ func (g *Group) decode(v []byte) error {
 	g.timer = Timer{Kind: TimerKind(r.Byte()), After: r.Int(), Step: r.Uint()}
 	g.initial, ok[1] = readInt32(&r)
 	g.remaining, ok[2] = readInt32(&r)
-	g.added = r.Bool()
+	g.added, g.oldest = r.Bool(), r.Int()
 	if r.Err() != nil || ok != [3]bool{true, true, true} || g.state > Dead || g.generation < 0 || g.initial < 0 || g.remaining < 0 {
 		return corrupt("header")
 	}
