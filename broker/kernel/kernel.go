@@ -104,10 +104,11 @@ type Kernel struct {
 	ctx        context.Context
 	cancel     context.CancelFunc
 
-	dead   chan work // see letters.go
-	groups groups
-	stats  Stats
-	taps   taps
+	dead      chan work // see letters.go
+	groups    groups
+	retention retention
+	stats     Stats
+	taps      taps
 }
 
 // Shard ids: 0 is log 0; data shards follow from 1; the two below are fixed.
@@ -147,6 +148,7 @@ func Open(cfg Config) (*Kernel, error) {
 	}
 	k.background.Add(1)
 	go k.letters()
+	k.startRetention()
 	return k, nil
 }
 
@@ -317,6 +319,7 @@ func (k *Kernel) Close(ctx context.Context) error {
 	k.endSessions()
 	k.endAttachments()
 	k.groups.close()
+	k.stopRetention()
 	k.cancel()
 	closed := fault.Of(fault.Unavailable, "closing", "")
 	for _, s := range k.shards {

@@ -138,6 +138,25 @@ func (t *tail) size() int64 {
 	return t.total
 }
 
+// oldest is the largest time of the first batch in memory, or, when the log begins in its
+// segment, a time before all: known tells whether there is anything at all.
+func (t *tail) oldest() (ms int64, known bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if t.start == t.next {
+		return 0, false
+	}
+	if t.start < t.first {
+		return 0, true
+	}
+	for i := range t.batches {
+		if !t.batches[i].dead && t.batches[i].next > t.start {
+			return t.batches[i].data.MaxTime(), true
+		}
+	}
+	return 0, false
+}
+
 // read returns whole batches from offset on, as storage.Segment.Read does. offset must
 // lie within bounds.
 func (t *tail) read(offset int64, maxBytes int, minOne bool) ([][]byte, error) {
