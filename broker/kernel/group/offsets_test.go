@@ -404,3 +404,27 @@ func BenchmarkRebalance(b *testing.B) {
 		}
 	}
 }
+
+// A checkpoint reads the side of a fork that stands still while the other goes on. Means
+// something under the race detector.
+func TestForkWhileSaving(t *testing.T) {
+	g := stable(t, 3, nil)
+	for p := range int32(500) {
+		g.SetOffset(1, "orders", p, Offset{})
+	}
+	for gen := uint64(1); gen < 20; gen++ {
+		frozen := g
+		done := make(chan []pair)
+		go func() { done <- save(frozen) }()
+		g = frozen.Fork(gen, gen-1)
+		for p := range int32(300) {
+			g.SetOffset(2, "orders", p, Offset{Offset: int64(gen)})
+		}
+		g.SetTxnOffset(3, int64(gen), "orders", 1, Offset{})
+		g.Join(3, joinReq(gen+1000, "new-1"), nil)
+		g.ExpireMember(4, "new-3", nil)
+		if !reflect.DeepEqual(<-done, save(frozen)) {
+			t.Fatal("a fork changed what it was forked from")
+		}
+	}
+}

@@ -336,9 +336,9 @@ func TestForkWhileSaving(t *testing.T) {
 	fill(q, 5000)
 	for gen := uint64(1); gen < 20; gen++ {
 		frozen := q
-		q = frozen.Fork(gen, gen-1)
 		done := make(chan []pair)
 		go func() { done <- save(frozen) }()
+		q = frozen.Fork(gen, gen-1)
 		for i := range uint64(300) {
 			q.Settle(0, 1, gen*300+i, false, Outcome(i&3), nil)
 			q.Push(0, &Message{}, nil)

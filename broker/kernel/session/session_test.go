@@ -591,3 +591,31 @@ func BenchmarkTraffic(b *testing.B) {
 		})
 	}
 }
+
+// A checkpoint reads the side of a fork that stands still while the other goes on. Means
+// something under the race detector.
+func TestForkWhileSaving(t *testing.T) {
+	s := New()
+	s.Open(0, OpenSpec{Epoch: 1, Expiry: 9}, nil)
+	no := uint64(0)
+	for gen := uint64(1); gen < 50; gen++ {
+		frozen := s
+		done := make(chan []pair)
+		go func() { done <- save(frozen) }()
+		s = frozen.Fork(gen)
+		for i := range uint16(100) {
+			no++
+			s.Deliver(no, 2)
+			s.Received(uint16(no))
+			if i%2 == 0 {
+				s.Ack(uint16(no))
+			}
+			s.Note(i)
+			s.Release(i)
+			s.Subscribe(fmt.Sprint(i), Options{ID: uint32(gen)})
+		}
+		if !reflect.DeepEqual(<-done, save(frozen)) {
+			t.Fatal("a fork changed what it was forked from")
+		}
+	}
+}
