@@ -67,13 +67,17 @@ func FlagError(cmd *cobra.Command, err error) error {
 }
 
 // Exactly wants as many arguments as there are names, and says which one is missing.
-func Exactly(names ...string) cobra.PositionalArgs {
+func Exactly(names ...string) cobra.PositionalArgs { return Between(names) }
+
+// Between wants the required arguments and takes as many optional ones.
+func Between(required []string, optional ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
+		top := len(required) + len(optional)
 		switch {
-		case len(args) < len(names):
-			return &Failure{Exit: Usage, What: cmd.CommandPath() + ": " + names[len(args)] + " is missing", Hint: example(cmd)}
-		case len(args) > len(names):
-			return &Failure{Exit: Usage, What: cmd.CommandPath() + ": what is " + args[len(names)] + "?", Hint: example(cmd)}
+		case len(args) < len(required):
+			return &Failure{Exit: Usage, What: cmd.CommandPath() + ": " + required[len(args)] + " is missing", Hint: example(cmd)}
+		case len(args) > top:
+			return &Failure{Exit: Usage, What: cmd.CommandPath() + ": what is " + Quote(args[top]) + "?", Hint: example(cmd)}
 		}
 		return nil
 	}

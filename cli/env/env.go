@@ -35,6 +35,8 @@ type Env struct {
 	Home     string // of the user; may be ""
 	Now      func() time.Time
 	Args     []string // as the process got them, the program first
+	Version  string   // of this program
+	Commit   string
 
 	InTTY, OutTTY, ErrTTY bool
 	Width                 int // columns of Out's terminal; 0 when it is none

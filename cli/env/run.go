@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -105,30 +107,60 @@ func (e *Env) Runs() []Run {
 	return runs
 }
 
-// WriteRun leaves a run file, in place of a stale one.
-func (e *Env) WriteRun(r Run) error {
+// WriteRun leaves a run file, in place of a stale one. false: a broker of that name
+// that is alive was first.
+func (e *Env) WriteRun(r Run) (won bool, err error) {
 	dir := e.RunDir()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
+		return false, err
 	}
 	b, err := json.Marshal(r)
 	if err != nil {
-		return err
+		return false, err
 	}
-	// Written aside and renamed: a reader sees a whole file or none.
+	// Written aside and linked: a reader sees a whole file or none, and of two writers
+	// one wins.
 	tmp, err := os.CreateTemp(dir, "."+r.Name+"-*")
 	if err != nil {
-		return err
+		return false, err
 	}
+	defer os.Remove(tmp.Name())
 	_, err = tmp.Write(append(b, '\n'))
-	err = errors.Join(err, tmp.Close())
-	if err == nil {
-		err = os.Rename(tmp.Name(), e.runFile(r.Name))
+	if err = errors.Join(err, tmp.Close()); err != nil {
+		return false, fmt.Errorf("leave a run file: %w", err)
 	}
+	final := e.runFile(r.Name)
+	for range 2 {
+		err = os.Link(tmp.Name(), final)
+		switch {
+		case err == nil:
+			return true, nil
+		case !errors.Is(err, fs.ErrExist):
+			// A file system without links: the last writer wins.
+			return true, os.Rename(tmp.Name(), final)
+		}
+		if old, ok, err := e.ReadRun(r.Name); err == nil && ok && Alive(old.PID) && old.PID != r.PID && Listens(old.URLs.HTTP) {
+			return false, nil
+		}
+		if err := os.Remove(final); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return false, err
+		}
+	}
+	return false, nil // another one came first twice
+}
+
+// Listens tells whether somebody takes connections at a URL.
+func Listens(address string) bool {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" {
+		return false
+	}
+	c, err := net.DialTimeout("tcp", u.Host, 2*time.Second)
 	if err != nil {
-		return errors.Join(fmt.Errorf("leave a run file: %w", err), os.Remove(tmp.Name()))
+		return false
 	}
-	return nil
+	_ = c.Close() // nothing was said
+	return true
 }
 
 // RemoveRun takes a run file away, if it is still that process's.

@@ -434,3 +434,18 @@ func Preview(value []byte, width int) string {
 	}
 	return string(s[:min(len(s), width-1)]) + "…"
 }
+
+// PrintDocument writes one value of a stream as a YAML document.
+func (e *Env) PrintDocument(v any) error {
+	b, err := encodeJSON(v, "  ")
+	if err == nil {
+		b, err = jsonToYAML(b)
+	}
+	if err != nil {
+		return err
+	}
+	return e.write(append([]byte("---\n"), b...))
+}
+
+// Faint sets off what only accompanies the data, on a terminal that has colour.
+func (e *Env) Faint(s string) string { return paint(e.Colored(e.OutTTY), faint, s) }

@@ -23,7 +23,7 @@ func newList(e *env.Env) *cobra.Command {
 		Use:     "list [FILTER]",
 		Short:   "List retained messages, all or those that match an MQTT filter",
 		Example: "  rmq retained list\n  rmq retained list 'sensors/+/temp' -o json",
-		Args:    cobra.MaximumNArgs(1),
+		Args:    env.Between(nil, "FILTER"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			filter := ""
 			if len(args) == 1 {

@@ -1,0 +1,206 @@
+package cli
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/robustmq/rmq/cli/env"
+)
+
+// completion returns the completion script of a shell.
+func completion(root *cobra.Command, shell string) (string, error) {
+	var b bytes.Buffer
+	var err error
+	switch shell {
+	case "bash":
+		err = root.GenBashCompletionV2(&b, true)
+	case "zsh":
+		err = root.GenZshCompletion(&b)
+	case "fish":
+		err = root.GenFishCompletion(&b, true)
+	case "powershell":
+		err = root.GenPowerShellCompletionWithDesc(&b)
+	default:
+		err = fmt.Errorf("unknown shell %q", shell)
+	}
+	return b.String(), err
+}
+
+// Generate returns the files that are made from the command tree, by path from the
+// root of the repository.
+func Generate() map[string]string {
+	files := map[string]string{}
+	for shell, path := range map[string]string{
+		"bash": "completions/rmq.bash", "zsh": "completions/_rmq", "fish": "completions/rmq.fish", "powershell": "completions/rmq.ps1",
+	} {
+		script, err := completion(newForDocs(), shell)
+		if err != nil { // four shells that are known, into memory
+			panic("cli: " + err.Error())
+		}
+		files[path] = script
+	}
+	var index strings.Builder
+	index.WriteString("# rmq: commands\n\nMade from the commands themselves by `make gen`.\n\n| command | |\n|---|---|\n")
+	walk(newForDocs(), func(c *cobra.Command) {
+		files["docs/cli/"+page(c)] = markdown(c)
+		if c.Parent() != nil {
+			fmt.Fprintf(&index, "| [%s](%s) | %s |\n", c.CommandPath(), page(c), c.Short)
+		}
+	})
+	files["docs/cli/README.md"] = index.String()
+	return files
+}
+
+// newForDocs returns a tree that depends on nothing of this machine.
+func newForDocs() *cobra.Command {
+	root := New(&env.Env{Getenv: func(string) string { return "" }}, nil)
+	root.InitDefaultHelpCmd()
+	return root
+}
+
+func walk(c *cobra.Command, f func(*cobra.Command)) {
+	if c.Hidden {
+		return
+	}
+	f(c)
+	for _, sub := range c.Commands() {
+		walk(sub, f)
+	}
+}
+
+func page(c *cobra.Command) string { return strings.ReplaceAll(c.CommandPath(), " ", "-") + ".md" }
+
+func markdown(c *cobra.Command) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# %s\n\n", c.CommandPath())
+	long := c.Long
+	if long == "" {
+		long = c.Short
+	}
+	b.WriteString(prose(long))
+	if c.Runnable() {
+		fmt.Fprintf(&b, "\n```\n%s\n```\n", c.UseLine())
+	}
+	if c.Example != "" {
+		fmt.Fprintf(&b, "\n## Examples\n\n```sh\n%s\n```\n", unindent(c.Example))
+	}
+	var subs []*cobra.Command
+	for _, s := range c.Commands() {
+		if !s.Hidden {
+			subs = append(subs, s)
+		}
+	}
+	if len(subs) > 0 {
+		b.WriteString("\n## Commands\n\n| | |\n|---|---|\n")
+		for _, s := range subs {
+			fmt.Fprintf(&b, "| [%s](%s) | %s |\n", s.Name(), page(s), s.Short)
+		}
+	}
+	flags(&b, "Flags", c.NonInheritedFlags())
+	flags(&b, "Flags of every command", c.InheritedFlags())
+	return b.String()
+}
+
+// prose keeps what is indented in a help text as code.
+func prose(s string) string {
+	var b strings.Builder
+	code := false
+	for line := range strings.Lines(s + "\n") {
+		indented := strings.HasPrefix(line, "  ")
+		if indented != code && strings.TrimSpace(line) != "" {
+			b.WriteString("```\n")
+			code = indented
+		}
+		b.WriteString(strings.TrimPrefix(line, "  "))
+	}
+	if code {
+		b.WriteString("```\n")
+	}
+	return b.String()
+}
+
+func unindent(s string) string {
+	var lines []string
+	for line := range strings.SplitSeq(s, "\n") {
+		lines = append(lines, strings.TrimPrefix(line, "  "))
+	}
+	return strings.Join(lines, "\n")
+}
+
+func flags(b *strings.Builder, title string, fs *pflag.FlagSet) {
+	type row struct{ name, text string }
+	var rows []row
+	fs.VisitAll(func(f *pflag.Flag) {
+		if f.Hidden || f.Name == "help" {
+			return
+		}
+		name := "`--" + f.Name + "`"
+		if f.Shorthand != "" {
+			name = "`-" + f.Shorthand + "`, " + name
+		}
+		kind, text := pflag.UnquoteUsage(f)
+		if kind != "" {
+			name += " " + strings.ReplaceAll(kind, "|", "\\|")
+		}
+		if f.DefValue != "" && f.DefValue != "false" && f.DefValue != "[]" && !strings.Contains(text, "default") {
+			text += fmt.Sprintf(" (default %s)", f.DefValue)
+		}
+		rows = append(rows, row{name, strings.ReplaceAll(text, "|", "\\|")})
+	})
+	if len(rows) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\n## %s\n\n| flag | |\n|---|---|\n", title)
+	for _, r := range rows {
+		fmt.Fprintf(b, "| %s | %s |\n", r.name, r.text)
+	}
+}
+
+// description is a command as -o json tells it.
+type description struct {
+	Command  string            `json:"command"`
+	Usage    string            `json:"usage"`
+	Short    string            `json:"short"`
+	Long     string            `json:"long,omitempty"`
+	Examples []string          `json:"examples,omitempty"`
+	Flags    []flagDescription `json:"flags,omitempty"`
+	Commands []string          `json:"commands,omitempty"`
+}
+
+type flagDescription struct {
+	Name    string `json:"name"`
+	Short   string `json:"short,omitempty"`
+	Type    string `json:"type"`
+	Default string `json:"default,omitempty"`
+	Text    string `json:"text"`
+}
+
+func describe(c *cobra.Command) description {
+	d := description{Command: c.CommandPath(), Usage: c.UseLine(), Short: c.Short, Long: c.Long, Examples: examples(c)}
+	for _, s := range c.Commands() {
+		if !s.Hidden {
+			d.Commands = append(d.Commands, s.Name())
+		}
+	}
+	all := pflag.NewFlagSet("", pflag.ContinueOnError)
+	all.AddFlagSet(c.NonInheritedFlags())
+	all.AddFlagSet(c.InheritedFlags())
+	all.VisitAll(func(f *pflag.Flag) {
+		d.Flags = append(d.Flags, flagDescription{f.Name, f.Shorthand, f.Value.Type(), f.DefValue, f.Usage})
+	})
+	return d
+}
+
+func examples(c *cobra.Command) []string {
+	var out []string
+	for line := range strings.SplitSeq(c.Example, "\n") {
+		if s := strings.TrimSpace(line); s != "" {
+			out = append(out, s)
+		}
+	}
+	return out
+}

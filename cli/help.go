@@ -1,0 +1,122 @@
+package cli
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/robustmq/rmq/cli/env"
+)
+
+// newHelp replaces cobra's help command, which answers an unknown word with success.
+func newHelp(e *env.Env) *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Help about any command",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			found, rest, err := cmd.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				if found == nil {
+					found, rest = cmd.Root(), args
+				}
+				return env.Unknown(found, rest[0])
+			}
+			found.InitDefaultHelpFlag()
+			if o := e.Output; o == env.FormatJSON || o == env.FormatYAML {
+				return e.Print(env.View{Schema: "rmq.help/1", Data: describe(found)})
+			}
+			return found.Help()
+		},
+	}
+}
+
+// newExitCodes is the help topic of that name.
+func newExitCodes() *cobra.Command {
+	var b strings.Builder
+	b.WriteString("Every command ends with one of these codes.\n\n")
+	for _, c := range env.ExitCodes {
+		fmt.Fprintf(&b, "  %3d  %-12s %s\n", c.Code, c.Name, c.Text)
+	}
+	return &cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: strings.TrimRight(b.String(), "\n")}
+}
+
+func newVersion(e *env.Env) *cobra.Command {
+	return &cobra.Command{
+		Use:     "version",
+		Short:   "Show the version of this program",
+		Example: "  rmq version\n  rmq version -o json",
+		Args:    env.Exactly(),
+		RunE: func(*cobra.Command, []string) error {
+			type version struct {
+				Version string `json:"version"`
+				Commit  string `json:"commit,omitempty"`
+				Go      string `json:"go"`
+				OS      string `json:"os"`
+				Arch    string `json:"arch"`
+			}
+			v := version{e.Version, e.Commit, runtime.Version(), runtime.GOOS, runtime.GOARCH}
+			view := env.View{Schema: "rmq.version/1", Data: v, Fields: []env.Field{{Name: "version", Value: v.Version}}}
+			if v.Commit != "" {
+				view.Fields = append(view.Fields, env.Field{Name: "commit", Value: v.Commit})
+			}
+			view.Fields = append(view.Fields, env.Field{Name: "go", Value: v.Go}, env.Field{Name: "platform", Value: v.OS + "/" + v.Arch})
+			return e.Print(view)
+		},
+	}
+}
+
+func newConfig(e *env.Env) *cobra.Command {
+	show := &cobra.Command{
+		Use:   "show [COMMAND...]",
+		Short: "Show the settings of a command, and where each comes from",
+		Long: "Show the settings of a command, and where each comes from.\n\nA flag on the command line wins over RMQ_<FLAG> in the environment, over the project's rmq.yaml (in this\n" +
+			"directory or above it, as far as the root of the git repository), over the user's config.yaml. A file holds\n" +
+			"flags by their long names, and under a command's name those of that command alone:\n\n" +
+			"  output: json\n  up:\n    data: .rmq/data     # relative to the file\n    any-port: true",
+		Example: "  rmq config show up\n  rmq config show topic create -o json",
+		Args:    cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			target, rest, err := cmd.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return env.Unknown(cmd.Root(), args[0])
+			}
+			// Its flags share variables with ours: read ours before they are filled in.
+			format := *e
+			if err := e.Configure(target); err != nil {
+				return err
+			}
+			t := env.Table{Head: []string{"SETTING", "VALUE", "FROM"}}
+			for _, o := range e.Origins() {
+				t.Rows = append(t.Rows, []any{o.Flag, o.Value, o.From})
+			}
+			return format.Print(env.View{Schema: "rmq.settings/1", Data: e.Origins(), Tables: []env.Table{t}})
+		},
+	}
+	return env.Noun("config", "Settings, and where they come from", show)
+}
+
+func newCompletion(e *env.Env) *cobra.Command {
+	shells := []string{"bash", "zsh", "fish", "powershell"}
+	return &cobra.Command{
+		Use:       "completion SHELL",
+		Short:     "Print the completion script for a shell: bash, zsh, fish or powershell",
+		Example:   "  source <(rmq completion bash)\n  rmq completion zsh > \"${fpath[1]}/_rmq\"\n  rmq completion fish | source",
+		Args:      env.Exactly("SHELL"),
+		ValidArgs: shells,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			script, err := completion(cmd.Root(), args[0])
+			if err != nil {
+				f := env.Failf(env.Usage, "no completion for %s", env.Quote(args[0]))
+				f.Hint = "one of " + strings.Join(shells, ", ")
+				return f
+			}
+			if o := e.Output; o == env.FormatJSON || o == env.FormatYAML {
+				return e.Print(env.View{Schema: "rmq.completion/1", Data: map[string]string{"shell": args[0], "script": script}})
+			}
+			_, err = e.Out.Write([]byte(script))
+			return err
+		},
+	}
+}

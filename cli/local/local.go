@@ -1,0 +1,41 @@
+// Package local runs a broker on this machine, and finds, shows and stops those that
+// run: `rmq up`, `down`, `status` and `env`.
+//
+// It alone, of all that is behind the command line, knows package broker, and that in
+// open.go only. A broker in the foreground is this process; a detached one is this
+// program again, with its log in a file and nothing of the terminal (detach.go). Both
+// leave a run file by which other commands find them (package env).
+package local
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/robustmq/rmq/broker/adminapi"
+)
+
+// Config is what `rmq up` asks of a broker.
+type Config struct {
+	DataDir string // "": nothing outlives the process
+	Profile string // dev or production
+	Host    string // where every port listens
+	Port    int    // one port for every protocol, alone; 0: each its own
+
+	// 0 takes a free port, -1 serves no such port.
+	MQTT, MQTTWS, Kafka, AMQP, HTTP int
+
+	Log *slog.Logger
+}
+
+// Broker is one that runs.
+type Broker interface {
+	URLs() adminapi.URLs
+	// Done is closed when the broker was asked over its API to end.
+	Done() <-chan struct{}
+	// Err is what stopped a part of it, or nil.
+	Err() error
+	Close(context.Context) error
+}
+
+// Open starts a broker, which is ready when Open returns.
+type Open func(context.Context, Config) (Broker, error)

@@ -1,0 +1,100 @@
+package local
+
+import (
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/robustmq/rmq/broker/adminapi"
+	"github.com/robustmq/rmq/cli/env"
+)
+
+// NewStatus returns `rmq status`.
+func NewStatus(e *env.Env) *cobra.Command {
+	var all bool
+	cmd := &cobra.Command{
+		Use:     "status",
+		Short:   "Show a broker: where it listens, what it keeps and for how long it has run",
+		Example: "  rmq status\n  rmq status --all\n  rmq status --url http://broker.example:15672 -o json",
+		Args:    env.Exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if all {
+				return listRuns(e)
+			}
+			c, err := e.Admin()
+			if err != nil {
+				return err
+			}
+			s, err := c.Status(cmd.Context())
+			if err != nil {
+				return err
+			}
+			name := e.Name
+			if e.URL != "" {
+				name = ""
+			}
+			if err := e.Print(statusView(e, name, s)); err != nil {
+				return err
+			}
+			if !s.Ready {
+				return env.Failf(env.Unreachable, "the broker is not ready")
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&all, "all", false, "list every broker of yours on this machine")
+	e.BrokerFlags(cmd.Flags())
+	return cmd
+}
+
+func listRuns(e *env.Env) error {
+	runs := e.Runs()
+	if runs == nil {
+		runs = []env.Run{}
+	}
+	t := env.Table{Head: []string{"NAME", "PROCESS", "UP", "HTTP", "DATA"}}
+	for _, r := range runs {
+		t.Rows = append(t.Rows, []any{r.Name, r.PID, env.Ago{At: r.Started, Now: e.Now()}, r.URLs.HTTP, r.DataDir})
+	}
+	return e.Print(env.View{Schema: "rmq.runs/1", Data: runs, Tables: []env.Table{t}, Empty: "no broker is running"})
+}
+
+func statusView(e *env.Env, name string, s adminapi.Status) env.View {
+	state := "ready"
+	if !s.Ready {
+		state = "not ready"
+	}
+	data := s.DataDir
+	if data == "" {
+		data = "in memory"
+	}
+	v := env.View{Schema: adminapi.SchemaStatus, Data: s, Warnings: s.Warnings}
+	add := func(name string, value any) {
+		if value != "" {
+			v.Fields = append(v.Fields, env.Field{Name: name, Value: value})
+		}
+	}
+	add("name", name)
+	add("state", state)
+	add("mqtt", s.URLs.MQTT)
+	add("mqtts", s.URLs.MQTTS)
+	add("mqtt-ws", s.URLs.MQTTWS)
+	add("kafka", s.URLs.Kafka)
+	add("amqp", s.URLs.AMQP)
+	add("amqps", s.URLs.AMQPS)
+	add("http", s.URLs.HTTP)
+	add("data", data)
+	var durable []string
+	for _, class := range env.SortedKeys(s.Durability) {
+		durable = append(durable, class+" "+s.Durability[class])
+	}
+	add("durability", strings.Join(durable, ", "))
+	add("profile", s.Profile)
+	add("users", s.Users)
+	add("process", s.PID)
+	add("node", s.Node)
+	add("up", env.Ago{At: e.Now().Add(-time.Duration(s.Uptime * float64(time.Second))), Now: e.Now()})
+	add("version", s.Version)
+	return v
+}

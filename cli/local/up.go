@@ -1,0 +1,323 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/robustmq/rmq/broker/adminapi"
+	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/cli/env"
+)
+
+// up is the flags of `rmq up`.
+type up struct {
+	e    *env.Env
+	open Open
+
+	name         string
+	data         string
+	memory       bool
+	profile      string
+	host         string
+	port         int
+	ports        [5]int // MQTT, MQTT over WebSocket, Kafka, AMQP, HTTP
+	anyPort      bool
+	detach, wait bool
+	json         bool
+	timeout      env.Duration
+	logLevel     string
+}
+
+var portFlags = [5]struct {
+	name, protocol string
+	number         int
+}{
+	{"mqtt-port", "MQTT", 1883},
+	{"ws-port", "MQTT over WebSocket", 8083},
+	{"kafka-port", "Kafka", 9092},
+	{"amqp-port", "AMQP", 5672},
+	{"http-port", "HTTP", 15672},
+}
+
+// closeTimeout is how long a broker may take to end in order.
+const closeTimeout = 30 * time.Second
+
+// NewUp returns `rmq up`.
+func NewUp(e *env.Env, open Open) *cobra.Command {
+	u := &up{e: e, open: open, profile: "dev", logLevel: "warn", timeout: env.Duration(time.Minute)}
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Start a broker on this machine",
+		Long: "Start a broker on this machine.\n\nIt runs until Ctrl-C, or, with --detach, until rmq down. Data is kept in a directory and synced before it is\n" +
+			"acknowledged, unless --memory. A broker without users lets everyone on this machine in and nobody else.",
+		Example: "  rmq up\n  rmq up --memory --any-port --detach --wait --json\n  rmq up --data ./data --profile production\n" +
+			"  rmq up --port 4000            # MQTT, Kafka, AMQP and HTTP on one port",
+		Args: env.Exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error { return u.run(cmd) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&u.name, "name", env.DefaultName, "name of the broker, for several on one machine")
+	f.StringVar(&u.data, "data", "", "directory for data (default: in the user's data directory, by name)")
+	_ = f.SetAnnotation("data", env.PathAnnotation, []string{"true"}) // fails for unknown flags only
+	f.BoolVar(&u.memory, "memory", false, "keep everything in memory; nothing outlives the broker")
+	f.Var(&env.Choice{Value: &u.profile, Of: []string{"dev", "production"}}, "profile", "dev captures traffic into topics; production does not")
+	f.StringVar(&u.host, "listen", "127.0.0.1", "address to listen on; others than this machine's need users")
+	f.IntVar(&u.port, "port", 0, "serve every protocol on this one port, alone")
+	for i, p := range portFlags {
+		f.IntVar(&u.ports[i], p.name, p.number, "port for "+p.protocol+"; 0 takes a free one, -1 serves none")
+	}
+	f.BoolVar(&u.anyPort, "any-port", false, "take free ports for those not given")
+	f.BoolVarP(&u.detach, "detach", "d", false, "return once the broker is up, and leave it running")
+	f.BoolVar(&u.wait, "wait", false, "with --detach: return once every port answers")
+	f.BoolVar(&u.json, "json", false, "the same as -o json")
+	f.Var(&u.timeout, "timeout", "with --detach: how long to wait for the broker to be up")
+	f.Var(&env.Choice{Value: &u.logLevel, Of: []string{"debug", "info", "warn", "error"}}, "log-level", "least severity that is logged")
+	return cmd
+}
+
+func (u *up) run(cmd *cobra.Command) error {
+	if u.json {
+		u.e.Output = env.FormatJSON
+	}
+	child := u.e.Getenv(childEnv) != ""
+	config, err := u.config(cmd)
+	if err == nil {
+		err = u.free()
+	}
+	switch {
+	case child:
+		return u.child(cmd.Context(), config, err)
+	case err != nil:
+		return err
+	case u.detach:
+		return u.start(cmd.Context())
+	case u.wait:
+		return &env.Failure{Exit: env.Usage, What: "--wait is for a broker that is left running", Hint: "add --detach"}
+	}
+	begun := time.Now()
+	b, err := u.begin(cmd.Context(), config, u.e.Err)
+	if err != nil {
+		return err
+	}
+	if err := u.greet(cmd.Context(), b, config, time.Since(begun)); err != nil {
+		// Nobody reads, so nobody will know where it listens.
+		return errors.Join(err, u.end(b))
+	}
+	return u.serve(cmd.Context(), b)
+}
+
+// config makes a broker's configuration of the flags.
+func (u *up) config(cmd *cobra.Command) (Config, error) {
+	f := cmd.Flags()
+	c := Config{Profile: u.profile, Host: u.host, Port: u.port}
+	if err := env.CheckName(u.name); err != nil {
+		return c, err
+	}
+	if u.memory && f.Changed("data") {
+		return c, &env.Failure{Exit: env.Usage, What: "--memory keeps nothing in --data", Hint: "leave one of them out"}
+	}
+	if !u.memory {
+		if c.DataDir = u.data; c.DataDir == "" {
+			c.DataDir = u.e.DataDir(u.name)
+		}
+	}
+	if f.Changed("port") {
+		if u.port < 1 || u.port > 65535 {
+			return c, env.Failf(env.Usage, "--port %d is not one of 1 to 65535", u.port)
+		}
+		for _, p := range portFlags {
+			if f.Changed(p.name) {
+				return c, &env.Failure{Exit: env.Usage, What: "--port serves every protocol on that port alone", Hint: "leave --" + p.name + " out"}
+			}
+		}
+		return c, nil
+	}
+	for i, p := range portFlags {
+		if u.ports[i] < -1 || u.ports[i] > 65535 {
+			return c, env.Failf(env.Usage, "--%s %d is none of 0 to 65535", p.name, u.ports[i])
+		}
+		if u.anyPort && !f.Changed(p.name) {
+			u.ports[i] = 0
+		}
+	}
+	if u.ports[4] < 0 {
+		return c, &env.Failure{Exit: env.Usage, What: "without HTTP no command could reach the broker", Hint: "leave --http-port out, or take a free one with --http-port 0"}
+	}
+	c.MQTT, c.MQTTWS, c.Kafka, c.AMQP, c.HTTP = u.ports[0], u.ports[1], u.ports[2], u.ports[3], u.ports[4]
+	return c, nil
+}
+
+// free fails when a broker of that name runs already.
+func (u *up) free() error {
+	run, ok, err := u.e.ReadRun(u.name)
+	if err != nil || !ok || !env.Alive(run.PID) || run.PID == os.Getpid() {
+		return err
+	}
+	// A process of that number may be somebody else's by now.
+	if !env.Listens(run.URLs.HTTP) {
+		return nil
+	}
+	return u.taken(run)
+}
+
+func (u *up) taken(run env.Run) error {
+	f := env.Failf(env.Conflict, "a broker named %s is running already (process %d, %s)", run.Name, run.PID, run.URLs.HTTP)
+	f.Hint = "stop it: rmq down" + nameFlag(run.Name) + "   or start another: rmq up --name " + run.Name + "2 --any-port"
+	return f
+}
+
+func nameFlag(name string) string {
+	if name == env.DefaultName {
+		return ""
+	}
+	return " --name " + name
+}
+
+// begin starts the broker and leaves its run file.
+func (u *up) begin(ctx context.Context, c Config, log io.Writer) (Broker, error) {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(u.logLevel)) // one of four words that it knows
+	c.Log = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: level}))
+	b, err := u.open(ctx, c)
+	if err != nil {
+		return nil, u.explain(err, c)
+	}
+	run := env.Run{Name: u.name, PID: os.Getpid(), Started: time.Now().UTC(), URLs: b.URLs(), DataDir: c.DataDir, Log: u.e.Getenv(childEnv)}
+	if err := u.claim(run); err != nil {
+		return nil, errors.Join(err, u.end(b))
+	}
+	return b, nil
+}
+
+// claim leaves the run file, unless another broker did since free looked.
+func (u *up) claim(run env.Run) error {
+	won, err := u.e.WriteRun(run)
+	if err != nil || won {
+		return err
+	}
+	other, _, err := u.e.ReadRun(u.name)
+	if err != nil {
+		return err
+	}
+	return u.taken(other)
+}
+
+// serve runs until the context or the broker says to end.
+func (u *up) serve(ctx context.Context, b Broker) error {
+	select {
+	case <-ctx.Done():
+		u.e.Say("stopping")
+	case <-b.Done():
+	}
+	return u.end(b)
+}
+
+func (u *up) end(b Broker) error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	err := b.Err()
+	if closeErr := b.Close(ctx); err == nil {
+		err = closeErr
+	}
+	u.e.RemoveRun(u.name, os.Getpid())
+	return err
+}
+
+// explain turns what can go wrong at the start into what to do about it.
+func (u *up) explain(err error, c Config) error {
+	fe, ok := errors.AsType[*fault.Error](err)
+	if !ok {
+		return err
+	}
+	f := &env.Failure{Err: err}
+	switch {
+	case fe.Op == "listen" && fe.Kind == fault.Exists:
+		f.Exit = env.Conflict
+		flag, protocol := "port", ""
+		for i, p := range portFlags {
+			if strings.HasSuffix(fe.Target, ":"+strconv.Itoa(u.ports[i])) && c.Port == 0 {
+				flag, protocol = p.name, " for "+p.protocol
+			}
+		}
+		f.What = fmt.Sprintf("%s%s is taken", fe.Target, protocol)
+		f.Hint = fmt.Sprintf("take free ports: rmq up --any-port   or choose one: rmq up --%s N", flag)
+	case fe.Op == "listen" && fe.Kind == fault.Denied && u.host != "127.0.0.1":
+		f.Exit = env.Auth
+		f.What = fmt.Sprintf("%s: a broker without users listens on this machine only", fe.Target)
+		f.Hint = "start it without --listen, add a user (rmq user create NAME), then start it with --listen"
+	case fe.Kind == fault.Locked:
+		f.Exit = env.Conflict
+		f.What = fmt.Sprintf("%s is in use by another process", c.DataDir)
+		f.Hint = "give this one its own: rmq up --data DIR --name NAME --any-port"
+		for _, r := range u.e.Runs() {
+			if r.DataDir == c.DataDir {
+				f.What = fmt.Sprintf("%s is in use by the broker named %s (process %d)", c.DataDir, r.Name, r.PID)
+				f.Hint = "stop it: rmq down" + nameFlag(r.Name) + "   or: " + f.Hint
+			}
+		}
+	default:
+		return err
+	}
+	return f
+}
+
+// ---- the card
+
+// greet prints where the broker listens, and what to type next.
+func (u *up) greet(ctx context.Context, b Broker, c Config, took time.Duration) error {
+	if f := u.e.Format(); f != env.FormatTable {
+		return u.report(ctx, b.URLs())
+	}
+	_, err := io.WriteString(u.e.Out, card(u.e, b.URLs(), c, took, "Ctrl-C"))
+	return err
+}
+
+// report prints the broker's own status, for machines.
+func (u *up) report(ctx context.Context, urls adminapi.URLs) error {
+	u.e.Name, u.e.URL = u.name, urls.HTTP
+	c, err := u.e.Admin()
+	if err != nil {
+		return err
+	}
+	s, err := c.Status(ctx)
+	if err != nil {
+		return err
+	}
+	return u.e.Print(statusView(u.e, u.name, s))
+}
+
+func card(e *env.Env, urls adminapi.URLs, c Config, took time.Duration, stop string) string {
+	var b strings.Builder
+	row := func(name, text string) {
+		if text != "" {
+			fmt.Fprintf(&b, "  %-6s %s\n", name, text)
+		}
+	}
+	fmt.Fprintf(&b, "rmq %s is up (%d ms)\n\n", e.Version, took.Milliseconds())
+	row("mqtt", strings.TrimSpace(urls.MQTT+"   "+urls.MQTTWS))
+	row("kafka", strings.TrimPrefix(urls.Kafka, "kafka://"))
+	row("amqp", urls.AMQP)
+	row("http", urls.HTTP)
+	b.WriteByte('\n')
+	if c.DataDir == "" {
+		row("data", "in memory: nothing outlives the broker")
+	} else {
+		row("data", env.Clean(c.DataDir))
+	}
+	row("profile", c.Profile)
+	row("try", "rmq produce mqtt:sensors/dev1/temp 21.5")
+	row("", "rmq consume kafka:sensors --from start -n 1")
+	row("watch", "rmq tui")
+	row("env", `eval "$(rmq env)"`)
+	row("stop", stop)
+	return b.String()
+}

@@ -1,0 +1,169 @@
+// Package message holds `rmq produce` and `rmq consume`, which speak the public
+// protocols and so work on any broker.
+package message
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"os"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/robustmq/rmq/broker/adminapi"
+	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/cli/env"
+	"github.com/robustmq/rmq/cli/link"
+)
+
+// connection is the flags by which both commands reach a broker.
+type connection struct {
+	e        *env.Env
+	clientID string
+	vhost    string
+	cacert   string
+	insecure bool
+}
+
+const targetHelp = `TARGET is one of
+
+  mqtt:sensors/dev1/temp          MQTT topic (to consume: a filter)
+  kafka:orders, kafka:orders/3    Kafka topic, or one partition of it
+  amqp:EXCHANGE/KEY               AMQP exchange and routing key
+  amqp:queue:NAME                 AMQP queue
+
+at the broker that --name or --url means; or the same after a host, for any broker of that protocol:
+mqtt://user:password@host:1883/TOPIC, kafka://host:9092/TOPIC, amqp://host:5672/queue:NAME, and over TLS mqtts://,
+kafkas://, amqps://. The password may stand in RMQ_PASSWORD instead.`
+
+func (c *connection) flags(fs *pflag.FlagSet) {
+	fs.StringVar(&c.clientID, "client-id", "", "client identifier (default: one is made up)")
+	fs.StringVar(&c.vhost, "vhost", "/", "AMQP virtual host")
+	fs.StringVar(&c.cacert, "cacert", "", "file with the certificates to trust, for TLS")
+	_ = fs.SetAnnotation("cacert", env.PathAnnotation, []string{"true"}) // fails for unknown flags only
+	fs.BoolVar(&c.insecure, "insecure", false, "over TLS, do not check who answers")
+	c.e.BrokerFlags(fs)
+}
+
+// target reads the argument and finds the broker it means.
+func (c *connection) target(ctx context.Context, arg string) (link.Target, link.Options, error) {
+	o := link.Options{ClientID: c.clientID, VHost: c.vhost}
+	t, err := link.ParseTarget(arg)
+	if err != nil {
+		return t, o, env.WithHint(err, "rmq produce --help shows every form of a target")
+	}
+	if t.Address == "" {
+		urls, err := c.e.URLs(ctx)
+		if err != nil {
+			return t, o, err
+		}
+		if err := t.Resolve(urls); err != nil {
+			return t, o, err
+		}
+	}
+	if c.e.User != "" && t.User == "" {
+		t.User = c.e.User
+	}
+	if t.User != "" && t.Password == "" {
+		t.Password = c.e.Getenv("RMQ_PASSWORD")
+	}
+	if t.TLS {
+		if o.TLS, err = c.tls(); err != nil {
+			return t, o, err
+		}
+	}
+	return t, o, nil
+}
+
+func (c *connection) tls() (*tls.Config, error) {
+	config := &tls.Config{InsecureSkipVerify: c.insecure} // asked for by name
+	if c.cacert != "" {
+		pem, err := os.ReadFile(c.cacert)
+		if err != nil {
+			return nil, env.Failf(env.Usage, "--cacert: %v", err)
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, env.Failf(env.Usage, "--cacert: %s holds no certificate", c.cacert)
+		}
+	}
+	return config, nil
+}
+
+// explain gives an error of a conversation the next thing to type.
+func (c *connection) explain(ctx context.Context, t link.Target, err error) error {
+	f, ok := errors.AsType[*fault.Error](err)
+	if !ok {
+		return err
+	}
+	switch {
+	case f.Kind == fault.NotFound && t.Protocol == link.Kafka:
+		if near := env.Closest(t.Topic, c.topics(ctx)); near != "" && near != t.Topic {
+			return env.WithHint(err, "did you mean kafka:%s?", near)
+		}
+		return env.WithHint(err, "see what there is: rmq topic list   or create it: rmq topic create %s", env.Quote("kafka:"+t.Topic))
+	case f.Kind == fault.NotFound && t.Queue != "":
+		if near := env.Closest(t.Queue, c.queues(ctx)); near != "" && near != t.Queue {
+			return env.WithHint(err, "did you mean amqp:queue:%s?", near)
+		}
+		return env.WithHint(err, "create it: rmq queue create %s", env.Quote(t.Queue))
+	case f.Kind == fault.NotFound && t.Exchange != "":
+		return env.WithHint(err, "see what there is: rmq exchange list   or create it: rmq exchange create %s", env.Quote(t.Exchange))
+	case f.Kind == fault.Unauthorized:
+		return env.WithHint(err, "give --user NAME with RMQ_PASSWORD, or %s://user:password@host/…", t.Protocol)
+	case f.Kind == fault.Unavailable && f.Op == "connect to":
+		return env.WithHint(err, "start a broker here: rmq up   or check the address")
+	case f.Kind == fault.Unsupported && t.Protocol == link.MQTT && f.Op == "consume":
+		return env.WithHint(err, "where the broker captures it, its history is a topic: rmq topic list, then rmq consume kafka:TOPIC --from start")
+	}
+	return err
+}
+
+func (c *connection) topics(ctx context.Context) []string {
+	a, err := c.e.Admin()
+	if err != nil {
+		return nil // a missing suggestion is no failure of its own
+	}
+	topics, err := a.Topics(ctx, adminapi.Query{Limit: adminapi.ListMax})
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, t := range topics {
+		names = append(names, t.Names.Kafka)
+	}
+	return names
+}
+
+func (c *connection) queues(ctx context.Context) []string {
+	a, err := c.e.Admin()
+	if err != nil {
+		return nil
+	}
+	queues, err := a.Queues(ctx, adminapi.Query{Limit: adminapi.ListMax})
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, q := range queues {
+		names = append(names, q.Name)
+	}
+	return names
+}
+
+// completeTarget completes the first argument.
+func (c *connection) completeTarget(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	out := []string{"mqtt:", "kafka:", "amqp:", "amqp:queue:"}
+	for _, t := range c.topics(cmd.Context()) {
+		out = append(out, "kafka:"+t)
+	}
+	for _, q := range c.queues(cmd.Context()) {
+		out = append(out, "amqp:queue:"+q)
+	}
+	return out, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+}

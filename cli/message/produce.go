@@ -1,0 +1,401 @@
+package message
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/robustmq/rmq/cli/env"
+	"github.com/robustmq/rmq/cli/link"
+)
+
+// How produce reads standard input.
+const (
+	inputLines = "lines" // each line is a value
+	inputNul   = "nul"   // each NUL-terminated run of bytes is a value
+	inputWhole = "whole" // all of it is one value
+	inputJSON  = "json"  // each line is a message, as consume -o json prints it
+)
+
+// inputMax bounds one message that is read from standard input.
+const inputMax = 64 << 20
+
+type produce struct {
+	connection
+	input      string
+	nul        bool
+	base64     bool
+	null       bool
+	key        string
+	headers    []string
+	properties []string
+	qos        int
+	retain     bool
+	partition  int
+	priority   int
+	expires    env.Duration
+	delay      env.Duration
+	repeat     int
+}
+
+// NewProduce returns `rmq produce`.
+func NewProduce(e *env.Env) *cobra.Command {
+	p := &produce{connection: connection{e: e}, input: inputLines}
+	cmd := &cobra.Command{
+		Use:   "produce TARGET [VALUE]",
+		Short: "Send messages over MQTT, Kafka or AMQP",
+		Long: "Send messages over MQTT, Kafka or AMQP, and wait until the broker has them.\n\nWithout VALUE, each line of standard input is a message; --input says otherwise. " +
+			"With -o json a receipt is\nprinted for each message, one a line.\n\n" + targetHelp,
+		Example: "  rmq produce mqtt:sensors/dev1/temp 21.5 --retain\n" +
+			"  rmq produce kafka:orders '{\"id\":7}' -k 7 -H source=shop -P content-type=application/json\n" +
+			"  seq 1000 | rmq produce amqp:queue:jobs\n" +
+			"  rmq produce mqtt://test.example:1883/a/b --input whole < photo.jpg\n" +
+			"  rmq consume kafka:orders --from start --until-end -o json | rmq produce kafka:copy --input json",
+		Args:              env.Between([]string{"TARGET"}, "VALUE"),
+		ValidArgsFunction: p.completeTarget,
+		RunE:              func(cmd *cobra.Command, args []string) error { return p.run(cmd, args) },
+	}
+	f := cmd.Flags()
+	f.Var(&env.Choice{Value: &p.input, Of: []string{inputLines, inputNul, inputWhole, inputJSON}}, "input", "what standard input holds")
+	f.BoolVarP(&p.nul, "null-separated", "0", false, "the same as --input nul")
+	f.BoolVar(&p.base64, "base64", false, "values are base64")
+	f.BoolVar(&p.null, "null", false, "send no value: Kafka's tombstone; over MQTT with --retain it clears the retained message")
+	f.StringVarP(&p.key, "key", "k", "", "key")
+	f.StringArrayVarP(&p.headers, "header", "H", nil, "header (MQTT: user property), as name=value; repeatable")
+	f.StringArrayVarP(&p.properties, "property", "P", nil, "property, as name=value: content-type, correlation-id, reply-to, message-id, type…; repeatable")
+	f.IntVar(&p.qos, "qos", 1, "MQTT QoS; over AMQP 0 is transient, else persistent")
+	f.BoolVar(&p.retain, "retain", false, "keep it as the last value of its address")
+	f.IntVar(&p.partition, "partition", -1, "Kafka partition; -1 goes by key")
+	f.IntVar(&p.priority, "priority", 0, "AMQP priority, 0 to 255")
+	f.Var(&p.expires, "expires", "how long it is worth delivering")
+	f.Var(&p.delay, "delay", "how long the broker holds it back")
+	f.IntVar(&p.repeat, "repeat", 1, "send each message so many times")
+	p.flags(f)
+	return cmd
+}
+
+func (p *produce) run(cmd *cobra.Command, args []string) error {
+	ctx := cmd.Context()
+	base, err := p.base(cmd)
+	if err != nil {
+		return err
+	}
+	t, o, err := p.target(ctx, args[0])
+	if err != nil {
+		return err
+	}
+	if t.Protocol == link.Kafka && p.partition >= 0 {
+		n := int32(p.partition)
+		t.Partition = &n
+		base.Partition = nil
+	}
+	if p.delay > 0 {
+		base.Headers = append(base.Headers, link.Header{Name: delayHeader(t.Protocol), Value: strconv.AppendInt(nil, time.Duration(p.delay).Milliseconds(), 10)})
+	}
+	source, err := p.source(args, base)
+	if err != nil {
+		return err
+	}
+	producer, err := link.NewProducer(ctx, t, o)
+	if err != nil {
+		return p.explain(ctx, t, err)
+	}
+	return p.send(ctx, t, producer, source)
+}
+
+func delayHeader(protocol string) string {
+	if protocol == link.AMQP {
+		return "x-delay"
+	}
+	return "rmq-delay"
+}
+
+// base is what every message of this call has.
+func (p *produce) base(cmd *cobra.Command) (link.Message, error) {
+	m := link.Message{Retain: p.retain}
+	if p.nul {
+		p.input = inputNul
+	}
+	if p.qos < 0 || p.qos > 2 {
+		return m, env.Failf(env.Usage, "--qos %d is none of 0, 1, 2", p.qos)
+	}
+	if p.priority < 0 || p.priority > 255 {
+		return m, env.Failf(env.Usage, "--priority %d is not one of 0 to 255", p.priority)
+	}
+	if p.repeat < 1 {
+		return m, env.Failf(env.Usage, "--repeat %d sends nothing", p.repeat)
+	}
+	qos := uint8(p.qos)
+	m.QoS, m.Priority = &qos, uint8(p.priority)
+	if p.partition >= 0 {
+		n := int32(p.partition)
+		m.Partition = &n
+	}
+	if cmd.Flags().Changed("key") {
+		m.Key = []byte(p.key)
+	}
+	for _, s := range p.headers {
+		name, value, err := env.Pair(s)
+		if err != nil {
+			return m, env.Failf(env.Usage, "--header: %v", err)
+		}
+		m.Headers = append(m.Headers, link.Header{Name: name, Value: []byte(value)})
+	}
+	for _, s := range p.properties {
+		name, value, err := env.Pair(s)
+		if err != nil {
+			return m, env.Failf(env.Usage, "--property: %v", err)
+		}
+		if m.Properties == nil {
+			m.Properties = map[string]string{}
+		}
+		m.Properties[name] = value
+	}
+	return m, nil
+}
+
+// source yields the messages to send; io.EOF ends it.
+func (p *produce) source(args []string, base link.Message) (func() (*link.Message, error), error) {
+	fresh := func(value []byte) (*link.Message, error) {
+		m := base
+		if p.base64 {
+			decoded := make([]byte, base64.StdEncoding.DecodedLen(len(value)))
+			n, err := base64.StdEncoding.Decode(decoded, bytes.TrimSpace(value))
+			if err != nil {
+				return nil, env.Failf(env.Usage, "a value is not base64: %v", err)
+			}
+			value = decoded[:n]
+		}
+		m.Value, m.Size = value, len(value)
+		return &m, nil
+	}
+	if p.null || len(args) == 2 {
+		if p.null && len(args) == 2 {
+			return nil, env.Failf(env.Usage, "--null sends no value, and %q is one", args[1])
+		}
+		done := false
+		return func() (*link.Message, error) {
+			if done {
+				return nil, io.EOF
+			}
+			done = true
+			if p.null {
+				m := base
+				return &m, nil
+			}
+			return fresh([]byte(args[1]))
+		}, nil
+	}
+	if p.e.InTTY {
+		p.e.Say("each line is a message; Ctrl-D ends")
+	}
+	switch p.input {
+	case inputWhole:
+		done := false
+		return func() (*link.Message, error) {
+			if done {
+				return nil, io.EOF
+			}
+			done = true
+			b, err := io.ReadAll(io.LimitReader(p.e.In, inputMax+1))
+			if err != nil {
+				return nil, err
+			}
+			if len(b) > inputMax {
+				return nil, env.Failf(env.Usage, "standard input holds more than %v", env.Bytes(inputMax))
+			}
+			return fresh(b)
+		}, nil
+	case inputJSON:
+		next := p.scan('\n')
+		line := 0
+		return func() (*link.Message, error) {
+			for {
+				b, err := next()
+				if err != nil {
+					return nil, err
+				}
+				line++
+				if len(bytes.TrimSpace(b)) == 0 {
+					continue
+				}
+				m, err := overlay(b, base)
+				if err != nil {
+					return nil, env.Failf(env.Usage, "line %d is no message as consume -o json prints it: %v", line, err)
+				}
+				return m, nil
+			}
+		}, nil
+	case inputNul:
+		next := p.scan(0)
+		return func() (*link.Message, error) {
+			b, err := next()
+			if err != nil {
+				return nil, err
+			}
+			return fresh(b)
+		}, nil
+	}
+	next := p.scan('\n')
+	return func() (*link.Message, error) {
+		b, err := next()
+		if err != nil {
+			return nil, err
+		}
+		return fresh(bytes.TrimSuffix(b, []byte{'\r'}))
+	}, nil
+}
+
+// overlay reads a message that was consumed and puts this call's own on top of it.
+func overlay(line []byte, base link.Message) (*link.Message, error) {
+	var m link.Message
+	if err := json.Unmarshal(line, &m); err != nil {
+		return nil, err
+	}
+	m.Headers = append(m.Headers, base.Headers...)
+	if base.Key != nil {
+		m.Key = base.Key
+	}
+	for name, value := range base.Properties {
+		if m.Properties == nil {
+			m.Properties = map[string]string{}
+		}
+		m.Properties[name] = value
+	}
+	if m.QoS == nil {
+		m.QoS = base.QoS
+	}
+	m.Retain = m.Retain || base.Retain
+	if base.Priority != 0 {
+		m.Priority = base.Priority
+	}
+	m.Partition = base.Partition // that of the topic it came from means nothing here
+	return &m, nil
+}
+
+// scan splits standard input at a byte.
+func (p *produce) scan(at byte) func() ([]byte, error) {
+	r := bufio.NewReaderSize(p.e.In, 64<<10)
+	return func() ([]byte, error) {
+		var whole []byte
+		for {
+			part, err := r.ReadSlice(at)
+			whole = append(whole, part...)
+			switch {
+			case err == nil:
+				return whole[:len(whole)-1], nil
+			case len(whole) > inputMax:
+				return nil, env.Failf(env.Usage, "a message of standard input is larger than %v", env.Bytes(inputMax))
+			case errors.Is(err, bufio.ErrBufferFull):
+			case errors.Is(err, io.EOF) && len(whole) > 0:
+				return whole, nil
+			default:
+				return nil, err
+			}
+		}
+	}
+}
+
+// outcome collects what became of the messages; receipts come from another goroutine.
+type outcome struct {
+	mu        sync.Mutex
+	sent      int
+	unmatched int
+	failed    int
+	err       error // the first
+}
+
+// send hands every message over and waits for all receipts.
+func (p *produce) send(ctx context.Context, t link.Target, producer link.Producer, source func() (*link.Message, error)) error {
+	machine := p.e.Output == env.FormatJSON || p.e.Output == env.FormatYAML
+	var o outcome
+	done := func(r link.Receipt, err error) {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		switch {
+		case err != nil:
+			o.failed++
+			if o.err == nil {
+				o.err = err
+			}
+			return
+		case r.Unmatched:
+			o.unmatched++
+		}
+		o.sent++
+		if machine {
+			if err := p.e.PrintLine(r); err != nil && o.err == nil {
+				o.err = err
+			}
+		}
+	}
+	begun := time.Now()
+	err := p.feed(ctx, t, producer, source, done)
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	if closeErr := producer.Close(closing); err == nil {
+		err = closeErr
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.err == nil {
+		o.err = err
+	}
+	if o.sent > 0 && (o.sent > 1 || p.e.ErrTTY) {
+		p.e.Say("%s", o.summary(t, time.Since(begun)))
+	}
+	switch {
+	case o.err == nil:
+		return nil
+	case errors.Is(o.err, context.Canceled):
+		return context.Cause(ctx)
+	case o.sent > 0:
+		f := env.Explain(p.explain(ctx, t, o.err))
+		return &env.Failure{Exit: env.Partly, What: fmt.Sprintf("%d sent, then: %s", o.sent, f.What), Hint: f.Hint, Err: o.err}
+	}
+	return p.explain(ctx, t, o.err)
+}
+
+func (o *outcome) summary(t link.Target, took time.Duration) string {
+	s := fmt.Sprintf("sent %d to %s in %v", o.sent, t, took.Round(time.Millisecond))
+	if o.unmatched > 0 {
+		s += fmt.Sprintf("; nobody was subscribed for %d", o.unmatched)
+	}
+	if o.failed > 0 {
+		s += fmt.Sprintf("; %d failed", o.failed)
+	}
+	return s
+}
+
+func (p *produce) feed(ctx context.Context, t link.Target, producer link.Producer, source func() (*link.Message, error), done func(link.Receipt, error)) error {
+	for {
+		m, err := source()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if p.expires > 0 {
+			m.ExpiresAt = time.Now().Add(time.Duration(p.expires))
+		}
+		for range p.repeat {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := producer.Send(ctx, m, done); err != nil {
+				return err
+			}
+		}
+	}
+}

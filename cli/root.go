@@ -1,0 +1,90 @@
+// Package cli is the command line of rmq: it puts the commands together, and says what
+// holds for all of them.
+//
+// Commands live in packages by noun (cli/topic, cli/queue…), those that run a broker in
+// cli/local, those that send and read messages in cli/message. What they share is in
+// cli/env. The command tree is built anew by New, so that tests have as many as they
+// like; the documentation in docs/cli and the completions in completions/ are generated
+// from it (generate.go) and compared with it by a test.
+package cli
+
+import (
+	"context"
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"github.com/robustmq/rmq/cli/binding"
+	"github.com/robustmq/rmq/cli/env"
+	"github.com/robustmq/rmq/cli/exchange"
+	"github.com/robustmq/rmq/cli/group"
+	"github.com/robustmq/rmq/cli/local"
+	"github.com/robustmq/rmq/cli/message"
+	"github.com/robustmq/rmq/cli/queue"
+	"github.com/robustmq/rmq/cli/retained"
+	"github.com/robustmq/rmq/cli/session"
+	"github.com/robustmq/rmq/cli/topic"
+	"github.com/robustmq/rmq/cli/user"
+)
+
+// Groups of commands in the help.
+const (
+	groupBroker   = "broker"
+	groupMessages = "messages"
+	groupThings   = "things"
+	groupRest     = "rest"
+)
+
+// New returns the command tree. open starts a broker for `rmq up`.
+func New(e *env.Env, open local.Open) *cobra.Command {
+	root := env.Noun("rmq", "A broker for MQTT, Kafka and AMQP, and the tools around it")
+	root.Long = "rmq is a broker that speaks MQTT, Kafka and AMQP over one kernel, and the tools around it.\n\n" +
+		"Results go to standard output, everything else to standard error. A terminal gets tables, a pipe gets\n" +
+		"tab-separated text, and -o json works on every command. Every flag can be set in rmq.yaml or as RMQ_<FLAG>."
+	root.Example = "  rmq up\n  rmq produce mqtt:sensors/dev1/temp 21.5\n  rmq consume kafka:sensors --from start -n 1"
+	root.SilenceErrors, root.SilenceUsage = true, true
+	root.SetIn(e.In)
+	root.SetOut(e.Out)
+	root.SetErr(e.Err)
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetFlagErrorFunc(env.FlagError)
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return e.Configure(cmd) }
+
+	f := root.PersistentFlags()
+	f.VarP(&env.Choice{Value: &e.Output, Of: env.Formats}, "output", "o", "how to print (default: table on a terminal, text in a pipe)")
+	f.BoolVarP(&e.Quiet, "quiet", "q", false, "say nothing but results and failures")
+	e.Color = "auto"
+	f.Var(&env.Choice{Value: &e.Color, Of: []string{"auto", "always", "never"}}, "color", "when to colour; NO_COLOR and CLICOLOR_FORCE count too")
+
+	root.AddGroup(
+		&cobra.Group{ID: groupBroker, Title: "Run a broker"},
+		&cobra.Group{ID: groupMessages, Title: "Send and read messages, on any broker"},
+		&cobra.Group{ID: groupThings, Title: "See and change what a broker holds"},
+		&cobra.Group{ID: groupRest, Title: "And"},
+	)
+	add := func(id string, cmds ...*cobra.Command) {
+		for _, c := range cmds {
+			c.GroupID = id
+		}
+		root.AddCommand(cmds...)
+	}
+	add(groupBroker, local.NewUp(e, open), local.NewDown(e), local.NewStatus(e), local.NewEnv(e))
+	add(groupMessages, message.NewProduce(e), message.NewConsume(e))
+	add(groupThings, topic.Command(e), queue.Command(e), exchange.Command(e), binding.Command(e),
+		session.Command(e), retained.Command(e), group.Command(e), user.Command(e))
+	add(groupRest, newConfig(e), newCompletion(e), newVersion(e), newExitCodes())
+	root.SetHelpCommand(newHelp(e))
+	root.SetHelpCommandGroupID(groupRest)
+	return root
+}
+
+// Main runs one command line and returns its exit code.
+func Main(ctx context.Context, e *env.Env, open local.Open, args []string) int {
+	root := New(e, open)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err != nil && errors.Is(context.Cause(ctx), env.ErrInterrupted) && errors.Is(err, context.Canceled) {
+		err = env.ErrInterrupted
+	}
+	return e.Fail(err)
+}
