@@ -308,8 +308,11 @@ func (k *Kernel) appendRouted(p *Partition, batch record.Batch, acks int16, repl
 		}
 		w.add()
 		err := sr.shard.do(true, func(g *pending) {
-			b := g.b.Batch(log, batch)
-			o := -1
+			if !home {
+				k.copyBatch(g, st, sr, batch, sessions, qos, w)
+				return
+			}
+			b, o := g.b.Batch(log, batch), -1
 			if len(sr.queues) > 0 || sessions {
 				o = g.b.Route(&shard.Route{
 					Batch: b, Record: -1, Namespace: st.Namespace, Address: st.Address, Queues: sr.queues, Sessions: sessions,
@@ -330,6 +333,27 @@ func (k *Kernel) appendRouted(p *Partition, batch record.Batch, acks int16, repl
 	}
 	w.applied(nil, nil, nil)
 	return true
+}
+
+// copyBatch adds the records of a Kafka batch to a shard that is not their home, each with
+// its address, for there no stream's name says it. One answer counts for all of them: they
+// are in one entry.
+func (k *Kernel) copyBatch(g *pending, st *meta.Stream, sr *shardRoute, batch record.Batch, sessions bool, qos uint8, w *appendMany) {
+	last := -1
+	err := batch.Each(func(rec *record.Record) error {
+		m := message.FromRecord(rec.Key, rec.Value, rec.Headers, rec.Time, st.Address, false)
+		m.QoS = qos
+		b, i := addRecord(&g.b, shard.Bodies, &m, "")
+		last = g.b.Route(&shard.Route{
+			Batch: b, Record: i, Namespace: st.Namespace, Address: st.Address, Queues: sr.queues, Sessions: sessions,
+			Size: uint32(len(m.Value)), ExpiresAt: m.ExpiresAt, Priority: m.Priority, QoS: qos,
+		})
+		return nil
+	})
+	if err != nil || last < 0 {
+		last = g.b.Tick() // nothing to wait for but the entry
+	}
+	g.await(-1, last, w)
 }
 
 // deliverBatchLive gives the records of a Kafka batch to sessions at QoS 0.

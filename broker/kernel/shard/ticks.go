@@ -26,8 +26,12 @@ func deadlineOf(at int64, kind byte, key string) string {
 	return string(append(b, key...))
 }
 
-// setDue moves a deadline; at 0 takes it away.
+// setDue moves a deadline; at 0 takes it away. One that has passed is met by the next
+// tick, so that a tick meets each at most once and does a bounded amount of work.
 func (m *Machine) setDue(due *int64, at int64, kind byte, key string) {
+	if at != 0 {
+		at = max(at, m.now+1)
+	}
 	if *due == at {
 		return
 	}
