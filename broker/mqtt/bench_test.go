@@ -38,7 +38,7 @@ func (s *echoSession) Subscribe(_ context.Context, subs []kernel.Subscription) (
 
 func (k *echo) Publish(p *kernel.Publish) {
 	d := k.d.Get().(*kernel.Delivery)
-	*d = kernel.Delivery{Msg: &p.Msg}
+	*d = kernel.Delivery{Msg: &p.Msg, Batch: p.Batch}
 	k.mu.RLock()
 	for _, s := range k.sinks {
 		s.Deliver(d)
@@ -184,7 +184,10 @@ func BenchmarkThroughput(b *testing.B) {
 			for range batch {
 				chunk = append(chunk, sample...)
 			}
-			tokens := make(chan struct{}, ahead)
+			tokens := make([]chan struct{}, shape.subs) // the slowest subscriber sets the pace
+			for i := range tokens {
+				tokens[i] = make(chan struct{}, ahead)
+			}
 			var wg sync.WaitGroup
 			total := (b.N + batch - 1) / batch * batch
 			each := total / batch / shape.pub
@@ -196,7 +199,9 @@ func BenchmarkThroughput(b *testing.B) {
 				p := dial(false)
 				wg.Go(func() {
 					for range each {
-						tokens <- struct{}{}
+						for _, c := range tokens {
+							c <- struct{}{}
+						}
 						_, _ = p.nc.Write(chunk)
 					}
 				})
@@ -208,8 +213,8 @@ func BenchmarkThroughput(b *testing.B) {
 							b.Error(err)
 							return
 						}
-						if i == 0 && n%batch == 0 {
-							<-tokens
+						if n%batch == 0 {
+							<-tokens[i]
 						}
 					}
 				})

@@ -75,6 +75,7 @@ type work struct {
 	suback      mqttwire.Suback
 	in          inbound
 	out         kernel.Publish
+	batch       kernel.Batch // flushed before anything that may wait
 }
 
 var workPool = sync.Pool{New: func() any { return new(work) }}
@@ -143,6 +144,9 @@ func (c *conn) serve() error {
 // rest ends a run of packets: what was held leaves, and what is needed only while there are
 // packets goes back.
 func (c *conn) rest() {
+	if c.work != nil {
+		c.work.batch.Flush()
+	}
 	c.out.Flush()
 	if c.packets > 0 {
 		c.lastIn.Store(c.server.cfg.Link.Now().UnixNano())
@@ -185,8 +189,10 @@ func (c *conn) packet(f mqttwire.Frame) error {
 		}
 		return nil
 	case mqttwire.SUBSCRIBE:
+		c.work.batch.Flush()
 		return c.subscribe(f)
 	case mqttwire.UNSUBSCRIBE:
+		c.work.batch.Flush()
 		return c.unsubscribe(f)
 	case mqttwire.PINGREQ:
 		if err := f.Empty(); err != nil {

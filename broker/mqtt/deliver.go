@@ -67,7 +67,13 @@ func (c *conn) send(d *kernel.Delivery, p *mqttwire.Publish) bool {
 		return true
 	}
 	if p.QoS == 0 {
-		ok := c.out.AppendWithin(c.server.cfg.DropAbove, func(dst []byte) []byte { return p.Append(dst, c.version) })
+		put := func(dst []byte) []byte { return p.Append(dst, c.version) }
+		ok := false
+		if d.Batch.Hold(c) {
+			ok = c.out.HoldWithin(c.server.cfg.DropAbove, put)
+		} else {
+			ok = c.out.AppendWithin(c.server.cfg.DropAbove, put)
+		}
 		c.sent(size, ok)
 		if d.Shared && d.No != 0 {
 			d.From.Settle(d.No, false, kernel.Accept) // nobody will acknowledge it
@@ -127,6 +133,9 @@ func (c *conn) sendAliased(d *kernel.Delivery, p *mqttwire.Publish, out *outboun
 	return ok
 }
 
+// Flush implements kernel.Flusher: it writes what was held for a batch.
+func (c *conn) Flush() { c.out.Flush() }
+
 // sent counts a PUBLISH that was put in the outbox, or was not.
 func (c *conn) sent(size int, ok bool) {
 	s := &c.server.stats
@@ -155,8 +164,9 @@ func (c *conn) puback(a *mqttwire.Ack) {
 		c.settle(a.PacketID, true, outcome(a.Reason))
 		return
 	}
-	c.session.Ack(a.PacketID, !a.Reason.Failed())
-	c.advance()
+	if c.session.Ack(a.PacketID, !a.Reason.Failed()) {
+		c.advance()
+	}
 }
 
 // pubrec handles PUBREC: the client has a QoS 2 delivery, or refuses it.
@@ -168,8 +178,9 @@ func (c *conn) pubrec(a *mqttwire.Ack) {
 			rel.Reason = mqttwire.PacketIDNotFound
 		}
 	} else if failed {
-		c.session.Ack(a.PacketID, false)
-		c.advance()
+		if c.session.Ack(a.PacketID, false) {
+			c.advance()
+		}
 	} else if !c.session.Received(a.PacketID) {
 		rel.Reason = mqttwire.PacketIDNotFound
 	}
@@ -187,8 +198,9 @@ func (c *conn) pubcomp(a *mqttwire.Ack) {
 		c.settle(a.PacketID, true, kernel.Accept)
 		return
 	}
-	c.session.Ack(a.PacketID, true)
-	c.advance()
+	if c.session.Ack(a.PacketID, true) {
+		c.advance()
+	}
 }
 
 // outcome is what an acknowledgement makes of a shared delivery (MQTT5-4.8.2-6).

@@ -99,7 +99,10 @@ func (s *fakeSession) Unsubscribe(_ context.Context, filters []string) (existed 
 	return existed, s.unsub
 }
 
-func (s *fakeSession) Ack(id uint16, ok bool) { s.note("ack %d %v", id, ok) }
+func (s *fakeSession) Ack(id uint16, ok bool) bool {
+	s.note("ack %d %v", id, ok)
+	return s.known
+}
 
 func (s *fakeSession) Received(id uint16) bool {
 	s.note("received %d", id)

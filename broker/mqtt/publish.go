@@ -25,6 +25,7 @@ func (c *conn) publish(f mqttwire.Frame) error {
 	k := &w.out
 	k.Namespace = c.server.cfg.Namespace
 	k.From = c.handle
+	k.Batch = &w.batch
 	k.Reply, k.Tag, k.PacketID = nil, 0, 0
 	now := int64(0)
 	if len(p.Properties) > 0 { // only a property asks for the time
@@ -34,6 +35,7 @@ func (c *conn) publish(f mqttwire.Frame) error {
 		return c.unaccepted(p, err.Error())
 	}
 	if p.QoS > 0 {
+		w.batch.Flush() // the kernel may make us wait
 		k.Reply, k.Tag = c, uint64(p.PacketID)
 		if p.QoS == 2 {
 			k.PacketID = p.PacketID

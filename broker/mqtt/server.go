@@ -121,7 +121,7 @@ type session interface {
 	Subscribe(context.Context, []kernel.Subscription) (existed []bool, errs []error)
 	Retained(kernel.Subscription)
 	Unsubscribe(context.Context, []string) (existed []bool, err error)
-	Ack(packetID uint16, ok bool)
+	Ack(packetID uint16, ok bool) (known bool)
 	Received(packetID uint16) (known bool)
 	Release(packetID uint16, done func(known bool))
 	Close(will bool, expiry *uint32)

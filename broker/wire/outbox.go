@@ -133,10 +133,13 @@ func (o *Outbox) AppendWithin(limit int, f func(dst []byte) []byte) bool {
 }
 
 // Hold is Append without flushing: the caller calls Flush soon.
-func (o *Outbox) Hold(f func(dst []byte) []byte) bool {
+func (o *Outbox) Hold(f func(dst []byte) []byte) bool { return o.HoldWithin(o.limit, f) }
+
+// HoldWithin is to Hold what AppendWithin is to Append.
+func (o *Outbox) HoldWithin(limit int, f func(dst []byte) []byte) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.holdLocked(o.limit, f)
+	return o.holdLocked(limit, f)
 }
 
 func (o *Outbox) holdLocked(limit int, f func(dst []byte) []byte) bool {
