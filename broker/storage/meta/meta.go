@@ -1,0 +1,163 @@
+// Package meta keeps checkpoints in a bbolt file: few and small writes, one
+// transaction each.
+//
+// Of each shard the file holds the last checkpoint as sorted keys and values. A Save
+// writes what changed; whatever its size, it holds at most chunkBytes in memory, and a
+// crash leaves either the old checkpoint or the new one:
+//
+//   - a full one is written into a bucket of the next generation, which becomes current
+//     together with the description of the checkpoint;
+//   - changes that fit in one chunk are one transaction;
+//   - more are staged in a bucket, declared valid together with the description,
+//     and then folded into the current bucket. A crash in between leaves them to be
+//     folded by the next call.
+//
+// bbolt does not checksum its pages. So every value carries a checksum, and the
+// description the number of keys and the sum of their checksums; Load verifies all
+// before it returns any. What does not add up is storage.ErrCorrupt.
+//
+// The file is made by the first Save, under another name until it is whole: a broker's
+// first start does not wait for it, and a crash leaves no half of it.
+package meta
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+
+	"github.com/robustmq/rmq/broker/storage"
+	"github.com/robustmq/rmq/broker/vfs"
+)
+
+const (
+	// chunkBytes bounds the keys and values of one transaction.
+	chunkBytes = 4 << 20
+	// lockWait bounds the wait for the file's own lock. The data directory is locked
+	// before it, so nobody should hold this one.
+	lockWait = time.Second
+	filePerm = 0o640
+)
+
+// Store is storage.Checkpoints in one file. Safe for concurrent use: one Save at a
+// time, and Loads beside it.
+type Store struct {
+	path      string
+	committed func() // for tests: called after each transaction of a Save
+
+	saving sync.Mutex // taken before mu
+	mu     sync.RWMutex
+	db     *bbolt.DB // nil while the file does not exist
+	closed bool
+	failed error // final: a transaction of which nobody knows what the device has
+}
+
+var _ storage.Checkpoints = (*Store)(nil)
+
+// Open opens the store at path. A file that does not exist is made by the first Save.
+func Open(path string) (*Store, error) {
+	s := &Store{path: path}
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return s, nil
+	case err != nil:
+	case info.Size() == 0: // bbolt would make a new one of it
+		err = fmt.Errorf("%w: %s is empty", storage.ErrCorrupt, path)
+	default:
+		s.db, err = openFile(path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("meta: open: %w", err)
+	}
+	return s, nil
+}
+
+// openFile opens an existing file, and checks its format. bbolt keeps the list of
+// free pages in the file, so that this does not read all of it.
+func openFile(path string) (db *bbolt.DB, err error) {
+	var file *os.File
+	err = guard(func() (err error) {
+		db, err = bbolt.Open(path, filePerm, &bbolt.Options{
+			Timeout: lockWait, FreelistType: bbolt.FreelistMapType, NoStatistics: true,
+			OpenFile: func(name string, flag int, perm os.FileMode) (*os.File, error) {
+				file, err = os.OpenFile(name, flag, perm)
+				return file, err
+			},
+		})
+		return err
+	})
+	if err != nil && file != nil {
+		_ = file.Close() // with its lock, where a panic left both
+	}
+	switch {
+	case errors.Is(err, berrors.ErrTimeout):
+		return nil, fmt.Errorf("%w: %s", storage.ErrInUse, path)
+	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
+		return nil, fmt.Errorf("%w: %s: %w", storage.ErrCorrupt, path, err)
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if err = guard(func() error { return db.View(checkFormat) }); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), db.Close())
+	}
+	return db, nil
+}
+
+// create makes the file.
+func create(path string) (*bbolt.DB, error) {
+	tmp := path + ".tmp"
+	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("meta: create: %w", err)
+	}
+	db, err := bbolt.Open(tmp, filePerm, &bbolt.Options{Timeout: lockWait})
+	if err != nil {
+		return nil, fmt.Errorf("meta: create: %w", err)
+	}
+	err = db.Update(writeFormat)
+	if err = errors.Join(err, db.Close()); err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err == nil {
+		err = vfs.OS{}.SyncDir(filepath.Dir(path))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("meta: create: %w", err)
+	}
+	return openFile(path)
+}
+
+// Close lets the file go. It may be called twice.
+func (s *Store) Close() error {
+	s.saving.Lock()
+	defer s.saving.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	if s.db == nil {
+		return nil
+	}
+	err := s.db.Close()
+	s.db = nil
+	return err
+}
+
+// guard runs f, which works on pages of the file, and turns a panic into ErrCorrupt:
+// bbolt panics over a page that is not what it should be, and the runtime over a file
+// that has become shorter than its map.
+func guard(f func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: checkpoints: %v", storage.ErrCorrupt, p)
+		}
+	}()
+	return f()
+}
