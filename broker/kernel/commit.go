@@ -10,6 +10,13 @@ import (
 // commit holds the shards' entries back while it fills them, so that what one
 // transaction does in one shard is one entry: a crash leaves all of it or none.
 func (k *Kernel) commit(ctx context.Context, ps []*Publish, settles []SettleOp) ([]PublishResult, error) {
+	total := 0
+	for _, p := range ps {
+		total += p.Msg.Size()
+	}
+	if total > MessageMax {
+		return nil, fault.New(fault.TooLarge, "commit", "", "messages of %d bytes in one transaction, %d at most", total, MessageMax)
+	}
 	results := make([]PublishResult, len(ps))
 	w := &commitWait{results: results, done: make(chan struct{})}
 	w.left.Store(int64(len(ps)) + 1)

@@ -17,8 +17,18 @@ import (
 // called from a Sink or a Publisher.
 func (k *Kernel) Publish(p *Publish) { k.publish(p, true) }
 
+// MessageMax bounds the bytes of one message; a transaction's messages have as much
+// together.
+const MessageMax = 32 << 20
+
 func (k *Kernel) publish(p *Publish, hold bool) {
 	m := &p.Msg
+	if n := m.Size(); n > MessageMax {
+		if p.Reply != nil {
+			p.Reply.Published(p.Tag, PublishResult{Err: fault.New(fault.TooLarge, "publish", m.Address, "%d bytes, %d at most", n, MessageMax)})
+		}
+		return
+	}
 	k.stats.in(m.Source, 1, len(m.Value))
 	if m.Time == 0 {
 		m.Time = k.nowMs()

@@ -171,7 +171,14 @@ func (s *shardRun) pumpLocked() {
 		s.mu.Unlock()
 		err := s.group.Propose(data)
 		s.mu.Lock()
-		if err != nil {
+		switch {
+		case err == nil:
+		case fault.Is(err, fault.TooLarge):
+			s.seq-- // it was never handed over
+			s.inflight = s.inflight[:len(s.inflight)-1]
+			s.queued -= p.size
+			s.failLocked([]*pending{p}, err)
+		default:
 			s.stopLocked(err)
 		}
 	}
@@ -188,6 +195,12 @@ func (s *shardRun) stopLocked(err error) {
 	failed := append(append(s.inflight, s.queue...), s.building)
 	s.inflight, s.queue, s.building, s.queued = nil, nil, new(pending), 0
 	s.room.Broadcast()
+	s.failLocked(failed, err)
+}
+
+// failLocked tells everybody who waits for entries that they will not be applied. Caller
+// holds s.mu, which is let go of meanwhile.
+func (s *shardRun) failLocked(failed []*pending, err error) {
 	s.mu.Unlock()
 	for _, p := range failed {
 		for _, w := range p.waits {

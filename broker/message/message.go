@@ -94,3 +94,12 @@ func (m *Message) Clone() Message {
 	}
 	return c
 }
+
+// Size is how many bytes the message's parts have together.
+func (m *Message) Size() int {
+	n := len(m.Address) + len(m.Key) + len(m.Value) + len(m.Native)
+	for i := range m.Headers {
+		n += len(m.Headers[i].Name) + len(m.Headers[i].Value)
+	}
+	return n
+}

@@ -4,7 +4,7 @@ import "fmt"
 
 // EntryBytesMax bounds Entry.Data in every engine, and so what a damaged length can
 // make recovery allocate. The kernel's own limit is far below.
-const EntryBytesMax = 16 << 20
+const EntryBytesMax = 128 << 20
 
 // CheckEntries tells whether entries may stand in one Write: consecutive, counted
 // from 1, none too long. Engines call it before they queue anything.
