@@ -99,7 +99,7 @@ func (k *Kernel) resolve(sp *space, p *Publish) *resolved {
 // having refused it: it would go round for ever.
 func (k *Kernel) withoutCycles(sp *space, r *resolved, m *message.Message) *resolved {
 	deaths := message.Deaths(m.Headers)
-	out := &resolved{version: r.version, found: r.found}
+	out := &resolved{found: r.found}
 	for _, q := range r.bound {
 		if !message.DeathCycle(deaths, q.spec.Name) {
 			out.bound = append(out.bound, q)
@@ -275,7 +275,7 @@ func (op *publishOp) applied(br *shard.BatchResult, or *shard.OpResult, err erro
 
 // merge joins the answers for several routing keys of one message.
 func (k *Kernel) merge(sp *space, a, b *resolved, address string) *resolved {
-	out := &resolved{version: a.version, found: a.found || b.found}
+	out := &resolved{found: a.found || b.found}
 	seen := make(map[*queue]bool)
 	for _, r := range [...]*resolved{a, b} {
 		for _, q := range r.bound {

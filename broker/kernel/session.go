@@ -240,13 +240,12 @@ func (k *Kernel) addRoute(r *sessionRoute, sub Subscription) {
 	k.sessionsMu.Lock()
 	defer k.sessionsMu.Unlock()
 	table := k.topo.space(r.ns).subs
-	if old := r.subs[sub.Filter]; old != nil {
+	old, n := r.subs[sub.Filter], &subscriber{session: r, sub: sub}
+	r.subs[sub.Filter] = n
+	table.Add(route.SlashedFilter(sub.Filter), n) // before the old one goes: two are one delivery, none is a loss
+	if old != nil {
 		table.Remove(route.SlashedFilter(sub.Filter), old)
 	}
-	n := &subscriber{session: r, sub: sub}
-	r.subs[sub.Filter] = n
-	table.Add(route.SlashedFilter(sub.Filter), n)
-	k.topo.version.Add(1)
 }
 
 // unroute takes one filter of a session out of the routes.
@@ -261,7 +260,6 @@ func (k *Kernel) unroute(key, filter string) {
 	if old := r.subs[filter]; old != nil {
 		delete(r.subs, filter)
 		k.topo.space(ns).subs.Remove(route.SlashedFilter(filter), old)
-		k.topo.version.Add(1)
 	}
 	if strings.HasPrefix(filter, sharePrefix) {
 		k.post(work{leave: filter, ns: ns})

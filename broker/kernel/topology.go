@@ -14,8 +14,8 @@ import (
 // metadata of both logs, and from the subscriptions that sessions hold.
 //
 // Ownership: mu guards everything but the tables, which have readers without locks.
-// Writers are the goroutines that apply metadata and those that subscribe; version rises
-// after each change, and a cached answer of an older version is thrown away.
+// Writers are the goroutines that apply metadata; version rises after each change, and a
+// cached answer of an older version is found anew.
 type topology struct {
 	mu      sync.RWMutex
 	spaces  map[string]*space
@@ -31,12 +31,11 @@ type space struct {
 	exchanges map[string]*exchange
 	queues    map[string]*queue
 	byID      map[uint64]*queue
-	cache     sync.Map // string → *resolved; cleared when cacheLen passes cacheMax
-	cacheLen  atomic.Int64
+	cache     *route.Cache[*resolved] // by exchange ("\x00" for none) and key or address
 }
 
 // cacheMax bounds the answers kept per namespace.
-const cacheMax = 1 << 16
+const cacheMax = 1 << 14
 
 // queue is a declared queue, wherever it lives.
 type queue struct {
@@ -107,6 +106,7 @@ func (t *topology) spaceLocked(ns string) *space {
 		sp = &space{
 			name: ns, subs: route.New[*subscriber](),
 			exchanges: make(map[string]*exchange), queues: make(map[string]*queue), byID: make(map[uint64]*queue),
+			cache: route.NewCache[*resolved](cacheMax),
 		}
 		for _, x := range predeclared(ns) {
 			sp.declare(x)
@@ -323,14 +323,13 @@ func (t *topology) addressOfLog(log uint64) string {
 
 // resolved is the answer for one address or one exchange and key. Immutable.
 type resolved struct {
-	version uint64
-	found   bool     // the exchange exists
-	bound   []*queue // by name and by bindings
-	queues  []*queue // bound, and those of shared subscriptions
-	subs    []sessionMatch
-	home    *meta.Stream
-	part    int32
-	logged  []shardRoute // what must be appended at QoS 1 and 2, by shard
+	found  bool     // the exchange exists
+	bound  []*queue // by name and by bindings
+	queues []*queue // bound, and those of shared subscriptions
+	subs   []sessionMatch
+	home   *meta.Stream
+	part   int32
+	logged []shardRoute // what must be appended at QoS 1 and 2, by shard
 }
 
 // sessionMatch is one session that a message reaches: overlapping subscriptions are one
@@ -356,13 +355,11 @@ const maxHops = 64
 
 // byAddress answers for a message from MQTT or Kafka.
 func (k *Kernel) byAddress(sp *space, address string) *resolved {
-	v := k.topo.version.Load()
-	if r, ok := sp.cache.Load(address); ok {
-		if r := r.(*resolved); r.version == v {
-			return r
-		}
+	v := k.topo.versionOf(sp, address)
+	if r, ok := sp.cache.Get(byName, address, v); ok {
+		return r
 	}
-	r := &resolved{version: v, found: true}
+	r := &resolved{found: true}
 	k.topo.mu.RLock()
 	m := matcher{sp: sp, seen: make(map[string]bool), dests: make(map[*queue]bool)}
 	dotted := message.AMQPKey(address)
@@ -383,21 +380,18 @@ func (k *Kernel) byAddress(sp *space, address string) *resolved {
 	k.topo.mu.RUnlock()
 	r.bound = m.queues
 	k.complete(sp, r, address)
-	k.remember(sp, address, r)
+	sp.cache.Put(byName, strings.Clone(address), v, r)
 	return r
 }
 
 // byExchange answers for a message from AMQP. Headers exchanges look at the message, so
 // an answer that passed one is not kept.
 func (k *Kernel) byExchange(sp *space, name, key, address string, headers []message.Header) *resolved {
-	v := k.topo.version.Load()
-	ck := "\x00" + name + "\x00" + key
-	if r, ok := sp.cache.Load(ck); ok {
-		if r := r.(*resolved); r.version == v {
-			return r
-		}
+	v := k.topo.versionOf(sp, address)
+	if r, ok := sp.cache.Get(name, key, v); ok {
+		return r
 	}
-	r := &resolved{version: v}
+	r := &resolved{}
 	k.topo.mu.RLock()
 	m := matcher{sp: sp, seen: make(map[string]bool), dests: make(map[*queue]bool), headers: headers}
 	if name == "" {
@@ -412,17 +406,20 @@ func (k *Kernel) byExchange(sp *space, name, key, address string, headers []mess
 	if r.found {
 		k.complete(sp, r, address)
 		if !m.looked {
-			k.remember(sp, ck, r)
+			sp.cache.Put(strings.Clone(name), strings.Clone(key), v, r)
 		}
 	}
 	return r
 }
 
-func (k *Kernel) remember(sp *space, key string, r *resolved) {
-	if _, had := sp.cache.Swap(key, r); !had && sp.cacheLen.Add(1) > cacheMax {
-		sp.cache.Clear()
-		sp.cacheLen.Store(0)
-	}
+// byName stands for the exchange in the cache's keys where an address alone is asked.
+const byName = "\x00"
+
+// versionOf is a number that rises whenever an answer for an address may have changed:
+// with all metadata, and with the subscriptions that can match it (DESIGN: versions per
+// first level, plus one for wildcard roots).
+func (t *topology) versionOf(sp *space, address string) uint64 {
+	return t.version.Load() + sp.subs.Version(route.Slashed(address))
 }
 
 // complete adds sessions and the home stream, and sorts what is logged by shard.
