@@ -125,6 +125,7 @@ const lettersMax = 4096
 
 // post hands over work without waiting.
 func (k *Kernel) post(w work) {
+	k.changes.posted.Add(1)
 	select {
 	case k.dead <- w:
 	default:
@@ -161,6 +162,8 @@ func (k *Kernel) letters() {
 			case w.parted != nil:
 				w.parted.leaveShared()
 			}
+			k.changes.handled.Add(1)
+			k.changes.tell()
 		}
 	}
 }

@@ -109,6 +109,7 @@ type Kernel struct {
 	retention retention
 	stats     Stats
 	taps      taps
+	changes   changes
 }
 
 // Shard ids: 0 is log 0; data shards follow from 1; the two below are fixed.

@@ -106,6 +106,7 @@ func (l *log0) Apply(entries []storage.Entry) {
 		}
 	}
 	l.maybeSave()
+	l.k.changes.tell()
 }
 
 // Lead implements Machine.

@@ -305,6 +305,7 @@ func (s *shardRun) afterApply() {
 	s.mu.Unlock()
 	s.schedule()
 	s.maybeSave()
+	s.k.changes.tell()
 }
 
 // call adds one command and waits for its outcome.
