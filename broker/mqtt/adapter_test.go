@@ -458,6 +458,7 @@ func TestDeliver(t *testing.T) {
 	// MQTT5-4.4.0-2
 	c.send(&Ack{Type: PUBACK, PacketID: 4, Reason: QuotaExceeded}, &Ack{Type: PUBREC, PacketID: 5, Reason: UnspecifiedError})
 	b.calls(s, "ack 4 false", "ack 5 false")
+	c.settled()
 	s.known = false
 	c.send(&Ack{Type: PUBREC, PacketID: 6})
 	c.want(&Ack{Type: PUBREL, PacketID: 6, Reason: PacketIDNotFound})
