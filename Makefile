@@ -10,7 +10,7 @@ ARGS     ?=
 GOLANGCI ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 .DEFAULT_GOAL := help
-.PHONY: help up build test race fuzz lint bench gen clean
+.PHONY: help up build test race fuzz lint bench micro gen clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,7 +39,10 @@ lint: ## vet, format and the linters that .golangci.yaml names
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$unformatted" ]; then echo "not formatted:"; echo "$$unformatted"; exit 1; fi
 	$(GOLANGCI) run $(PKG)
 
-bench: ## benchmarks of every package, with allocations
+bench: build ## rmq as clients see it, beside peers that run: PEER_MQTT=host:port PEER_KAFKA=… PEER_AMQP=amqp://…
+	$(GO) run ./testkit/bench -rmq bin/rmq $(ARGS)
+
+micro: ## benchmarks of every package, with allocations
 	$(GO) test -run '^$$' -bench . -benchmem $(ARGS) $(PKG)
 
 gen: ## write generated files again

@@ -1,0 +1,111 @@
+// Command bench measures a broker from outside, as its clients see it, and prints one
+// table, with peers beside it where they run.
+//
+//	go run ./testkit/bench [-rmq bin/rmq] [-seconds 3]
+//	    [-peer-mqtt host:port] [-peer-kafka host:port] [-peer-amqp amqp://…] [-peer-pids name=pid,…]
+//
+// rmq is started by it, in profile production on a fresh directory (so every
+// acknowledgement has waited for the device); peers are somebody else's to start. Both
+// sides get the same generator, in turn, in the same run: compare within a row. What the
+// generator, which shares the machine, can do at most bounds every figure; the broker's
+// CPU per message is shown for that reason.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+func main() {
+	var o options
+	flag.StringVar(&o.rmq, "rmq", "bin/rmq", "the binary to measure")
+	flag.DurationVar(&o.window, "window", 3*time.Second, "how long each throughput is measured")
+	flag.StringVar(&o.peerMQTT, "peer-mqtt", os.Getenv("PEER_MQTT"), "a Mosquitto to compare with, host:port")
+	flag.StringVar(&o.peerKafka, "peer-kafka", os.Getenv("PEER_KAFKA"), "an Apache Kafka to compare with, host:port")
+	flag.StringVar(&o.peerAMQP, "peer-amqp", os.Getenv("PEER_AMQP"), "a RabbitMQ to compare with, amqp://user:password@host:port/")
+	pids := flag.String("peer-pids", os.Getenv("PEER_PIDS"), "process ids of the peers, for their CPU and memory: mqtt=1,kafka=2,amqp=3")
+	flag.Parse()
+	o.pids = make(map[string]int)
+	for _, kv := range strings.Split(*pids, ",") {
+		if name, pid, ok := strings.Cut(kv, "="); ok {
+			o.pids[name], _ = strconv.Atoi(pid)
+		}
+	}
+	rows, err := o.run()
+	print(rows)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+type options struct {
+	rmq                           string
+	window                        time.Duration
+	peerMQTT, peerKafka, peerAMQP string
+	pids                          map[string]int
+}
+
+// row is one line of the table: a figure of rmq and, maybe, of a peer.
+type row struct {
+	what      string
+	rmq, peer float64 // 0: not measured
+	unit      string
+	peerName  string
+	lower     bool // lower is better
+}
+
+func print(rows []row) {
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "measured\trmq\tpeer\tunit\trmq is\t")
+	for _, r := range rows {
+		peer, ratio := "-", ""
+		if r.peer > 0 {
+			peer = number(r.peer)
+			f := r.rmq / r.peer
+			word := "of " + r.peerName
+			ratio = fmt.Sprintf("%.2fx %s", f, word)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t\n", r.what, number(r.rmq), peer, r.unit, ratio)
+	}
+	_ = w.Flush()
+}
+
+func number(v float64) string {
+	switch {
+	case v == 0:
+		return "-"
+	case v >= 100:
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	case v >= 1:
+		return strconv.FormatFloat(v, 'f', 1, 64)
+	}
+	return strconv.FormatFloat(v, 'f', 3, 64)
+}
+
+func (o *options) run() (rows []row, err error) {
+	fmt.Printf("rmq: profile production, fsync before every acknowledgement; %v per throughput; generator on the same machine\n\n", o.window)
+	start, err := o.startUp()
+	rows = append(rows, start...)
+	if err != nil {
+		return rows, err
+	}
+	b, err := o.start("--profile", "production")
+	if err != nil {
+		return rows, err
+	}
+	defer b.stop()
+	for _, f := range []func(*instance) ([]row, error){o.mqtt, o.kafka, o.amqp} {
+		more, err := f(b)
+		rows = append(rows, more...)
+		if err != nil {
+			return rows, err
+		}
+	}
+	return rows, nil
+}
