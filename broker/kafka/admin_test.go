@@ -13,16 +13,16 @@ import (
 
 func TestMetadata(t *testing.T) {
 	b := start(t, kafka.Config{NodeID: 7, NoAutoCreate: true})
-	for _, name := range []string{"b", "a.b", "__internal"} {
+	for _, name := range []string{"b", "a.b", "__consumer_offsets"} {
 		b.topic(name, 2, nil)
 	}
-	if _, err := b.k.Stream("/", "$kafka/__internal"); !err {
+	if _, err := b.k.Stream("/", "$kafka/__consumer_offsets"); !err {
 		t.Error("an internal topic is not under $kafka")
 	}
 	r := b.dial()
 	for v := int16(0); v <= 13; v++ {
 		m := ask[*kmsg.MetadataResponse](r, allMetadata(), v)
-		if got := fmt.Sprint(topicNames(m)); got != "[__internal a.b b]" {
+		if got := fmt.Sprint(topicNames(m)); got != "[__consumer_offsets a.b b]" {
 			t.Errorf("version %d: topics %s", v, got)
 		}
 		if len(m.Brokers) != 1 || m.Brokers[0].NodeID != 7 || fmt.Sprintf("%s:%d", m.Brokers[0].Host, m.Brokers[0].Port) != b.addr {
@@ -110,7 +110,7 @@ func TestCreateTopics(t *testing.T) {
 		}
 		return rt
 	}
-	both := assigned("x", 0)
+	both := assigned("x", 1)
 	both.NumPartitions = 1
 	null := topic("x", 1, 1)
 	null.Configs = []kmsg.CreateTopicsRequestTopicConfig{{Name: "retention.ms"}}
@@ -122,7 +122,7 @@ func TestCreateTopics(t *testing.T) {
 		{"plain", topic("plain", 2, 1), 0},
 		{"defaults", topic("defaults", -1, -1), 0},
 		{"configured", topic("configured", 1, 1, "retention.ms", "1000", "cleanup.policy", "compact,delete"), 0},
-		{"assigned", assigned("assigned", 0, 0), 0},
+		{"assigned", assigned("assigned", 1, 1), 0},
 		{"taken", topic("taken", 1, 1), 36},
 		{"an invalid name", topic("a b", 1, 1), 17},
 		{"no name", topic("", 1, 1), 17},
@@ -130,7 +130,7 @@ func TestCreateTopics(t *testing.T) {
 		{"a long name", topic(strings.Repeat("x", 250), 1, 1), 17},
 		{"no partitions", topic("x", 0, 1), 37},
 		{"negative partitions", topic("x", -2, 1), 37},
-		{"too many partitions", topic("x", 10_001, 1), 37},
+		{"too many partitions", topic("x", 10_001, 1), 44},
 		{"no replicas", topic("x", 1, 0), 38},
 		{"three replicas", topic("x", 1, 3), 38},
 		{"an unknown setting", topic("x", 1, 1, "no.such", "1"), 40},
@@ -139,7 +139,7 @@ func TestCreateTopics(t *testing.T) {
 		{"a wrong word", topic("x", 1, 1, "cleanup.policy", "burn"), 40},
 		{"lags that contradict", topic("x", 1, 1, "min.compaction.lag.ms", "10", "max.compaction.lag.ms", "5"), 40},
 		{"a null setting", null, 40},
-		{"assigned elsewhere", assigned("x", 1), 39},
+		{"assigned elsewhere", assigned("x", 2), 39},
 		{"both", both, 42},
 	}
 	r := b.dial()
@@ -184,14 +184,14 @@ func TestDeleteTopics(t *testing.T) {
 		q := kmsg.NewPtrDeleteTopicsRequest()
 		a, none, viewed := "a", "none", "b.leaf"
 		q.TopicNames = []string{a, none, viewed}
-		q.Topics = []kmsg.DeleteTopicsRequestTopic{{Topic: &a}, {Topic: &none}, {Topic: &viewed}, {TopicID: st.ID}, {TopicID: [16]byte{1}}}
+		q.Topics = []kmsg.DeleteTopicsRequestTopic{{Topic: &a}, {Topic: &none}, {Topic: &viewed}, {TopicID: st.ID}, {TopicID: [16]byte{1}}, {}, {Topic: &a, TopicID: st.ID}}
 		var codes []int16
 		for _, rt := range ask[*kmsg.DeleteTopicsResponse](r, q, v).Topics {
 			codes = append(codes, rt.ErrorCode)
 		}
 		want := "[0 3 3]"
 		if v == 6 {
-			want = "[0 3 3 0 100]"
+			want = "[0 3 3 0 100 42 42]"
 		} else if _, err := b.admin().DeleteTopics(within(t), "b"); err != nil {
 			t.Fatal(err)
 		}
@@ -212,7 +212,7 @@ func TestCreatePartitions(t *testing.T) {
 		name  string
 		count int32
 		want  int16
-	}{{"t", 2, 37}, {"t", 1, 37}, {"t", 20_000, 37}, {"none", 5, 3}, {"t.leaf", 5, 3}, {"t", 5, 0}} {
+	}{{"t", 2, 37}, {"t", 1, 37}, {"t", 20_000, 44}, {"none", 5, 3}, {"t.leaf", 5, 3}, {"t", 5, 0}} {
 		q := kmsg.NewPtrCreatePartitionsRequest()
 		q.Topics = []kmsg.CreatePartitionsRequestTopic{{Topic: tt.name, Count: tt.count}}
 		for _, q.ValidateOnly = range []bool{true, false} {
@@ -366,7 +366,7 @@ func TestListOffsets(t *testing.T) {
 		{"t", -4, 8, 0, 0, -1},
 		{"t", -5, 9, 0, -1, -1},
 		{"t", -6, 11, 0, -1, -1},
-		{"t", -7, 11, 42, -1, -1},
+		{"t", -7, 11, 35, -1, -1},
 		{"t", 0, 5, 0, 0, base + 100},
 		{"t", base + 101, 5, 0, 1, base + 300},
 		{"t", base + 301, 5, 0, 3, base + 400},

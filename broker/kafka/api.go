@@ -15,6 +15,15 @@ const (
 	keyFetch                   = 1
 	keyListOffsets             = 2
 	keyMetadata                = 3
+	keyOffsetCommit            = 8
+	keyOffsetFetch             = 9
+	keyFindCoordinator         = 10
+	keyJoinGroup               = 11
+	keyHeartbeat               = 12
+	keyLeaveGroup              = 13
+	keySyncGroup               = 14
+	keyDescribeGroups          = 15
+	keyListGroups              = 16
 	keySASLHandshake           = 17
 	keyApiVersions             = 18
 	keyCreateTopics            = 19
@@ -30,7 +39,9 @@ const (
 	keyDescribeLogDirs         = 35
 	keySASLAuthenticate        = 36
 	keyCreatePartitions        = 37
+	keyDeleteGroups            = 42
 	keyIncrementalAlterConfigs = 44
+	keyOffsetDelete            = 47
 	keyDescribeCluster         = 60
 	keyListConfigResources     = 74
 	keyDescribeTopicPartitions = 75
@@ -59,6 +70,15 @@ var apis = []api{
 	{key: keyFetch, min: 4, max: 18, flexible: 12},
 	{key: keyListOffsets, min: 1, max: 11, flexible: 6},
 	{key: keyMetadata, min: 0, max: 13, flexible: 9},
+	{key: keyOffsetCommit, min: 2, max: 10, flexible: 8},
+	{key: keyOffsetFetch, min: 1, max: 10, flexible: 6},
+	{key: keyFindCoordinator, min: 0, max: 6, flexible: 3},
+	{key: keyJoinGroup, min: 0, max: 9, flexible: 6},
+	{key: keyHeartbeat, min: 0, max: 4, flexible: 4},
+	{key: keyLeaveGroup, min: 0, max: 5, flexible: 4},
+	{key: keySyncGroup, min: 0, max: 5, flexible: 4},
+	{key: keyDescribeGroups, min: 0, max: 6, flexible: 5},
+	{key: keyListGroups, min: 0, max: 5, flexible: 3},
 	{key: keySASLHandshake, min: 0, max: 1, flexible: never},
 	{key: keyApiVersions, min: 0, max: 4, flexible: 3},
 	{key: keyCreateTopics, min: 2, max: 7, flexible: 5},
@@ -74,7 +94,9 @@ var apis = []api{
 	{key: keyDescribeLogDirs, min: 1, max: 5, flexible: 2},
 	{key: keySASLAuthenticate, min: 0, max: 2, flexible: 2},
 	{key: keyCreatePartitions, min: 0, max: 3, flexible: 2},
+	{key: keyDeleteGroups, min: 0, max: 2, flexible: 2},
 	{key: keyIncrementalAlterConfigs, min: 0, max: 1, flexible: 1},
+	{key: keyOffsetDelete, min: 0, max: 0, flexible: never},
 	{key: keyDescribeCluster, min: 0, max: 2, flexible: 0},
 	{key: keyListConfigResources, min: 0, max: 1, flexible: 0},
 	{key: keyDescribeTopicPartitions, min: 0, max: 0, flexible: 0},
@@ -142,6 +164,29 @@ func (c *conn) answer(req kmsg.Request) (kmsg.Response, error) {
 		return c.incrementalAlterConfigs(q), nil
 	case *kmsg.ListConfigResourcesRequest:
 		return c.listConfigResources(q), nil
+
+	case *kmsg.FindCoordinatorRequest:
+		return c.findCoordinator(q), nil
+	case *kmsg.JoinGroupRequest:
+		return c.joinGroup(q), nil
+	case *kmsg.SyncGroupRequest:
+		return c.syncGroup(q), nil
+	case *kmsg.HeartbeatRequest:
+		return c.heartbeat(q), nil
+	case *kmsg.LeaveGroupRequest:
+		return c.leaveGroup(q), nil
+	case *kmsg.OffsetCommitRequest:
+		return c.offsetCommit(q), nil
+	case *kmsg.OffsetFetchRequest:
+		return c.offsetFetch(q), nil
+	case *kmsg.OffsetDeleteRequest:
+		return c.offsetDelete(q), nil
+	case *kmsg.DescribeGroupsRequest:
+		return c.describeGroups(q), nil
+	case *kmsg.ListGroupsRequest:
+		return c.listGroups(q), nil
+	case *kmsg.DeleteGroupsRequest:
+		return c.deleteGroups(q), nil
 
 	case *kmsg.DescribeACLsRequest:
 		return describeACLs(q), nil

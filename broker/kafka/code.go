@@ -32,6 +32,7 @@ const (
 	codeUnknownMember         code = 25
 	codeInvalidSessionTimeout code = 26
 	codeRebalanceInProgress   code = 27
+	codeInvalidCommitSize     code = 28
 	codeTopicDenied           code = 29
 	codeGroupDenied           code = 30
 	codeClusterDenied         code = 31
@@ -68,6 +69,7 @@ const (
 	codeFencedInstance        code = 82
 	codeSubscribedTopic       code = 86 // GROUP_SUBSCRIBED_TO_TOPIC
 	codeInvalidRecord         code = 87
+	codeUnstableCommit        code = 88
 	codeThrottling            code = 89
 	codeUnknownTopicID        code = 100
 	codeSessionTopicID        code = 106 // FETCH_SESSION_TOPIC_ID_ERROR

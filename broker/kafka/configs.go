@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/kernel/group"
 	"github.com/robustmq/rmq/broker/message"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -66,6 +67,14 @@ func (s *Server) brokerValue(name string) (string, bool) {
 		return strconv.Itoa(int(s.cfg.NodeID)), true
 	case "fetch.max.bytes":
 		value = strconv.Itoa(s.cfg.FetchMax)
+	case "group.initial.rebalance.delay.ms":
+		value = strconv.Itoa(int(millis(s.cfg.Groups.InitialDelay)))
+	case "group.max.session.timeout.ms":
+		value = strconv.Itoa(int(millis(s.cfg.Groups.MaxSession)))
+	case "group.max.size":
+		value = strconv.Itoa(int(cmp.Or(s.cfg.Groups.MaxSize, group.MembersMax)))
+	case "group.min.session.timeout.ms":
+		value = strconv.Itoa(int(millis(s.cfg.Groups.MinSession)))
 	case "log.dir", "log.dirs":
 		value = s.cfg.LogDir
 	case "max.incremental.fetch.session.cache.slots":

@@ -154,6 +154,10 @@ func (f *fetching) open() {
 			}
 			continue
 		}
+		if f.version < zstdFetch && t.stream.Config["compression.type"] == record.Zstd.String() {
+			p.missing = codeUnsupportedCodec
+			continue
+		}
 		var err error
 		if p.log, err = f.c.srv.partition(&t, p.index); err != nil {
 			p.missing = codeOf(err)
@@ -218,9 +222,6 @@ func (f *fetching) readPart(p *fetchPart, most int, minOne bool) partFound {
 	if f.committed && r.LastStable < r.HighWater {
 		found.batches = stable(r.Batches, r.LastStable)
 	}
-	if f.version < zstdFetch && hasZstd(found.batches) {
-		return notFound(codeUnsupportedCodec)
-	}
 	for _, b := range found.batches {
 		found.size += len(b)
 	}
@@ -282,22 +283,6 @@ func stable(batches [][]byte, end int64) [][]byte {
 		}
 	}
 	return batches
-}
-
-func hasZstd(batches [][]byte) bool {
-	for _, all := range batches {
-		for len(all) > 0 {
-			b, rest, err := record.Next(all)
-			if err != nil {
-				return false
-			}
-			if b.Codec() == record.Zstd {
-				return true
-			}
-			all = rest
-		}
-	}
-	return false
 }
 
 // epochEnd finds the largest leader epoch in the log that is at most epoch, and the offset

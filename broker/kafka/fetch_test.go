@@ -84,9 +84,9 @@ func TestFetchRefuses(t *testing.T) {
 	b.topic("t", 1, nil)
 	r := b.dial()
 	r.produce(9, "t", 0, batchOf("a"))
-	zstd, _ := record.Recompress(nil, batchOf("z"), record.Zstd)
-	b.topic("z", 1, nil)
-	r.produce(9, "z", 0, zstd)
+	zstd := "zstd"
+	b.topic("z", 1, map[string]*string{"compression.type": &zstd})
+	r.produce(9, "z", 0, batchOf("z"))
 	epoch := func(n int32) func(*kmsg.FetchRequest) {
 		return func(q *kmsg.FetchRequest) { q.Topics[0].Partitions[0].CurrentLeaderEpoch = n }
 	}

@@ -37,6 +37,9 @@ func start(t testing.TB, cfg kafka.Config) *broker {
 func startOn(t testing.TB, k *kernel.Kernel, cfg kafka.Config) *broker {
 	t.Helper()
 	cfg.Kernel = k
+	if cfg.NodeID == 0 {
+		cfg.NodeID = 1
+	}
 	if cfg.ClusterID == "" {
 		cfg.ClusterID = "test-cluster"
 	}

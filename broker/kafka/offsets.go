@@ -108,7 +108,7 @@ func (c *conn) listOffset(t *topic, q *kmsg.ListOffsetsRequest, p *kmsg.ListOffs
 		found(offset, at)
 	default:
 		if p.Timestamp < 0 {
-			rp.ErrorCode = codeInvalidRequest
+			rp.ErrorCode = codeUnsupportedVersion
 			return
 		}
 		offset, at, err := part.OffsetForTime(p.Timestamp)

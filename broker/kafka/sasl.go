@@ -24,7 +24,8 @@ type saslState struct {
 
 // authenticated tells whether the connection may do what it likes.
 func (c *conn) authenticated() bool {
-	return !c.srv.cfg.RequireSASL || c.sasl.identity != ""
+	cfg := &c.srv.cfg
+	return c.sasl.identity != "" || !cfg.RequireSASL && (cfg.Users == nil || cfg.Users() == 0)
 }
 
 // admit refuses requests that are out of place before authentication, as Kafka does: by

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/kernel"
@@ -41,10 +42,24 @@ type Config struct {
 	MessageMax    int   // message.max.bytes; 0 is 1 MiB and 12 bytes
 	FetchMax      int   // fetch.max.bytes; 0 is 55 MiB
 	FetchSessions int   // max.incremental.fetch.session.cache.slots; 0 is 1000
+	Groups        GroupLimits
+	// Users, when not nil, is asked how many users there are whenever a request comes on a
+	// connection that has not authenticated: with any, SASL is required.
+	Users func() int
 	// LogDir is the path that DescribeLogDirs answers with; "" is "memory".
 	LogDir string
 	// Settings are further broker settings for DescribeConfigs to show, by Kafka's names.
 	Settings map[string]string
+}
+
+// GroupLimits bound consumer groups.
+type GroupLimits struct {
+	MinSession time.Duration // group.min.session.timeout.ms; 0 is 6 s
+	MaxSession time.Duration // group.max.session.timeout.ms; 0 is 30 min
+	MaxSize    int32         // group.max.size; 0 is what the kernel allows
+	// InitialDelay is how long a group that was empty waits for more members:
+	// group.initial.rebalance.delay.ms. 0 is none, where Kafka's default is 3 s.
+	InitialDelay time.Duration
 }
 
 // Authenticator checks who a client is. It may take its time; it is called from the
@@ -124,6 +139,8 @@ func New(cfg Config) *Server {
 	cfg.MessageMax = cmp.Or(cfg.MessageMax, 1<<20+12)
 	cfg.FetchMax = cmp.Or(cfg.FetchMax, 55<<20)
 	cfg.FetchSessions = cmp.Or(cfg.FetchSessions, 1000)
+	cfg.Groups.MinSession = cmp.Or(cfg.Groups.MinSession, 6*time.Second)
+	cfg.Groups.MaxSession = cmp.Or(cfg.Groups.MaxSession, 30*time.Minute)
 	cfg.LogDir = cmp.Or(cfg.LogDir, "memory")
 	if cfg.Broker == nil {
 		cfg.Broker = clock.Wall{}

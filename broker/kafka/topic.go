@@ -24,7 +24,15 @@ type topic struct {
 
 func (t *topic) view() bool { return t.leaf != "" }
 
-func (t *topic) internal() bool { return strings.HasPrefix(t.name, "__") }
+// internal tells whether a name is one that Kafka keeps its own state under, and shows as
+// internal.
+func (t *topic) internal() bool {
+	switch t.name {
+	case "__consumer_offsets", "__transaction_state", "__share_group_state":
+		return true
+	}
+	return false
+}
 
 // partitions is how many partitions the topic has: a view has one.
 func (t *topic) partitions() int32 {
@@ -108,7 +116,7 @@ func (s *Server) topics() []topic {
 	out := make([]topic, 0, len(streams))
 	for _, st := range streams {
 		t := topic{name: message.KafkaName(st.Address), id: st.ID, stream: st}
-		if message.DollarRoot(st.Address) && !t.internal() {
+		if message.DollarRoot(st.Address) && !strings.HasPrefix(t.name, "__") {
 			continue
 		}
 		out = append(out, t)

@@ -123,7 +123,7 @@ func (c *conn) shape(t *kmsg.CreateTopicsRequestTopic) (partitions int, no *refu
 	case n < 1:
 		return 0, refusef(codeInvalidPartitions, "Number of partitions was set to an invalid non-positive value.")
 	case n > partitionsMax:
-		return 0, refusef(codeInvalidPartitions, "Number of partitions was set to %d, and at most %d are allowed.", n, partitionsMax)
+		return 0, refusef(codePolicyViolation, "Number of partitions was set to %d, and at most %d are allowed.", n, partitionsMax)
 	default:
 		partitions = int(n)
 	}
@@ -140,7 +140,7 @@ func (c *conn) shape(t *kmsg.CreateTopicsRequestTopic) (partitions int, no *refu
 // assigned checks a manual assignment: partitions from 0 without gaps, each on this node.
 func (c *conn) assigned(as []kmsg.CreateTopicsRequestTopicReplicaAssignment) (int, *refusal) {
 	if len(as) > partitionsMax {
-		return 0, refusef(codeInvalidPartitions, "At most %d partitions are allowed.", partitionsMax)
+		return 0, refusef(codePolicyViolation, "At most %d partitions are allowed.", partitionsMax)
 	}
 	seen := make([]bool, len(as))
 	for i := range as {
@@ -186,7 +186,7 @@ func (c *conn) deleteTopics(q *kmsg.DeleteTopicsRequest) kmsg.Response {
 	for i := range q.Topics {
 		rt := &q.Topics[i]
 		switch {
-		case rt.Topic != nil && rt.TopicID != [16]byte{}:
+		case (rt.Topic != nil) == (rt.TopicID != [16]byte{}): // both, or neither
 			add(rt.Topic, rt.TopicID, codeInvalidRequest)
 		case rt.Topic != nil:
 			t, ok := c.srv.topicByName(*rt.Topic)
@@ -218,7 +218,10 @@ func (c *conn) deleteTopic(t *topic, known bool, unknown code) code {
 	switch {
 	case fault.Is(err, fault.NotFound):
 		return unknown
-	case err != nil:
+	case err == nil:
+		err = c.srv.kernel.GroupsDropTopic(c.ctx, c.srv.cfg.Namespace, t.name)
+	}
+	if err != nil {
 		return createCode(err)
 	}
 	return codeNone
@@ -264,7 +267,7 @@ func (c *conn) addPartitions(t *kmsg.CreatePartitionsRequestTopic, validateOnly 
 	case t.Count < have:
 		return refusef(codeInvalidPartitions, "The topic %s currently has %d partition(s); %d would not be an increase.", t.Topic, have, t.Count)
 	case t.Count > partitionsMax:
-		return refusef(codeInvalidPartitions, "At most %d partitions are allowed.", partitionsMax)
+		return refusef(codePolicyViolation, "At most %d partitions are allowed.", partitionsMax)
 	}
 	if t.Assignment != nil {
 		if len(t.Assignment) != int(t.Count-have) {

@@ -19,6 +19,7 @@ import (
 type Options struct {
 	Engine          storage.Engine
 	Time            clock.Clock
+	Link            clock.Clock
 	NoCapture       bool
 	DataShards      int
 	CheckpointBytes int
@@ -42,12 +43,15 @@ func Start(t testing.TB, o Options) (k *kernel.Kernel, stop func()) {
 	if o.Time == nil {
 		o.Time = clock.Wall{}
 	}
+	if o.Link == nil {
+		o.Link = clock.Wall{}
+	}
 	if o.DataShards == 0 {
 		o.DataShards = 2
 	}
 	host := group.NewHost(group.Options{Self: 1, Workers: 2, Clock: clock.Wall{}, Seed: 1})
 	k, err := kernel.Open(kernel.Config{
-		Engine: o.Engine, Time: o.Time, Link: clock.Wall{}, Capture: !o.NoCapture, DataShards: o.DataShards, CheckpointBytes: o.CheckpointBytes,
+		Engine: o.Engine, Time: o.Time, Link: o.Link, Capture: !o.NoCapture, DataShards: o.DataShards, CheckpointBytes: o.CheckpointBytes,
 		OpenGroup: func(s kernel.GroupSpec) (kernel.Group, error) {
 			return OpenGroup(host, o.Engine.Log(), s)
 		},
