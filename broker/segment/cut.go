@@ -6,23 +6,25 @@ import (
 	"io/fs"
 	"slices"
 	"sort"
+
+	"github.com/robustmq/rmq/broker/vfs"
 )
 
-// TruncateTo drops every batch with a base offset at or after end. When Open found the
-// log torn before end, what is asked for was lost: ErrCorrupt, and nothing is removed.
+// TruncateTo drops every batch with a base offset at or after end. A crash meanwhile
+// leaves the log as it was, or cut, or something between.
 func (l *Log) TruncateTo(end int64) error {
 	l.wmu.Lock()
 	defer l.wmu.Unlock()
 	if err := l.writable(); err != nil {
 		return err
 	}
-	end = max(end, 0)
-	if t := l.tear; t != nil && end > l.end {
-		return fmt.Errorf("%w: log holds offsets below %d, not up to %d: %w", ErrCorrupt, l.end, end, t.err)
-	}
 	if err := l.cutTear(); err != nil {
 		return err
 	}
+	return l.truncateTo(max(end, 0))
+}
+
+func (l *Log) truncateTo(end int64) error {
 	n := sort.Search(len(l.files), func(i int) bool { return l.files[i].last >= end })
 	if n == len(l.files) {
 		return nil
@@ -65,64 +67,63 @@ func (l *Log) prefix(f *file, end int64) (*file, error) {
 
 // truncateFile cuts file n to kept, and removes those behind it.
 func (l *Log) truncateFile(n int, kept *file) error {
-	gone := l.files[n:]
-	if err := l.unprove(gone); err != nil {
-		return err
-	}
+	old, gone := l.files[n], l.files[n+1:]
+	kept.indexed, kept.marked = old.indexed, old.marked
 	l.publish(func() {
 		l.files = append(slices.Clone(l.files[:n]), kept)
 		l.end = kept.last + 1
 		l.cuts++
 	})
-	return l.remove(gone, kept)
+	err := l.remove(gone)
+	if err == nil {
+		l.cache.drop(old)
+		err = l.shrink(kept)
+	}
+	return l.broken(err)
+}
+
+// broken makes the error of a change that is half done final: the disk has more than
+// readers see, and what is written next must not seem to be followed by it.
+func (l *Log) broken(err error) error {
+	if err != nil {
+		l.failed = fmt.Errorf("segment: %s is not written any more: %w", l.dir, err)
+	}
+	return l.failed
 }
 
 // truncateFiles removes the files from n on. If none remains, an empty one remembers
 // where the log ends.
 func (l *Log) truncateFiles(n int, end int64) error {
-	gone := l.files[n:]
-	if err := l.unprove(gone); err != nil {
-		return err
-	}
-	files, end := slices.Clone(l.files[:n]), min(end, l.end)
-	var kept *file
-	if n > 0 {
+	files, gone := slices.Clone(l.files[:n]), l.files[n:]
+	if end = min(end, l.end); n > 0 {
 		end = files[n-1].last + 1
-	} else {
-		if i := slices.IndexFunc(gone, func(f *file) bool { return f.base == end }); i >= 0 {
-			kept = &file{header: gone[i].header, path: gone[i].path}
-			kept.reset()
-		} else {
-			var err error
-			if kept, err = l.newFileAt(end); err != nil {
-				return err
-			}
-		}
-		files = []*file{kept}
 	}
 	l.publish(func() {
 		l.files, l.end = files, end
 		l.cuts++
 	})
-	return l.remove(gone, kept)
+	if err := l.broken(l.remove(gone)); err != nil || n > 0 {
+		return err
+	}
+	f, err := l.newFile()
+	if err != nil {
+		return err
+	}
+	l.publish(func() { l.files = append(l.files, f) })
+	return nil
 }
 
-// unprove durably removes the indexes of files that are to be cut: they would call bytes
-// durable that are gone. A reader that wants one in between reads the batches.
-func (l *Log) unprove(files []*file) error {
-	removed := false
-	for _, f := range files {
-		if f.indexed == 0 {
-			continue
-		}
-		if err := l.fs.Remove(f.idxPath()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+// remove durably takes files away that readers do not see any more: the newest first, so
+// that those which remain always follow one another.
+func (l *Log) remove(gone []*file) error {
+	if len(gone) == 0 {
+		return nil
+	}
+	l.unsafe = true
+	for _, f := range slices.Backward(gone) {
+		if err := l.removeFile(f); err != nil {
 			return fmt.Errorf("segment: truncate: %w", err)
 		}
-		l.publish(func() { f.indexed = 0 })
-		removed = true
-	}
-	if !removed {
-		return nil
 	}
 	if err := l.fs.SyncDir(l.dir); err != nil {
 		return fmt.Errorf("segment: truncate: %w", err)
@@ -130,33 +131,51 @@ func (l *Log) unprove(files []*file) error {
 	return nil
 }
 
-// remove takes files away from the disk, the newest first, and cuts the one that kept
-// has the place of. Readers do not see them any more.
-func (l *Log) remove(gone []*file, kept *file) error {
+// removeFile removes a file, after its index.
+func (l *Log) removeFile(f *file) error {
+	l.cache.drop(f)
+	if f.indexed > 0 {
+		if err := l.fs.Remove(f.idxPath()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return l.fs.Remove(f.path)
+}
+
+// shrink cuts the file on disk to f's size. What calls more than that durable goes
+// before, durably.
+func (l *Log) shrink(f *file) error {
 	l.unsafe = true
-	for _, f := range slices.Backward(gone) {
-		l.cache.drop(f)
-		var err error
-		if kept != nil && f.path == kept.path {
-			err = l.resize(kept)
-		} else {
-			err = l.fs.Remove(f.path)
+	if f.indexed > f.size {
+		err := l.fs.Remove(f.idxPath())
+		if err == nil || errors.Is(err, fs.ErrNotExist) {
+			err = l.fs.SyncDir(l.dir)
+		}
+		if err != nil {
+			return fmt.Errorf("segment: truncate: %w", err)
+		}
+		l.publish(func() { f.indexed = 0 })
+	}
+	if f.marked > f.size {
+		err := l.mark(f, f.size)
+		if err == nil {
+			err = l.with(f, vfs.File.SyncData)
 		}
 		if err != nil {
 			return fmt.Errorf("segment: truncate: %w", err)
 		}
 	}
-	return nil
-}
-
-// resize cuts the file on disk to f's size.
-func (l *Log) resize(f *file) error {
-	h, err := l.cache.acquire(f)
+	err := l.with(f, func(w vfs.File) error {
+		if err := w.Truncate(f.size); err != nil {
+			return err
+		}
+		// Else the old batches could come back in front of a file that follows the new end.
+		return w.SyncData()
+	})
 	if err != nil {
-		return err
+		return fmt.Errorf("segment: truncate: %w", err)
 	}
-	defer l.cache.release(h)
-	return h.file.Truncate(f.size)
+	return nil
 }
 
 // cutTear removes what Open found behind the end.
@@ -167,13 +186,14 @@ func (l *Log) cutTear() error {
 	}
 	l.unsafe = true
 	for _, f := range slices.Backward(t.beyond) {
+		_ = l.fs.Remove(f.idxPath()) // there should be none: it would have been a proof
 		if err := l.fs.Remove(f.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("segment: cut torn end: %w", err)
 		}
 	}
 	if t.file != nil {
-		if err := l.resize(t.file); err != nil {
-			return fmt.Errorf("segment: cut torn end: %w", err)
+		if err := l.shrink(t.file); err != nil {
+			return err
 		}
 	}
 	l.tear = nil
@@ -189,11 +209,11 @@ func (l *Log) DropBefore(offset int64) error {
 		return err
 	}
 	n := sort.Search(len(l.files), func(i int) bool { return l.files[i].empty() || l.files[i].last >= offset })
-	if n == 0 {
+	if n == 0 && len(l.doomed) == 0 {
 		return nil
 	}
 	gone, kept := l.files[:n], slices.Clone(l.files[n:])
-	if len(kept) == 0 {
+	if len(kept) == 0 && len(gone) > 0 {
 		if err := l.cutTear(); err != nil {
 			return err
 		}
@@ -211,34 +231,22 @@ func (l *Log) DropBefore(offset int64) error {
 		l.cuts++
 	})
 	l.unsafe = true
-	for _, f := range gone { // the oldest first: what a crash leaves has no hole
-		l.cache.drop(f)
-		if f.indexed > 0 {
-			if err := l.fs.Remove(f.idxPath()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return fmt.Errorf("segment: drop: %w", err)
-			}
-		}
-		if err := l.fs.Remove(f.path); err != nil {
+	l.doomed = append(l.doomed, gone...)
+	for len(l.doomed) > 0 { // the oldest first: those which remain follow one another
+		if err := l.removeFile(l.doomed[0]); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("segment: drop: %w", err)
 		}
+		l.doomed = l.doomed[1:]
 	}
+	l.doomed = nil
 	return nil
 }
 
 // settle makes a new file and its name durable.
 func (l *Log) settle(f *file) error {
-	h, err := l.cache.acquire(f)
-	if err != nil {
-		return fmt.Errorf("segment: drop: %w", err)
-	}
-	err = h.file.SyncData()
-	l.cache.release(h)
+	err := l.with(f, vfs.File.SyncData)
 	if err == nil {
 		err = l.fs.SyncDir(l.dir)
 	}
-	if err != nil {
-		l.failed = fmt.Errorf("segment: %s is not written any more: %w", l.dir, err)
-		return l.failed
-	}
-	return nil
+	return l.broken(err)
 }

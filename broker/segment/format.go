@@ -8,19 +8,27 @@ import (
 	"math"
 )
 
-// A segment file is a header of 32 bytes and whole record batches, one after another.
+// A segment file is a header of 64 bytes and whole record batches, one after another.
 // Its name is its base offset in twenty decimal digits, and ".seg". Little-endian,
 // as everything that is not Kafka's. The base offset is the end of the log when the
 // file was begun: one past the last offset in the file before.
 //
 //	0               8       12      16              24              32
-//	┌───────────────┬───────┬───────┬───────────────┬───────────────┬─ ─ ─
-//	│ "rmq-seg\n"   │version│ crc   │ base offset   │ id            │ batches…
+//	┌───────────────┬───────┬───────┬───────────────┬───────────────┐
+//	│ "rmq-seg\n"   │version│ crc   │ base offset   │ id            │
 //	│               │ u32   │ u32   │ i64           │ u64           │
-//	└───────────────┴───────┴───────┴───────────────┴───────────────┴─ ─ ─
+//	├───────────────┼───────┼───────┴───────────────┴───────────────┤
+//	│ durable       │ crc of│ zero                                  │ batches…
+//	│ u64           │ it    │                                       │
+//	└───────────────┴───────┴───────────────────────────────────────┘
+//	32              40      44                                      64
 //
 // crc is CRC-32C over bytes [0, 12) and [16, 32); the version is read before it. id
 // is random, and ties an index to this file rather than to one that once had its name.
+//
+// durable is the mark: so many bytes of the file were synced when it was written. It is
+// written after a sync and not itself synced, so it lags behind; it is never ahead. Its
+// crc covers the base offset and itself. A mark and its crc are within one sector.
 //
 // An index file (".idx") is written only after what it speaks of was synced. It is
 // 72 bytes and entries of 24:
@@ -48,7 +56,9 @@ import (
 // and [16, 72). Deltas are not used: they overflow.
 const (
 	version     = 1
-	headerLen   = 32
+	headerLen   = 64
+	markAt      = 32
+	markLen     = 12
 	idxLen      = 72
 	idxEntryLen = 24
 
@@ -88,8 +98,35 @@ func (h header) encode() []byte {
 	le.PutUint32(b[8:], version)
 	le.PutUint64(b[16:], uint64(h.base))
 	le.PutUint64(b[24:], h.id)
-	le.PutUint32(b[12:], sum(b))
+	le.PutUint32(b[12:], sum(b[:markAt]))
 	return b
+}
+
+// encodeMark is what stands at markAt.
+func encodeMark(base, durable int64) []byte {
+	b := make([]byte, markLen)
+	binary.LittleEndian.PutUint64(b, uint64(durable))
+	binary.LittleEndian.PutUint32(b[8:], markCRC(base, b[:8]))
+	return b
+}
+
+func markCRC(base int64, durable []byte) uint32 {
+	var b [8]byte
+	binary.LittleEndian.PutUint64(b[:], uint64(base))
+	return crc32.Update(crc32.Checksum(b[:], castagnoli), castagnoli, durable)
+}
+
+// decodeMark returns the mark in the header b of the file with a base offset: 0 when
+// there is none. It is found also when the rest of the header is damaged.
+func decodeMark(b []byte, base int64) int64 {
+	if len(b) < markAt+markLen {
+		return 0
+	}
+	m := b[markAt:]
+	if markCRC(base, m[:8]) != binary.LittleEndian.Uint32(m[8:]) {
+		return 0
+	}
+	return int64(binary.LittleEndian.Uint64(m))
 }
 
 // sum is the crc of a header without the field that holds it.
@@ -98,7 +135,7 @@ func sum(b []byte) uint32 {
 }
 
 func decodeHeader(b []byte) (header, error) {
-	if err := checkHeader(b, headerLen, segMagic); err != nil {
+	if err := checkHeader(b, markAt, segMagic); err != nil {
 		return header{}, err
 	}
 	le := binary.LittleEndian

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"math/rand/v2"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -25,6 +26,9 @@ func Open(fsys vfs.FS, dir string, cache *Cache, opt Options) (*Log, error) {
 		opt.FileBytes = 64 << 20
 	}
 	opt.FileBytes = min(opt.FileBytes, fileMax)
+	if opt.ID == nil {
+		opt.ID = rand.Uint64
+	}
 	l := &Log{fs: fsys, dir: dir, cache: cache, opt: opt}
 	files, err := l.list()
 	if errors.Is(err, fs.ErrNotExist) {
@@ -84,13 +88,56 @@ func (l *Log) load(files []*file) error {
 // was ever durable.
 func (l *Log) torn(at *file, beyond []*file, why error) error {
 	for _, f := range beyond {
-		if s, err := readSummary(l.fs, f); err != nil || s.size > headerLen && s.base == f.base {
+		if p, err := l.proofs(f); err != nil || p.durable() > headerLen {
 			return errors.Join(why, err)
 		}
 	}
 	l.unsafe = true
-	l.tear = &tear{file: at, err: why, beyond: beyond}
+	l.tear = &tear{file: at, beyond: beyond}
 	return nil
+}
+
+// proof is what a file and its index say of themselves.
+type proof struct {
+	id    uint64
+	bad   error // what is wrong with the header
+	mark  int64
+	index summary // zero size: none that belongs to the file
+}
+
+// durable is how much of the file was once synced, at least.
+func (p proof) durable() int64 { return max(p.mark, p.index.size) }
+
+// proofs reads the header of f, and of its index.
+func (l *Log) proofs(f *file) (p proof, err error) {
+	r, err := l.fs.Open(f.path)
+	if err != nil {
+		return p, err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	size, err := r.Size()
+	if err != nil {
+		return p, err
+	}
+	b, err := readAt(r, 0, min(size, headerLen))
+	if err != nil {
+		return p, err
+	}
+	h, err := decodeHeader(b)
+	switch {
+	case errors.Is(err, ErrVersion):
+		return p, fmt.Errorf("%s: %w", f.path, err)
+	case err == nil && h.base != f.base:
+		err = fmt.Errorf("its header says that it begins at offset %d", h.base)
+	}
+	if err != nil {
+		p.bad = f.corrupt(0, err)
+	}
+	p.id, p.mark = h.id, decodeMark(b, f.base)
+	if p.index, err = readSummary(l.fs, f); p.index.base != f.base || p.bad == nil && p.index.id != h.id {
+		p.index = summary{}
+	}
+	return p, err
 }
 
 // loadFile finds what a file holds: by its index, and behind that by reading. whole:
@@ -98,58 +145,46 @@ func (l *Log) torn(at *file, beyond []*file, why error) error {
 func (l *Log) loadFile(f *file, last bool) (whole bool, torn, err error) {
 	size := f.size
 	f.reset()
-	r, err := l.fs.Open(f.path)
-	if err != nil {
+	p, err := l.proofs(f)
+	switch {
+	case err != nil:
 		return false, nil, err
+	case p.bad != nil && p.durable() > 0:
+		return false, nil, p.bad
+	case p.bad != nil:
+		return false, p.bad, nil
+	case p.durable() > size:
+		return false, nil, f.corrupt(size, fmt.Errorf("%d bytes were durable", p.durable()))
 	}
-	defer func() { err = errors.Join(err, r.Close()) }()
-
-	s, err := readSummary(l.fs, f)
-	if err != nil {
-		return false, nil, err
-	}
-	proven := s.size > 0 && s.base == f.base
-	if err := f.readHeader(r, size); errors.Is(err, ErrVersion) || err != nil && proven {
-		return false, nil, err
-	} else if err != nil {
-		l.unsafe = true
-		return false, err, nil
-	}
-	if proven = proven && s.id == f.id; proven && s.size > size {
-		return false, nil, f.corrupt(size, fmt.Errorf("%d bytes were durable", s.size))
-	}
-	if proven && s.size == size && !last { // its entries are read when they are wanted
-		f.trust(s, nil)
+	f.id, f.marked = p.id, p.mark
+	if p.index.size == size && !last { // its entries are read when they are wanted
+		f.trust(p.index, nil)
 		return true, nil, nil
 	}
-	if proven {
-		if entries, err := readEntries(l.fs, f, s); err == nil {
-			f.trust(s, entries)
+	if p.index.size > 0 {
+		if entries, err := readEntries(l.fs, f, p.index); err == nil {
+			f.trust(p.index, entries)
 		} // else the index is damaged, and made anew
 	}
-	f.dirty = f.size < size || f.indexed == 0
+	if torn, err = l.scan(f, size); err != nil {
+		return false, nil, err
+	}
+	if torn != nil && f.size < p.durable() {
+		return false, nil, torn
+	}
+	f.dirty = size > p.durable()
 	l.unsafe = l.unsafe || f.dirty
-	torn, err = f.scan(r, size)
-	return true, torn, err
+	return true, torn, nil
 }
 
-// readHeader checks the header, and takes id from it.
-func (f *file) readHeader(r vfs.File, size int64) error {
-	b := make([]byte, min(size, headerLen))
-	if n, err := r.ReadAt(b, 0); n < len(b) {
-		return err
+// scan adds the batches behind what f knows of, up to size.
+func (l *Log) scan(f *file, size int64) (torn, err error) {
+	r, err := l.fs.Open(f.path)
+	if err != nil {
+		return nil, err
 	}
-	h, err := decodeHeader(b)
-	switch {
-	case errors.Is(err, ErrVersion):
-		return fmt.Errorf("%s: %w", f.path, err)
-	case err != nil:
-		return f.corrupt(0, err)
-	case h.base != f.base:
-		return f.corrupt(0, fmt.Errorf("its header says that it begins at offset %d", h.base))
-	}
-	f.id = h.id
-	return nil
+	defer func() { err = errors.Join(err, r.Close()) }()
+	return f.scan(r, size)
 }
 
 // trust takes over what an index says. Without entries, the index is not in memory.

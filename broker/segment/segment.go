@@ -9,18 +9,19 @@
 //
 // # After a crash
 //
-// The unsynced end of a log may be torn anywhere. Open finds the first batch that is
-// not whole and ends the log before it, but removes nothing yet: the owner, who knows
-// how far the log was synced, calls TruncateTo first. If it asks for offsets beyond the
-// tear, they were durable once, and the answer is ErrCorrupt. An index file proves
-// the same of its segment file, because it is written only after a sync.
+// The unsynced end of a log may be torn anywhere. Open ends the log before the first
+// batch that is not whole. Each file says how much of it was synced, in a mark and
+// in its index: a batch that is not whole before that is ErrCorrupt, and nothing is
+// removed. What is torn is removed by the first call that writes.
+//
+// The owner then calls TruncateTo with the end that it knows to have been synced, and
+// appends again what its write-ahead log holds behind.
 package segment
 
 import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -44,6 +45,8 @@ type Options struct {
 	// Parents is how many directories above a log's own may have been made for it, so
 	// that their names are to be synced with it.
 	Parents int
+	// ID draws the ids of files; at random if nil.
+	ID func() uint64
 }
 
 // Log is one sequence of record batches in a directory.
@@ -61,6 +64,7 @@ type Log struct {
 	failed error    // of a Sync: final, for the device may have lost anything
 	unsafe bool     // names in dir, or its own, may not be durable
 	tear   *tear    // what Open found behind the end
+	doomed []*file  // dropped, and still on the disk
 	bufs   [][]byte // scratch of Append
 
 	mu     sync.RWMutex
@@ -80,14 +84,14 @@ type file struct {
 	latest      int64 // time
 	index       []entry
 	indexed     int64 // the index file on disk speaks of so many bytes; 0: there is none
+	marked      int64 // as the mark says; 0: there is none
 	resident    bool  // index is in memory; else it is in the index file
 	dirty       bool  // not synced
 }
 
 // tear is where a log that was not synced stopped being whole.
 type tear struct {
-	file   *file
-	err    error
+	file   *file   // nil: there is nothing to cut in the last file
 	beyond []*file // files behind it
 }
 
@@ -200,13 +204,11 @@ func (l *Log) recall(f *file) error {
 
 // write appends batches to f. What a failed write leaves behind is overwritten by the next.
 func (l *Log) write(f *file, batches [][]byte) error {
-	h, err := l.cache.acquire(f)
-	if err != nil {
-		return fmt.Errorf("segment: append: %w", err)
-	}
-	defer l.cache.release(h)
 	l.bufs = append(l.bufs[:0], batches...)
-	_, err = h.file.WritevAt(l.bufs, f.size)
+	err := l.with(f, func(w vfs.File) error {
+		_, err := w.WritevAt(l.bufs, f.size)
+		return err
+	})
 	clear(l.bufs)
 	if err != nil {
 		return fmt.Errorf("segment: append: %w", err)
@@ -240,7 +242,7 @@ func (f *file) add(b record.Batch) {
 func (l *Log) newFile() (*file, error) { return l.newFileAt(l.end) }
 
 func (l *Log) newFileAt(base int64) (_ *file, err error) {
-	f := &file{header: header{base: base, id: rand.Uint64()}, path: segPath(l.dir, base)}
+	f := &file{header: header{base: base, id: l.opt.ID()}, path: segPath(l.dir, base)}
 	f.reset()
 	w, err := l.fs.Create(f.path)
 	if errors.Is(err, fs.ErrExist) && l.free(base) { // a failed attempt to make it
@@ -272,7 +274,7 @@ func (l *Log) free(base int64) bool {
 // reset makes f a file that has only its header.
 func (f *file) reset() {
 	f.size, f.first, f.last, f.latest = headerLen, -1, f.base-1, noTime
-	f.index, f.indexed, f.resident, f.dirty = nil, 0, true, true
+	f.index, f.indexed, f.marked, f.resident, f.dirty = nil, 0, 0, true, true
 }
 
 // Sync makes all that was appended durable. Its error is final for this log.
@@ -282,28 +284,22 @@ func (l *Log) Sync() error {
 	if err := l.writable(); err != nil {
 		return err
 	}
-	if err := l.sync(); err != nil {
-		l.failed = fmt.Errorf("segment: %s is not written any more: %w", l.dir, err)
-		return l.failed
-	}
-	return nil
+	return l.broken(l.sync())
 }
 
+// sync syncs files, then names, and only then writes down that it did.
 func (l *Log) sync() error {
+	var synced []*file
 	for _, f := range l.files {
 		if !f.dirty {
 			continue
 		}
-		h, err := l.cache.acquire(f)
-		if err != nil {
-			return err
-		}
-		err = h.file.SyncData()
-		l.cache.release(h)
+		err := l.with(f, vfs.File.SyncData)
 		if err != nil {
 			return err
 		}
 		l.publish(func() { f.dirty = false })
+		synced = append(synced, f)
 	}
 	if l.unsafe {
 		for i, d := 0, l.dir; i <= l.opt.Parents; i, d = i+1, filepath.Dir(d) {
@@ -313,6 +309,11 @@ func (l *Log) sync() error {
 		}
 		l.unsafe = false
 	}
+	for _, f := range synced {
+		if err := l.mark(f, f.size); err != nil {
+			return err
+		}
+	}
 	for i, f := range l.files {
 		sealed := i < len(l.files)-1
 		if sealed && f.indexed < f.size || f.size-f.indexed >= reindexBytes {
@@ -320,6 +321,28 @@ func (l *Log) sync() error {
 		}
 	}
 	return nil
+}
+
+// mark writes down how much of f is durable. Caller syncs if that matters.
+func (l *Log) mark(f *file, durable int64) error {
+	err := l.with(f, func(w vfs.File) error {
+		_, err := w.WriteAt(encodeMark(f.base, durable), markAt)
+		return err
+	})
+	if err == nil {
+		l.publish(func() { f.marked = durable })
+	}
+	return err
+}
+
+// with calls do with the open file of f.
+func (l *Log) with(f *file, do func(vfs.File) error) error {
+	h, err := l.cache.acquire(f)
+	if err != nil {
+		return err
+	}
+	defer l.cache.release(h)
+	return do(h.file)
 }
 
 // reindexBytes is how far the last file grows between two savings of its index, and so

@@ -139,7 +139,7 @@ func Open(dir string, opt Options) (_ *Engine, err error) {
 	if err = home.settle(opt.random); err != nil {
 		return nil, fmt.Errorf("filelog: open: %w", err)
 	}
-	e.segments = newSegments(opt.FS, filepath.Join(dir, segmentsDir), segment.Options{FileBytes: opt.SegmentBytes}, opt.OpenFiles)
+	e.segments = newSegments(opt.FS, filepath.Join(dir, segmentsDir), segment.Options{FileBytes: opt.SegmentBytes, ID: opt.random}, opt.OpenFiles)
 	if e.checkpoints, err = opt.Checkpoints(filepath.Join(dir, checkpointFile)); err != nil {
 		return nil, fmt.Errorf("filelog: open: %w", err)
 	}
