@@ -16,6 +16,7 @@ import (
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/kernel/kerneltest"
+	"github.com/robustmq/rmq/broker/message"
 )
 
 // The tests of this file are conversations of RabbitMQ's own Go client with a server
@@ -1196,5 +1197,41 @@ func TestServerClose(t *testing.T) {
 	st := h.s.Stats()
 	if st.Connections.Load() != 0 || st.Channels.Load() != 0 || st.Consumers.Load() != 0 {
 		t.Errorf("%d connections, %d channels, %d consumers are left", st.Connections.Load(), st.Channels.Load(), st.Consumers.Load())
+	}
+}
+
+// TestForeign takes what MQTT published, and has MQTT answer an AMQP request.
+func TestForeign(t *testing.T) {
+	h := start(t, kerneltest.Options{NoCapture: true})
+	ch := h.channel()
+	declare(t, ch, "q", nil)
+	declare(t, ch, "sensors.dev1.temp", nil)
+	if err := ch.QueueBind("q", "sensors.#", "amq.topic", false, nil); err != nil {
+		t.Fatal(err)
+	}
+	mqtt := func(address, value string, headers ...message.Header) {
+		h.k.Publish(&kernel.Publish{Namespace: "/", Msg: message.Message{Source: message.MQTT, Address: address, Value: []byte(value), QoS: 1, Headers: headers}})
+	}
+	ds, byName := consume(t, ch, "q", false), consume(t, ch, "sensors.dev1.temp", false)
+	mqtt("sensors/dev1/temp", "21.5", message.Header{Name: "unit", Value: []byte("C")})
+	for _, ds := range []<-chan amqp091.Delivery{ds, byName} {
+		d := next(t, ds)
+		if d.Exchange != "amq.topic" || d.RoutingKey != "sensors.dev1.temp" || string(d.Body) != "21.5" || d.Headers["unit"] != "C" || d.Headers["rmq-proto"] != "mqtt" || d.DeliveryMode != 2 {
+			t.Errorf("%+v", d)
+		}
+	}
+	mqtt("sensors/a.b/x", "dots")
+	if d := next(t, ds); d.RoutingKey != "sensors.a_x2E_b.x" {
+		t.Errorf("%+v", d)
+	}
+	replies, err := ch.Consume("amq.rabbitmq.reply-to", "", true, false, false, false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	send(t, ch, "", "q", amqp091.Publishing{ReplyTo: "amq.rabbitmq.reply-to", CorrelationId: "7"})
+	request := next(t, ds)
+	mqtt(message.FromAMQPKey(request.ReplyTo), "answer", message.Header{Name: message.CorrelationID, Value: []byte(request.CorrelationId)})
+	if d := next(t, replies); string(d.Body) != "answer" || d.CorrelationId != "7" {
+		t.Errorf("%+v", d)
 	}
 }

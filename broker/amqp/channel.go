@@ -396,7 +396,7 @@ func (ch *channel) slow(ctx context.Context, m amqpwire.Method) *failure {
 	case *amqpwire.BasicAck, *amqpwire.BasicNack, *amqpwire.BasicReject:
 		return ch.settleMethod(m)
 	case *amqpwire.ChannelClose:
-		ch.closeOk()
+		ch.closeOk(ctx)
 		return nil
 	case *amqpwire.ChannelOpen:
 		return failf(amqpwire.ChannelError, "second 'channel.open' seen")
@@ -418,9 +418,10 @@ func (ch *channel) settleMethod(m amqpwire.Method) *failure {
 	return ch.settlement(m.ID(), s)
 }
 
-// closeOk ends the channel as its client asked. What it published has been answered, or
-// will not be.
-func (ch *channel) closeOk() {
+// closeOk ends the channel as its client asked, once what it published has been answered.
+func (ch *channel) closeOk(ctx context.Context) {
+	ch.answeredAll(ctx)
+	ch.tellConfirms()
 	if ch.closing.CompareAndSwap(false, true) {
 		ch.release(false)
 		ch.leave()

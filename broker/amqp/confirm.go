@@ -1,6 +1,10 @@
 package amqp
 
-import "github.com/robustmq/rmq/broker/amqpwire"
+import (
+	"context"
+
+	"github.com/robustmq/rmq/broker/amqpwire"
+)
 
 // Publisher confirms. Publishes are numbered as they are handed to the kernel, and each
 // has an entry in a ring until it is over: answered, and, on a channel in confirm mode,
@@ -79,6 +83,27 @@ func (ch *channel) answer(n uint64, ok, nobody bool) (size int32, news bool) {
 		ch.c.markConfirms(ch)
 	}
 	return size, true
+}
+
+// answeredAll waits until the kernel has answered all that was published so far, so that what
+// follows sees its effects. Called by whoever serves the channel.
+func (ch *channel) answeredAll(ctx context.Context) {
+	ch.pubMu.Lock()
+	last := ch.last
+	ch.pubMu.Unlock()
+	defer context.AfterFunc(ctx, ch.c.signal)()
+	ch.c.waitFor(func() bool {
+		ch.pubMu.Lock()
+		defer ch.pubMu.Unlock()
+		return ch.front > last || ctx.Err() != nil
+	})
+}
+
+// tellConfirms puts what is to be told in the outbox now, in front of what follows.
+func (ch *channel) tellConfirms() {
+	if b := ch.appendConfirms(nil); len(b) > 0 && !ch.closing.Load() {
+		ch.c.hold(func(dst []byte) []byte { return append(dst, b...) })
+	}
 }
 
 // passUnconfirmed is over and done with what was published before confirm mode.

@@ -454,6 +454,12 @@ func (c *conn) release(lost bool) {
 		ch.flushSettles()
 		all.Go(func() {
 			ch.idle()
+			if !lost {
+				ctx, cancel := releaseCtx()
+				ch.answeredAll(ctx)
+				cancel()
+				ch.tellConfirms()
+			}
 			ch.release(lost)
 			ch.leave()
 		})

@@ -298,10 +298,10 @@ func appendJSONString(dst, s []byte) []byte {
 // whether there is a BCC, which consumers do not see.
 func (c *converter) routingHeaders(table []byte) (hidden bool, fail *failure) {
 	for f := (amqpwire.Fields{Raw: table}); f.Next(); {
-		name := string(f.Name)
-		if name != headerCC && name != headerBCC {
+		if string(f.Name) != headerCC && string(f.Name) != headerBCC {
 			continue
 		}
+		name := string(f.Name)
 		if f.Value.Kind != amqpwire.KindArray || !stringsOnly(f.Value.Data) {
 			return false, preconditionFailed("invalid message: header '%s' is not an array of strings", name)
 		}
@@ -454,6 +454,12 @@ func (c *converter) sameDeaths(table, text []byte) bool {
 		return string(v.Data) == string(text)
 	case amqpwire.KindVoid:
 		return text == nil
+	case amqpwire.KindArray:
+		if len(v.Data) > 0 && stringsOnly(v.Data) { // the first of a repeat
+			e := amqpwire.Elements(v.Data)
+			e.Next()
+			return string(e.Value.Data) == string(text)
+		}
 	}
 	c.text = appendText(c.text[:0], v)
 	return string(c.text) == string(text)

@@ -221,6 +221,9 @@ func (ch *channel) Published(n uint64, r kernel.PublishResult) {
 // sendReturn puts basic.return in the outbox, in front of the ack that follows.
 func (ch *channel) sendReturn(b *bounce) {
 	c := ch.c
+	if ch.closing.Load() {
+		return
+	}
 	c.s.stats.Returned.Add(1)
 	c.hold(func(dst []byte) []byte {
 		dst = amqpwire.AppendReturn(dst, ch.id, amqpwire.NoRoute, amqpwire.CodeName(amqpwire.NoRoute), []byte(b.exchange), []byte(b.key))

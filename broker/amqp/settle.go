@@ -122,6 +122,7 @@ func (ch *channel) settlement(id amqpwire.MethodID, s amqpwire.Settlement) *fail
 	if ch.closing.Load() {
 		return nil
 	}
+	inTx := ch.inTx.Load() // then we serve the channel; see methodFrame
 	ch.mu.Lock()
 	var ok bool
 	ch.picked, ok = ch.unacked.take(ch.picked[:0], s.Tag, s.Multiple)
@@ -129,7 +130,7 @@ func (ch *channel) settlement(id amqpwire.MethodID, s amqpwire.Settlement) *fail
 		ch.mu.Unlock()
 		return preconditionFailed("unknown delivery tag %d", s.Tag)
 	}
-	if ch.tx == nil {
+	if !inTx {
 		ch.settledLocked(ch.picked)
 	}
 	ch.mu.Unlock()
@@ -144,8 +145,9 @@ func (ch *channel) settlement(id amqpwire.MethodID, s amqpwire.Settlement) *fail
 	default:
 		ch.c.s.stats.Requeued.Add(n)
 	}
-	if ch.tx != nil {
-		return ch.txSettle(ch.picked, outcome)
+	if inTx {
+		ch.txSettle(ch.picked, outcome)
+		return nil
 	}
 	if len(ch.settles) == 0 && n > 0 {
 		ch.c.settling = append(ch.c.settling, ch)

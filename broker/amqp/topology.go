@@ -295,6 +295,7 @@ func (ch *channel) queueDeclare(ctx context.Context, m *amqpwire.QueueDeclare) *
 				return f
 			}
 		}
+		ch.answeredAll(ctx) // so that the count has them
 		info, err := c.s.k.Queue(c.vhost, name, c.owner)
 		if err != nil {
 			return kernelFailure(err, c.queueName(name))
@@ -315,6 +316,7 @@ func (ch *channel) queueDeclare(ctx context.Context, m *amqpwire.QueueDeclare) *
 	if f := r.apply(&spec); f != nil {
 		return f
 	}
+	ch.answeredAll(ctx)
 	info, created, err := c.s.k.DeclareQueue(ctx, spec)
 	if err != nil {
 		return kernelFailure(err, target)

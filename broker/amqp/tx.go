@@ -54,11 +54,11 @@ func (ch *channel) txPublish(p *kernel.Publish, mandatory bool) *failure {
 	return nil
 }
 
-func (ch *channel) txSettle(ps []pending, o kernel.Outcome) *failure {
+// txSettle keeps acknowledgements: at most as many as there are deliveries.
+func (ch *channel) txSettle(ps []pending, o kernel.Outcome) {
 	for _, p := range ps {
 		ch.tx.settles = append(ch.tx.settles, txSettle{p, o})
 	}
-	return nil
 }
 
 func (ch *channel) txCommit(ctx context.Context) *failure {
