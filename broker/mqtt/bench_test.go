@@ -3,10 +3,12 @@ package mqtt
 import (
 	"context"
 	"net"
+	"runtime"
 	"sync"
 	"testing"
 
 	"github.com/robustmq/rmq/broker/kernel"
+	"github.com/robustmq/rmq/broker/kernel/kerneltest"
 	"github.com/robustmq/rmq/broker/mqttwire"
 	"github.com/robustmq/rmq/broker/wire"
 )
@@ -26,7 +28,7 @@ type echoSession struct {
 }
 
 func (k *echo) Open(_ context.Context, spec kernel.SessionSpec) (session, bool, error) {
-	return &echoSession{fakeSession{calls: make(chan string, 1000)}, k, spec.Sink}, false, nil
+	return &echoSession{fakeSession{calls: make(chan string, 4)}, k, spec.Sink}, false, nil
 }
 
 func (s *echoSession) Subscribe(_ context.Context, subs []kernel.Subscription) ([]bool, []error) {
@@ -51,9 +53,22 @@ func (k *echo) Publish(p *kernel.Publish) {
 }
 
 // echoServer returns a dialer of a server on an echo kernel, over TCP.
-func echoServer(tb testing.TB) (s *Server, dial func(subscribe bool) *peer) {
-	k := &echo{d: sync.Pool{New: func() any { return new(kernel.Delivery) }}}
-	s = newServer(Config{}, k)
+func echoServer(tb testing.TB) (dial func(subscribe bool) *peer) {
+	return dialer(tb, newServer(Config{}, &echo{d: sync.Pool{New: func() any { return new(kernel.Delivery) }}}))
+}
+
+// kernelServer is the same on the production kernel.
+func kernelServer(tb testing.TB) (dial func(subscribe bool) *peer) {
+	return dialer(tb, New(Config{Kernel: kerneltest.Open(tb, kerneltest.Options{NoCapture: true})}))
+}
+
+var servers = []struct {
+	name string
+	open func(testing.TB) func(bool) *peer
+}{{"adapter", echoServer}, {"kernel", kernelServer}}
+
+// dialer serves s over TCP, and returns what connects to it.
+func dialer(tb testing.TB, s *Server) (dial func(subscribe bool) *peer) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
@@ -75,7 +90,7 @@ func echoServer(tb testing.TB) (s *Server, dial func(subscribe bool) *peer) {
 		_ = s.Close(ctx)
 		served.Wait()
 	})
-	return s, func(subscribe bool) *peer {
+	return func(subscribe bool) *peer {
 		nc, err := net.Dial("tcp", l.Addr().String())
 		if err != nil {
 			tb.Fatal(err)
@@ -107,7 +122,7 @@ func TestQoS0DoesNotAllocate(t *testing.T) {
 	if raceEnabled {
 		t.Skip("under the race detector pools lose what they hold")
 	}
-	_, dial := echoServer(t)
+	dial := echoServer(t)
 	sub, pub := dial(true), dial(false)
 	n := testing.AllocsPerRun(300, func() {
 		if _, err := pub.nc.Write(sample); err != nil {
@@ -124,14 +139,18 @@ func TestQoS0DoesNotAllocate(t *testing.T) {
 
 // BenchmarkLatency is one message at a time, publisher to subscriber.
 func BenchmarkLatency(b *testing.B) {
-	_, dial := echoServer(b)
-	sub, pub := dial(true), dial(false)
-	b.ReportAllocs()
-	for b.Loop() {
-		_, _ = pub.nc.Write(sample)
-		if _, _, err := sub.next(); err != nil {
-			b.Fatal(err)
-		}
+	for _, server := range servers {
+		b.Run(server.name, func(b *testing.B) {
+			dial := server.open(b)
+			sub, pub := dial(true), dial(false)
+			b.ReportAllocs()
+			for b.Loop() {
+				_, _ = pub.nc.Write(sample)
+				if _, _, err := sub.next(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 
@@ -172,12 +191,14 @@ func BenchmarkRelay(b *testing.B) {
 // BenchmarkThroughput is as many as go: publishers write as fast as they can, within a
 // window that keeps QoS 0 from being dropped.
 func BenchmarkThroughput(b *testing.B) {
-	for _, shape := range []struct {
+	shapes := []struct {
 		name      string
 		pub, subs int
-	}{{"1to1", 1, 1}, {"fanin8", 8, 1}, {"fanout8", 1, 8}} {
-		b.Run(shape.name, func(b *testing.B) {
-			_, dial := echoServer(b)
+	}{{"1to1", 1, 1}, {"fanin8", 8, 1}, {"fanout8", 1, 8}}
+	for i := range len(servers) * len(shapes) {
+		server, shape := servers[i/len(shapes)], shapes[i%len(shapes)]
+		b.Run(server.name+"/"+shape.name, func(b *testing.B) {
+			dial := server.open(b)
 			subs := make([]*peer, shape.subs)
 			for i := range subs {
 				subs[i] = dial(true)
@@ -224,5 +245,91 @@ func BenchmarkThroughput(b *testing.B) {
 			}
 			wg.Wait()
 		})
+	}
+}
+
+// BenchmarkQoS1 is a publisher with a window of publishes in progress, and a subscriber
+// that acknowledges in batches.
+func BenchmarkQoS1(b *testing.B) {
+	dial := kernelServer(b)
+	sub, pub := dial(false), dial(false)
+	_, _ = sub.nc.Write((&mqttwire.Subscribe{PacketID: 1, Filters: []mqttwire.Filter{{Filter: []byte("#"), QoS: 1}}}).Append(nil, mqttwire.V311))
+	if _, _, err := sub.next(); err != nil {
+		b.Fatal(err)
+	}
+	const window, batch = 512, 32
+	total := (b.N + batch - 1) / batch * batch
+	p := mqttwire.Publish{Topic: []byte("sensors/dev1/temp"), Payload: make([]byte, 64), QoS: 1}
+	tokens := make(chan struct{}, window/batch)
+	var wg sync.WaitGroup
+	b.ReportAllocs()
+	b.ResetTimer()
+	wg.Go(func() {
+		var out []byte
+		for i := 0; i < total; i += batch {
+			tokens <- struct{}{}
+			out = out[:0]
+			for j := range batch {
+				p.PacketID = uint16((i+j)%65535 + 1)
+				out = p.Append(out, mqttwire.V311)
+			}
+			_, _ = pub.nc.Write(out)
+		}
+	})
+	wg.Go(func() {
+		for i := 1; i <= total; i++ {
+			if _, _, err := pub.next(); err != nil {
+				b.Error(err)
+				return
+			}
+			if i%batch == 0 {
+				<-tokens
+			}
+		}
+	})
+	var out []byte
+	var q mqttwire.Publish
+	for i := 1; i <= total; i++ {
+		f, _, err := sub.next()
+		if err == nil {
+			err = q.Decode(mqttwire.V311, f)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		out = (&mqttwire.Ack{Type: mqttwire.PUBACK, PacketID: q.PacketID}).Append(out, mqttwire.V311)
+		if i%batch == 0 {
+			_, _ = sub.nc.Write(out)
+			out = out[:0]
+		}
+	}
+	wg.Wait()
+}
+
+// TestIdleConnectionIsSmall weighs connections that have nothing to say.
+func TestIdleConnectionIsSmall(t *testing.T) {
+	if raceEnabled || testing.Short() {
+		t.Skip("weighs the race detector too")
+	}
+	const n = 500
+	dial := echoServer(t)
+	peers := make([]*peer, 0, n)
+	weigh := func() int {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int(m.HeapAlloc + m.StackInuse)
+	}
+	dial(true)
+	before := weigh()
+	for range n {
+		peers = append(peers, dial(false))
+	}
+	each := (weigh() - before) / n
+	t.Logf("%d bytes a connection, the client's end included", each)
+	runtime.KeepAlive(peers)
+	if each > 12<<10 {
+		t.Errorf("%d bytes for an idle connection", each)
 	}
 }

@@ -283,7 +283,7 @@ func (c *conn) Gone(reason kernel.GoneReason) {
 	}
 }
 
-// arm sets the timer by which the client must have said something.
+// arm sets the timer by which the client must have said something; 0: it need not.
 func (c *conn) arm(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -292,6 +292,10 @@ func (c *conn) arm(d time.Duration) {
 	}
 	if c.timer != nil {
 		c.timer.Stop()
+		c.timer = nil
+	}
+	if d == 0 {
+		return
 	}
 	c.timer = c.server.cfg.Link.AfterFunc(d, c.silent)
 }
@@ -303,7 +307,7 @@ func (c *conn) silent() {
 		return
 	}
 	if c.keepAlive == 0 {
-		return
+		return // it ran as CONNECT was handled
 	}
 	quiet := time.Duration(c.server.cfg.Link.Now().UnixNano() - c.lastIn.Load())
 	if quiet < c.keepAlive {

@@ -94,9 +94,7 @@ func (c *conn) connect(f mqttwire.Frame) error {
 	c.lastIn.Store(c.since.UnixNano())
 	c.out.Append(func(dst []byte) []byte { return ack.Append(dst, c.version) })
 	c.connected.Store(true)
-	if c.keepAlive > 0 {
-		c.arm(c.keepAlive)
-	}
+	c.arm(c.keepAlive)
 	cfg.Log.Debug("mqtt: connected", "client", c.clientID, "version", c.version.String(), "resumed", present)
 	session.Start()
 	return nil

@@ -356,17 +356,20 @@ func (o *Outbox) dropLocked() {
 // write writes all of work, however long the peer takes as long as it takes some.
 // It returns the bytes that work held, written or not.
 func (o *Outbox) write(work []chunk) (total int, err error) {
-	o.vec = o.vec[:0]
 	for i := range work {
 		total += len(work[i].b)
-		o.vec = append(o.vec, work[i].b)
 	}
-	if len(o.vec) == 1 && o.raw != nil {
-		n, err := o.tryNow(o.vec[0])
+	first := work[0].b
+	if len(work) == 1 && o.raw != nil {
+		n, err := o.tryNow(first)
 		if err != nil || n == total {
 			return total, err
 		}
-		o.vec[0] = o.vec[0][n:]
+		first = first[n:]
+	}
+	o.vec = append(o.vec[:0], first)
+	for i := range work[1:] {
+		o.vec = append(o.vec, work[1+i].b)
 	}
 	vec := o.vec // WriteTo consumes it
 	for len(vec) > 0 {
@@ -423,10 +426,11 @@ func (o *Outbox) arm() error {
 // tryNow writes what the socket takes without waiting.
 func (o *Outbox) tryNow(b []byte) (n int, err error) {
 	o.in, o.n, o.inErr = b, 0, nil
-	if err := o.raw.Write(o.attempt); err != nil {
+	err = o.raw.Write(o.attempt)
+	o.in = nil // or an idle outbox would keep the buffer
+	if err != nil {
 		return o.n, err
 	}
-	o.in = nil
 	return o.n, o.inErr
 }
 

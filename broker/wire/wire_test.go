@@ -241,7 +241,12 @@ func TestOutboxHoldsNoBufferIdle(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.Wait()
-	if o.tail != nil || len(o.queue) != 0 {
+	for _, b := range o.vec[:cap(o.vec)] {
+		if b != nil {
+			t.Error("an idle outbox holds a buffer that it has written")
+		}
+	}
+	if o.tail != nil || len(o.queue) != 0 || o.in != nil {
 		t.Error("an idle outbox holds a buffer")
 	}
 }
