@@ -105,7 +105,16 @@ func openFile(path string) (db *bbolt.DB, err error) {
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	if err = guard(func() error { return db.View(checkFormat) }); err != nil {
+	err = guard(func() error { return db.View(checkFormat) })
+	// A process that was killed may have left what it had written, and the file's name, to
+	// the system. What Load returns from here on is taken to be durable.
+	if err == nil {
+		err = db.Sync()
+	}
+	if err == nil {
+		err = vfs.OS{}.SyncDir(filepath.Dir(path))
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), db.Close())
 	}
 	return db, nil

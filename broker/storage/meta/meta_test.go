@@ -194,7 +194,7 @@ func TestRot(t *testing.T) {
 			t.Errorf("%s: loaded another checkpoint: index %d, %d keys", what, index, len(got))
 		}
 	}
-	for range 1500 {
+	for range 400 {
 		b := bytes.Clone(whole)
 		at := 2*4096 + rnd.IntN(len(b)-2*4096) // the first two pages are bbolt's own, doubled and checksummed
 		b[at] ^= 1 << rnd.IntN(8)

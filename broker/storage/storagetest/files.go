@@ -48,6 +48,10 @@ func (c *Checkpoints) readLocked(id storage.ShardID) (s saved, err error) {
 	if c.closed {
 		return s, storage.ErrClosed
 	}
+	// A process that was killed may have left a file whose name is not durable.
+	if err := c.fs.SyncDir(filepath.Dir(c.path)); err != nil {
+		return s, err
+	}
 	b, err := vfs.ReadFile(c.fs, c.name(id), savedMax)
 	if errors.Is(err, fs.ErrNotExist) {
 		return s, nil
