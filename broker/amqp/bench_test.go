@@ -1,6 +1,7 @@
 package amqp
 
 import (
+	"io"
 	"net"
 	"testing"
 
@@ -14,13 +15,11 @@ import (
 // connection, so that nothing piles up.
 func BenchmarkConfirmed(b *testing.B) {
 	h := start(b, kerneltest.Options{NoCapture: true})
-	ch := h.channel()
-	declare(b, ch, "q", nil)
-	ds := consume(b, ch, "q", true)
-	go func() {
-		for range ds {
-		}
-	}()
+	declare(b, h.channel(), "q", nil)
+	sub := rawConn(b, h)
+	defer sub.Close()
+	sub.Write(amqpwire.AppendMethod(nil, 1, &amqpwire.BasicConsume{Queue: "q", NoAck: true, NoWait: true}))
+	go func() { _, _ = io.Copy(io.Discard, sub) }()
 	nc := rawConn(b, h)
 	defer nc.Close()
 	nc.Write(amqpwire.AppendMethod(nil, 1, &amqpwire.ConfirmSelect{}))
@@ -178,14 +177,19 @@ func BenchmarkConsume(b *testing.B) {
 	one := amqpwire.AppendPublish(nil, 1, "", "q", false)
 	one = amqpwire.AppendContent(one, 1, props.Append(nil), make([]byte, 100), 131072)
 	const ahead = 20_000 // how far the publisher may be ahead
-	room := make(chan struct{}, ahead/100)
+	room, stop := make(chan struct{}, ahead/100), make(chan struct{})
+	defer close(stop)
 	go func() {
 		var batch []byte
 		for range 100 {
 			batch = append(batch, one...)
 		}
 		for {
-			room <- struct{}{}
+			select {
+			case room <- struct{}{}:
+			case <-stop:
+				return
+			}
 			if _, err := pub.Write(batch); err != nil {
 				return
 			}
