@@ -1235,3 +1235,29 @@ func TestForeign(t *testing.T) {
 		t.Errorf("%+v", d)
 	}
 }
+
+// TestAutoAckUnderLoad: what is settled as it is delivered is delivered once and in order,
+// to every queue, however many messages share an entry of the log.
+func TestAutoAckUnderLoad(t *testing.T) {
+	h := start(t, kerneltest.Options{NoCapture: true})
+	ch := h.channel()
+	var all []<-chan amqp091.Delivery
+	for _, q := range []string{"a", "b", "c"} {
+		declare(t, ch, q, nil)
+		if err := ch.QueueBind(q, "", "amq.fanout", false, nil); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, consume(t, ch, q, true))
+	}
+	const n = 2000
+	for i := range n {
+		publish(t, ch, "amq.fanout", "", fmt.Sprint(i))
+	}
+	for _, ds := range all {
+		for i := range n {
+			if d := next(t, ds); string(d.Body) != fmt.Sprint(i) {
+				t.Fatalf("delivery %d is %s", i, d.Body)
+			}
+		}
+	}
+}

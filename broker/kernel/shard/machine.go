@@ -225,7 +225,7 @@ func (m *Machine) unref(ref queue.Ref, out *Outcome) {
 	if l == nil {
 		return
 	}
-	if base, freed := l.drop(ref.Offset); freed && ref.Log == Bodies {
+	if base, freed := l.drop(ref.Offset); freed && ref.Log == Bodies && !out.fresh(base) {
 		out.Effects = append(out.Effects, Effect{Kind: Free, Log: ref.Log, Offset: base})
 	}
 }
@@ -294,3 +294,14 @@ const (
 
 // Now is the time of the newest entry, in ms.
 func (m *Machine) Now() int64 { return m.now }
+
+// fresh tells whether the body batch at base is of this entry: later commands of it may
+// still refer to it, and sweep frees it if none does.
+func (o *Outcome) fresh(base int64) bool {
+	for i := range o.places {
+		if p := &o.places[i]; p.ok && p.log.ID == Bodies && p.base == base {
+			return true
+		}
+	}
+	return false
+}
