@@ -41,7 +41,7 @@ type flags struct {
 }
 
 func (f *flags) add(e *env.Env, cmd *cobra.Command, ask bool) {
-	cmd.Flags().StringVar(&f.binding.Key, "key", "", "binding key")
+	cmd.Flags().StringVarP(&f.binding.Key, "key", "k", "", "binding key")
 	cmd.Flags().BoolVar(&f.binding.ToExchange, "to-exchange", false, "DESTINATION is an exchange, not a queue")
 	cmd.Flags().StringArrayVar(&f.arguments, "argument", nil, "AMQP argument, as name=value or name=type:value; repeatable")
 	f.change.Flags(cmd.Flags(), ask)

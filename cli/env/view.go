@@ -251,7 +251,7 @@ func textCell(v any) string {
 	case Bytes:
 		return strconv.FormatInt(int64(v), 10)
 	case Ago:
-		return textCell(v.At)
+		return textCell(v.At) // when it was is the stable form of how long ago
 	}
 	return Clean(plainCell(v))
 }

@@ -141,3 +141,17 @@ func TestAMQPWindow(t *testing.T) {
 		}
 	}
 }
+
+func TestCarry(t *testing.T) {
+	m := &Message{Headers: []Header{
+		{Name: "rmq-native", Value: []byte{1}}, {Name: ContentType, Value: []byte("text/plain")}, {Name: "a", Value: []byte("1")},
+		{Name: ContentType, Value: []byte("second")}, {Name: CorrelationID, Value: []byte{0xff}}, {Name: Type},
+	}}
+	Carry(m)
+	if !reflect.DeepEqual(m.Properties, map[string]string{ContentType: "text/plain", "correlation-id-b64": "/w=="}) {
+		t.Errorf("properties %v", m.Properties)
+	}
+	if !reflect.DeepEqual(m.Headers, []Header{{Name: "a", Value: []byte("1")}, {Name: ContentType, Value: []byte("second")}, {Name: Type}}) {
+		t.Errorf("headers %v", m.Headers)
+	}
+}

@@ -60,6 +60,36 @@ const (
 	headerExpires   = "expires-at" // ms since 1970
 )
 
+// HeaderNative is where rmq keeps, in Kafka records, what messages of the other
+// protocols have and headers cannot say: bytes for its own eyes.
+const HeaderNative = "rmq-native"
+
+// Carry readies a message for another protocol than it was read over: properties that
+// travelled as headers become properties again, and what only its protocol means goes.
+func Carry(m *Message) {
+	kept := m.Headers[:0:0]
+	for _, h := range m.Headers {
+		_, has := m.Properties[h.Name]
+		switch {
+		case h.Name == HeaderNative:
+		case standard[h.Name] && !has && h.Value != nil:
+			if m.Properties == nil {
+				m.Properties = map[string]string{}
+			}
+			setProperty(m, h.Name, h.Value)
+		default:
+			kept = append(kept, h)
+		}
+	}
+	m.Headers = kept
+}
+
+// standard holds the names of properties.
+var standard = map[string]bool{
+	ContentType: true, ContentEncoding: true, CorrelationID: true, ReplyTo: true, MessageID: true, Type: true,
+	AppID: true, UserID: true, Timestamp: true, PayloadFormat: true,
+}
+
 const (
 	dialTimeout = 5 * time.Second  // to connect and be let in
 	ackTimeout  = 30 * time.Second // for one acknowledgement

@@ -94,7 +94,7 @@ func statusView(e *env.Env, name string, s adminapi.Status) env.View {
 	add("users", s.Users)
 	add("process", s.PID)
 	add("node", s.Node)
-	add("up", env.Ago{At: e.Now().Add(-time.Duration(s.Uptime * float64(time.Second))), Now: e.Now()})
+	add("started", env.Ago{At: s.Started, Now: s.Started.Add(time.Duration(s.Uptime * float64(time.Second)))})
 	add("version", s.Version)
 	return v
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -128,6 +129,9 @@ func (u *up) config(cmd *cobra.Command) (Config, error) {
 	if !u.memory {
 		if c.DataDir = u.data; c.DataDir == "" {
 			c.DataDir = u.e.DataDir(u.name)
+		}
+		if !filepath.IsAbs(c.DataDir) {
+			c.DataDir = filepath.Join(u.e.Dir, c.DataDir)
 		}
 	}
 	if f.Changed("port") {

@@ -123,6 +123,9 @@ func (c *consume) row(m *link.Message) error {
 		b.WriteString(c.e.Faint(" again"))
 	}
 	for _, h := range m.Headers {
+		if h.Name == link.HeaderNative {
+			continue
+		}
 		b.WriteString(c.e.Faint(" " + env.Clean(h.Name) + "=" + env.Preview(h.Value, headerWidth)))
 	}
 	b.WriteString("  ")

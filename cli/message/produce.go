@@ -102,7 +102,7 @@ func (p *produce) run(cmd *cobra.Command, args []string) error {
 	if p.delay > 0 {
 		base.Headers = append(base.Headers, link.Header{Name: delayHeader(t.Protocol), Value: strconv.AppendInt(nil, time.Duration(p.delay).Milliseconds(), 10)})
 	}
-	source, err := p.source(args, base)
+	source, err := p.source(t.Protocol, args, base)
 	if err != nil {
 		return err
 	}
@@ -165,7 +165,7 @@ func (p *produce) base(cmd *cobra.Command) (link.Message, error) {
 }
 
 // source yields the messages to send; io.EOF ends it.
-func (p *produce) source(args []string, base link.Message) (func() (*link.Message, error), error) {
+func (p *produce) source(protocol string, args []string, base link.Message) (func() (*link.Message, error), error) {
 	fresh := func(value []byte) (*link.Message, error) {
 		m := base
 		if p.base64 {
@@ -229,7 +229,7 @@ func (p *produce) source(args []string, base link.Message) (func() (*link.Messag
 				if len(bytes.TrimSpace(b)) == 0 {
 					continue
 				}
-				m, err := overlay(b, base)
+				m, err := overlay(protocol, b, base)
 				if err != nil {
 					return nil, env.Failf(env.Usage, "line %d is no message as consume -o json prints it: %v", line, err)
 				}
@@ -257,10 +257,13 @@ func (p *produce) source(args []string, base link.Message) (func() (*link.Messag
 }
 
 // overlay reads a message that was consumed and puts this call's own on top of it.
-func overlay(line []byte, base link.Message) (*link.Message, error) {
+func overlay(protocol string, line []byte, base link.Message) (*link.Message, error) {
 	var m link.Message
 	if err := json.Unmarshal(line, &m); err != nil {
 		return nil, err
+	}
+	if m.Protocol != protocol {
+		link.Carry(&m)
 	}
 	m.Headers = append(m.Headers, base.Headers...)
 	if base.Key != nil {

@@ -20,7 +20,7 @@ func newCreate(e *env.Env) *cobra.Command {
 		Use:   "create USER",
 		Short: "Create a user",
 		Long: "Create a user.\n\nThe password is asked for on a terminal, read from standard input with --password-stdin, or made up with\n" +
-			"--generate, which prints it. It never stands on the command line. A user that is given no permission may do\neverything in the namespace /.",
+			"--generate, which prints it. It never stands on the command line. A user that is given no permission may do\neverything.",
 		Example: "  rmq user create ann --password-stdin < secret.txt\n  rmq user create ci --generate --tag administrator\n" +
 			"  rmq user create sensor --generate --permission '/:^$:^sensors/:^sensors/'",
 		Args: env.Exactly("USER"),
@@ -32,9 +32,6 @@ func newCreate(e *env.Env) *cobra.Command {
 			}
 			if err := p.permit(); err != nil {
 				return err
-			}
-			if p.spec.Permissions == nil {
-				p.spec.Permissions = []adminapi.Permission{{Namespace: adminapi.DefaultNamespace, Configure: ".*", Write: ".*", Read: ".*"}}
 			}
 			switch u, err := c.User(cmd.Context(), args[0]); {
 			case err == nil && ifAbsent:

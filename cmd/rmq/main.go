@@ -1,13 +1,9 @@
-// Command rmq is the broker and the tools around it. What it does is in package cli;
-// here are the process's signals and its exit code.
+// Command rmq is the broker and the tools around it. What it does is in package cli.
 package main
 
 import (
-	"context"
 	"os"
-	"os/signal"
 	"runtime/debug"
-	"syscall"
 
 	"github.com/robustmq/rmq/cli"
 	"github.com/robustmq/rmq/cli/env"
@@ -23,27 +19,7 @@ var (
 func main() {
 	e := env.System()
 	e.Version, e.Commit = build()
-	os.Exit(cli.Main(untilSignal(), e, local.OpenBroker, os.Args[1:]))
-}
-
-// untilSignal returns a context that the first SIGINT or SIGTERM ends; a second one
-// ends the process.
-func untilSignal() context.Context {
-	ctx, cancel := context.WithCancelCause(context.Background())
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	// A reader that leaves a pipe is an error of the write, which ends us in order.
-	ignorePipe()
-	go func() { // lives as long as the process
-		if <-signals == os.Interrupt {
-			cancel(env.ErrInterrupted)
-		} else {
-			cancel(context.Canceled)
-		}
-		<-signals
-		os.Exit(env.Interrupted)
-	}()
-	return ctx
+	os.Exit(cli.Main(cli.UntilSignal(), e, local.OpenBroker, os.Args[1:]))
 }
 
 // build says what was built: by the linker, or from what the Go toolchain noted.

@@ -1,0 +1,48 @@
+package cli_test
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/robustmq/rmq/cli"
+)
+
+var update = flag.Bool("update", false, "write the generated files")
+
+// TestGenerated compares completions/ and docs/cli with the commands. After a change:
+// go test ./cli -run TestGenerated -update
+func TestGenerated(t *testing.T) {
+	files := cli.Generate()
+	for path, want := range files {
+		file := filepath.Join("..", path)
+		if *update {
+			if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		got, err := os.ReadFile(file)
+		if err != nil || string(got) != want {
+			t.Errorf("%s is not what the commands say (%v): run make gen", path, err)
+		}
+	}
+	old, err := filepath.Glob("../docs/cli/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range old {
+		if _, ok := files["docs/cli/"+filepath.Base(file)]; !ok {
+			if *update {
+				err = os.Remove(file)
+			}
+			if !*update || err != nil {
+				t.Errorf("%s belongs to no command: run make gen (%v)", file, err)
+			}
+		}
+	}
+}
