@@ -11,6 +11,8 @@ import (
 	"github.com/robustmq/rmq/cli/env"
 )
 
+//go:generate go test . -count=1 -run ^TestGenerated$ -update
+
 // completion returns the completion script of a shell.
 func completion(root *cobra.Command, shell string) (string, error) {
 	var b bytes.Buffer

@@ -11,8 +11,8 @@ import (
 
 var update = flag.Bool("update", false, "write the generated files")
 
-// TestGenerated compares completions/ and docs/cli with the commands. After a change:
-// go test ./cli -run TestGenerated -update
+// TestGenerated compares completions/ and docs/cli with the commands. `make gen` writes
+// them again.
 func TestGenerated(t *testing.T) {
 	files := cli.Generate()
 	for path, want := range files {
