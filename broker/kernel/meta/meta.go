@@ -16,6 +16,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"maps"
 	"sort"
 	"strings"
 
@@ -273,15 +274,11 @@ func (s *State) configureStream(c *Command) Result {
 	}
 	st := *old
 	st.Config = make(map[string]string, len(old.Config)+len(c.Set))
-	for name, v := range old.Config {
-		st.Config[name] = v
-	}
+	maps.Copy(st.Config, old.Config)
 	for _, name := range c.Delete {
 		delete(st.Config, name)
 	}
-	for name, v := range c.Set {
-		st.Config[name] = v
-	}
+	maps.Copy(st.Config, c.Set)
 	s.streams.Set(k, &st)
 	s.touch("s", k)
 	return Result{Stream: &st}
