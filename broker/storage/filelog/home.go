@@ -179,20 +179,19 @@ func (h *home) mkdir(dir string) error {
 	return nil
 }
 
-// settle writes VERSION into a fresh directory, as the last step of making it.
+// settle writes VERSION into a fresh directory, as the last step of making it, and makes
+// sure that names are durable: an earlier open may have been killed before it had.
 func (h *home) settle(random func() uint64) error {
-	if !h.fresh {
-		return nil
-	}
-	text := fmt.Sprintf("%s%d\nstore %016x\n", versionPrefix, homeFormat, random())
-	if err := vfs.WriteFile(h.fs, filepath.Join(h.dir, versionFile), []byte(text)); err != nil {
-		return err
+	if h.fresh {
+		text := fmt.Sprintf("%s%d\nstore %016x\n", versionPrefix, homeFormat, random())
+		if err := vfs.WriteFile(h.fs, filepath.Join(h.dir, versionFile), []byte(text)); err != nil {
+			return err
+		}
 	}
 	if err := h.fs.SyncDir(h.dir); err != nil {
 		return err
 	}
-	// An interrupted first open may have made the directory and not have come so far. Its
-	// parent may be unreadable to us, as a mount point's can be.
+	// The parent may be unreadable to us, as a mount point's can be.
 	if err := h.fs.SyncDir(filepath.Dir(filepath.Clean(h.dir))); err != nil && !errors.Is(err, fs.ErrPermission) {
 		return err
 	}
