@@ -76,6 +76,16 @@ func (v *Virtual) Advance(d time.Duration) {
 	v.mu.Unlock()
 }
 
+// Next returns when the earliest pending timer is due; false: there is none.
+func (v *Virtual) Next() (time.Time, bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if len(v.timers) == 0 {
+		return time.Time{}, false
+	}
+	return v.timers[0].at, true
+}
+
 type virtualTimer struct {
 	clock *Virtual
 	at    time.Time

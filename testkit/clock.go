@@ -1,0 +1,74 @@
+package testkit
+
+import (
+	"context"
+	"time"
+
+	"github.com/robustmq/rmq/broker/clock"
+)
+
+// Clock is a broker's time.
+type Clock struct {
+	b       *Broker
+	virtual *clock.Virtual // nil: the machine's
+}
+
+// Now is broker time.
+func (c *Clock) Now() time.Time {
+	if c.virtual == nil {
+		return time.Now()
+	}
+	return c.virtual.Now()
+}
+
+// settleMax bounds how long one step of the clock may take to show its effects.
+const settleMax = 30 * time.Second
+
+// Advance moves broker time by d. Timers that fall due on the way run in the order of
+// their times, and each sees the effects of those before it: a message that expires into a
+// queue with a TTL of its own expires there too, if d is long enough. When Advance
+// returns, all of that has happened inside the broker; what clients are sent is on its way
+// to them.
+func (c *Clock) Advance(d time.Duration) {
+	c.b.t.Helper()
+	if c.virtual == nil {
+		c.b.t.Fatalf("testkit: Clock.Advance needs the option testkit.Virtual()")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), settleMax)
+	defer cancel()
+	k := c.b.Kernel()
+	c.b.events.add("clock", "advance %v", d)
+	end := c.virtual.Now().Add(d)
+	settled := uint64(0) // works known to be over: the first step waits for what was under way before
+	step := func(to time.Time) {
+		if to.After(c.virtual.Now()) {
+			c.virtual.Advance(to.Sub(c.virtual.Now()))
+		} else {
+			c.virtual.Advance(0)
+		}
+		if n := k.Works(); n != settled {
+			if err := k.Settle(ctx); err != nil {
+				c.b.t.Fatalf("testkit: the broker did not come to rest after the clock stood at %v: %v", to, err)
+			}
+			settled = k.Works()
+		}
+	}
+	for {
+		next, ok := c.virtual.Next()
+		if !ok || next.After(end) {
+			break
+		}
+		step(next)
+	}
+	step(end)
+}
+
+// Set moves broker time to at, which must not lie in the past.
+func (c *Clock) Set(at time.Time) {
+	c.b.t.Helper()
+	d := at.Sub(c.Now())
+	if d < 0 {
+		c.b.t.Fatalf("testkit: broker time is %v: it does not go back to %v", c.Now(), at)
+	}
+	c.Advance(d)
+}
