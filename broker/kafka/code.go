@@ -20,7 +20,6 @@ const (
 	codeTimedOut              code = 7
 	codeMessageTooLarge       code = 10
 	codeMetadataTooLarge      code = 12 // OFFSET_METADATA_TOO_LARGE
-	codeCoordinatorLoading    code = 14
 	codeCoordinatorNone       code = 15 // COORDINATOR_NOT_AVAILABLE
 	codeNotCoordinator        code = 16
 	codeInvalidTopic          code = 17 // INVALID_TOPIC_EXCEPTION
@@ -35,7 +34,6 @@ const (
 	codeInvalidCommitSize     code = 28
 	codeTopicDenied           code = 29
 	codeGroupDenied           code = 30
-	codeClusterDenied         code = 31
 	codeInvalidTimestamp      code = 32
 	codeUnsupportedMechanism  code = 33
 	codeIllegalSASLState      code = 34
@@ -49,14 +47,11 @@ const (
 	codeUnsupportedFormat     code = 43
 	codePolicyViolation       code = 44
 	codeOutOfOrderSequence    code = 45
-	codeDuplicateSequence     code = 46
 	codeInvalidProducerEpoch  code = 47
-	codeInvalidTxnState       code = 48
-	codeInvalidIDMapping      code = 49
+	codeTxnDenied             code = 53 // TRANSACTIONAL_ID_AUTHORIZATION_FAILED
 	codeSecurityDisabled      code = 54
 	codeStorage               code = 56
 	codeSASLFailed            code = 58
-	codeUnknownProducer       code = 59
 	codeNonEmptyGroup         code = 68
 	codeGroupNotFound         code = 69
 	codeSessionNotFound       code = 70 // FETCH_SESSION_ID_NOT_FOUND

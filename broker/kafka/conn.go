@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
 
 	"github.com/robustmq/rmq/broker/wire"
@@ -110,8 +111,10 @@ func (c *conn) loop() error {
 		if c.out.Buffered() > unsentMax {
 			c.out.Wait()
 		}
-		if c.out.Err() != nil {
-			return failf(TooSlow, "write: %w", c.out.Err())
+		if err := c.out.Err(); errors.Is(err, os.ErrDeadlineExceeded) {
+			return failf(TooSlow, "write: %w", err)
+		} else if err != nil {
+			return err
 		}
 		if c.isStopped() {
 			return errClosing

@@ -71,7 +71,7 @@ func (c *conn) findCoordinator(q *kmsg.FindCoordinatorRequest) kmsg.Response {
 	switch q.CoordinatorType {
 	case coordinatorGroup:
 	case coordinatorTxn:
-		no = refusef(codeUnsupportedVersion, "Transactions are not offered.")
+		no = refusef(noTransactions, "Transactions are not offered.")
 	default:
 		no = refusef(codeInvalidRequest, "Coordinators of type %d are not offered.", q.CoordinatorType)
 	}

@@ -438,7 +438,7 @@ func TestFindCoordinator(t *testing.T) {
 	b := start(t, kafka.Config{NodeID: 5})
 	r := b.dial()
 	for v := int16(0); v <= 6; v++ {
-		for kind, want := range map[int8]int16{0: 0, 1: 35, 2: 42, 9: 42} {
+		for kind, want := range map[int8]int16{0: 0, 1: 53, 2: 42, 9: 42} {
 			if v == 0 && kind != 0 {
 				continue
 			}

@@ -95,7 +95,7 @@ func (c *conn) topicMetadata(t *topic, ops bool) kmsg.MetadataResponseTopic {
 	for i := range m.Partitions {
 		p := &m.Partitions[i]
 		p.Default()
-		p.Partition, p.Leader, p.LeaderEpoch = int32(i), node, t.info(int32(i)).LeaderEpoch
+		p.Partition, p.Leader, p.LeaderEpoch = int32(i), node, c.srv.epoch(t, int32(i))
 		p.Replicas, p.ISR, p.OfflineReplicas = []int32{node}, []int32{node}, []int32{}
 	}
 	return m
@@ -165,7 +165,7 @@ func (c *conn) describeTopicPartitions(q *kmsg.DescribeTopicPartitionsRequest) k
 		i := first
 		for first = 0; i < t.partitions() && room > 0; i++ {
 			p := kmsg.NewDescribeTopicPartitionsResponseTopicPartition()
-			p.Partition, p.LeaderID, p.LeaderEpoch = i, node, t.info(i).LeaderEpoch
+			p.Partition, p.LeaderID, p.LeaderEpoch = i, node, c.srv.epoch(&t, i)
 			p.Replicas, p.ISR, p.OfflineReplicas = []int32{node}, []int32{node}, []int32{}
 			p.EligibleLeaderReplicas, p.LastKnownELR = []int32{}, []int32{}
 			rt.Partitions = append(rt.Partitions, p)
@@ -225,10 +225,10 @@ func (c *conn) describeLogDirs(q *kmsg.DescribeLogDirsRequest) kmsg.Response {
 	add := func(t *topic, wanted func(int32) bool) {
 		rt := kmsg.NewDescribeLogDirsResponseDirTopic()
 		rt.Topic = t.name
-		for _, part := range t.stream.Parts {
-			if wanted(part.Index) {
+		for i := range t.partitions() {
+			if part, err := c.srv.partition(t, i); err == nil && wanted(i) {
 				p := kmsg.NewDescribeLogDirsResponseDirTopicPartition()
-				p.Partition, p.Size = part.Index, part.Bytes
+				p.Partition, p.Size = i, part.Info().Bytes
 				rt.Partitions = append(rt.Partitions, p)
 			}
 		}

@@ -233,9 +233,7 @@ func (c *conn) trim(t *topic, index int32, offset int64) (start int64, _ code) {
 	return start, codeNone
 }
 
-// initProducerID gives an idempotent producer its identity. There are no transactions:
-// a transactional id gets UNSUPPORTED_VERSION, which clients report as what it is
-// and do not retry.
+// initProducerID gives an idempotent producer its identity.
 func (c *conn) initProducerID(q *kmsg.InitProducerIDRequest) kmsg.Response {
 	resp := q.ResponseKind().(*kmsg.InitProducerIDResponse)
 	resp.ProducerID, resp.ProducerEpoch = -1, -1
@@ -244,7 +242,7 @@ func (c *conn) initProducerID(q *kmsg.InitProducerIDRequest) kmsg.Response {
 		resp.ErrorCode = codeInvalidRequest
 		return resp
 	case q.TransactionalID != nil:
-		resp.ErrorCode = codeUnsupportedVersion
+		resp.ErrorCode = noTransactions
 		return resp
 	}
 	id, epoch, err := c.srv.kernel.AllocateProducer(c.ctx)

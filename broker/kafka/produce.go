@@ -2,7 +2,6 @@ package kafka
 
 import (
 	"encoding/binary"
-	"fmt"
 	"sync"
 	"sync/atomic"
 
@@ -54,9 +53,10 @@ type producePart struct {
 	place   int               // of the outcome in frame
 }
 
-// noTransactions answers a transactional request: this broker's producers have no
-// transactions, so none can be under way.
-const noTransactions = codeInvalidTxnState
+// noTransactions answers who wants a transaction. Nobody may use a transactional id, which
+// is what Kafka says with this code, and, of what it could say, what makes every client
+// stop at once instead of asking again.
+const noTransactions = codeTxnDenied
 
 var produces = sync.Pool{New: func() any { return new(produce) }}
 
@@ -311,9 +311,4 @@ func (p *produce) countDown() {
 	if p.left.Add(-1) == 0 {
 		p.c.finished(p)
 	}
-}
-
-// String names the request for the operator.
-func (p *produce) String() string {
-	return fmt.Sprintf("Produce %d of %q: %d partitions", p.h.correlation, p.h.client, len(p.parts))
 }

@@ -110,7 +110,7 @@ func TestProduceRefuses(t *testing.T) {
 		{"a flipped bit", 9, "t", 0, append(bytes.Clone(good[:len(good)-1]), good[len(good)-1]^1), 2, 0},
 		{"half a batch", 9, "t", 0, good[:len(good)-1], 2, 0},
 		{"a control batch", 9, "t", 0, edit(good, put16(21, 1<<5)), 87, 0},
-		{"a transactional batch", 9, "t", 0, edit(good, put16(21, 1<<4)), 48, 0},
+		{"a transactional batch", 9, "t", 0, edit(good, put16(21, 1<<4)), 53, 0},
 		{"append time set by a client", 9, "t", 0, edit(good, put16(21, 1<<3)), 32, 0},
 		{"an unknown codec", 9, "t", 0, edit(good, put16(21, 7)), 2, 0},
 		{"compressed garbage", 9, "t", 0, edit(good, put16(21, int16(record.LZ4))), 2, 0},
@@ -248,13 +248,13 @@ func TestIdempotence(t *testing.T) {
 	q := kmsg.NewPtrInitProducerIDRequest()
 	id := "txn"
 	q.TransactionalID = &id
-	if resp := ask[*kmsg.InitProducerIDResponse](r, q, 4); resp.ErrorCode != 35 || resp.ProducerID != -1 {
-		t.Errorf("a transactional id: %+v, want UNSUPPORTED_VERSION", resp)
+	if resp := ask[*kmsg.InitProducerIDResponse](r, q, 4); resp.ErrorCode != 53 || resp.ProducerID != -1 {
+		t.Errorf("a transactional id: %+v, want TRANSACTIONAL_ID_AUTHORIZATION_FAILED", resp)
 	}
 	p := produceOf(9, "t", 0, batchOf("x"))
 	p.TransactionID = &id
-	if got := r.ask(p).(*kmsg.ProduceResponse).Topics[0].Partitions[0].ErrorCode; got != 48 {
-		t.Errorf("a transactional produce: error %d, want INVALID_TXN_STATE", got)
+	if got := r.ask(p).(*kmsg.ProduceResponse).Topics[0].Partitions[0].ErrorCode; got != 53 {
+		t.Errorf("a transactional produce: error %d, want TRANSACTIONAL_ID_AUTHORIZATION_FAILED", got)
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 type topic struct {
 	name   string
 	id     kernel.StreamID // as Kafka is told: the stream's, or the view's own
-	stream kernel.StreamInfo
+	stream *kernel.StreamSpec
 	leaf   string // address of the view; "" for a stream
 	home   int32  // the stream's partition that a view reads
 }
@@ -39,17 +39,16 @@ func (t *topic) partitions() int32 {
 	if t.view() {
 		return 1
 	}
-	return int32(len(t.stream.Parts))
+	return int32(t.stream.Partitions)
 }
 
-// info returns a partition as it stood when the topic was looked up.
-func (t *topic) info(index int32) kernel.PartitionInfo {
-	if t.view() {
-		p := t.stream.Parts[t.home]
-		p.Index = 0
-		return p
+// epoch returns the leader epoch of a partition; -1 when it is just being made.
+func (s *Server) epoch(t *topic, index int32) int32 {
+	p, err := s.partition(t, index)
+	if err != nil {
+		return -1
 	}
-	return t.stream.Parts[index]
+	return p.Info().LeaderEpoch
 }
 
 // partition returns the kernel's handle of a partition.
@@ -72,7 +71,7 @@ func (s *Server) topicByName(name string) (topic, bool) {
 		// The name does not contain its address: the streams are the catalogue.
 		for _, st := range s.kernel.Streams(s.cfg.Namespace) {
 			if message.KafkaName(st.Address) == name {
-				return topic{name: name, id: st.ID, stream: st}, true
+				return topic{name: name, id: st.ID, stream: &st.StreamSpec}, true
 			}
 		}
 	}
@@ -80,22 +79,22 @@ func (s *Server) topicByName(name string) (topic, bool) {
 }
 
 func (s *Server) topicAt(name, address string) (topic, bool) {
-	if st, ok := s.kernel.Stream(s.cfg.Namespace, address); ok {
-		return topic{name: name, id: st.ID, stream: st}, true
-	}
-	home, partition, id, ok := s.kernel.Leaf(s.cfg.Namespace, address)
-	if !ok || int(partition) >= len(home.Parts) {
+	f, ok := s.kernel.FindStream(s.cfg.Namespace, address)
+	switch {
+	case !ok:
 		return topic{}, false
+	case f.Leaf == "":
+		return topic{name: name, id: f.ID, stream: f.StreamSpec}, true
 	}
-	s.views.remember(id, address)
-	return topic{name: name, id: id, stream: home, leaf: address, home: partition}, true
+	s.views.remember(f.View, address)
+	return topic{name: name, id: f.View, stream: f.StreamSpec, leaf: address, home: f.Partition}, true
 }
 
 // topicByID finds what an id stands for. A view's id is known once Metadata has given it
 // out; one that was forgotten since is answered with UNKNOWN_TOPIC_ID, upon which clients
 // ask Metadata again. So is the id of a view that has become a stream.
 func (s *Server) topicByID(id kernel.StreamID) (topic, bool) {
-	if st, ok := s.kernel.StreamByID(id); ok {
+	if st, ok := s.kernel.FindStreamByID(id); ok {
 		if st.Namespace != s.cfg.Namespace {
 			return topic{}, false
 		}
@@ -115,7 +114,7 @@ func (s *Server) topics() []topic {
 	streams := s.kernel.Streams(s.cfg.Namespace)
 	out := make([]topic, 0, len(streams))
 	for _, st := range streams {
-		t := topic{name: message.KafkaName(st.Address), id: st.ID, stream: st}
+		t := topic{name: message.KafkaName(st.Address), id: st.ID, stream: &st.StreamSpec}
 		if message.DollarRoot(st.Address) && !strings.HasPrefix(t.name, "__") {
 			continue
 		}
