@@ -1,0 +1,229 @@
+// Package sim runs the broker's kernel on a disk that loses power, and checks what
+// is left of what was promised.
+//
+// A run is a number of lives. In each a kernel is opened on what the last one left
+// on the disk, is checked against the model, and works for clients until the power
+// goes at a chosen file operation (or the process is killed, or closes in peace).
+// The disk then keeps what was synced, and of the rest what chance leaves: see
+// vfs.Mem.
+//
+// The model knows of every message whether the broker acknowledged it. It holds
+// the kernel to this:
+//
+//   - What was acknowledged is there, once, and what was never sent is not.
+//   - What a client has seen at an offset stays at that offset.
+//   - Messages of one producer to one address, and to one queue, keep their order.
+//   - A settled message does not come back, once a later publish to its queue was
+//     acknowledged.
+//   - A producer that sends again what it is unsure of, with the same sequence
+//     numbers, has each message once.
+//   - Streams made by capture are promised less: after a power loss they may end
+//     earlier, but have no holes.
+//   - Machines restored from a checkpoint, with the entries after it, equal those
+//     that have seen every entry, byte for byte; and a fork stays as it was.
+//
+// A seed decides the work, when it ends and what the disk keeps. Goroutines of the
+// engine and the kernel take turns as they do in production, so that a seed that
+// found something finds it again often, not always.
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"time"
+)
+
+// Options bound a run. The zero value is what a test runs.
+type Options struct {
+	Lives    int           // 0: 6
+	Clients  int           // 0: 4
+	Ops      int           // of each client in a life; 0: 60
+	Patience time.Duration // how long anything may take before the run is called stuck; 0: 30 s
+	Log      func(format string, args ...any)
+}
+
+// Report says what a run has exercised, so that a test can tell that it has.
+type Report struct {
+	PowerLosses, Kills, Closes int
+	FailedOpens                int // power went while the kernel was opening
+	Published, Acknowledged    int
+	Delivered, Settled         int
+	Resent                     int // by idempotent producers
+	Checkpoints                int
+	Operations                 int // of the file system, those that change something
+}
+
+// Run runs one seed. The error says what promise was broken.
+func Run(seed uint64, o Options) (Report, error) {
+	if o.Lives == 0 {
+		o.Lives = 6
+	}
+	if o.Clients == 0 {
+		o.Clients = 4
+	}
+	if o.Ops == 0 {
+		o.Ops = 60
+	}
+	if o.Patience == 0 {
+		o.Patience = 30 * time.Second
+	}
+	if o.Log == nil {
+		o.Log = func(string, ...any) {}
+	}
+	s := &sim{seed: seed, opt: o, rand: rand.New(rand.NewPCG(seed, 0x73696d)), disk: newDisk(), model: newModel(), shadows: newShadows()}
+	for i := range o.Clients {
+		s.producers = append(s.producers, &producer{id: -1, partition: int32(i % 3)})
+	}
+	for life := range o.Lives + 1 {
+		// The last life is quiet: everything is read back.
+		err := s.life(life, life == o.Lives)
+		if err != nil {
+			return s.report, fmt.Errorf("seed %d, life %d: %w", seed, life, err)
+		}
+	}
+	return s.report, nil
+}
+
+type sim struct {
+	seed      uint64
+	opt       Options
+	rand      *rand.Rand
+	disk      *disk
+	model     *model
+	shadows   *shadows
+	producers []*producer
+	report    Report
+}
+
+// ends of a life
+type end int
+
+const (
+	powerLoss end = iota
+	killed
+	closed
+)
+
+func (e end) String() string { return [...]string{"power loss", "kill", "close"}[e] }
+
+// life is one life of the kernel. The error is a broken promise; an error of the
+// disk, which the simulation has made, is not.
+func (s *sim) life(number int, quiet bool) error {
+	how, at := closed, 0
+	if !quiet {
+		switch n := s.rand.IntN(10); {
+		case n < 6:
+			how = powerLoss
+		case n < 9:
+			how = killed
+		}
+		at = 1 + s.rand.IntN([]int{20, 200, 1000, 3000}[s.rand.IntN(4)])
+	}
+	if how == closed {
+		at = 0
+	}
+	s.opt.Log("life %d ends by %v at operation %d", number, how, at)
+	s.disk.start(at, s.rand.Float64())
+
+	ctx, cancel := context.WithTimeout(context.Background(), s.opt.Patience)
+	defer cancel()
+	n, err := within(ctx, "open", func() (*node, error) { return s.open(number) })
+	if errors.Is(err, errStuck) {
+		return err
+	}
+	if err != nil {
+		if !s.disk.stopped() {
+			return fmt.Errorf("the kernel does not open: %w", err)
+		}
+		s.report.FailedOpens++
+	}
+	if n != nil {
+		err = s.work(ctx, n, number, quiet)
+		if errors.Is(err, errStuck) {
+			return err
+		}
+		_, closing := within(ctx, "close", func() (struct{}, error) { return struct{}{}, n.close(ctx, s.disk) })
+		if err != nil { // and perhaps the machines tell why
+			return errors.Join(err, s.shadows.compare())
+		}
+		if closing != nil {
+			return closing
+		}
+		if how == closed && s.disk.stopped() {
+			return fmt.Errorf("the disk has failed by itself")
+		}
+		if err := s.shadows.compare(); err != nil {
+			return err
+		}
+	}
+	s.report.Operations += s.disk.end(how, s.rand.Uint64())
+	switch how {
+	case powerLoss:
+		s.report.PowerLosses++
+	case killed:
+		s.report.Kills++
+	case closed:
+		s.report.Closes++
+	}
+	s.report.Checkpoints = s.disk.saves
+	s.model.ended(how)
+	s.shadows.ended(how)
+	return nil
+}
+
+// work checks what the last lives have left, then lets clients work until the power
+// goes or they are done.
+func (s *sim) work(ctx context.Context, n *node, number int, quiet bool) error {
+	check := func() (struct{}, error) { return struct{}{}, s.model.check(n) }
+	if _, err := within(ctx, "check", check); err != nil && !s.disk.stopped() {
+		return err
+	}
+	seeds := make([]uint64, s.opt.Clients)
+	for i := range seeds {
+		seeds[i] = s.rand.Uint64()
+	}
+	if quiet {
+		if _, err := within(ctx, "resend", func() (struct{}, error) { return struct{}{}, s.clients(n, number, 0, seeds) }); err != nil {
+			return err
+		}
+		for _, p := range s.producers {
+			if len(p.unsure) > 0 {
+				return fmt.Errorf("producer %d has had no answer to %d batches", p.id, len(p.unsure))
+			}
+		}
+		if _, err := within(ctx, "check", check); err != nil {
+			return err
+		}
+		_, err := within(ctx, "drain", func() (struct{}, error) { return struct{}{}, s.model.drain(ctx, n) })
+		return err
+	}
+	_, err := within(ctx, "work", func() (struct{}, error) { return struct{}{}, s.clients(n, number, s.opt.Ops, seeds) })
+	return err
+}
+
+var errStuck = errors.New("stuck")
+
+// within gives up on f when ctx ends: it then runs on, but so does nothing else.
+func within[T any](ctx context.Context, what string, f func() (T, error)) (T, error) {
+	type result struct {
+		v   T
+		err error
+	}
+	done := make(chan result, 1)
+	go func() { // ends with f, or with the process
+		v, err := f()
+		done <- result{v, err}
+	}()
+	select {
+	case r := <-done:
+		return r.v, r.err
+	case <-ctx.Done():
+		var none T
+		stacks := make([]byte, 1<<20)
+		stacks = stacks[:runtime.Stack(stacks, true)]
+		return none, fmt.Errorf("%w: %s does not end\n%s", errStuck, what, stacks)
+	}
+}
