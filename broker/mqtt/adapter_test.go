@@ -517,18 +517,27 @@ func TestDeliverTooLarge(t *testing.T) {
 
 func TestTopicAliasesOut(t *testing.T) {
 	b := newBench(t, nil)
-	c, s := b.connect(Connect{Properties: none.Uint16(TopicAliasMaximum, 1)})
+	c, s := b.connect(Connect{Properties: none.Uint16(TopicAliasMaximum, 1).Uint16(ReceiveMaximum, 2).Uint32(MaximumPacketSize, 60)})
 	m := func(a string) *message.Message {
 		return &message.Message{Source: message.MQTT, Address: a, Value: []byte("x")}
 	}
-	for _, a := range []string{"one", "two", "one", "two"} {
-		deliver(t, s, kernel.Delivery{Msg: m(a)})
+	deliver(t, s, kernel.Delivery{Msg: m(strings.Repeat("long", 13))}) // an alias would not fit
+	for i, a := range []string{"t/1", "topic/1", "topic/2", "topic/1", "topic/1", "topic/1", "topic/2"} {
+		qos := byte(i % 3)
+		id := uint16(0)
+		if qos > 0 {
+			id = uint16(i)
+		}
+		deliver(t, s, kernel.Delivery{Msg: m(a), QoS: qos, PacketID: id})
 	}
-	pub := func(topic string, ps Properties) *Publish {
-		return &Publish{Topic: []byte(topic), Payload: []byte("x"), Properties: ps}
+	pub := func(topic string, qos byte, id uint16, ps Properties) *Publish {
+		return &Publish{Topic: []byte(topic), QoS: qos, PacketID: id, Payload: []byte("x"), Properties: ps}
 	}
 	alias := none.Uint16(TopicAlias, 1)
-	c.want(pub("one", alias), pub("two", nil), pub("", alias), pub("two", nil)) // MQTT5-3.1.2-26
+	c.want(pub(strings.Repeat("long", 13), 0, 0, nil), pub("t/1", 0, 0, nil), pub("topic/1", 1, 1, alias), pub("topic/2", 2, 2, nil),
+		pub("", 0, 0, alias), pub("topic/2", 0, 0, nil))
+	c.send(&Ack{Type: PUBACK, PacketID: 1}, &Ack{Type: PUBREC, PacketID: 2}, &Ack{Type: PUBCOMP, PacketID: 2})
+	c.want(pub("topic/1", 1, 4, nil), &Ack{Type: PUBREL, PacketID: 2}, pub("topic/1", 2, 5, nil)) // parked: as it is
 }
 
 // settleLog is a queue attachment that notes what is settled.

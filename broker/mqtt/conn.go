@@ -251,7 +251,11 @@ func (c *conn) end(r mqttwire.Reason, text string) {
 			c.out.Append(func(dst []byte) []byte { return d.Append(dst, mqttwire.V5) })
 		}
 	}
-	c.out.Close(true)
+	if r == mqttwire.ServerShuttingDown {
+		c.out.Close(true) // nobody waits for clients then
+		return
+	}
+	c.out.Linger()
 }
 
 // reasonString returns the property that tells the client a reason in words, or nothing

@@ -203,5 +203,5 @@ func (c *conn) refuse(r mqttwire.Reason, text string) {
 	if answer {
 		c.out.Append(func(dst []byte) []byte { return ack.Append(dst, c.version) })
 	}
-	c.out.Close(true)
+	c.out.Linger()
 }

@@ -42,48 +42,62 @@ func (c *conn) Deliver(d *kernel.Delivery) bool {
 		c.forgo(d)
 		return true
 	}
-	if c.version != mqttwire.V5 {
-		return c.send(d, &p)
-	}
-	if m.Source == message.MQTT && !x.expire && len(x.subIDs) == 0 && c.aliasMax == 0 {
+	var out *outbound
+	switch {
+	case c.version != mqttwire.V5:
+	case m.Source == message.MQTT && !x.expire && len(x.subIDs) == 0 && c.aliasMax == 0:
 		p.Properties = m.Native
-		return c.send(d, &p)
+	default:
+		out = outboundPool.Get().(*outbound)
+		defer outboundPool.Put(out)
+		p.Properties = out.properties(m, x)
 	}
-	out := outboundPool.Get().(*outbound)
-	defer outboundPool.Put(out)
-	if c.aliasMax > 0 && d.QoS == 0 && !d.Shared {
-		return c.sendAliased(d, &p, out, x)
-	}
-	p.Properties = out.properties(m, x)
-	return c.send(d, &p)
-}
-
-// send puts a PUBLISH in the outbox, within what the client takes.
-func (c *conn) send(d *kernel.Delivery, p *mqttwire.Publish) bool {
-	size := p.Size(c.version) // the packet identifier of a shared delivery has its place already
-	if size > c.maxOut {      // MQTT5-3.1.2-25
+	// The packet identifier of a shared delivery, not yet taken, has its place in the size.
+	if size := p.Size(c.version); size > c.maxOut { // MQTT5-3.1.2-25
 		c.server.stats.DroppedTooLarge.Add(1)
 		c.forgo(d)
 		return true
 	}
-	if p.QoS == 0 {
-		put := func(dst []byte) []byte { return p.Append(dst, c.version) }
-		ok := false
-		if d.Batch.Hold(c) {
-			ok = c.out.HoldWithin(c.server.cfg.DropAbove, put)
-		} else {
-			ok = c.out.AppendWithin(c.server.cfg.DropAbove, put)
-		}
-		c.sent(size, ok)
-		if d.Shared && d.No != 0 {
-			d.From.Settle(d.No, false, kernel.Accept) // nobody will acknowledge it
-		}
-		return ok
+	if p.QoS == 0 && c.aliasMax == 0 {
+		return c.finish(d, &p, c.put(d, &p))
 	}
+	return c.sendInOrder(d, &p, out, x)
+}
 
+// put puts a PUBLISH in the outbox. At QoS 0 it is dropped when the client does not keep up,
+// and may wait for the end of the publisher's batch.
+func (c *conn) put(d *kernel.Delivery, p *mqttwire.Publish) bool {
+	write := func(dst []byte) []byte { return p.Append(dst, c.version) }
+	switch {
+	case p.QoS > 0:
+		return c.out.Append(write)
+	case d.Batch.Hold(c):
+		return c.out.HoldWithin(c.server.cfg.DropAbove, write)
+	}
+	return c.out.AppendWithin(c.server.cfg.DropAbove, write)
+}
+
+// finish counts a delivery that put has taken or refused, and ends it where nobody will
+// acknowledge it.
+func (c *conn) finish(d *kernel.Delivery, p *mqttwire.Publish, ok bool) bool {
+	c.sent(p, ok)
+	switch {
+	case p.QoS == 0 && d.Shared && d.No != 0:
+		d.From.Settle(d.No, false, kernel.Accept)
+	case p.QoS > 0 && !ok:
+		c.tooSlow() // the session, or the queue, keeps the message
+		return true
+	}
+	return ok
+}
+
+// sendInOrder puts a PUBLISH in the outbox under the lock that keeps a packet which defines
+// a topic alias before those that use it, and counts what is in progress. A QoS 1 or 2
+// delivery beyond the client's receive maximum is parked.
+func (c *conn) sendInOrder(d *kernel.Delivery, p *mqttwire.Publish, out *outbound, x extra) bool {
 	c.mu.Lock()
 	w := &c.window
-	if d.Shared {
+	if d.Shared && p.QoS > 0 {
 		p.PacketID = w.take(share{from: d.From, no: d.No})
 		if p.PacketID == 0 {
 			c.mu.Unlock()
@@ -92,57 +106,59 @@ func (c *conn) send(d *kernel.Delivery, p *mqttwire.Publish) bool {
 		}
 	}
 	ok := true
-	switch {
-	case w.open():
-		w.sent++
-		ok = c.out.Append(func(dst []byte) []byte { return p.Append(dst, c.version) })
-	case len(w.parked) < parkedMax:
-		w.parked = append(w.parked, p.Append(make([]byte, 0, size), c.version))
-	default:
-		ok = false
+	if p.QoS > 0 && !w.open() {
+		if ok = len(w.parked) < parkedMax; ok {
+			w.parked = append(w.parked, p.Append(make([]byte, 0, p.Size(c.version)), c.version))
+		}
+	} else {
+		if p.QoS > 0 {
+			w.sent++
+		}
+		fresh := c.alias(d.Msg, p, out, x)
+		if ok = c.put(d, p); ok && fresh != 0 {
+			c.aliasesOut[d.Msg.Address] = fresh
+		}
 	}
 	c.mu.Unlock()
-	c.sent(size, ok)
-	if !ok {
-		c.tooSlow() // the session, or the queue, keeps the message
-	}
-	return true
+	return c.finish(d, p, ok)
 }
 
-// sendAliased sends a QoS 0 delivery with a topic alias, where one is free. The lock keeps
-// the packet that defines an alias before those that use it. No kernel call is made under
-// it: only shared and acknowledged deliveries need one.
-func (c *conn) sendAliased(d *kernel.Delivery, p *mqttwire.Publish, out *outbound, x extra) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	topic := d.Msg.Address
-	alias, known := c.aliasesOut[topic]
-	fresh := false
+const (
+	aliasCost = 8 // bytes that defining an alias may add to a packet
+	aliasMin  = 4 // length of a topic name for which an alias is shorter
+)
+
+// alias gives a PUBLISH a topic alias, where the client takes any and its topic has one
+// already, or one is free: fresh is then the alias that the packet defines if it is sent.
+func (c *conn) alias(m *message.Message, p *mqttwire.Publish, out *outbound, x extra) (fresh uint16) {
+	if c.aliasMax == 0 || len(m.Address) < aliasMin || p.Size(c.version)+aliasCost > c.maxOut {
+		return 0
+	}
+	alias, known := c.aliasesOut[m.Address]
 	switch {
-	case known:
+	case known: // MQTT5-3.1.2-26
 		p.Topic = nil
 	case len(c.aliasesOut) < c.aliasMax:
-		alias, fresh = uint16(len(c.aliasesOut)+1), true
+		alias = uint16(len(c.aliasesOut) + 1)
+		fresh = alias
+	default:
+		return 0
 	}
 	x.alias = alias
-	p.Properties = out.properties(d.Msg, x)
-	ok := c.send(d, p)
-	if fresh && ok && p.Size(c.version) <= c.maxOut { // it has left
-		c.aliasesOut[topic] = alias
-	}
-	return ok
+	p.Properties = out.properties(m, x)
+	return fresh
 }
 
 // Flush implements kernel.Flusher: it writes what was held for a batch.
 func (c *conn) Flush() { c.out.Flush() }
 
 // sent counts a PUBLISH that was put in the outbox, or was not.
-func (c *conn) sent(size int, ok bool) {
+func (c *conn) sent(p *mqttwire.Publish, ok bool) {
 	s := &c.server.stats
 	switch {
 	case ok:
 		s.MessagesOut.Add(1)
-		s.BytesOut.Add(uint64(size))
+		s.BytesOut.Add(uint64(p.Size(c.version)))
 	case !c.ended.Load():
 		s.DroppedSlow.Add(1)
 	}

@@ -18,6 +18,8 @@ const (
 	// sealAt is the length at which a buffer takes no more appends, so that growing
 	// one never copies more than this.
 	sealAt = largeBuffer / 2
+	// lingerTimeout bounds how long Linger waits for the peer to close.
+	lingerTimeout = time.Second
 	// copyMax is the length up to which WriteRef copies: cheaper than an iovec of its own.
 	copyMax = 1 << 10
 	// chunksKept is how many chunks an idle outbox remembers room for.
@@ -59,6 +61,7 @@ type Outbox struct {
 	queued int     // bytes in queue, tail and with the flusher
 	busy   bool    // somebody flushes
 	close  closing
+	linger bool      // close as Linger says
 	hint   int       // length of the last append: room to have before the next
 	drain  time.Time // when a draining outbox gives up
 	err    error
@@ -306,8 +309,12 @@ func (o *Outbox) run() {
 			if o.close == open {
 				break
 			}
+			linger := o.linger && o.close == draining
 			o.close = closed
 			o.mu.Unlock()
+			if linger {
+				halfClose(o.conn)
+			}
 			_ = o.conn.Close() // wakes the reader; may take a while on TLS and WebSocket
 			o.mu.Lock()
 			break
@@ -461,6 +468,35 @@ func (o *Outbox) Close(flush bool) {
 	}
 	o.startLocked()
 	o.mu.Unlock()
+}
+
+// Linger is Close(true) for a peer that is still sending: the outbox says that no more
+// comes, and discards what the peer sends until it closes too, for lingerTimeout at most.
+// A socket closed with bytes unread is reset instead, and the peer may never see why.
+func (o *Outbox) Linger() {
+	o.mu.Lock()
+	o.linger = true
+	o.mu.Unlock()
+	o.Close(true)
+}
+
+// halfClose closes the write side of a connection that has one, and reads what comes until
+// the peer closes.
+func halfClose(conn net.Conn) {
+	c, ok := conn.(interface{ CloseWrite() error })
+	if !ok || c.CloseWrite() != nil {
+		return
+	}
+	if conn.SetReadDeadline(time.Now().Add(lingerTimeout)) != nil {
+		return
+	}
+	b := Get(smallBuffer)
+	defer Put(b)
+	for {
+		if _, err := conn.Read(b[:cap(b)]); err != nil {
+			return
+		}
+	}
 }
 
 // Wait returns once nothing is being written; after Close, that is when the

@@ -187,6 +187,31 @@ func TestOutboxPeerGone(t *testing.T) {
 	})
 }
 
+// A peer that goes on sending sees the last words, and the end, not a reset.
+func TestOutboxLinger(t *testing.T) {
+	conns(t, func(t *testing.T, a, b net.Conn) {
+		o := NewOutbox(a, 1<<20)
+		sent := make(chan struct{})
+		go func() {
+			defer close(sent)
+			for range 100 {
+				if _, err := b.Write(make([]byte, 10_000)); err != nil {
+					return // a pipe has no half to close
+				}
+			}
+		}()
+		o.Hold(appendString("farewell"))
+		o.Linger()
+		got, err := io.ReadAll(b)
+		if err != nil || string(got) != "farewell" {
+			t.Errorf("read %q, %v", got, err)
+		}
+		<-sent
+		_ = b.Close()
+		o.Wait()
+	})
+}
+
 func TestOutboxConcurrent(t *testing.T) {
 	conns(t, func(t *testing.T, a, b net.Conn) {
 		const writers, each = 8, 500
