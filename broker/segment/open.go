@@ -217,16 +217,16 @@ func readSummary(fsys vfs.FS, f *file) (s summary, err error) {
 		return summary{}, err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	b, err := readAt(r, 0, idxLen)
-	if err != nil {
-		return summary{}, nil
+	b := make([]byte, idxLen)
+	if n, _ := r.ReadAt(b, 0); n < len(b) {
+		return summary{}, nil // cut short, or unreadable
 	}
-	s, err = decodeSummary(b)
-	if errors.Is(err, ErrVersion) {
-		return summary{}, fmt.Errorf("%s: %w", f.idxPath(), err)
+	s, bad := decodeSummary(b)
+	if errors.Is(bad, ErrVersion) {
+		return summary{}, fmt.Errorf("%s: %w", f.idxPath(), bad)
 	}
-	if err != nil {
-		return summary{}, nil
+	if bad != nil {
+		s = summary{}
 	}
 	return s, nil
 }

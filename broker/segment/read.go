@@ -158,11 +158,11 @@ func (l *Log) read(v view, offset int64, maxBytes int) ([]byte, error) {
 func wholeBatches(buf []byte, base, last int64) ([]byte, error) {
 	n := 0
 	for n < len(buf) {
-		b, _, err := record.Check(buf[n:], BatchMax)
-		if err != nil && n == 0 {
-			return nil, fmt.Errorf("%w: batch %d: %w", ErrCorrupt, base, err)
+		b, _, bad := record.Check(buf[n:], BatchMax)
+		if bad != nil && n == 0 {
+			return nil, fmt.Errorf("%w: batch %d: %w", ErrCorrupt, base, bad)
 		}
-		if err != nil || b.BaseOffset() < base || b.LastOffset() > last {
+		if bad != nil || b.BaseOffset() < base || b.LastOffset() > last {
 			break
 		}
 		n += len(b)

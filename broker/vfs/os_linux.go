@@ -44,7 +44,7 @@ func (f osFile) WritevAt(bufs [][]byte, off int64) (int64, error) {
 			total += int64(n)
 		}
 		switch {
-		case err == unix.EINTR:
+		case errors.Is(err, unix.EINTR):
 			n = max(n, 0)
 		case err != nil:
 			return total, &fs.PathError{Op: "write", Path: f.Name(), Err: err}
@@ -80,7 +80,7 @@ func (f osFile) SyncData() error {
 	var serr error
 	err = raw.Control(func(fd uintptr) {
 		for {
-			if serr = unix.Fdatasync(int(fd)); serr != unix.EINTR {
+			if serr = unix.Fdatasync(int(fd)); !errors.Is(serr, unix.EINTR) {
 				return
 			}
 		}
@@ -104,7 +104,7 @@ func reserve(f *os.File, have, size int64) error {
 	var aerr error
 	err = raw.Control(func(fd uintptr) {
 		for {
-			if aerr = unix.Fallocate(int(fd), 0, have, size-have); aerr != unix.EINTR {
+			if aerr = unix.Fallocate(int(fd), 0, have, size-have); !errors.Is(aerr, unix.EINTR) {
 				return
 			}
 		}

@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"errors"
 	"os"
 
 	"golang.org/x/sys/windows"
@@ -14,7 +15,7 @@ func lockFile(f *os.File) error {
 	at := &windows.Overlapped{OffsetHigh: 1}
 	err := windows.LockFileEx(windows.Handle(f.Fd()),
 		windows.LOCKFILE_EXCLUSIVE_LOCK|windows.LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0, at)
-	if err == windows.ERROR_LOCK_VIOLATION {
+	if errors.Is(err, windows.ERROR_LOCK_VIOLATION) {
 		return errHeld
 	}
 	return err

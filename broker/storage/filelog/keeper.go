@@ -42,26 +42,26 @@ type spare struct {
 	size int64
 }
 
-// wantNext asks keep to make the next file ready, at least min bytes long. Caller is run.
-func (w *wal) wantNext(min int64) {
+// wantNext asks keep to make the next file ready, atLeast so many bytes long. Caller is run.
+func (w *wal) wantNext(atLeast int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.next == nil && w.want == nil && w.nextErr == nil {
-		w.want = w.nextWanted(min)
+		w.want = w.nextWanted(atLeast)
 		w.wake()
 	}
 }
 
 // nextWanted describes the file after the current one: larger, up to a limit, so that
 // a broker that has little to write starts quickly and takes little space.
-func (w *writer) nextWanted(min int64) *wanted {
+func (w *writer) nextWanted(atLeast int64) *wanted {
 	last := w.current()
-	return &wanted{number: last.number + 1, target: max(min, w.grow(last.size)), min: min}
+	return &wanted{number: last.number + 1, target: max(atLeast, w.grow(last.size)), min: atLeast}
 }
 
 // takeNext waits for the next file. On a full device it waits for space, or for Close.
 // Caller is run.
-func (w *wal) takeNext(min int64) (*readyFile, error) {
+func (w *wal) takeNext(atLeast int64) (*readyFile, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for {
@@ -70,20 +70,19 @@ func (w *wal) takeNext(min int64) (*readyFile, error) {
 			w.dropLocked() // may give a file
 		case w.nextErr != nil:
 			return nil, fmt.Errorf("filelog: log stopped: next file: %w", w.nextErr)
-		case w.next != nil && w.next.size >= min:
+		case w.next != nil && w.next.size >= atLeast:
 			next := w.next
 			w.next = nil
 			return next, nil
 		case w.next != nil: // made before this record was known
-			w.want = w.nextWanted(min)
-			w.want.target = max(w.want.target, min)
+			w.want = w.nextWanted(atLeast)
 			w.wake()
 			w.work.Wait()
 		case w.full && w.closed:
 			return nil, fmt.Errorf("filelog: closed while waiting for space: %w", syscall.ENOSPC)
 		default:
 			if w.want == nil {
-				w.want = w.nextWanted(min)
+				w.want = w.nextWanted(atLeast)
 			}
 			w.wake()
 			w.work.Wait()

@@ -385,8 +385,8 @@ func (s savedState) changes() iter.Seq2[[]byte, []byte] {
 // TestSimulation runs a node through lives that end in a crash, a kill or in order.
 func TestSimulation(t *testing.T) {
 	seeds := 150
-	if testing.Short() {
-		seeds = 30
+	if testing.Short() || underRace {
+		seeds = 25
 	}
 	for seed := range uint64(seeds) {
 		n := newNode(vfs.NewMem(), seed, 3)
@@ -471,8 +471,8 @@ func TestCrashMatrix(t *testing.T) {
 		t.Errorf("%d log files are left: nothing is recycled", n.eng.Log().Stats().Files)
 	}
 	every := 1
-	if testing.Short() {
-		every = 7
+	if testing.Short() || underRace {
+		every = 11
 	}
 	for at := 1; at <= len(log)+1; at += every {
 		n, err := run(vfs.StopAt(at))
