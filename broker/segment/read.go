@@ -158,17 +158,22 @@ func (l *Log) read(v view, offset int64, maxBytes int) ([]byte, error) {
 func wholeBatches(buf []byte, base, last int64) ([]byte, error) {
 	n := 0
 	for n < len(buf) {
-		b, _, bad := record.Check(buf[n:], BatchMax)
-		if bad != nil && n == 0 {
-			return nil, fmt.Errorf("%w: batch %d: %w", ErrCorrupt, base, bad)
-		}
-		if bad != nil || b.BaseOffset() < base || b.LastOffset() > last {
+		b, ok := wholeBatch(buf[n:])
+		if !ok || b.BaseOffset() < base || b.LastOffset() > last {
 			break
 		}
 		n += len(b)
 		base = b.NextOffset()
 	}
+	if n == 0 {
+		return nil, fmt.Errorf("%w: batch %d changed while it was read", ErrCorrupt, base)
+	}
 	return buf[:n:n], nil
+}
+
+func wholeBatch(buf []byte) (record.Batch, bool) {
+	b, _, err := record.Check(buf, BatchMax)
+	return b, err == nil
 }
 
 // searchTime returns the base offset of the first batch as late as ms, which v has.

@@ -51,7 +51,8 @@ type Write struct {
 	Shard ShardID
 	Hard  *HardState // nil: unchanged
 	// Entries are consecutive. The first one replaces everything that the shard's
-	// log holds at or after its index.
+	// log holds at or after its index; if it leaves a gap (a snapshot was installed),
+	// everything before it as well.
 	Entries []Entry
 	// Sync asks that Done waits for the device; otherwise for the operating system.
 	Sync bool
@@ -64,7 +65,8 @@ type Write struct {
 type Log interface {
 	// Append queues a write and returns. Writes of all shards that wait together
 	// share one flush. The error is the one that stopped the log, or ErrClosed;
-	// then Done is not called.
+	// then Done is not called. It blocks while too much is queued, so Done must not
+	// call it.
 	Append(Write) error
 	// Load returns what the log holds of a shard: its last hard state and its
 	// entries, in order, with no gap. To be called before the shard's first Append.
@@ -84,7 +86,7 @@ type LogStats struct {
 	Groups uint64 // flushes: Bytes/Groups is the mean group
 	Files  int    // files that hold entries now
 	Room   uint64 // bytes that can be written before the device must give more
-	Full   bool   // writes wait: the device has no space for the next file
+	Full   bool   // the next file could not be made, for want of space; writes will wait
 }
 
 // Segment holds the record batches (Kafka RecordBatch v2, base offset already

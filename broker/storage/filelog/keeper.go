@@ -78,8 +78,8 @@ func (w *wal) takeNext(atLeast int64) (*readyFile, error) {
 			w.want = w.nextWanted(atLeast)
 			w.wake()
 			w.work.Wait()
-		case w.full && w.closed:
-			return nil, fmt.Errorf("filelog: closed while waiting for space: %w", syscall.ENOSPC)
+		case w.full != nil && w.closed:
+			return nil, fmt.Errorf("filelog: closed while waiting for the next file: %w", w.full)
 		default:
 			if w.want == nil {
 				w.want = w.nextWanted(atLeast)
@@ -140,9 +140,12 @@ func (w *wal) makeNext() (again bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.next = next
-	again = errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
-	w.full = again
-	if err != nil && !again {
+	again = passes(err)
+	w.full = nil
+	switch {
+	case again:
+		w.full = err
+	case err != nil:
 		w.nextErr = err
 	}
 	if !again {
@@ -150,6 +153,17 @@ func (w *wal) makeNext() (again bool) {
 	}
 	w.work.Signal()
 	return again
+}
+
+// passes tells whether an error may be gone when it is tried again: space comes back,
+// and so do file descriptors.
+func passes(err error) bool {
+	for _, e := range [...]error{syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // ready makes a file ready: a spare one when there is one large enough, else a new one

@@ -65,7 +65,7 @@ type wal struct {
 	want    *wanted    // the file that keep is to make ready; nil: none
 	next    *readyFile // made ready
 	nextErr error      // final: why it could not be
-	full    bool       // keep waits for space on the device
+	full    error      // why keep waits before it tries again: no space; nil: it does not
 	dropped []*walFile // for keep to put away, oldest first
 
 	// recovered is what Open found, until the shard's first Append; then nil.
@@ -154,7 +154,7 @@ func (w *wal) Stats() storage.LogStats {
 	}
 	return storage.LogStats{
 		Bytes: w.bytes.Load(), Syncs: w.syncs.Load(), Groups: w.groups.Load(),
-		Files: int(w.fileCount.Load()), Room: uint64(max(0, room)), Full: w.full,
+		Files: int(w.fileCount.Load()), Room: uint64(max(0, room)), Full: w.full != nil,
 	}
 }
 

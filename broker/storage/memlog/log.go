@@ -70,6 +70,7 @@ func (s *shard) append(entries []storage.Entry) {
 		return
 	}
 	first := entries[0].Index
+	s.released = min(s.released, first-1)
 	switch n := len(s.entries); {
 	case n == 0:
 	case first > s.entries[n-1].Index+1, first <= s.entries[0].Index:
