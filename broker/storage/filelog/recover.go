@@ -217,12 +217,10 @@ func (w *wal) recoverRecord(f *walFile, s *scanner) error {
 		if r.index == 0 {
 			return fmt.Errorf("%w: entry 0 at byte %d", storage.ErrCorrupt, s.at)
 		}
-		sh.add(place{file: f, off: s.at, index: r.index, length: int32(recordLen + len(r.data))})
-		for _, older := range w.files {
-			if at, ok := older.last[r.shard]; ok && at >= r.index {
-				older.last[r.shard] = r.index - 1
-			}
+		if n := len(sh.entries); n > 0 && r.index <= sh.entries[n-1].index {
+			w.forget(r.shard, r.index)
 		}
+		sh.add(place{file: f, off: s.at, index: r.index, length: int32(recordLen + len(r.data))})
 		f.last[r.shard] = r.index
 	}
 	return nil

@@ -148,15 +148,20 @@ func (w *wal) add(write *storage.Write) error {
 // replaces there.
 func (w *writer) track(shard storage.ShardID, s *walShard, index uint64) {
 	if index <= s.last {
-		for _, f := range w.files {
-			if last, ok := f.last[shard]; ok && last >= index {
-				f.last[shard] = index - 1
-			}
-		}
+		w.forget(shard, index)
 		s.released = min(s.released, index-1)
 	}
 	s.last = index
 	w.current().last[shard] = index
+}
+
+// forget books out what a new entry replaces: files do not hold it any more.
+func (w *writer) forget(shard storage.ShardID, index uint64) {
+	for _, f := range w.files {
+		if last, ok := f.last[shard]; ok && last >= index {
+			f.last[shard] = index - 1
+		}
+	}
 }
 
 // put encodes one record behind those of its group, in the next file when it does not
