@@ -85,9 +85,12 @@ func (k *Kernel) Settle(ctx context.Context) error {
 			}
 		}
 		// A shard applies in order: with a tick, all that was handed to it before is applied.
-		for _, s := range k.everyShard() {
-			if _, err := s.call(ctx, func(b *shard.Builder) int { return b.Tick() }); err != nil {
-				return err
+		// Twice, because what is applied in one shard may be confirmed to another.
+		for range 2 {
+			for _, s := range k.everyShard() {
+				if _, err := s.call(ctx, func(b *shard.Builder) int { return b.Tick() }); err != nil {
+					return err
+				}
 			}
 		}
 		if k.Works() == posted {

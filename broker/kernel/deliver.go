@@ -129,21 +129,18 @@ func (k *Kernel) post(w work) {
 	select {
 	case k.dead <- w:
 	default:
-		k.background.Add(1)
-		go func() {
-			defer k.background.Done()
+		k.spawn(func() {
 			select {
 			case k.dead <- w:
 			case <-k.ctx.Done():
 			}
-		}()
+		})
 	}
 }
 
 // letters publishes dead letters and wills, and deletes queues that expired. It ends with
 // the kernel.
 func (k *Kernel) letters() {
-	defer k.background.Done()
 	for {
 		select {
 		case <-k.ctx.Done():

@@ -98,7 +98,10 @@ type Kernel struct {
 	attached  map[uint64]*Attachment
 	attachSeq atomic.Uint64
 
+	capturing  sync.Mutex     // held by who makes a captured stream
 	background sync.WaitGroup // checkpoints, dead letters, wills: ended by Close
+	spawnMu    sync.Mutex     // orders spawn and the wait for background
+	spawned    bool           // no more are: Close waits
 	closing    atomic.Bool
 	failed     atomic.Pointer[error]
 	ctx        context.Context
@@ -147,8 +150,7 @@ func Open(cfg Config) (*Kernel, error) {
 		k.cancel()
 		return nil, err
 	}
-	k.background.Add(1)
-	go k.letters()
+	k.spawn(k.letters)
 	k.startRetention()
 	return k, nil
 }
@@ -329,6 +331,9 @@ func (k *Kernel) Close(ctx context.Context) error {
 	}
 	k.meta.stop(closed)
 	k.transient.stop(closed)
+	k.spawnMu.Lock()
+	k.spawned = true
+	k.spawnMu.Unlock()
 	done := make(chan struct{})
 	go func() { k.background.Wait(); close(done) }()
 	select {
@@ -337,6 +342,21 @@ func (k *Kernel) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		return fault.New(fault.Timeout, "close", "kernel", "%w", ctx.Err())
 	}
+}
+
+// spawn runs f on a goroutine that Close waits for; false: the kernel is closing.
+func (k *Kernel) spawn(f func()) bool {
+	k.spawnMu.Lock()
+	defer k.spawnMu.Unlock()
+	if k.spawned {
+		return false
+	}
+	k.background.Add(1)
+	go func() {
+		defer k.background.Done()
+		f()
+	}()
+	return true
 }
 
 func (k *Kernel) nowMs() int64 { return k.time.Now().UnixMilli() }

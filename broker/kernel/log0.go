@@ -110,7 +110,12 @@ func (l *log0) Apply(entries []storage.Entry) {
 }
 
 // Lead implements Machine.
-func (l *log0) Lead(term uint64, leading bool) { l.k.led(nil, term, leading) }
+func (l *log0) Lead(term uint64, leading bool) {
+	l.k.led(nil, term, leading)
+	if !leading {
+		l.stop(fault.New(fault.Unavailable, "commit", "log 0", "its log has stopped"))
+	}
+}
 
 func (l *log0) stop(err error) {
 	l.mu.Lock()

@@ -42,6 +42,12 @@ func (k *Kernel) publish(p *Publish, hold bool) {
 		}
 		return
 	}
+	if r.err != nil {
+		if p.Reply != nil {
+			p.Reply.Published(p.Tag, PublishResult{Err: r.err})
+		}
+		return
+	}
 	if p.dead {
 		r = k.withoutCycles(sp, r, m)
 	}
@@ -89,8 +95,13 @@ func (k *Kernel) resolve(sp *space, p *Publish) *resolved {
 	} else {
 		r = k.byAddress(sp, m.Address)
 	}
-	if r.home == nil && k.cfg.Capture && !p.held && m.Source != message.Kafka && r.found && message.Capturable(m.Address) && k.capture(sp.name, m.Address) {
-		return k.resolve(sp, p)
+	if r.home == nil && r.err == nil && k.cfg.Capture && !p.held && m.Source != message.Kafka && r.found && message.Capturable(m.Address) {
+		switch made, err := k.capture(sp.name, m.Address); {
+		case err != nil:
+			return &resolved{found: true, err: err}
+		case made:
+			return k.resolve(sp, p)
+		}
 	}
 	return r
 }
@@ -113,21 +124,26 @@ func (k *Kernel) withoutCycles(sp *space, r *resolved, m *message.Message) *reso
 }
 
 // capture makes the stream of the first level, and tells whether the address has a home now.
-func (k *Kernel) capture(ns, address string) bool {
-	first, view := message.FirstLevel(address), k.meta.view.Load()
-	if _, ok := view.Stream(ns, first); ok || view.Captured() >= meta.MaxCapturedStreams {
-		return false // an exact stream has the name, or there are too many
+func (k *Kernel) capture(ns, address string) (made bool, err error) {
+	first := message.FirstLevel(address)
+	k.capturing.Lock() // one maker at a time: the others find it made
+	defer k.capturing.Unlock()
+	view := k.meta.view.Load()
+	if _, ok := view.Stream(ns, first); !ok {
+		if view.Captured() >= meta.MaxCapturedStreams {
+			return false, nil
+		}
+		_, err := k.CreateStream(k.ctx, StreamSpec{
+			Namespace: ns, Address: first, Partitions: 1, Captured: true, Config: map[string]string{
+				"retention.bytes": captureBytes, "retention.ms": captureMs, "cleanup.policy": "delete",
+			},
+		})
+		if err != nil && !fault.Is(err, fault.Exists) {
+			return false, err
+		}
 	}
-	_, err := k.CreateStream(k.ctx, StreamSpec{
-		Namespace: ns, Address: first, Partitions: 1, Captured: true, Config: map[string]string{
-			"retention.bytes": captureBytes, "retention.ms": captureMs, "cleanup.policy": "delete",
-		},
-	})
-	if err != nil && !fault.Is(err, fault.Exists) {
-		return false
-	}
-	_, ok := k.home(ns, address)
-	return ok
+	_, made = k.home(ns, address) // not when an exact stream has the name
+	return made, nil
 }
 
 // A captured stream is a ring: 256 MiB or one hour.

@@ -35,15 +35,10 @@ func (s *shardRun) maybeSave() {
 		return
 	}
 	s.sinceSave = 0
-	s.saving.running = true
-	s.k.background.Add(1)
 	at := storage.CheckpointMeta{Index: s.index, Term: s.term, Voters: s.k.cfg.Voters}
 	fork, delta := s.m.Fork(s.saving.full)
 	s.saving.full = false
-	go func() {
-		defer s.k.background.Done()
-		s.saving.done <- s.save(at, fork, delta)
-	}()
+	s.saving.running = s.k.spawn(func() { s.saving.done <- s.save(at, fork, delta) })
 }
 
 // save writes one checkpoint: first the batches that it speaks of, then the state, and

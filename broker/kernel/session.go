@@ -40,8 +40,8 @@ type Session struct {
 // here, its sink. It lives as long as the session.
 type sessionRoute struct {
 	ns, client string
-	opening    sync.Mutex // one connection at a time opens the session
-	shard      *shardRun  // guarded by opening and Kernel.sessionsMu
+	opening    sync.Mutex               // one connection at a time opens the session
+	shard      atomic.Pointer[shardRun] // changed by who holds opening; nil before the first time
 	online     atomic.Pointer[Session]
 
 	subs map[string]*subscriber // by filter; guarded by Kernel.sessionsMu
@@ -114,21 +114,21 @@ func (k *Kernel) placeSession(ctx context.Context, r *sessionRoute, spec *Sessio
 	if spec.Expiry > 0 {
 		want = k.slot(spec.Namespace, spec.ClientID)
 	}
-	have := r.shard
+	have := r.shard.Load()
 	if have != nil && have != want {
 		if want == k.local && !spec.Clean {
 			return have, nil
 		}
 		key := shard.SessionKey(spec.Namespace, spec.ClientID)
-		r.shard = want // before the old one's end is told, which would drop the route
+		r.shard.Store(want) // before the old one's end is told, which would drop the route
 		if _, err := have.call(ctx, func(b *shard.Builder) int {
 			return b.CloseSession(&shard.CloseSession{Key: key, End: true})
 		}); err != nil {
-			r.shard = have
+			r.shard.Store(have)
 			return nil, err
 		}
 	}
-	r.shard = want
+	r.shard.Store(want)
 	return want, nil
 }
 
@@ -473,7 +473,7 @@ func (k *Kernel) forgetSession(s *Session) {
 func (k *Kernel) sessionEnded(s *shardRun, key string) {
 	k.sessionsMu.Lock()
 	defer k.sessionsMu.Unlock()
-	if r := k.sessions[key]; r != nil && r.shard == s && r.online.Load() == nil {
+	if r := k.sessions[key]; r != nil && r.shard.Load() == s && r.online.Load() == nil {
 		delete(k.sessions, key)
 	}
 }
@@ -497,13 +497,13 @@ func (k *Kernel) endSessions() {
 // EndSession ends a session whatever its expiry, and disconnects its client.
 func (k *Kernel) EndSession(ctx context.Context, ns, client string) error {
 	r := k.routeOf(ns, client, false)
-	if r == nil || r.shard == nil {
+	if r == nil || r.shard.Load() == nil {
 		return fault.Of(fault.NotFound, "end session", client)
 	}
 	if s := r.online.Load(); s != nil {
 		s.taken(GoneDeleted)
 	}
-	_, err := r.shard.call(ctx, func(b *shard.Builder) int {
+	_, err := r.shard.Load().call(ctx, func(b *shard.Builder) int {
 		return b.CloseSession(&shard.CloseSession{Key: shard.SessionKey(ns, client), End: true})
 	})
 	return err
@@ -516,7 +516,7 @@ func (k *Kernel) restoreRoutes(s *shardRun) {
 	s.m.Sessions(func(ms *shard.Session) bool {
 		ns, client := shard.SplitSessionKey(ms.Key)
 		r := k.routeOf(ns, client, true)
-		r.shard = s
+		r.shard.Store(s)
 		ms.Subscriptions(func(text string, o sm.Options) bool {
 			sub := Subscription{
 				Filter: text, QoS: o.QoS, NoLocal: o.NoLocal, RetainAsPublished: o.RetainAsPublished, RetainHandling: o.RetainHandling, ID: o.ID,

@@ -244,6 +244,9 @@ func (s *shardRun) Apply(entries []storage.Entry) {
 func (s *shardRun) Lead(term uint64, leading bool) {
 	s.live = s.live || leading
 	s.k.led(s, term, leading)
+	if !leading {
+		s.stop(fault.New(fault.Unavailable, "commit", s.name(), "its log has stopped"))
+	}
 }
 
 // appendBatches gives the batches of the entry to their tails.

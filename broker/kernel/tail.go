@@ -411,7 +411,21 @@ func (t *tail) flush(end int64, sync bool) error {
 		}
 	}
 	done := max(t.flushed, min(end, t.next))
+	held := t.flushed
 	t.mu.RUnlock()
+	if len(out) > 0 {
+		held = max(held, record.Batch(out[len(out)-1]).NextOffset())
+	}
+	if held < done {
+		// What stood at the end is not wanted any more. An empty batch in its place tells
+		// the segment, should it be torn later, that nothing is missing.
+		var rb record.Builder
+		rb.Reset(nil, 0)
+		rb.Cover(int32(done - 1 - held))
+		gap := rb.Finish()
+		gap.SetBaseOffset(held)
+		out = append(out, gap)
+	}
 	if len(out) > 0 {
 		seg, err := t.open()
 		if err != nil {
@@ -466,6 +480,9 @@ func (t *tail) open() (storage.Segment, error) {
 		return t.segment, nil
 	}
 	s, err := t.seg()
+	if err == nil {
+		err = s.TruncateTo(t.flushed)
+	}
 	if err == nil {
 		t.segment = s
 	}

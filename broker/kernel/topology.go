@@ -323,6 +323,7 @@ func (t *topology) addressOfLog(log uint64) string {
 
 // resolved is the answer for one address or one exchange and key. Immutable.
 type resolved struct {
+	err    error    // there is a home, and it cannot take anything
 	found  bool     // the exchange exists
 	bound  []*queue // by name and by bindings
 	queues []*queue // bound, and those of shared subscriptions
@@ -380,7 +381,9 @@ func (k *Kernel) byAddress(sp *space, address string) *resolved {
 	k.topo.mu.RUnlock()
 	r.bound = m.queues
 	k.complete(sp, r, address)
-	sp.cache.Put(byName, strings.Clone(address), v, r)
+	if r.err == nil {
+		sp.cache.Put(byName, strings.Clone(address), v, r)
+	}
 	return r
 }
 
@@ -405,7 +408,7 @@ func (k *Kernel) byExchange(sp *space, name, key, address string, headers []mess
 	r.bound = m.queues
 	if r.found {
 		k.complete(sp, r, address)
-		if !m.looked {
+		if !m.looked && r.err == nil {
 			sp.cache.Put(strings.Clone(name), strings.Clone(key), v, r)
 		}
 	}
@@ -459,6 +462,13 @@ func (k *Kernel) complete(sp *space, r *resolved, address string) {
 	if st, ok := k.home(sp.name, address); ok {
 		r.home, r.part = st, partitionOf(st, address)
 		p := st.Logs[r.part]
+		if k.shards[p.Shard].tail(p.Log) == nil {
+			// Named in log 0 a moment ago, and its logs are on their way: what is published
+			// now must not come before them.
+			if err := k.createLogs(k.ctx, st, 0); err != nil {
+				r.err = err
+			}
+		}
 		place(k.shards[p.Shard]).log = p.Log
 	}
 	for _, q := range r.queues {
@@ -467,7 +477,7 @@ func (k *Kernel) complete(sp *space, r *resolved, address string) {
 	}
 	for i := range r.subs {
 		if r.subs[i].qos > 0 {
-			place(r.subs[i].route.shard).sessions = true
+			place(r.subs[i].route.shard.Load()).sessions = true
 		}
 	}
 }

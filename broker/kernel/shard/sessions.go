@@ -528,7 +528,7 @@ func (m *Machine) encodeSession(key string, s *Session, full bool, since uint64,
 		return true // buried
 	}
 	prefix := named('s', key)
-	ok := true
+	ok := put(slices.Concat(prefix, []byte("h")), codec.Bool(nil, s.started))
 	s.Save(full, since, func(k, v []byte) {
 		if v != nil {
 			v = append([]byte{}, v...)
@@ -559,7 +559,11 @@ func (m *Machine) finishSession(p *parts) error {
 	if err != nil {
 		return err
 	}
-	s := &Session{Session: inner, Key: p.name, Backlog: backlog, gen: m.gen}
+	r := codec.NewReader(p.head)
+	s := &Session{Session: inner, Key: p.name, Backlog: backlog, started: r.Bool(), gen: m.gen}
+	if err := r.Done(); err != nil {
+		return err
+	}
 	m.sessions.Set(s.Key, s)
 	s.Subscriptions(func(text string, _ session.Options) bool {
 		m.watch(s.Key, text)
