@@ -2,7 +2,6 @@ package mqtt
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -15,11 +14,11 @@ import (
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/message"
-	. "github.com/robustmq/rmq/broker/mqttwire"
+	"github.com/robustmq/rmq/broker/mqttwire"
 	"github.com/robustmq/rmq/broker/wire"
 )
 
-var none Properties
+var none mqttwire.Properties
 
 // answer is how the kernel answers Open.
 type answer struct {
@@ -28,51 +27,51 @@ type answer struct {
 }
 
 func TestConnect(t *testing.T) {
-	refused := func(r Reason) *Connack { return &Connack{Reason: r} }
-	code := func(c ConnectCode) *Connack { return &Connack{Code: c} }
-	defaults := none.Uint16(ReceiveMaximum, defaultReceiveMaximum).Uint32(MaximumPacketSize, defaultMaxPacket).
-		Uint16(TopicAliasMaximum, defaultTopicAliases)
+	refused := func(r mqttwire.Reason) *mqttwire.Connack { return &mqttwire.Connack{Reason: r} }
+	code := func(c mqttwire.ConnectCode) *mqttwire.Connack { return &mqttwire.Connack{Code: c} }
+	defaults := none.Uint16(mqttwire.ReceiveMaximum, defaultReceiveMaximum).Uint32(mqttwire.MaximumPacketSize, defaultMaxPacket).
+		Uint16(mqttwire.TopicAliasMaximum, defaultTopicAliases)
 	tests := []struct {
 		spec    string
 		connect any
-		v       Version
+		v       mqttwire.Version
 		kernel  answer
 		auth    error
-		want    *Connack // nil: the connection just ends
+		want    *mqttwire.Connack // nil: the connection just ends
 	}{
-		{"MQTT5-3.1.4-5", &Connect{Version: V5, ClientID: []byte("a")}, V5, answer{}, nil, &Connack{Properties: defaults}},
-		{"MQTT5-3.2.2-3", &Connect{Version: V5, ClientID: []byte("a")}, V5, answer{present: true}, nil,
-			&Connack{SessionPresent: true, Properties: defaults}},
-		{"MQTT311-3.1.4-4", &Connect{Version: V311, ClientID: []byte("a")}, V311, answer{}, nil, &Connack{}},
-		{"MQTT311-3.2.2-2", &Connect{Version: V311, ClientID: []byte("a")}, V311, answer{present: true}, nil,
-			&Connack{SessionPresent: true}},
-		{"MQTT31 3.1", &Connect{Version: V31, ClientID: []byte("a")}, V31, answer{}, nil, &Connack{}},
-		{"MQTT31 3.1", &Connect{Version: V31, CleanStart: true}, V31, answer{}, nil, code(RefusedClientID)},
-		{"MQTT311-3.1.3-8", &Connect{Version: V311}, V311, answer{}, nil, code(RefusedClientID)},
-		{"MQTT311-3.1.3-6", &Connect{Version: V311, CleanStart: true}, V311, answer{}, nil, &Connack{}},
-		{"MQTT5-3.1.3-8", &Connect{Version: V5, ClientID: bytes.Repeat([]byte("x"), defaultMaxClientID+1)}, V5, answer{},
-			nil, &Connack{Reason: ClientIDInvalid, Properties: none.String(ReasonString, "client identifier too long")}},
-		{"MQTT5-4.12.0-1", &Connect{Version: V5, ClientID: []byte("a"), Properties: none.String(AuthMethod, "SCRAM-SHA-256")}, V5,
-			answer{}, nil, &Connack{Reason: BadAuthMethod, Properties: none.String(ReasonString, "no authentication method is offered")}},
-		{"MQTT5-3.1.4-2", &Connect{Version: V5, ClientID: []byte("a")}, V5, answer{},
-			fault.Of(fault.Unauthorized, "log in", "u"), refused(BadCredentials)},
-		{"MQTT311-3.2.2-5", &Connect{Version: V311, ClientID: []byte("a")}, V311, answer{},
-			fault.Of(fault.Unauthorized, "log in", "u"), code(RefusedCredentials)},
-		{"MQTT311-3.2.2-5", &Connect{Version: V311, ClientID: []byte("a")}, V311, answer{},
-			fault.Of(fault.Denied, "log in", "u"), code(RefusedAuthority)},
-		{"MQTT5-3.2.2-7", &Connect{Version: V5, ClientID: []byte("a")}, V5, answer{openErr: fault.Of(fault.Unavailable, "open", "")},
-			nil, refused(ServerUnavailable)},
-		{"MQTT311-3.2.2-5", &Connect{Version: V311, ClientID: []byte("a")}, V311, answer{openErr: errors.New("broken")}, nil,
-			code(RefusedUnavailable)},
-		{"MQTT5-3.1.2-2", []byte{0x10, 0x0d, 0, 4, 'M', 'Q', 'T', 'T', 6, 2, 0, 0, 0, 0, 0}, V5, answer{}, nil,
-			&Connack{Reason: UnsupportedVersion, Properties: none.String(ReasonString, "protocol MQTT level 6")}},
-		{"MQTT311-3.1.2-2", []byte{0x10, 0x0c, 0, 4, 'M', 'Q', 'T', 'T', 3, 2, 0, 0, 0, 0}, V311, answer{}, nil, code(RefusedVersion)},
-		{"MQTT5-3.1.2-1", []byte{0x10, 0x0c, 0, 4, 'H', 'T', 'T', 'P', 4, 2, 0, 0, 0, 0}, V311, answer{}, nil, nil},
-		{"MQTT311-3.1.4-1", []byte{0x10, 0x0c, 0, 4, 'M', 'Q', 'T', 'T', 4, 3, 0, 0, 0, 0}, V311, answer{}, nil, nil},
-		{"MQTT5-3.1.4-1", []byte{0x10, 0x0d, 0, 4, 'M', 'Q', 'T', 'T', 5, 3, 0, 0, 0, 0, 0}, V5, answer{}, nil,
-			&Connack{Reason: Malformed, Properties: none.String(ReasonString, "the reserved connect flag is set")}},
-		{"MQTT5-3.1.0-1", pingreq, V5, answer{}, nil, nil},
-		{"MQTT5-3.1.0-1", []byte("GET / HTTP/1.1\r\n\r\n"), V5, answer{}, nil, nil},
+		{"MQTT5-3.1.4-5", &mqttwire.Connect{Version: mqttwire.V5, ClientID: []byte("a")}, mqttwire.V5, answer{}, nil, &mqttwire.Connack{Properties: defaults}},
+		{"MQTT5-3.2.2-3", &mqttwire.Connect{Version: mqttwire.V5, ClientID: []byte("a")}, mqttwire.V5, answer{present: true}, nil,
+			&mqttwire.Connack{SessionPresent: true, Properties: defaults}},
+		{"MQTT311-3.1.4-4", &mqttwire.Connect{Version: mqttwire.V311, ClientID: []byte("a")}, mqttwire.V311, answer{}, nil, &mqttwire.Connack{}},
+		{"MQTT311-3.2.2-2", &mqttwire.Connect{Version: mqttwire.V311, ClientID: []byte("a")}, mqttwire.V311, answer{present: true}, nil,
+			&mqttwire.Connack{SessionPresent: true}},
+		{"MQTT31 3.1", &mqttwire.Connect{Version: mqttwire.V31, ClientID: []byte("a")}, mqttwire.V31, answer{}, nil, &mqttwire.Connack{}},
+		{"MQTT31 3.1", &mqttwire.Connect{Version: mqttwire.V31, CleanStart: true}, mqttwire.V31, answer{}, nil, code(mqttwire.RefusedClientID)},
+		{"MQTT311-3.1.3-8", &mqttwire.Connect{Version: mqttwire.V311}, mqttwire.V311, answer{}, nil, code(mqttwire.RefusedClientID)},
+		{"MQTT311-3.1.3-6", &mqttwire.Connect{Version: mqttwire.V311, CleanStart: true}, mqttwire.V311, answer{}, nil, &mqttwire.Connack{}},
+		{"MQTT5-3.1.3-8", &mqttwire.Connect{Version: mqttwire.V5, ClientID: bytes.Repeat([]byte("x"), defaultMaxClientID+1)}, mqttwire.V5, answer{},
+			nil, &mqttwire.Connack{Reason: mqttwire.ClientIDInvalid, Properties: none.String(mqttwire.ReasonString, "client identifier too long")}},
+		{"MQTT5-4.12.0-1", &mqttwire.Connect{Version: mqttwire.V5, ClientID: []byte("a"), Properties: none.String(mqttwire.AuthMethod, "SCRAM-SHA-256")}, mqttwire.V5,
+			answer{}, nil, &mqttwire.Connack{Reason: mqttwire.BadAuthMethod, Properties: none.String(mqttwire.ReasonString, "no authentication method is offered")}},
+		{"MQTT5-3.1.4-2", &mqttwire.Connect{Version: mqttwire.V5, ClientID: []byte("a")}, mqttwire.V5, answer{},
+			fault.Of(fault.Unauthorized, "log in", "u"), refused(mqttwire.BadCredentials)},
+		{"MQTT311-3.2.2-5", &mqttwire.Connect{Version: mqttwire.V311, ClientID: []byte("a")}, mqttwire.V311, answer{},
+			fault.Of(fault.Unauthorized, "log in", "u"), code(mqttwire.RefusedCredentials)},
+		{"MQTT311-3.2.2-5", &mqttwire.Connect{Version: mqttwire.V311, ClientID: []byte("a")}, mqttwire.V311, answer{},
+			fault.Of(fault.Denied, "log in", "u"), code(mqttwire.RefusedAuthority)},
+		{"MQTT5-3.2.2-7", &mqttwire.Connect{Version: mqttwire.V5, ClientID: []byte("a")}, mqttwire.V5, answer{openErr: fault.Of(fault.Unavailable, "open", "")},
+			nil, refused(mqttwire.ServerUnavailable)},
+		{"MQTT311-3.2.2-5", &mqttwire.Connect{Version: mqttwire.V311, ClientID: []byte("a")}, mqttwire.V311, answer{openErr: errors.New("broken")}, nil,
+			code(mqttwire.RefusedUnavailable)},
+		{"MQTT5-3.1.2-2", []byte{0x10, 0x0d, 0, 4, 'M', 'Q', 'T', 'T', 6, 2, 0, 0, 0, 0, 0}, mqttwire.V5, answer{}, nil,
+			&mqttwire.Connack{Reason: mqttwire.UnsupportedVersion, Properties: none.String(mqttwire.ReasonString, "protocol MQTT level 6")}},
+		{"MQTT311-3.1.2-2", []byte{0x10, 0x0c, 0, 4, 'M', 'Q', 'T', 'T', 3, 2, 0, 0, 0, 0}, mqttwire.V311, answer{}, nil, code(mqttwire.RefusedVersion)},
+		{"MQTT5-3.1.2-1", []byte{0x10, 0x0c, 0, 4, 'H', 'T', 'T', 'P', 4, 2, 0, 0, 0, 0}, mqttwire.V311, answer{}, nil, nil},
+		{"MQTT311-3.1.4-1", []byte{0x10, 0x0c, 0, 4, 'M', 'Q', 'T', 'T', 4, 3, 0, 0, 0, 0}, mqttwire.V311, answer{}, nil, nil},
+		{"MQTT5-3.1.4-1", []byte{0x10, 0x0d, 0, 4, 'M', 'Q', 'T', 'T', 5, 3, 0, 0, 0, 0, 0}, mqttwire.V5, answer{}, nil,
+			&mqttwire.Connack{Reason: mqttwire.Malformed, Properties: none.String(mqttwire.ReasonString, "the reserved connect flag is set")}},
+		{"MQTT5-3.1.0-1", pingreq, mqttwire.V5, answer{}, nil, nil},
+		{"MQTT5-3.1.0-1", []byte("GET / HTTP/1.1\r\n\r\n"), mqttwire.V5, answer{}, nil, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.spec, func(t *testing.T) {
@@ -85,7 +84,7 @@ func TestConnect(t *testing.T) {
 				return
 			}
 			c.want(tt.want)
-			if tt.want.Reason.Failed() || tt.want.Code != Accepted { // MQTT5-3.2.2-7, MQTT311-3.2.2-5
+			if tt.want.Reason.Failed() || tt.want.Code != mqttwire.Accepted { // MQTT5-3.2.2-7, MQTT311-3.2.2-5
 				c.wantEnd()
 				if n := b.s.Stats().Refused.Load(); n != 1 {
 					t.Errorf("%d refusals counted, want 1", n)
@@ -105,18 +104,18 @@ func (f authFunc) Authenticate(user, password string, _ net.Addr) (string, error
 func TestSessionSpec(t *testing.T) {
 	tests := []struct {
 		spec    string
-		connect Connect
+		connect mqttwire.Connect
 		want    kernel.SessionSpec
 	}{
-		{"MQTT311-3.1.2-6", Connect{Version: V311, CleanStart: true}, kernel.SessionSpec{Clean: true, ReceiveMaximum: 256}},
-		{"MQTT311-3.1.2-4", Connect{Version: V311}, kernel.SessionSpec{Expiry: kernel.ExpiryNever, ReceiveMaximum: 256}},
-		{"MQTT5-3.1.2-4", Connect{Version: V5, CleanStart: true}, kernel.SessionSpec{Clean: true, ReceiveMaximum: 256}},
-		{"MQTT5-3.1.2-23", Connect{Version: V5, Properties: none.Uint32(SessionExpiry, 60).Uint16(ReceiveMaximum, 10)},
+		{"MQTT311-3.1.2-6", mqttwire.Connect{Version: mqttwire.V311, CleanStart: true}, kernel.SessionSpec{Clean: true, ReceiveMaximum: 256}},
+		{"MQTT311-3.1.2-4", mqttwire.Connect{Version: mqttwire.V311}, kernel.SessionSpec{Expiry: kernel.ExpiryNever, ReceiveMaximum: 256}},
+		{"MQTT5-3.1.2-4", mqttwire.Connect{Version: mqttwire.V5, CleanStart: true}, kernel.SessionSpec{Clean: true, ReceiveMaximum: 256}},
+		{"MQTT5-3.1.2-23", mqttwire.Connect{Version: mqttwire.V5, Properties: none.Uint32(mqttwire.SessionExpiry, 60).Uint16(mqttwire.ReceiveMaximum, 10)},
 			kernel.SessionSpec{Expiry: 60, ReceiveMaximum: 10}},
-		{"MQTT5-3.1.2-23", Connect{Version: V5, Properties: none.Uint32(SessionExpiry, math.MaxUint32)},
+		{"MQTT5-3.1.2-23", mqttwire.Connect{Version: mqttwire.V5, Properties: none.Uint32(mqttwire.SessionExpiry, math.MaxUint32)},
 			kernel.SessionSpec{Expiry: 3600, ReceiveMaximum: 256}}, // beyond the server's maximum
-		{"MQTT5-3.1.2-7", Connect{Version: V5, Will: true, WillQoS: 2, WillRetain: true, WillTopic: []byte("w"), WillPayload: []byte("bye"),
-			WillProps: none.Uint32(WillDelay, 30).Uint32(MessageExpiry, 5).User("k", "v")},
+		{"MQTT5-3.1.2-7", mqttwire.Connect{Version: mqttwire.V5, Will: true, WillQoS: 2, WillRetain: true, WillTopic: []byte("w"), WillPayload: []byte("bye"),
+			WillProps: none.Uint32(mqttwire.WillDelay, 30).Uint32(mqttwire.MessageExpiry, 5).User("k", "v")},
 			kernel.SessionSpec{ReceiveMaximum: 256, Will: &kernel.Will{Delay: 30, Msg: message.Message{Source: message.MQTT, Address: "w",
 				Value: []byte("bye"), QoS: 2, Retain: true, ExpiresAt: now + 5000, Headers: []message.Header{header("k", "v")},
 				Native: none.User("k", "v")}}}},
@@ -132,7 +131,7 @@ func TestSessionSpec(t *testing.T) {
 		got := b.k.specs[0]
 		got.Sink = nil
 		tt.want.Namespace, tt.want.ClientID, tt.want.User = "/", "c", "ann"
-		if tt.connect.Version == V311 {
+		if tt.connect.Version == mqttwire.V311 {
 			tt.want.ReceiveMaximum = 256
 		}
 		if !reflect.DeepEqual(got, tt.want) {
@@ -146,20 +145,20 @@ func TestConnackTells(t *testing.T) {
 	b := newBench(t, func(c *Config) {
 		c.MaxExpiry, c.ReceiveMaximum, c.MaxPacket, c.TopicAliases, c.ServerKeepAlive = 100, 5, 1000, 2, 30
 	})
-	c := b.dial(V5)
-	c.send(&Connect{Version: V5, CleanStart: true, KeepAlive: 60,
-		Properties: none.Uint32(SessionExpiry, 500).Byte(RequestResponseInfo, 1)})
-	var ack Connack
-	if err := ack.Decode(V5, c.read(CONNACK)); err != nil {
+	c := b.dial(mqttwire.V5)
+	c.send(&mqttwire.Connect{Version: mqttwire.V5, CleanStart: true, KeepAlive: 60,
+		Properties: none.Uint32(mqttwire.SessionExpiry, 500).Byte(mqttwire.RequestResponseInfo, 1)})
+	var ack mqttwire.Connack
+	if err := ack.Decode(mqttwire.V5, c.read(mqttwire.CONNACK)); err != nil {
 		t.Fatal(err)
 	}
-	id, _ := ack.Properties.Value(AssignedClientID)
+	id, _ := ack.Properties.Value(mqttwire.AssignedClientID)
 	if len(id) < 20 || string(id) != b.k.specs[0].ClientID {
 		t.Errorf("MQTT5-3.2.2-16: assigned %q, the session is %q", id, b.k.specs[0].ClientID)
 	}
-	want := none.Uint32(SessionExpiry, 100).Uint16(ReceiveMaximum, 5).Uint32(MaximumPacketSize, 1000).
-		String(AssignedClientID, string(id)).Uint16(TopicAliasMaximum, 2).Uint16(ServerKeepAlive, 30).
-		String(ResponseInformation, "$reply/"+string(id))
+	want := none.Uint32(mqttwire.SessionExpiry, 100).Uint16(mqttwire.ReceiveMaximum, 5).Uint32(mqttwire.MaximumPacketSize, 1000).
+		String(mqttwire.AssignedClientID, string(id)).Uint16(mqttwire.TopicAliasMaximum, 2).Uint16(mqttwire.ServerKeepAlive, 30).
+		String(mqttwire.ResponseInformation, "$reply/"+string(id))
 	if !bytes.Equal(ack.Properties, want) {
 		t.Errorf("CONNACK says\n%s, want\n%s", show(ack.Properties), show(want))
 	}
@@ -168,17 +167,17 @@ func TestConnackTells(t *testing.T) {
 // A CONNECT that is longer than any can be is refused before it is read.
 func TestConnectTooLong(t *testing.T) {
 	b := newBench(t, nil)
-	c := b.dial(V5)
+	c := b.dial(mqttwire.V5)
 	c.send([]byte{0x10, 0xff, 0xff, 0xff, 0x7f})
 	c.wantEnd()
-	if b.s.Stats().Ended(PacketTooLarge) != 1 {
+	if b.s.Stats().Ended(mqttwire.PacketTooLarge) != 1 {
 		t.Error("not counted")
 	}
 }
 
 func TestFirstPacketTimeout(t *testing.T) {
 	b := newBench(t, nil)
-	c := b.dial(V5)
+	c := b.dial(mqttwire.V5)
 	c.send([]byte{0x10})
 	b.link.Advance(connectTimeout)
 	c.wantEnd()
@@ -188,38 +187,38 @@ func TestProtocolErrors(t *testing.T) {
 	long := bytes.Repeat([]byte("a/"), defaultMaxLevels)
 	tests := []struct {
 		spec string
-		v    Version
+		v    mqttwire.Version
 		send any
-		want Reason
+		want mqttwire.Reason
 	}{
-		{"MQTT5-3.1.0-2", V5, &Connect{Version: V5, ClientID: []byte("c")}, ProtocolError},
-		{"MQTT311-3.1.0-2", V311, &Connect{Version: V311, ClientID: []byte("c")}, ProtocolError},
-		{"MQTT5-4.12.0-7", V5, &Auth{Reason: Reauthenticate}, ProtocolError},
-		{"MQTT5 3.2", V5, &Connack{}, ProtocolError},
-		{"MQTT5 3.9", V5, &Suback{Type: SUBACK, PacketID: 1, Reasons: []Reason{0}}, ProtocolError},
-		{"MQTT5 3.13", V5, pingresp, ProtocolError},
-		{"MQTT5-2.1.3-1", V5, []byte{0xc3, 0}, Malformed},
-		{"MQTT5-3.3.1-4", V5, []byte{0x36, 6, 0, 1, 'a', 0, 1, 0}, Malformed},
-		{"MQTT5-3.3.2-2", V5, &Publish{Topic: []byte("a/#")}, TopicNameInvalid},
-		{"MQTT311-3.3.2-2", V311, &Publish{Topic: []byte("a/+")}, TopicNameInvalid},
-		{"MQTT5-3.3.4-6", V5, &Publish{Topic: []byte("a"), Properties: none.Varint(SubscriptionID, 1)}, ProtocolError},
-		{"MQTT5-3.3.2-9", V5, &Publish{Topic: []byte("a"), Properties: none.Uint16(TopicAlias, defaultTopicAliases+1)}, TopicAliasInvalid},
-		{"MQTT5-3.3.2-7", V5, &Publish{Properties: none.Uint16(TopicAlias, 1)}, ProtocolError},
-		{"MQTT311-3.3.5-2", V311, &Publish{QoS: 1, PacketID: 1, Topic: long}, TopicNameInvalid},
-		{"MQTT5-4.7.1-1", V5, &Subscribe{PacketID: 1, Filters: []Filter{{Filter: []byte("a/#/b")}}}, TopicFilterInvalid},
-		{"MQTT311-4.7.1-2", V311, &Subscribe{PacketID: 1, Filters: []Filter{{Filter: []byte("a#")}}}, TopicFilterInvalid},
-		{"MQTT5-4.7.3-1", V5, &Subscribe{PacketID: 1, Filters: []Filter{{Filter: []byte("")}}}, TopicFilterInvalid},
-		{"MQTT5-4.8.2-1", V5, &Subscribe{PacketID: 1, Filters: []Filter{{Filter: []byte("$share//a")}}}, TopicFilterInvalid},
-		{"MQTT5-4.8.2-2", V5, &Subscribe{PacketID: 1, Filters: []Filter{{Filter: []byte("$share/g+/a")}}}, TopicFilterInvalid},
-		{"MQTT5-3.8.3-4", V5, &Subscribe{PacketID: 1, Filters: []Filter{{Filter: []byte("$share/g/a"), NoLocal: true}}}, ProtocolError},
-		{"MQTT5-4.7.1-1", V5, &Unsubscribe{PacketID: 1, Filters: [][]byte{[]byte("a#")}}, TopicFilterInvalid},
-		{"MQTT5 3.14.2.2.2", V5, &Disconnect{Properties: none.Uint32(SessionExpiry, 1)}, ProtocolError},
-		{"MQTT5-3.2.2-15", V5, []byte{0x30, 0xff, 0xff, 0xff, 0x7f}, PacketTooLarge},
+		{"MQTT5-3.1.0-2", mqttwire.V5, &mqttwire.Connect{Version: mqttwire.V5, ClientID: []byte("c")}, mqttwire.ProtocolError},
+		{"MQTT311-3.1.0-2", mqttwire.V311, &mqttwire.Connect{Version: mqttwire.V311, ClientID: []byte("c")}, mqttwire.ProtocolError},
+		{"MQTT5-4.12.0-7", mqttwire.V5, &mqttwire.Auth{Reason: mqttwire.Reauthenticate}, mqttwire.ProtocolError},
+		{"MQTT5 3.2", mqttwire.V5, &mqttwire.Connack{}, mqttwire.ProtocolError},
+		{"MQTT5 3.9", mqttwire.V5, &mqttwire.Suback{Type: mqttwire.SUBACK, PacketID: 1, Reasons: []mqttwire.Reason{0}}, mqttwire.ProtocolError},
+		{"MQTT5 3.13", mqttwire.V5, pingresp, mqttwire.ProtocolError},
+		{"MQTT5-2.1.3-1", mqttwire.V5, []byte{0xc3, 0}, mqttwire.Malformed},
+		{"MQTT5-3.3.1-4", mqttwire.V5, []byte{0x36, 6, 0, 1, 'a', 0, 1, 0}, mqttwire.Malformed},
+		{"MQTT5-3.3.2-2", mqttwire.V5, &mqttwire.Publish{Topic: []byte("a/#")}, mqttwire.TopicNameInvalid},
+		{"MQTT311-3.3.2-2", mqttwire.V311, &mqttwire.Publish{Topic: []byte("a/+")}, mqttwire.TopicNameInvalid},
+		{"MQTT5-3.3.4-6", mqttwire.V5, &mqttwire.Publish{Topic: []byte("a"), Properties: none.Varint(mqttwire.SubscriptionID, 1)}, mqttwire.ProtocolError},
+		{"MQTT5-3.3.2-9", mqttwire.V5, &mqttwire.Publish{Topic: []byte("a"), Properties: none.Uint16(mqttwire.TopicAlias, defaultTopicAliases+1)}, mqttwire.TopicAliasInvalid},
+		{"MQTT5-3.3.2-7", mqttwire.V5, &mqttwire.Publish{Properties: none.Uint16(mqttwire.TopicAlias, 1)}, mqttwire.ProtocolError},
+		{"MQTT311-3.3.5-2", mqttwire.V311, &mqttwire.Publish{QoS: 1, PacketID: 1, Topic: long}, mqttwire.TopicNameInvalid},
+		{"MQTT5-4.7.1-1", mqttwire.V5, &mqttwire.Subscribe{PacketID: 1, Filters: []mqttwire.Filter{{Filter: []byte("a/#/b")}}}, mqttwire.TopicFilterInvalid},
+		{"MQTT311-4.7.1-2", mqttwire.V311, &mqttwire.Subscribe{PacketID: 1, Filters: []mqttwire.Filter{{Filter: []byte("a#")}}}, mqttwire.TopicFilterInvalid},
+		{"MQTT5-4.7.3-1", mqttwire.V5, &mqttwire.Subscribe{PacketID: 1, Filters: []mqttwire.Filter{{Filter: []byte("")}}}, mqttwire.TopicFilterInvalid},
+		{"MQTT5-4.8.2-1", mqttwire.V5, &mqttwire.Subscribe{PacketID: 1, Filters: []mqttwire.Filter{{Filter: []byte("$share//a")}}}, mqttwire.TopicFilterInvalid},
+		{"MQTT5-4.8.2-2", mqttwire.V5, &mqttwire.Subscribe{PacketID: 1, Filters: []mqttwire.Filter{{Filter: []byte("$share/g+/a")}}}, mqttwire.TopicFilterInvalid},
+		{"MQTT5-3.8.3-4", mqttwire.V5, &mqttwire.Subscribe{PacketID: 1, Filters: []mqttwire.Filter{{Filter: []byte("$share/g/a"), NoLocal: true}}}, mqttwire.ProtocolError},
+		{"MQTT5-4.7.1-1", mqttwire.V5, &mqttwire.Unsubscribe{PacketID: 1, Filters: [][]byte{[]byte("a#")}}, mqttwire.TopicFilterInvalid},
+		{"MQTT5 3.14.2.2.2", mqttwire.V5, &mqttwire.Disconnect{Properties: none.Uint32(mqttwire.SessionExpiry, 1)}, mqttwire.ProtocolError},
+		{"MQTT5-3.2.2-15", mqttwire.V5, []byte{0x30, 0xff, 0xff, 0xff, 0x7f}, mqttwire.PacketTooLarge},
 	}
 	for _, tt := range tests {
 		t.Run(tt.spec, func(t *testing.T) {
 			b := newBench(t, nil)
-			c, s := b.connect(Connect{Version: tt.v, CleanStart: true})
+			c, s := b.connect(mqttwire.Connect{Version: tt.v, CleanStart: true})
 			c.send(tt.send)
 			c.wantDisconnect(tt.want)
 			b.calls(s, "close will=true")
@@ -235,15 +234,15 @@ func TestProtocolErrors(t *testing.T) {
 
 func TestPublishIn(t *testing.T) {
 	b := newBench(t, nil)
-	c, _ := b.connect(Connect{})
+	c, _ := b.connect(mqttwire.Connect{})
 	c.send(
-		&Publish{Topic: []byte("a"), Payload: []byte("0")},
-		&Publish{Topic: []byte("b"), Payload: []byte("1"), QoS: 1, PacketID: 7, Retain: true, Dup: true},
-		&Publish{Topic: []byte("c"), Payload: []byte("2"), QoS: 2, PacketID: 8},
-		&Ack{Type: PUBREL, PacketID: 8},
+		&mqttwire.Publish{Topic: []byte("a"), Payload: []byte("0")},
+		&mqttwire.Publish{Topic: []byte("b"), Payload: []byte("1"), QoS: 1, PacketID: 7, Retain: true, Dup: true},
+		&mqttwire.Publish{Topic: []byte("c"), Payload: []byte("2"), QoS: 2, PacketID: 8},
+		&mqttwire.Ack{Type: mqttwire.PUBREL, PacketID: 8},
 	)
 	// MQTT5-4.3.2-4, MQTT5-4.3.3-8, MQTT5-4.3.3-11
-	c.want(&Ack{Type: PUBACK, PacketID: 7}, &Ack{Type: PUBREC, PacketID: 8}, &Ack{Type: PUBCOMP, PacketID: 8})
+	c.want(&mqttwire.Ack{Type: mqttwire.PUBACK, PacketID: 7}, &mqttwire.Ack{Type: mqttwire.PUBREC, PacketID: 8}, &mqttwire.Ack{Type: mqttwire.PUBCOMP, PacketID: 8})
 	want := []string{`a "0" qos0 retain=false`, `b "1" qos1 retain=true`, `c "2" qos2 retain=false`}
 	if got := b.k.said(); !reflect.DeepEqual(got, want) {
 		t.Errorf("published %v, want %v", got, want)
@@ -260,41 +259,41 @@ func TestPublishIn(t *testing.T) {
 func TestPublishOutcomes(t *testing.T) {
 	tests := []struct {
 		result kernel.PublishResult
-		want   Reason
+		want   mqttwire.Reason
 	}{
-		{kernel.PublishResult{Subscribers: 1}, Success},
-		{kernel.PublishResult{Queues: 1}, Success},
-		{kernel.PublishResult{}, NoMatchingSubscribers},
-		{kernel.PublishResult{Queues: 1, Rejected: true}, QuotaExceeded},
-		{kernel.PublishResult{Err: fault.Of(fault.Denied, "publish", "a")}, NotAuthorized},
-		{kernel.PublishResult{Err: fault.Of(fault.Exhausted, "publish", "a")}, QuotaExceeded},
-		{kernel.PublishResult{Err: fault.Of(fault.TooLarge, "publish", "a")}, QuotaExceeded},
-		{kernel.PublishResult{Err: fault.Of(fault.Unavailable, "publish", "a")}, ImplementationError},
-		{kernel.PublishResult{Err: errors.New("secret")}, UnspecifiedError},
+		{kernel.PublishResult{Subscribers: 1}, mqttwire.Success},
+		{kernel.PublishResult{Queues: 1}, mqttwire.Success},
+		{kernel.PublishResult{}, mqttwire.NoMatchingSubscribers},
+		{kernel.PublishResult{Queues: 1, Rejected: true}, mqttwire.QuotaExceeded},
+		{kernel.PublishResult{Err: fault.Of(fault.Denied, "publish", "a")}, mqttwire.NotAuthorized},
+		{kernel.PublishResult{Err: fault.Of(fault.Exhausted, "publish", "a")}, mqttwire.QuotaExceeded},
+		{kernel.PublishResult{Err: fault.Of(fault.TooLarge, "publish", "a")}, mqttwire.QuotaExceeded},
+		{kernel.PublishResult{Err: fault.Of(fault.Unavailable, "publish", "a")}, mqttwire.ImplementationError},
+		{kernel.PublishResult{Err: errors.New("secret")}, mqttwire.UnspecifiedError},
 	}
 	for _, tt := range tests {
 		for _, qos := range []byte{1, 2} {
-			typ := PUBACK
+			typ := mqttwire.PUBACK
 			if qos == 2 {
-				typ = PUBREC
+				typ = mqttwire.PUBREC
 			}
 			result := tt.result
 			b := newBench(t, nil)
 			b.k.publish = func(p *kernel.Publish) { p.Reply.Published(p.Tag, result) }
-			c, _ := b.connect(Connect{Properties: none.Byte(RequestProblemInfo, 0)})
-			c.send(&Publish{Topic: []byte("a"), QoS: qos, PacketID: 5})
-			c.want(&Ack{Type: typ, PacketID: 5, Reason: tt.want}) // MQTT5-3.1.2-29: no reason string
+			c, _ := b.connect(mqttwire.Connect{Properties: none.Byte(mqttwire.RequestProblemInfo, 0)})
+			c.send(&mqttwire.Publish{Topic: []byte("a"), QoS: qos, PacketID: 5})
+			c.want(&mqttwire.Ack{Type: typ, PacketID: 5, Reason: tt.want}) // MQTT5-3.1.2-29: no reason string
 			if tt.want.Failed() {
-				c, _ = b.connect(Connect{})
-				c.send(&Publish{Topic: []byte("a"), QoS: qos, PacketID: 5})
-				c.want(&Ack{Type: typ, PacketID: 5, Reason: tt.want, Properties: none.String(ReasonString, tt.want.String())})
+				c, _ = b.connect(mqttwire.Connect{})
+				c.send(&mqttwire.Publish{Topic: []byte("a"), QoS: qos, PacketID: 5})
+				c.want(&mqttwire.Ack{Type: typ, PacketID: 5, Reason: tt.want, Properties: none.String(mqttwire.ReasonString, tt.want.String())})
 			}
-			c, _ = b.connect(Connect{Version: V311})
-			c.send(&Publish{Topic: []byte("a"), QoS: qos, PacketID: 5})
+			c, _ = b.connect(mqttwire.Connect{Version: mqttwire.V311})
+			c.send(&mqttwire.Publish{Topic: []byte("a"), QoS: qos, PacketID: 5})
 			if tt.want.Failed() {
 				c.wantDisconnect(tt.want) // MQTT311-4.8.0-2
 			} else {
-				c.want(&Ack{Type: typ, PacketID: 5})
+				c.want(&mqttwire.Ack{Type: typ, PacketID: 5})
 			}
 		}
 	}
@@ -305,9 +304,9 @@ func TestUnacceptedTopics(t *testing.T) {
 	long := bytes.Repeat([]byte("a/"), defaultMaxLevels)
 	for _, topic := range [][]byte{long, []byte("$SYS"), []byte("$SYS/broker/uptime"), []byte("$delayed/x/a")} {
 		b := newBench(t, nil)
-		c, _ := b.connect(Connect{Properties: none.Byte(RequestProblemInfo, 0)})
-		c.send(&Publish{Topic: topic}, &Publish{Topic: topic, QoS: 1, PacketID: 1}, &Publish{Topic: topic, QoS: 2, PacketID: 2})
-		c.want(&Ack{Type: PUBACK, PacketID: 1, Reason: TopicNameInvalid}, &Ack{Type: PUBREC, PacketID: 2, Reason: TopicNameInvalid})
+		c, _ := b.connect(mqttwire.Connect{Properties: none.Byte(mqttwire.RequestProblemInfo, 0)})
+		c.send(&mqttwire.Publish{Topic: topic}, &mqttwire.Publish{Topic: topic, QoS: 1, PacketID: 1}, &mqttwire.Publish{Topic: topic, QoS: 2, PacketID: 2})
+		c.want(&mqttwire.Ack{Type: mqttwire.PUBACK, PacketID: 1, Reason: mqttwire.TopicNameInvalid}, &mqttwire.Ack{Type: mqttwire.PUBREC, PacketID: 2, Reason: mqttwire.TopicNameInvalid})
 		if said := b.k.said(); len(said) != 0 {
 			t.Errorf("published %v", said)
 		}
@@ -322,41 +321,41 @@ func TestReceiveMaximum(t *testing.T) {
 	}
 	b := newBench(t, func(c *Config) { c.ReceiveMaximum = 2 })
 	b.k.publish = hold
-	c, _ := b.connect(Connect{})
-	q1 := func(id uint16) *Publish { return &Publish{Topic: []byte("a"), QoS: 1, PacketID: id} }
-	q2 := func(id uint16) *Publish { return &Publish{Topic: []byte("a"), QoS: 2, PacketID: id} }
+	c, _ := b.connect(mqttwire.Connect{})
+	q1 := func(id uint16) *mqttwire.Publish { return &mqttwire.Publish{Topic: []byte("a"), QoS: 1, PacketID: id} }
+	q2 := func(id uint16) *mqttwire.Publish { return &mqttwire.Publish{Topic: []byte("a"), QoS: 2, PacketID: id} }
 	c.send(q1(1), q2(2))
-	c.send(&Publish{Topic: []byte("a"), QoS: 2, PacketID: 2, Dup: true}) // again: counts once
+	c.send(&mqttwire.Publish{Topic: []byte("a"), QoS: 2, PacketID: 2, Dup: true}) // again: counts once
 	c.settled()
 	for _, f := range pending {
 		f()
 	}
 	pending = nil
-	c.want(&Ack{Type: PUBACK, PacketID: 1}, &Ack{Type: PUBREC, PacketID: 2}, &Ack{Type: PUBREC, PacketID: 2})
+	c.want(&mqttwire.Ack{Type: mqttwire.PUBACK, PacketID: 1}, &mqttwire.Ack{Type: mqttwire.PUBREC, PacketID: 2}, &mqttwire.Ack{Type: mqttwire.PUBREC, PacketID: 2})
 	c.send(q1(3)) // with 2 until PUBCOMP
 	c.settled()
-	c.send(&Ack{Type: PUBREL, PacketID: 2})
-	c.want(&Ack{Type: PUBCOMP, PacketID: 2})
+	c.send(&mqttwire.Ack{Type: mqttwire.PUBREL, PacketID: 2})
+	c.want(&mqttwire.Ack{Type: mqttwire.PUBCOMP, PacketID: 2})
 	c.send(q1(4))
 	c.settled()
 	c.send(q1(5)) // MQTT5-3.3.4-7
-	c.wantDisconnect(ReceiveMaximumExceeded)
+	c.wantDisconnect(mqttwire.ReceiveMaximumExceeded)
 }
 
 func TestPubrelUnknown(t *testing.T) {
 	b := newBench(t, nil)
-	c, s := b.connect(Connect{})
+	c, s := b.connect(mqttwire.Connect{})
 	s.known = false
-	c.send(&Ack{Type: PUBREL, PacketID: 9})
-	c.want(&Ack{Type: PUBCOMP, PacketID: 9, Reason: PacketIDNotFound})
+	c.send(&mqttwire.Ack{Type: mqttwire.PUBREL, PacketID: 9})
+	c.want(&mqttwire.Ack{Type: mqttwire.PUBCOMP, PacketID: 9, Reason: mqttwire.PacketIDNotFound})
 	b.calls(s, "release 9")
 }
 
 func TestTopicAliasesIn(t *testing.T) {
 	b := newBench(t, nil)
-	c, _ := b.connect(Connect{})
-	alias := func(n uint16, topic string) *Publish {
-		return &Publish{Topic: []byte(topic), Properties: none.Uint16(TopicAlias, n)}
+	c, _ := b.connect(mqttwire.Connect{})
+	alias := func(n uint16, topic string) *mqttwire.Publish {
+		return &mqttwire.Publish{Topic: []byte(topic), Properties: none.Uint16(mqttwire.TopicAlias, n)}
 	}
 	c.send(alias(1, "one"), alias(defaultTopicAliases, "last"), alias(1, ""), alias(defaultTopicAliases, ""), alias(1, "other"), alias(1, ""))
 	c.settled() // MQTT5-3.3.2-12
@@ -367,18 +366,18 @@ func TestTopicAliasesIn(t *testing.T) {
 	if want := []string{"one", "last", "one", "last", "other", "other"}; !reflect.DeepEqual(got, want) {
 		t.Errorf("published to %v, want %v", got, want)
 	}
-	d, _ := b.connect(Connect{}) // MQTT5-3.3.2-7
+	d, _ := b.connect(mqttwire.Connect{}) // MQTT5-3.3.2-7
 	d.send(alias(1, ""))
-	d.wantDisconnect(ProtocolError)
+	d.wantDisconnect(mqttwire.ProtocolError)
 }
 
 func TestSubscribe(t *testing.T) {
 	b := newBench(t, nil)
-	c, s := b.connect(Connect{})
+	c, s := b.connect(mqttwire.Connect{})
 	s.existed = map[string]bool{"old": true}
 	s.subErrs = map[string]error{"bad": fault.Of(fault.Denied, "subscribe", "bad"), "full": fault.Of(fault.Exhausted, "subscribe", "")}
 	deep := bytes.Repeat([]byte("a/"), defaultMaxLevels)
-	c.send(&Subscribe{PacketID: 3, Properties: none.Varint(SubscriptionID, 77), Filters: []Filter{
+	c.send(&mqttwire.Subscribe{PacketID: 3, Properties: none.Varint(mqttwire.SubscriptionID, 77), Filters: []mqttwire.Filter{
 		{Filter: []byte("a/#"), QoS: 2, NoLocal: true, RetainAsPublished: true},
 		{Filter: []byte("bad"), QoS: 1},
 		{Filter: deep, QoS: 1},
@@ -389,8 +388,8 @@ func TestSubscribe(t *testing.T) {
 		{Filter: []byte("full"), QoS: 1},
 	}})
 	// MQTT5-3.8.4-6, MQTT5-3.9.3-1
-	c.want(&Suback{Type: SUBACK, PacketID: 3, Properties: none.String(ReasonString, "not authorized"),
-		Reasons: []Reason{GrantedQoS2, NotAuthorized, TopicFilterInvalid, GrantedQoS1, GrantedQoS0, GrantedQoS0, GrantedQoS1, QuotaExceeded}})
+	c.want(&mqttwire.Suback{Type: mqttwire.SUBACK, PacketID: 3, Properties: none.String(mqttwire.ReasonString, "not authorized"),
+		Reasons: []mqttwire.Reason{mqttwire.GrantedQoS2, mqttwire.NotAuthorized, mqttwire.TopicFilterInvalid, mqttwire.GrantedQoS1, mqttwire.GrantedQoS0, mqttwire.GrantedQoS0, mqttwire.GrantedQoS1, mqttwire.QuotaExceeded}})
 	b.calls(s, "subscribe a/# qos2 nl=true rap=true rh=0 id=77", "subscribe bad qos1 nl=false rap=false rh=0 id=77",
 		"subscribe old qos1 nl=false rap=false rh=1 id=77", "subscribe new qos0 nl=false rap=false rh=1 id=77",
 		"subscribe never qos0 nl=false rap=false rh=2 id=77", "subscribe $share/g/x qos1 nl=false rap=false rh=0 id=77",
@@ -398,27 +397,27 @@ func TestSubscribe(t *testing.T) {
 		"retained a/#", "retained new") // MQTT5-3.3.1-9, -10, -11
 
 	s.existed = map[string]bool{"a/#": true}
-	c.send(&Unsubscribe{PacketID: 4, Filters: [][]byte{[]byte("a/#"), []byte("a")}})
-	c.want(&Suback{Type: UNSUBACK, PacketID: 4, Reasons: []Reason{Success, NoSubscriptionExisted}})
+	c.send(&mqttwire.Unsubscribe{PacketID: 4, Filters: [][]byte{[]byte("a/#"), []byte("a")}})
+	c.want(&mqttwire.Suback{Type: mqttwire.UNSUBACK, PacketID: 4, Reasons: []mqttwire.Reason{mqttwire.Success, mqttwire.NoSubscriptionExisted}})
 	b.calls(s, "unsubscribe a/#", "unsubscribe a")
 	s.unsub = fault.Of(fault.Unavailable, "unsubscribe", "")
-	c.send(&Unsubscribe{PacketID: 5, Filters: [][]byte{[]byte("a")}})
-	c.want(&Suback{Type: UNSUBACK, PacketID: 5, Reasons: []Reason{ImplementationError},
-		Properties: none.String(ReasonString, "implementation specific error")})
+	c.send(&mqttwire.Unsubscribe{PacketID: 5, Filters: [][]byte{[]byte("a")}})
+	c.want(&mqttwire.Suback{Type: mqttwire.UNSUBACK, PacketID: 5, Reasons: []mqttwire.Reason{mqttwire.ImplementationError},
+		Properties: none.String(mqttwire.ReasonString, "implementation specific error")})
 }
 
 func TestSubscribe311(t *testing.T) {
 	b := newBench(t, nil)
-	c, s := b.connect(Connect{Version: V311})
+	c, s := b.connect(mqttwire.Connect{Version: mqttwire.V311})
 	s.subErrs = map[string]error{"bad": fault.Of(fault.Denied, "subscribe", "bad")}
-	c.send(&Subscribe{PacketID: 3, Filters: []Filter{{Filter: []byte("a"), QoS: 1}, {Filter: []byte("bad"), QoS: 1}}})
+	c.send(&mqttwire.Subscribe{PacketID: 3, Filters: []mqttwire.Filter{{Filter: []byte("a"), QoS: 1}, {Filter: []byte("bad"), QoS: 1}}})
 	c.want([]byte{0x90, 4, 0, 3, 1, 0x80}) // MQTT311-3.9.3-2
 	b.calls(s, "subscribe a qos1 nl=false rap=false rh=0 id=0", "subscribe bad qos1 nl=false rap=false rh=0 id=0", "retained a")
-	c.send(&Unsubscribe{PacketID: 4, Filters: [][]byte{[]byte("a")}})
+	c.send(&mqttwire.Unsubscribe{PacketID: 4, Filters: [][]byte{[]byte("a")}})
 	c.want([]byte{0xb0, 2, 0, 4}) // MQTT311-3.10.4-5
 	b.calls(s, "unsubscribe a")
 	s.unsub = errors.New("broken")
-	c.send(&Unsubscribe{PacketID: 5, Filters: [][]byte{[]byte("a")}})
+	c.send(&mqttwire.Unsubscribe{PacketID: 5, Filters: [][]byte{[]byte("a")}})
 	c.wantEnd() // MQTT311-4.8.0-2
 }
 
@@ -431,7 +430,7 @@ func deliver(t *testing.T, s *fakeSession, d kernel.Delivery) {
 
 func TestDeliver(t *testing.T) {
 	b := newBench(t, nil)
-	c, s := b.connect(Connect{})
+	c, s := b.connect(mqttwire.Connect{})
 	m := &message.Message{Source: message.MQTT, Address: "a/b", Value: []byte("x"), Native: none.User("k", "v")}
 	deliver(t, s, kernel.Delivery{Msg: m})
 	deliver(t, s, kernel.Delivery{Msg: m, Redelivered: true}) // MQTT5-3.3.1-2
@@ -439,29 +438,29 @@ func TestDeliver(t *testing.T) {
 	deliver(t, s, kernel.Delivery{Msg: m, QoS: 2, PacketID: 2, Redelivered: true, SubIDs: []uint32{3, 4}})
 	deliver(t, s, kernel.Delivery{PacketID: 3, QoS: 2}) // what PUBREC came for before
 	own := none.User("k", "v")
-	pub := func(p Publish) *Publish {
+	pub := func(p mqttwire.Publish) *mqttwire.Publish {
 		p.Topic, p.Payload = []byte("a/b"), []byte("x")
 		if p.Properties == nil {
 			p.Properties = own
 		}
 		return &p
 	}
-	c.want(pub(Publish{}), pub(Publish{}), pub(Publish{QoS: 1, PacketID: 1, Retain: true}),
-		pub(Publish{QoS: 2, PacketID: 2, Dup: true, // MQTT5-3.3.4-4
-			Properties: append(none.Varint(SubscriptionID, 3).Varint(SubscriptionID, 4), own...)}),
-		&Ack{Type: PUBREL, PacketID: 3})
-	c.send(&Ack{Type: PUBACK, PacketID: 1}, &Ack{Type: PUBREC, PacketID: 2})
-	c.want(&Ack{Type: PUBREL, PacketID: 2})
-	c.send(&Ack{Type: PUBCOMP, PacketID: 2}, &Ack{Type: PUBCOMP, PacketID: 3})
+	c.want(pub(mqttwire.Publish{}), pub(mqttwire.Publish{}), pub(mqttwire.Publish{QoS: 1, PacketID: 1, Retain: true}),
+		pub(mqttwire.Publish{QoS: 2, PacketID: 2, Dup: true, // MQTT5-3.3.4-4
+			Properties: append(none.Varint(mqttwire.SubscriptionID, 3).Varint(mqttwire.SubscriptionID, 4), own...)}),
+		&mqttwire.Ack{Type: mqttwire.PUBREL, PacketID: 3})
+	c.send(&mqttwire.Ack{Type: mqttwire.PUBACK, PacketID: 1}, &mqttwire.Ack{Type: mqttwire.PUBREC, PacketID: 2})
+	c.want(&mqttwire.Ack{Type: mqttwire.PUBREL, PacketID: 2})
+	c.send(&mqttwire.Ack{Type: mqttwire.PUBCOMP, PacketID: 2}, &mqttwire.Ack{Type: mqttwire.PUBCOMP, PacketID: 3})
 	b.calls(s, "ack 1 true", "received 2", "ack 2 true", "ack 3 true")
 
 	// MQTT5-4.4.0-2
-	c.send(&Ack{Type: PUBACK, PacketID: 4, Reason: QuotaExceeded}, &Ack{Type: PUBREC, PacketID: 5, Reason: UnspecifiedError})
+	c.send(&mqttwire.Ack{Type: mqttwire.PUBACK, PacketID: 4, Reason: mqttwire.QuotaExceeded}, &mqttwire.Ack{Type: mqttwire.PUBREC, PacketID: 5, Reason: mqttwire.UnspecifiedError})
 	b.calls(s, "ack 4 false", "ack 5 false")
 	c.settled()
 	s.known = false
-	c.send(&Ack{Type: PUBREC, PacketID: 6})
-	c.want(&Ack{Type: PUBREL, PacketID: 6, Reason: PacketIDNotFound})
+	c.send(&mqttwire.Ack{Type: mqttwire.PUBREC, PacketID: 6})
+	c.want(&mqttwire.Ack{Type: mqttwire.PUBREL, PacketID: 6, Reason: mqttwire.PacketIDNotFound})
 	if n := b.s.Stats().MessagesOut.Load(); n != 4 {
 		t.Errorf("%d messages counted, want 4", n)
 	}
@@ -469,55 +468,55 @@ func TestDeliver(t *testing.T) {
 
 func TestDeliver311(t *testing.T) {
 	b := newBench(t, nil)
-	c, s := b.connect(Connect{Version: V311})
+	c, s := b.connect(mqttwire.Connect{Version: mqttwire.V311})
 	m := &message.Message{Source: message.MQTT, Address: "a/b", Value: []byte("x"), Native: none.User("k", "v"), ExpiresAt: now + 5000}
 	deliver(t, s, kernel.Delivery{Msg: m, QoS: 1, PacketID: 1, SubIDs: []uint32{7}})
-	c.want(&Publish{Topic: []byte("a/b"), Payload: []byte("x"), QoS: 1, PacketID: 1})
+	c.want(&mqttwire.Publish{Topic: []byte("a/b"), Payload: []byte("x"), QoS: 1, PacketID: 1})
 	k := &message.Message{Source: message.Kafka, Address: "a/b", Value: nil, Key: []byte("k")}
 	deliver(t, s, kernel.Delivery{Msg: k})
-	c.want(&Publish{Topic: []byte("a/b")})
+	c.want(&mqttwire.Publish{Topic: []byte("a/b")})
 }
 
 func TestDeliverExpiry(t *testing.T) {
 	b := newBench(t, nil)
-	c, s := b.connect(Connect{})
+	c, s := b.connect(mqttwire.Connect{})
 	m := &message.Message{Source: message.MQTT, Address: "a", Value: []byte("x"), ExpiresAt: now + 10_000}
-	pub := func(p Publish, seconds uint32) *Publish {
-		p.Topic, p.Payload, p.Properties = []byte("a"), []byte("x"), none.Uint32(MessageExpiry, seconds)
+	pub := func(p mqttwire.Publish, seconds uint32) *mqttwire.Publish {
+		p.Topic, p.Payload, p.Properties = []byte("a"), []byte("x"), none.Uint32(mqttwire.MessageExpiry, seconds)
 		return &p
 	}
 	deliver(t, s, kernel.Delivery{Msg: m})
 	b.clock.Advance(3500 * time.Millisecond)
 	deliver(t, s, kernel.Delivery{Msg: m, QoS: 1, PacketID: 1})
-	c.want(pub(Publish{}, 10), pub(Publish{QoS: 1, PacketID: 1}, 7)) // MQTT5-3.3.2-6
+	c.want(pub(mqttwire.Publish{}, 10), pub(mqttwire.Publish{QoS: 1, PacketID: 1}, 7)) // MQTT5-3.3.2-6
 	b.clock.Advance(6500 * time.Millisecond)
 	deliver(t, s, kernel.Delivery{Msg: m, QoS: 1, PacketID: 2})
 	b.calls(s, "ack 2 true") // MQTT5-3.3.2-5
 	deliver(t, s, kernel.Delivery{Msg: m, QoS: 1, PacketID: 1, Redelivered: true})
-	c.want(pub(Publish{QoS: 1, PacketID: 1, Dup: true}, 0)) // MQTT5-4.3.3-7
+	c.want(pub(mqttwire.Publish{QoS: 1, PacketID: 1, Dup: true}, 0)) // MQTT5-4.3.3-7
 }
 
 func TestDeliverTooLarge(t *testing.T) {
 	b := newBench(t, nil)
-	c, s := b.connect(Connect{Properties: none.Uint32(MaximumPacketSize, 20)})
+	c, s := b.connect(mqttwire.Connect{Properties: none.Uint32(mqttwire.MaximumPacketSize, 20)})
 	big := &message.Message{Source: message.MQTT, Address: "a", Value: make([]byte, 20)}
 	fits := &message.Message{Source: message.MQTT, Address: "a", Value: make([]byte, 12)}
 	deliver(t, s, kernel.Delivery{Msg: big})
 	deliver(t, s, kernel.Delivery{Msg: big, QoS: 1, PacketID: 1})
 	b.calls(s, "ack 1 true") // MQTT5-3.1.2-25
 	deliver(t, s, kernel.Delivery{Msg: fits, QoS: 1, PacketID: 2})
-	c.want(&Publish{Topic: []byte("a"), Payload: make([]byte, 12), QoS: 1, PacketID: 2})
+	c.want(&mqttwire.Publish{Topic: []byte("a"), Payload: make([]byte, 12), QoS: 1, PacketID: 2})
 	if n := b.s.Stats().DroppedTooLarge.Load(); n != 2 {
 		t.Errorf("%d counted, want 2", n)
 	}
 	// Nor a reason string that would not fit (MQTT5-3.14.2-3).
-	c.send(&Auth{Reason: Reauthenticate})
-	c.want(&Disconnect{Reason: ProtocolError})
+	c.send(&mqttwire.Auth{Reason: mqttwire.Reauthenticate})
+	c.want(&mqttwire.Disconnect{Reason: mqttwire.ProtocolError})
 }
 
 func TestTopicAliasesOut(t *testing.T) {
 	b := newBench(t, nil)
-	c, s := b.connect(Connect{Properties: none.Uint16(TopicAliasMaximum, 1).Uint16(ReceiveMaximum, 2).Uint32(MaximumPacketSize, 60)})
+	c, s := b.connect(mqttwire.Connect{Properties: none.Uint16(mqttwire.TopicAliasMaximum, 1).Uint16(mqttwire.ReceiveMaximum, 2).Uint32(mqttwire.MaximumPacketSize, 60)})
 	m := func(a string) *message.Message {
 		return &message.Message{Source: message.MQTT, Address: a, Value: []byte("x")}
 	}
@@ -530,14 +529,14 @@ func TestTopicAliasesOut(t *testing.T) {
 		}
 		deliver(t, s, kernel.Delivery{Msg: m(a), QoS: qos, PacketID: id})
 	}
-	pub := func(topic string, qos byte, id uint16, ps Properties) *Publish {
-		return &Publish{Topic: []byte(topic), QoS: qos, PacketID: id, Payload: []byte("x"), Properties: ps}
+	pub := func(topic string, qos byte, id uint16, ps mqttwire.Properties) *mqttwire.Publish {
+		return &mqttwire.Publish{Topic: []byte(topic), QoS: qos, PacketID: id, Payload: []byte("x"), Properties: ps}
 	}
-	alias := none.Uint16(TopicAlias, 1)
+	alias := none.Uint16(mqttwire.TopicAlias, 1)
 	c.want(pub(strings.Repeat("long", 13), 0, 0, nil), pub("t/1", 0, 0, nil), pub("topic/1", 1, 1, alias), pub("topic/2", 2, 2, nil),
 		pub("", 0, 0, alias), pub("topic/2", 0, 0, nil))
-	c.send(&Ack{Type: PUBACK, PacketID: 1}, &Ack{Type: PUBREC, PacketID: 2}, &Ack{Type: PUBCOMP, PacketID: 2})
-	c.want(pub("topic/1", 1, 4, nil), &Ack{Type: PUBREL, PacketID: 2}, pub("topic/1", 2, 5, nil)) // parked: as it is
+	c.send(&mqttwire.Ack{Type: mqttwire.PUBACK, PacketID: 1}, &mqttwire.Ack{Type: mqttwire.PUBREC, PacketID: 2}, &mqttwire.Ack{Type: mqttwire.PUBCOMP, PacketID: 2})
+	c.want(pub("topic/1", 1, 4, nil), &mqttwire.Ack{Type: mqttwire.PUBREL, PacketID: 2}, pub("topic/1", 2, 5, nil)) // parked: as it is
 }
 
 // settleLog is a queue attachment that notes what is settled.
@@ -587,9 +586,9 @@ func TestSharedDeliveries(t *testing.T) {
 	_ = nc.SetDeadline(time.Now().Add(patience))
 	defer func() { _ = nc.Close() }()
 	c := newConn(b.s, far)
-	c.version, c.maxOut, c.window.max = V5, PacketMax, 10
+	c.version, c.maxOut, c.window.max = mqttwire.V5, mqttwire.PacketMax, 10
 	defer func() { c.out.Close(false); c.out.Wait() }()
-	p := &peer{t: t, v: V5, nc: nc, r: wire.NewReader(nc)}
+	p := &peer{t: t, v: mqttwire.V5, nc: nc, r: wire.NewReader(nc)}
 
 	log := &settleLog{}
 	id := func(no uint64) uint16 {
@@ -597,15 +596,17 @@ func TestSharedDeliveries(t *testing.T) {
 		return c.window.take(share{from: log, no: no})
 	}
 	one, two, three, four := id(1), id(2), id(3), id(4)
-	ack := func(typ Type, id uint16, r Reason) *Ack { return &Ack{Type: typ, PacketID: id, Reason: r} }
-	c.puback(ack(PUBACK, one, Success))
-	c.puback(ack(PUBACK, one, Success)) // again: nothing
-	c.puback(ack(PUBACK, two, QuotaExceeded))
-	c.pubrec(ack(PUBREC, three, Success))
-	c.pubrec(ack(PUBREC, three, Success))
-	c.pubcomp(ack(PUBCOMP, three, Success))
-	c.pubrec(ack(PUBREC, four, UnspecifiedError))
-	c.pubrec(ack(PUBREC, four, Success))
+	ack := func(typ mqttwire.Type, id uint16, r mqttwire.Reason) *mqttwire.Ack {
+		return &mqttwire.Ack{Type: typ, PacketID: id, Reason: r}
+	}
+	c.puback(ack(mqttwire.PUBACK, one, mqttwire.Success))
+	c.puback(ack(mqttwire.PUBACK, one, mqttwire.Success)) // again: nothing
+	c.puback(ack(mqttwire.PUBACK, two, mqttwire.QuotaExceeded))
+	c.pubrec(ack(mqttwire.PUBREC, three, mqttwire.Success))
+	c.pubrec(ack(mqttwire.PUBREC, three, mqttwire.Success))
+	c.pubcomp(ack(mqttwire.PUBCOMP, three, mqttwire.Success))
+	c.pubrec(ack(mqttwire.PUBREC, four, mqttwire.UnspecifiedError))
+	c.pubrec(ack(mqttwire.PUBREC, four, mqttwire.Success))
 	c.out.Flush()
 	want := []string{"1 false 0", "2 false 2", "3 false 0", "4 false 2"} // MQTT5-4.8.2-6
 	if !reflect.DeepEqual(log.calls, want) {
@@ -614,31 +615,31 @@ func TestSharedDeliveries(t *testing.T) {
 	if c.window.sent != 0 || len(c.window.shares) != 0 {
 		t.Errorf("%d in progress, %d identifiers held", c.window.sent, len(c.window.shares))
 	}
-	p.want(ack(PUBREL, three, Success), ack(PUBREL, three, Success), ack(PUBREL, four, PacketIDNotFound))
+	p.want(ack(mqttwire.PUBREL, three, mqttwire.Success), ack(mqttwire.PUBREL, three, mqttwire.Success), ack(mqttwire.PUBREL, four, mqttwire.PacketIDNotFound))
 }
 
 // Deliveries beyond the client's receive maximum wait, in order.
 func TestReceiveMaximumOut(t *testing.T) {
 	b := newBench(t, nil)
-	c, s := b.connect(Connect{Properties: none.Uint16(ReceiveMaximum, 1)})
+	c, s := b.connect(mqttwire.Connect{Properties: none.Uint16(mqttwire.ReceiveMaximum, 1)})
 	m := &message.Message{Source: message.MQTT, Address: "a", Value: []byte("x")}
-	pub := func(id uint16) *Publish {
-		return &Publish{Topic: []byte("a"), Payload: []byte("x"), QoS: 1, PacketID: id}
+	pub := func(id uint16) *mqttwire.Publish {
+		return &mqttwire.Publish{Topic: []byte("a"), Payload: []byte("x"), QoS: 1, PacketID: id}
 	}
 	for id := range uint16(3) {
 		deliver(t, s, kernel.Delivery{Msg: m, QoS: 1, PacketID: id + 1})
 	}
 	deliver(t, s, kernel.Delivery{Msg: m})
-	c.want(pub(1), &Publish{Topic: []byte("a"), Payload: []byte("x")}) // MQTT5-3.3.4-9
-	c.send(&Ack{Type: PUBACK, PacketID: 1})
+	c.want(pub(1), &mqttwire.Publish{Topic: []byte("a"), Payload: []byte("x")}) // MQTT5-3.3.4-9
+	c.send(&mqttwire.Ack{Type: mqttwire.PUBACK, PacketID: 1})
 	c.want(pub(2))
-	c.send(&Ack{Type: PUBACK, PacketID: 2})
+	c.send(&mqttwire.Ack{Type: mqttwire.PUBACK, PacketID: 2})
 	c.want(pub(3))
 }
 
 func TestSlowClient(t *testing.T) {
 	b := newBench(t, func(c *Config) { c.DropAbove, c.OutboxMax = 1000, 5000 })
-	c, s := b.connect(Connect{})
+	c, s := b.connect(mqttwire.Connect{})
 	m := &message.Message{Source: message.MQTT, Address: "a", Value: make([]byte, 400)}
 	dropped := 0
 	for range 10 {
@@ -652,7 +653,7 @@ func TestSlowClient(t *testing.T) {
 	for id := range uint16(20) {
 		deliver(t, s, kernel.Delivery{Msg: m, QoS: 1, PacketID: id + 1})
 	}
-	if n := b.s.Stats().Ended(QuotaExceeded); n != 1 {
+	if n := b.s.Stats().Ended(mqttwire.QuotaExceeded); n != 1 {
 		t.Errorf("the connection was ended %d times, want once", n)
 	}
 	_ = c.nc.Close()
@@ -660,20 +661,20 @@ func TestSlowClient(t *testing.T) {
 }
 
 func TestKeepAlive(t *testing.T) {
-	for _, v := range []Version{V311, V5} {
+	for _, v := range []mqttwire.Version{mqttwire.V311, mqttwire.V5} {
 		b := newBench(t, nil)
-		c, s := b.connect(Connect{Version: v, KeepAlive: 10})
+		c, s := b.connect(mqttwire.Connect{Version: v, KeepAlive: 10})
 		b.link.Advance(14 * time.Second)
 		c.settled()
 		b.link.Advance(14 * time.Second)
 		c.settled()
 		b.link.Advance(15 * time.Second) // MQTT5-3.1.2-22
-		c.wantDisconnect(KeepAliveTimeout)
+		c.wantDisconnect(mqttwire.KeepAliveTimeout)
 		b.calls(s, "close will=true")
 		if b.s.Stats().KeepAlive.Load() != 1 {
 			t.Error("not counted")
 		}
-		c, _ = b.connect(Connect{Version: v})
+		c, _ = b.connect(mqttwire.Connect{Version: v})
 		b.link.Advance(1000 * time.Hour)
 		c.settled()
 	}
@@ -682,20 +683,20 @@ func TestKeepAlive(t *testing.T) {
 func TestDisconnect(t *testing.T) {
 	tests := []struct {
 		spec string
-		v    Version
-		d    *Disconnect // nil: the connection just breaks
+		v    mqttwire.Version
+		d    *mqttwire.Disconnect // nil: the connection just breaks
 		want string
 	}{
-		{"MQTT5-3.14.4-3", V5, &Disconnect{}, "close will=false"},
-		{"MQTT311-3.14.4-3", V311, &Disconnect{}, "close will=false"},
-		{"MQTT5-3.1.2-10", V5, &Disconnect{Reason: DisconnectWithWill}, "close will=true"},
-		{"MQTT5-3.1.2-8", V5, &Disconnect{Reason: UnspecifiedError}, "close will=true"},
-		{"MQTT5-3.1.2-8", V5, nil, "close will=true"},
-		{"MQTT5 3.14.2.2.2", V5, &Disconnect{Properties: none.Uint32(SessionExpiry, 9)}, "close will=false expiry=9"},
+		{"MQTT5-3.14.4-3", mqttwire.V5, &mqttwire.Disconnect{}, "close will=false"},
+		{"MQTT311-3.14.4-3", mqttwire.V311, &mqttwire.Disconnect{}, "close will=false"},
+		{"MQTT5-3.1.2-10", mqttwire.V5, &mqttwire.Disconnect{Reason: mqttwire.DisconnectWithWill}, "close will=true"},
+		{"MQTT5-3.1.2-8", mqttwire.V5, &mqttwire.Disconnect{Reason: mqttwire.UnspecifiedError}, "close will=true"},
+		{"MQTT5-3.1.2-8", mqttwire.V5, nil, "close will=true"},
+		{"MQTT5 3.14.2.2.2", mqttwire.V5, &mqttwire.Disconnect{Properties: none.Uint32(mqttwire.SessionExpiry, 9)}, "close will=false expiry=9"},
 	}
 	for _, tt := range tests {
 		b := newBench(t, nil)
-		c, s := b.connect(Connect{Version: tt.v, Properties: none.Uint32(SessionExpiry, 100)})
+		c, s := b.connect(mqttwire.Connect{Version: tt.v, Properties: none.Uint32(mqttwire.SessionExpiry, 100)})
 		if tt.d != nil {
 			c.send(tt.d, pingreq) // nothing after DISCONNECT is looked at
 			c.wantEnd()
@@ -707,14 +708,14 @@ func TestDisconnect(t *testing.T) {
 }
 
 func TestGone(t *testing.T) {
-	for reason, want := range map[kernel.GoneReason]Reason{
-		kernel.GoneTakenOver: SessionTakenOver, // MQTT5-3.1.4-3
-		kernel.GoneDeleted:   AdministrativeAction,
-		kernel.GoneClosing:   ServerShuttingDown,
-		kernel.GoneTooSlow:   QuotaExceeded,
+	for reason, want := range map[kernel.GoneReason]mqttwire.Reason{
+		kernel.GoneTakenOver: mqttwire.SessionTakenOver, // MQTT5-3.1.4-3
+		kernel.GoneDeleted:   mqttwire.AdministrativeAction,
+		kernel.GoneClosing:   mqttwire.ServerShuttingDown,
+		kernel.GoneTooSlow:   mqttwire.QuotaExceeded,
 	} {
 		b := newBench(t, nil)
-		c, s := b.connect(Connect{})
+		c, s := b.connect(mqttwire.Connect{})
 		s.sink.Gone(reason)
 		c.wantDisconnect(want)
 		b.served.Wait()
@@ -726,20 +727,20 @@ func TestGone(t *testing.T) {
 
 func TestShutdown(t *testing.T) {
 	b := newBench(t, nil)
-	c, s := b.connect(Connect{})
-	d, _ := b.connect(Connect{Version: V311, ClientID: []byte("d")})
+	c, s := b.connect(mqttwire.Connect{})
+	d, _ := b.connect(mqttwire.Connect{Version: mqttwire.V311, ClientID: []byte("d")})
 	if n := len(b.s.Clients()); n != 2 {
 		t.Errorf("%d clients, want 2", n)
 	}
 	done := make(chan error)
-	go func() { done <- b.s.Close(context.Background()) }()
-	c.wantDisconnect(ServerShuttingDown)
+	go func() { done <- b.s.Close(t.Context()) }()
+	c.wantDisconnect(mqttwire.ServerShuttingDown)
 	d.wantEnd()
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
 	b.calls(s, "close will=true")
-	late := b.dial(V5)
+	late := b.dial(mqttwire.V5)
 	late.wantEnd()
 	if n := b.s.Stats().Connections.Load(); n != 0 {
 		t.Errorf("%d connections at the end", n)
@@ -749,18 +750,18 @@ func TestShutdown(t *testing.T) {
 // A second packet in the same segment as CONNECT is handled, after CONNACK.
 func TestPipelinedConnect(t *testing.T) {
 	b := newBench(t, nil)
-	c := b.dial(V311)
-	c.send(&Connect{Version: V311, ClientID: []byte("c")}, &Publish{Topic: []byte("a"), QoS: 1, PacketID: 1}, pingreq)
-	c.want(&Connack{}, &Ack{Type: PUBACK, PacketID: 1}, pingresp)
+	c := b.dial(mqttwire.V311)
+	c.send(&mqttwire.Connect{Version: mqttwire.V311, ClientID: []byte("c")}, &mqttwire.Publish{Topic: []byte("a"), QoS: 1, PacketID: 1}, pingreq)
+	c.want(&mqttwire.Connack{}, &mqttwire.Ack{Type: mqttwire.PUBACK, PacketID: 1}, pingresp)
 }
 
 func TestAfterRefusalNothingIsHandled(t *testing.T) {
 	b := newBench(t, func(c *Config) {
 		c.Auth = authFunc(func(string, string) (string, error) { return "", fault.Of(fault.Unauthorized, "log in", "") })
 	})
-	c := b.dial(V311)
-	c.send(&Connect{Version: V311, ClientID: []byte("c")}, &Publish{Topic: []byte("a"), QoS: 1, PacketID: 1})
-	c.want(&Connack{Code: RefusedCredentials})
+	c := b.dial(mqttwire.V311)
+	c.send(&mqttwire.Connect{Version: mqttwire.V311, ClientID: []byte("c")}, &mqttwire.Publish{Topic: []byte("a"), QoS: 1, PacketID: 1})
+	c.want(&mqttwire.Connack{Code: mqttwire.RefusedCredentials})
 	c.wantEnd()
 	if said := b.k.said(); len(said) != 0 { // MQTT5-3.1.4-6
 		t.Errorf("published %v", said)

@@ -13,7 +13,7 @@ import (
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/kernel/kerneltest"
 	"github.com/robustmq/rmq/broker/message"
-	. "github.com/robustmq/rmq/broker/mqttwire"
+	"github.com/robustmq/rmq/broker/mqttwire"
 	"github.com/robustmq/rmq/broker/wire"
 )
 
@@ -76,7 +76,7 @@ type client struct {
 	present bool
 }
 
-func (b *broker) dial(v Version) *peer {
+func (b *broker) dial(v mqttwire.Version) *peer {
 	b.t.Helper()
 	nc, err := net.Dial("tcp", b.addr)
 	if err != nil {
@@ -88,19 +88,19 @@ func (b *broker) dial(v Version) *peer {
 	return &peer{t: t, v: v, nc: nc, r: wire.NewReader(nc)}
 }
 
-func (b *broker) connect(id string, p Connect) *client {
+func (b *broker) connect(id string, p mqttwire.Connect) *client {
 	b.t.Helper()
 	if p.Version == 0 {
-		p.Version = V5
+		p.Version = mqttwire.V5
 	}
 	p.ClientID = []byte(id)
 	c := &client{peer: b.dial(p.Version)}
 	c.send(&p)
-	var ack Connack
-	if err := ack.Decode(c.v, c.read(CONNACK)); err != nil {
+	var ack mqttwire.Connack
+	if err := ack.Decode(c.v, c.read(mqttwire.CONNACK)); err != nil {
 		b.t.Fatal(err)
 	}
-	if ack.Reason != Success || ack.Code != Accepted {
+	if ack.Reason != mqttwire.Success || ack.Code != mqttwire.Accepted {
 		b.t.Fatalf("%s refused: %v, %d", id, ack.Reason, ack.Code)
 	}
 	c.present = ack.SessionPresent
@@ -113,15 +113,15 @@ func (c *client) id() uint16 {
 }
 
 // subscribe subscribes and returns the reason codes. Retained messages may come after.
-func (c *client) subscribe(id uint32, filters ...Filter) []Reason {
+func (c *client) subscribe(id uint32, filters ...mqttwire.Filter) []mqttwire.Reason {
 	c.t.Helper()
-	s := &Subscribe{PacketID: c.id(), Filters: filters}
+	s := &mqttwire.Subscribe{PacketID: c.id(), Filters: filters}
 	if id != 0 {
-		s.Properties = none.Varint(SubscriptionID, id)
+		s.Properties = none.Varint(mqttwire.SubscriptionID, id)
 	}
 	c.send(s)
-	var ack Suback
-	if err := ack.Decode(c.v, c.read(SUBACK)); err != nil {
+	var ack mqttwire.Suback
+	if err := ack.Decode(c.v, c.read(mqttwire.SUBACK)); err != nil {
 		c.t.Fatal(err)
 	}
 	return ack.Reasons
@@ -155,28 +155,28 @@ func (b *broker) advance(d time.Duration) {
 	}
 }
 
-func filter(f string, qos byte) Filter { return Filter{Filter: []byte(f), QoS: qos} }
+func filter(f string, qos byte) mqttwire.Filter { return mqttwire.Filter{Filter: []byte(f), QoS: qos} }
 
 // publish publishes, through all the steps of the QoS, and returns the reason code.
-func (c *client) publish(p Publish) Reason {
+func (c *client) publish(p mqttwire.Publish) mqttwire.Reason {
 	c.t.Helper()
 	if p.QoS > 0 && p.PacketID == 0 {
 		p.PacketID = c.id()
 	}
 	c.send(&p)
-	var a Ack
+	var a mqttwire.Ack
 	switch p.QoS {
 	case 1:
-		if err := a.Decode(c.v, c.read(PUBACK)); err != nil {
+		if err := a.Decode(c.v, c.read(mqttwire.PUBACK)); err != nil {
 			c.t.Fatal(err)
 		}
 	case 2:
-		if err := a.Decode(c.v, c.read(PUBREC)); err != nil {
+		if err := a.Decode(c.v, c.read(mqttwire.PUBREC)); err != nil {
 			c.t.Fatal(err)
 		}
 		if !a.Reason.Failed() {
-			c.send(&Ack{Type: PUBREL, PacketID: p.PacketID})
-			c.want(&Ack{Type: PUBCOMP, PacketID: p.PacketID})
+			c.send(&mqttwire.Ack{Type: mqttwire.PUBREL, PacketID: p.PacketID})
+			c.want(&mqttwire.Ack{Type: mqttwire.PUBCOMP, PacketID: p.PacketID})
 		}
 	default:
 		c.settled()
@@ -187,21 +187,21 @@ func (c *client) publish(p Publish) Reason {
 	return a.Reason
 }
 
-func msg(topic, payload string, qos byte) Publish {
-	return Publish{Topic: []byte(topic), Payload: []byte(payload), QoS: qos}
+func msg(topic, payload string, qos byte) mqttwire.Publish {
+	return mqttwire.Publish{Topic: []byte(topic), Payload: []byte(payload), QoS: qos}
 }
 
-func retained(topic, payload string, qos byte) Publish {
+func retained(topic, payload string, qos byte) mqttwire.Publish {
 	p := msg(topic, payload, qos)
 	p.Retain = true
 	return p
 }
 
 // receive reads one PUBLISH, with memory of its own, unacknowledged.
-func (c *client) receive() *Publish {
+func (c *client) receive() *mqttwire.Publish {
 	c.t.Helper()
-	p := new(Publish)
-	if err := p.Decode(c.v, c.read(PUBLISH)); err != nil {
+	p := new(mqttwire.Publish)
+	if err := p.Decode(c.v, c.read(mqttwire.PUBLISH)); err != nil {
 		c.t.Fatal(err)
 	}
 	p.Topic, p.Payload, p.Properties = bytes.Clone(p.Topic), bytes.Clone(p.Payload), bytes.Clone(p.Properties)
@@ -209,7 +209,7 @@ func (c *client) receive() *Publish {
 }
 
 // text says what a PUBLISH is, for comparison: flags only when set.
-func text(p *Publish) string {
+func text(p *mqttwire.Publish) string {
 	s := fmt.Sprintf("%s=%s q%d", p.Topic, p.Payload, p.QoS)
 	if p.Dup {
 		s += " dup"
@@ -235,15 +235,15 @@ func (c *client) take(want ...string) {
 	}
 }
 
-func (c *client) complete(p *Publish) {
+func (c *client) complete(p *mqttwire.Publish) {
 	c.t.Helper()
 	switch p.QoS {
 	case 1:
-		c.send(&Ack{Type: PUBACK, PacketID: p.PacketID})
+		c.send(&mqttwire.Ack{Type: mqttwire.PUBACK, PacketID: p.PacketID})
 	case 2:
-		c.send(&Ack{Type: PUBREC, PacketID: p.PacketID})
-		c.want(&Ack{Type: PUBREL, PacketID: p.PacketID})
-		c.send(&Ack{Type: PUBCOMP, PacketID: p.PacketID})
+		c.send(&mqttwire.Ack{Type: mqttwire.PUBREC, PacketID: p.PacketID})
+		c.want(&mqttwire.Ack{Type: mqttwire.PUBREL, PacketID: p.PacketID})
+		c.send(&mqttwire.Ack{Type: mqttwire.PUBCOMP, PacketID: p.PacketID})
 	}
 }
 
@@ -254,10 +254,10 @@ func (c *client) nothing() {
 }
 
 // leave disconnects in good order, and waits for the server to be done.
-func (c *client) leave(d *Disconnect) {
+func (c *client) leave(d *mqttwire.Disconnect) {
 	c.t.Helper()
 	if d == nil {
-		d = &Disconnect{}
+		d = &mqttwire.Disconnect{}
 	}
 	c.send(d)
 	for {
@@ -267,20 +267,20 @@ func (c *client) leave(d *Disconnect) {
 	}
 }
 
-var persistent = Connect{Properties: none.Uint32(SessionExpiry, 1000)}
+var persistent = mqttwire.Connect{Properties: none.Uint32(mqttwire.SessionExpiry, 1000)}
 
 func TestQoSMatrix(t *testing.T) {
 	b := newBroker(t, false)
-	for _, v := range []Version{V31, V311, V5} {
+	for _, v := range []mqttwire.Version{mqttwire.V31, mqttwire.V311, mqttwire.V5} {
 		for sub := range byte(3) {
 			topic := fmt.Sprintf("m/%d/%d", v, sub)
-			s := b.connect("s"+topic[2:3]+topic[4:], Connect{Version: v, CleanStart: true})
-			if got := s.subscribe(0, filter(topic, sub)); got[0] != Reason(sub) {
+			s := b.connect("s"+topic[2:3]+topic[4:], mqttwire.Connect{Version: v, CleanStart: true})
+			if got := s.subscribe(0, filter(topic, sub)); got[0] != mqttwire.Reason(sub) {
 				t.Errorf("MQTT5-3.8.4-7: granted %v, asked %d", got, sub)
 			}
-			p := b.connect("p"+topic[2:3]+topic[4:], Connect{Version: v, CleanStart: true})
+			p := b.connect("p"+topic[2:3]+topic[4:], mqttwire.Connect{Version: v, CleanStart: true})
 			for pub := range byte(3) {
-				if r := p.publish(msg(topic, "x", pub)); r != Success {
+				if r := p.publish(msg(topic, "x", pub)); r != mqttwire.Success {
 					t.Errorf("published at QoS %d: %v", pub, r)
 				}
 				s.take(fmt.Sprintf("%s=x q%d", topic, min(pub, sub))) // MQTT5-3.8.4-8
@@ -293,9 +293,9 @@ func TestQoSMatrix(t *testing.T) {
 
 func TestNoSubscribers(t *testing.T) {
 	b := newBroker(t, false)
-	c := b.connect("c", Connect{})
+	c := b.connect("c", mqttwire.Connect{})
 	for qos := range byte(2) {
-		if r := c.publish(msg("nobody/here", "x", qos+1)); r != NoMatchingSubscribers {
+		if r := c.publish(msg("nobody/here", "x", qos+1)); r != mqttwire.NoMatchingSubscribers {
 			t.Errorf("QoS %d: %v, want no matching subscribers", qos+1, r)
 		}
 	}
@@ -306,9 +306,9 @@ func TestOrder(t *testing.T) {
 	b := newBroker(t, false)
 	for qos := range byte(3) {
 		topic := fmt.Sprintf("order/%d", qos)
-		s := b.connect(fmt.Sprintf("s%d", qos), Connect{CleanStart: true})
+		s := b.connect(fmt.Sprintf("s%d", qos), mqttwire.Connect{CleanStart: true})
 		s.subscribe(0, filter(topic, 2))
-		p := b.connect(fmt.Sprintf("p%d", qos), Connect{CleanStart: true})
+		p := b.connect(fmt.Sprintf("p%d", qos), mqttwire.Connect{CleanStart: true})
 		const n = 300
 		var wg sync.WaitGroup
 		wg.Go(func() {
@@ -325,9 +325,9 @@ func TestOrder(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				var a Ack
-				if err := a.Decode(V5, f); err == nil && f.Type == PUBREC {
-					p.send(&Ack{Type: PUBREL, PacketID: a.PacketID})
+				var a mqttwire.Ack
+				if err := a.Decode(mqttwire.V5, f); err == nil && f.Type == mqttwire.PUBREC {
+					p.send(&mqttwire.Ack{Type: mqttwire.PUBREL, PacketID: a.PacketID})
 				}
 			}
 		})
@@ -337,14 +337,14 @@ func TestOrder(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if f.Type == PUBREL {
-					var a Ack
-					_ = a.Decode(V5, f)
-					s.send(&Ack{Type: PUBCOMP, PacketID: a.PacketID})
+				if f.Type == mqttwire.PUBREL {
+					var a mqttwire.Ack
+					_ = a.Decode(mqttwire.V5, f)
+					s.send(&mqttwire.Ack{Type: mqttwire.PUBCOMP, PacketID: a.PacketID})
 					continue
 				}
-				var q Publish
-				if err := q.Decode(V5, f); err != nil {
+				var q mqttwire.Publish
+				if err := q.Decode(mqttwire.V5, f); err != nil {
 					t.Fatal(err)
 				}
 				if string(q.Payload) != fmt.Sprint(i) {
@@ -352,9 +352,9 @@ func TestOrder(t *testing.T) {
 				}
 				switch q.QoS {
 				case 1:
-					s.send(&Ack{Type: PUBACK, PacketID: q.PacketID})
+					s.send(&mqttwire.Ack{Type: mqttwire.PUBACK, PacketID: q.PacketID})
 				case 2:
-					s.send(&Ack{Type: PUBREC, PacketID: q.PacketID})
+					s.send(&mqttwire.Ack{Type: mqttwire.PUBREC, PacketID: q.PacketID})
 				}
 				break
 			}
@@ -365,9 +365,9 @@ func TestOrder(t *testing.T) {
 
 func TestRetained(t *testing.T) {
 	b := newBroker(t, false)
-	p := b.connect("p", Connect{})
-	s := b.connect("s", Connect{})
-	s.subscribe(0, Filter{Filter: []byte("r/#"), QoS: 1}, Filter{Filter: []byte("q/#"), QoS: 1, RetainAsPublished: true})
+	p := b.connect("p", mqttwire.Connect{})
+	s := b.connect("s", mqttwire.Connect{})
+	s.subscribe(0, mqttwire.Filter{Filter: []byte("r/#"), QoS: 1}, mqttwire.Filter{Filter: []byte("q/#"), QoS: 1, RetainAsPublished: true})
 
 	p.publish(retained("r/a", "1", 1))
 	s.take("r/a=1 q1") // MQTT5-3.3.1-12
@@ -379,7 +379,7 @@ func TestRetained(t *testing.T) {
 	s.take("r/a=2 q1", "r/b=3 q0", "r/a=not retained q1")
 
 	b.holds("r/#", 2)
-	late := b.connect("late", Connect{Version: V311, CleanStart: true})
+	late := b.connect("late", mqttwire.Connect{Version: mqttwire.V311, CleanStart: true})
 	late.subscribe(0, filter("r/a", 2))
 	late.take("r/a=2 q1 retain") // MQTT5-3.3.1-5, MQTT311-3.3.1-8
 	late.subscribe(0, filter("r/+", 0))
@@ -391,19 +391,19 @@ func TestRetained(t *testing.T) {
 	p.publish(retained("r/a", "", 1)) // MQTT5-3.3.1-6, -7
 	late.take("r/a= q1")
 	b.holds("r/#", 1)
-	last := b.connect("last", Connect{})
+	last := b.connect("last", mqttwire.Connect{})
 	last.subscribe(0, filter("r/a", 1))
 	last.nothing()
 
 	// MQTT5-3.3.1-9, -10, -11
-	handling := func(h byte) Filter { return Filter{Filter: []byte("r/b"), RetainHandling: h} }
+	handling := func(h byte) mqttwire.Filter { return mqttwire.Filter{Filter: []byte("r/b"), RetainHandling: h} }
 	last.subscribe(0, handling(2))
 	last.nothing()
 	last.subscribe(0, handling(1))
 	last.nothing()
 	last.subscribe(0, handling(0))
 	last.take("r/b=3 q0 retain") // MQTT5-3.8.4-4
-	fresh := b.connect("fresh", Connect{})
+	fresh := b.connect("fresh", mqttwire.Connect{})
 	fresh.subscribe(9, handling(1))
 	fresh.take("r/b=3 q0 retain 0b:9")
 	fresh.subscribe(0, filter("$share/g/r/b", 0)) // none for a shared subscription
@@ -412,15 +412,15 @@ func TestRetained(t *testing.T) {
 
 func TestWill(t *testing.T) {
 	b := newBroker(t, true)
-	w := b.connect("watch", Connect{})
+	w := b.connect("watch", mqttwire.Connect{})
 	w.subscribe(0, filter("will/#", 2))
-	with := func(topic string, delay, expiry uint32) Connect {
-		c := Connect{Will: true, WillQoS: 1, WillTopic: []byte(topic), WillPayload: []byte("gone")}
+	with := func(topic string, delay, expiry uint32) mqttwire.Connect {
+		c := mqttwire.Connect{Will: true, WillQoS: 1, WillTopic: []byte(topic), WillPayload: []byte("gone")}
 		if delay > 0 {
-			c.WillProps = none.Uint32(WillDelay, delay).User("k", "v")
+			c.WillProps = none.Uint32(mqttwire.WillDelay, delay).User("k", "v")
 		}
 		if expiry > 0 {
-			c.Properties = none.Uint32(SessionExpiry, expiry)
+			c.Properties = none.Uint32(mqttwire.SessionExpiry, expiry)
 		}
 		return c
 	}
@@ -429,45 +429,45 @@ func TestWill(t *testing.T) {
 	w.take("will/break=gone q1")
 
 	b.connect("a", with("will/withdrawn", 0, 0)).leave(nil) // MQTT5-3.14.4-3
-	b.connect("a", with("will/asked", 0, 0)).leave(&Disconnect{Reason: DisconnectWithWill})
+	b.connect("a", with("will/asked", 0, 0)).leave(&mqttwire.Disconnect{Reason: mqttwire.DisconnectWithWill})
 	w.take("will/asked=gone q1")
 
-	b.connect("a", with("will/delayed", 10, 100)).leave(&Disconnect{Reason: DisconnectWithWill})
+	b.connect("a", with("will/delayed", 10, 100)).leave(&mqttwire.Disconnect{Reason: mqttwire.DisconnectWithWill})
 	w.nothing()
 	b.advance(9 * time.Second)
 	w.nothing()
 	b.advance(time.Second)
 	w.take("will/delayed=gone q1 k=v")
 
-	b.connect("a", with("will/back", 10, 100)).leave(&Disconnect{Reason: DisconnectWithWill})
-	b.connect("a", Connect{Properties: none.Uint32(SessionExpiry, 100)}).leave(nil) // MQTT5-3.1.3-9
+	b.connect("a", with("will/back", 10, 100)).leave(&mqttwire.Disconnect{Reason: mqttwire.DisconnectWithWill})
+	b.connect("a", mqttwire.Connect{Properties: none.Uint32(mqttwire.SessionExpiry, 100)}).leave(nil) // MQTT5-3.1.3-9
 	b.advance(60 * time.Second)
 	w.nothing()
 
-	b.connect("a", with("will/ends", 50, 20)).leave(&Disconnect{Reason: DisconnectWithWill})
+	b.connect("a", with("will/ends", 50, 20)).leave(&mqttwire.Disconnect{Reason: mqttwire.DisconnectWithWill})
 	b.advance(20 * time.Second) // the session ends first
 	w.take("will/ends=gone q1 k=v")
 
 	first := b.connect("a", with("will/taken", 0, 0))
-	b.connect("a", Connect{CleanStart: true})
-	first.wantDisconnect(SessionTakenOver)
+	b.connect("a", mqttwire.Connect{CleanStart: true})
+	first.wantDisconnect(mqttwire.SessionTakenOver)
 	w.take("will/taken=gone q1")
 
 	r := with("will/kept", 0, 0) // MQTT5-3.1.2-15
 	r.WillRetain = true
-	b.connect("b", r).leave(&Disconnect{Reason: DisconnectWithWill})
+	b.connect("b", r).leave(&mqttwire.Disconnect{Reason: mqttwire.DisconnectWithWill})
 	w.take("will/kept=gone q1")
 	b.holds("will/kept", 1)
-	late := b.connect("late", Connect{})
+	late := b.connect("late", mqttwire.Connect{})
 	late.subscribe(0, filter("will/kept", 0))
 	late.take("will/kept=gone q0 retain")
 }
 
 func TestSessionResumes(t *testing.T) {
-	for _, v := range []Version{V311, V5} {
+	for _, v := range []mqttwire.Version{mqttwire.V311, mqttwire.V5} {
 		b := newBroker(t, false)
-		connect := Connect{Version: v, Properties: none.Uint32(SessionExpiry, 1000)}
-		p := b.connect("p", Connect{})
+		connect := mqttwire.Connect{Version: v, Properties: none.Uint32(mqttwire.SessionExpiry, 1000)}
+		p := b.connect("p", mqttwire.Connect{})
 		s := b.connect("s", connect)
 		if s.present {
 			t.Error("MQTT5-3.2.2-3: a new session is said to be present")
@@ -501,15 +501,15 @@ func TestSessionResumes(t *testing.T) {
 // (MQTT5-4.4.0-1).
 func TestResend(t *testing.T) {
 	b := newBroker(t, false)
-	p := b.connect("p", Connect{})
+	p := b.connect("p", mqttwire.Connect{})
 	s := b.connect("s", persistent)
 	s.subscribe(0, filter("a", 2))
 	p.publish(msg("a", "1", 1))
 	p.publish(msg("a", "2", 2))
 	p.publish(msg("a", "3", 2))
 	one, two, three := s.receive(), s.receive(), s.receive()
-	s.send(&Ack{Type: PUBREC, PacketID: two.PacketID})
-	s.want(&Ack{Type: PUBREL, PacketID: two.PacketID})
+	s.send(&mqttwire.Ack{Type: mqttwire.PUBREC, PacketID: two.PacketID})
+	s.want(&mqttwire.Ack{Type: mqttwire.PUBREL, PacketID: two.PacketID})
 	_ = s.nc.Close()
 
 	s = b.connect("s", persistent)
@@ -522,14 +522,14 @@ func TestResend(t *testing.T) {
 		got[fmt.Sprintf("%v %x", f.Type, raw)] = true
 	}
 	want := map[string]bool{
-		fmt.Sprintf("PUBLISH %x", (&Publish{Dup: true, QoS: 1, Topic: one.Topic, PacketID: one.PacketID, Payload: one.Payload}).Append(nil, V5)):       true, // MQTT5-3.3.1-1
-		fmt.Sprintf("PUBREL %x", (&Ack{Type: PUBREL, PacketID: two.PacketID}).Append(nil, V5)):                                                         true, // MQTT5-4.3.3-6
-		fmt.Sprintf("PUBLISH %x", (&Publish{Dup: true, QoS: 2, Topic: three.Topic, PacketID: three.PacketID, Payload: three.Payload}).Append(nil, V5)): true,
+		fmt.Sprintf("PUBLISH %x", (&mqttwire.Publish{Dup: true, QoS: 1, Topic: one.Topic, PacketID: one.PacketID, Payload: one.Payload}).Append(nil, mqttwire.V5)):       true, // MQTT5-3.3.1-1
+		fmt.Sprintf("PUBREL %x", (&mqttwire.Ack{Type: mqttwire.PUBREL, PacketID: two.PacketID}).Append(nil, mqttwire.V5)):                                                true, // MQTT5-4.3.3-6
+		fmt.Sprintf("PUBLISH %x", (&mqttwire.Publish{Dup: true, QoS: 2, Topic: three.Topic, PacketID: three.PacketID, Payload: three.Payload}).Append(nil, mqttwire.V5)): true,
 	}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("sent again:\n%v, want\n%v", got, want)
 	}
-	s.send(&Ack{Type: PUBACK, PacketID: one.PacketID}, &Ack{Type: PUBCOMP, PacketID: two.PacketID})
+	s.send(&mqttwire.Ack{Type: mqttwire.PUBACK, PacketID: one.PacketID}, &mqttwire.Ack{Type: mqttwire.PUBCOMP, PacketID: two.PacketID})
 	s.complete(three)
 	s.nothing()
 }
@@ -538,7 +538,7 @@ func TestResend(t *testing.T) {
 // two connections; after PUBCOMP its identifier is free (MQTT5-4.3.3-12).
 func TestExactlyOnce(t *testing.T) {
 	b := newBroker(t, false)
-	s := b.connect("s", Connect{})
+	s := b.connect("s", mqttwire.Connect{})
 	s.subscribe(0, filter("a", 2))
 	p := b.connect("p", persistent)
 	m := msg("a", "once", 2)
@@ -546,8 +546,8 @@ func TestExactlyOnce(t *testing.T) {
 	send := func() {
 		t.Helper()
 		p.send(&m)
-		var a Ack
-		if err := a.Decode(V5, p.read(PUBREC)); err != nil || a.PacketID != 7 || a.Reason.Failed() {
+		var a mqttwire.Ack
+		if err := a.Decode(mqttwire.V5, p.read(mqttwire.PUBREC)); err != nil || a.PacketID != 7 || a.Reason.Failed() {
 			t.Fatalf("answered %+v, %v", a, err)
 		}
 		m.Dup = true
@@ -557,14 +557,14 @@ func TestExactlyOnce(t *testing.T) {
 	_ = p.nc.Close()
 	p = b.connect("p", persistent)
 	send()
-	p.send(&Ack{Type: PUBREL, PacketID: 7})
-	p.want(&Ack{Type: PUBCOMP, PacketID: 7})
+	p.send(&mqttwire.Ack{Type: mqttwire.PUBREL, PacketID: 7})
+	p.want(&mqttwire.Ack{Type: mqttwire.PUBCOMP, PacketID: 7})
 	s.take("a=once q2")
 	s.nothing()
-	p.send(&Ack{Type: PUBREL, PacketID: 7})
-	p.want(&Ack{Type: PUBCOMP, PacketID: 7, Reason: PacketIDNotFound})
+	p.send(&mqttwire.Ack{Type: mqttwire.PUBREL, PacketID: 7})
+	p.want(&mqttwire.Ack{Type: mqttwire.PUBCOMP, PacketID: 7, Reason: mqttwire.PacketIDNotFound})
 	m.Dup, m.Payload = false, []byte("another")
-	if r := p.publish(m); r != Success {
+	if r := p.publish(m); r != mqttwire.Success {
 		t.Error(r)
 	}
 	s.take("a=another q2")
@@ -575,11 +575,11 @@ func TestTakeover(t *testing.T) {
 	first := b.connect("c", persistent)
 	first.subscribe(0, filter("a", 1))
 	second := b.connect("c", persistent)
-	first.wantDisconnect(SessionTakenOver) // MQTT5-3.1.4-3
+	first.wantDisconnect(mqttwire.SessionTakenOver) // MQTT5-3.1.4-3
 	if !second.present {
 		t.Error("the session was not resumed")
 	}
-	b.connect("p", Connect{}).publish(msg("a", "x", 1))
+	b.connect("p", mqttwire.Connect{}).publish(msg("a", "x", 1))
 	second.take("a=x q1")
 	if n := b.s.Stats().TakenOver.Load(); n != 1 {
 		t.Errorf("%d counted, want 1", n)
@@ -588,7 +588,7 @@ func TestTakeover(t *testing.T) {
 
 func TestSessionExpiry(t *testing.T) {
 	b := newBroker(t, true)
-	connect := Connect{Properties: none.Uint32(SessionExpiry, 60)}
+	connect := mqttwire.Connect{Properties: none.Uint32(mqttwire.SessionExpiry, 60)}
 	s := b.connect("s", connect)
 	s.subscribe(0, filter("a", 1))
 	b.advance(time.Hour) // not while it is connected (MQTT5-4.1.0-1)
@@ -602,12 +602,12 @@ func TestSessionExpiry(t *testing.T) {
 	if s = b.connect("s", connect); s.present {
 		t.Error("MQTT5-4.1.0-2: the session did not end")
 	}
-	s.leave(&Disconnect{Properties: none.Uint32(SessionExpiry, 3600)})
+	s.leave(&mqttwire.Disconnect{Properties: none.Uint32(mqttwire.SessionExpiry, 3600)})
 	b.advance(3000 * time.Second)
 	if s = b.connect("s", connect); !s.present {
 		t.Error("the expiry in DISCONNECT was not heeded")
 	}
-	s.leave(&Disconnect{Properties: none.Uint32(SessionExpiry, 0)})
+	s.leave(&mqttwire.Disconnect{Properties: none.Uint32(mqttwire.SessionExpiry, 0)})
 	if s = b.connect("s", connect); s.present {
 		t.Error("the session outlived an expiry of 0")
 	}
@@ -618,10 +618,10 @@ func TestMessageExpiry(t *testing.T) {
 	s := b.connect("s", persistent)
 	s.subscribe(0, filter("a", 1))
 	s.leave(nil)
-	p := b.connect("p", Connect{})
+	p := b.connect("p", mqttwire.Connect{})
 	for _, seconds := range []uint32{10, 100} {
 		m := msg("a", fmt.Sprint(seconds), 1)
-		m.Properties = none.Uint32(MessageExpiry, seconds).User("k", "v")
+		m.Properties = none.Uint32(mqttwire.MessageExpiry, seconds).User("k", "v")
 		p.publish(m)
 	}
 	b.advance(30500 * time.Millisecond)
@@ -630,7 +630,7 @@ func TestMessageExpiry(t *testing.T) {
 	s.nothing()
 
 	m := retained("r", "x", 1)
-	m.Properties = none.Uint32(MessageExpiry, 10)
+	m.Properties = none.Uint32(mqttwire.MessageExpiry, 10)
 	p.publish(m)
 	b.advance(4 * time.Second)
 	s.subscribe(0, filter("r", 0))
@@ -644,10 +644,10 @@ func TestProperties(t *testing.T) {
 	b := newBroker(t, false)
 	s := b.connect("s", persistent)
 	s.subscribe(0, filter("a", 1))
-	p := b.connect("p", Connect{})
+	p := b.connect("p", mqttwire.Connect{})
 	m := msg("a", "x", 1)
-	m.Properties = none.User("b", "1").Byte(PayloadFormat, 1).User("a", "2").String(ContentType, "text/plain").User("b", "3").
-		String(ResponseTopic, "re/ply").Binary(CorrelationData, []byte("\x00\xff")).User("rmq-mine", "kept").User("user-id", "whoever")
+	m.Properties = none.User("b", "1").Byte(mqttwire.PayloadFormat, 1).User("a", "2").String(mqttwire.ContentType, "text/plain").User("b", "3").
+		String(mqttwire.ResponseTopic, "re/ply").Binary(mqttwire.CorrelationData, []byte("\x00\xff")).User("rmq-mine", "kept").User("user-id", "whoever")
 	want := "a=x q%d b=1 01:1 a=2 03:text/plain b=3 08:re/ply 09:\x00\xff rmq-mine=kept user-id=whoever"
 	p.publish(m) // MQTT5-3.3.2-4, -15, -16, -17, -18, -20
 	s.take(fmt.Sprintf(want, 1))
@@ -662,13 +662,13 @@ func TestProperties(t *testing.T) {
 
 func TestSubscriptionOptions(t *testing.T) {
 	b := newBroker(t, false)
-	c := b.connect("c", Connect{})
-	c.subscribe(0, Filter{Filter: []byte("nl"), QoS: 1, NoLocal: true})
+	c := b.connect("c", mqttwire.Connect{})
+	c.subscribe(0, mqttwire.Filter{Filter: []byte("nl"), QoS: 1, NoLocal: true})
 	for qos := range byte(2) {
 		c.publish(msg("nl", "own", qos)) // MQTT5-3.8.3-3
 	}
 	c.nothing()
-	b.connect("p", Connect{}).publish(msg("nl", "other", 1))
+	b.connect("p", mqttwire.Connect{}).publish(msg("nl", "other", 1))
 	c.take("nl=other q1")
 
 	// Overlapping: one copy, at the highest QoS, with every identifier (MQTT5-3.3.4-2, -3, -4).
@@ -679,12 +679,12 @@ func TestSubscriptionOptions(t *testing.T) {
 		qos  byte
 		text string
 	}{{1, "o/a=x q1"}, {0, "o/a=x q0"}} {
-		b.connect("p", Connect{}).publish(msg("o/a", "x", want.qos))
+		b.connect("p", mqttwire.Connect{}).publish(msg("o/a", "x", want.qos))
 		m := c.receive()
 		c.complete(m)
 		ids := map[uint32]bool{}
 		for q, rest, ok := m.Properties.Next(); ok; q, rest, ok = rest.Next() {
-			ids[q.Num] = q.ID == SubscriptionID
+			ids[q.Num] = q.ID == mqttwire.SubscriptionID
 		}
 		m.Properties = nil
 		if text(m) != want.text || fmt.Sprint(ids) != "map[1:true 2:true 3:true]" {
@@ -695,18 +695,18 @@ func TestSubscriptionOptions(t *testing.T) {
 
 	// A new subscription replaces one of the same filter (MQTT5-3.8.4-3).
 	c.subscribe(7, filter("o/#", 0))
-	c.send(&Unsubscribe{PacketID: 99, Filters: [][]byte{[]byte("o/+"), []byte("o/a"), []byte("never")}})
-	c.want(&Suback{Type: UNSUBACK, PacketID: 99, Reasons: []Reason{Success, Success, NoSubscriptionExisted}})
-	b.connect("p", Connect{}).publish(msg("o/a", "x", 1))
+	c.send(&mqttwire.Unsubscribe{PacketID: 99, Filters: [][]byte{[]byte("o/+"), []byte("o/a"), []byte("never")}})
+	c.want(&mqttwire.Suback{Type: mqttwire.UNSUBACK, PacketID: 99, Reasons: []mqttwire.Reason{mqttwire.Success, mqttwire.Success, mqttwire.NoSubscriptionExisted}})
+	b.connect("p", mqttwire.Connect{}).publish(msg("o/a", "x", 1))
 	c.take("o/a=x q0 0b:7")
 	c.nothing() // MQTT5-3.10.4-2
 }
 
 func TestDollarTopics(t *testing.T) {
 	b := newBroker(t, false)
-	c := b.connect("c", Connect{})
+	c := b.connect("c", mqttwire.Connect{})
 	c.subscribe(0, filter("#", 0), filter("+/x", 0), filter("$own/#", 0))
-	p := b.connect("p", Connect{})
+	p := b.connect("p", mqttwire.Connect{})
 	p.publish(msg("$own/x", "1", 0)) // MQTT5-4.7.2-1
 	m := c.receive()
 	if text(m) != "$own/x=1 q0" {
@@ -722,16 +722,16 @@ func TestShared(t *testing.T) {
 	const members, n = 3, 60
 	var ms [members]*client
 	for i := range ms {
-		ms[i] = b.connect(fmt.Sprint("m", i), Connect{CleanStart: true})
-		if got := ms[i].subscribe(0, filter("$share/g/s/#", 1)); got[0] != GrantedQoS1 {
+		ms[i] = b.connect(fmt.Sprint("m", i), mqttwire.Connect{CleanStart: true})
+		if got := ms[i].subscribe(0, filter("$share/g/s/#", 1)); got[0] != mqttwire.GrantedQoS1 {
 			t.Fatal(got)
 		}
 	}
-	other := b.connect("other", Connect{}) // another group has its own copy
+	other := b.connect("other", mqttwire.Connect{}) // another group has its own copy
 	other.subscribe(0, filter("$share/h/s/#", 0))
-	all := b.connect("all", Connect{}) // so has a subscription that is not shared
+	all := b.connect("all", mqttwire.Connect{}) // so has a subscription that is not shared
 	all.subscribe(0, filter("s/#", 0))
-	p := b.connect("p", Connect{})
+	p := b.connect("p", mqttwire.Connect{})
 	for i := range n {
 		p.publish(msg("s/x", fmt.Sprint(i), 1))
 		other.take(fmt.Sprintf("s/x=%d q0", i))
@@ -747,16 +747,16 @@ func TestShared(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if f.Type == PINGRESP {
+			if f.Type == mqttwire.PINGRESP {
 				break
 			}
-			var q Publish
-			if err := q.Decode(V5, f); err != nil {
+			var q mqttwire.Publish
+			if err := q.Decode(mqttwire.V5, f); err != nil {
 				t.Fatal(err)
 			}
 			seen[string(q.Payload)]++
 			count++
-			m.send(&Ack{Type: PUBACK, PacketID: q.PacketID})
+			m.send(&mqttwire.Ack{Type: mqttwire.PUBACK, PacketID: q.PacketID})
 		}
 		if count == 0 {
 			t.Errorf("member %d got nothing of %d messages", i, n)
@@ -775,16 +775,16 @@ func TestShared(t *testing.T) {
 // What a member of a group has not acknowledged goes to another when it leaves.
 func TestSharedMemberLeaves(t *testing.T) {
 	b := newBroker(t, false)
-	first := b.connect("first", Connect{CleanStart: true})
+	first := b.connect("first", mqttwire.Connect{CleanStart: true})
 	first.subscribe(0, filter("$share/g/s", 2))
-	p := b.connect("p", Connect{})
+	p := b.connect("p", mqttwire.Connect{})
 	p.publish(msg("s", "1", 1))
 	p.publish(msg("s", "2", 2))
 	got := []string{text(first.receive()), text(first.receive())}
 	if fmt.Sprint(got) != "[s=1 q1 s=2 q2]" {
 		t.Fatalf("received %v", got)
 	}
-	second := b.connect("second", Connect{CleanStart: true})
+	second := b.connect("second", mqttwire.Connect{CleanStart: true})
 	second.subscribe(0, filter("$share/g/s", 2))
 	_ = first.nc.Close()
 	second.take("s=1 q1", "s=2 q2")
@@ -792,15 +792,15 @@ func TestSharedMemberLeaves(t *testing.T) {
 
 func TestReceiveMaximumOfSession(t *testing.T) {
 	b := newBroker(t, false)
-	s := b.connect("s", Connect{Properties: none.Uint16(ReceiveMaximum, 2)})
+	s := b.connect("s", mqttwire.Connect{Properties: none.Uint16(mqttwire.ReceiveMaximum, 2)})
 	s.subscribe(0, filter("a", 1), filter("$share/g/b", 1))
-	p := b.connect("p", Connect{})
+	p := b.connect("p", mqttwire.Connect{})
 	for i := range 5 {
 		p.publish(msg("a", fmt.Sprint(i), 1))
 		p.publish(msg("b", fmt.Sprint(i), 1))
 	}
 	open, total := 0, 0
-	var held []*Publish
+	var held []*mqttwire.Publish
 	for total < 10 {
 		for open < 2 && total < 10 {
 			held = append(held, s.receive())
@@ -816,13 +816,13 @@ func TestReceiveMaximumOfSession(t *testing.T) {
 
 func TestLargeMessages(t *testing.T) {
 	b := newBroker(t, false)
-	s := b.connect("s", Connect{})
+	s := b.connect("s", mqttwire.Connect{})
 	s.subscribe(0, filter("big", 1))
-	p := b.connect("p", Connect{})
+	p := b.connect("p", mqttwire.Connect{})
 	for _, size := range []int{0, 1, 1000, 65535, 65536, 500_000} {
 		for qos := range byte(2) {
 			payload := bytes.Repeat([]byte{byte(size)}, size)
-			if r := p.publish(Publish{Topic: []byte("big"), Payload: payload, QoS: qos}); r != Success {
+			if r := p.publish(mqttwire.Publish{Topic: []byte("big"), Payload: payload, QoS: qos}); r != mqttwire.Success {
 				t.Fatalf("%d bytes: %v", size, r)
 			}
 			m := s.receive()
@@ -837,7 +837,7 @@ func TestLargeMessages(t *testing.T) {
 // What other protocols send arrives as the mapping says.
 func TestFromKernel(t *testing.T) {
 	b := newBroker(t, false)
-	s := b.connect("s", Connect{})
+	s := b.connect("s", mqttwire.Connect{})
 	s.subscribe(0, filter("a/b", 1))
 	b.k.Publish(&kernel.Publish{Namespace: "/", Msg: message.Message{
 		Source: message.AMQP, Address: "a/b", Value: []byte("x"), QoS: 1, Priority: 3,
@@ -849,17 +849,17 @@ func TestFromKernel(t *testing.T) {
 // One client with bad manners leaves the others alone.
 func TestBadClient(t *testing.T) {
 	b := newBroker(t, false)
-	s := b.connect("s", Connect{})
+	s := b.connect("s", mqttwire.Connect{})
 	s.subscribe(0, filter("#", 1))
-	p := b.connect("p", Connect{})
+	p := b.connect("p", mqttwire.Connect{})
 	bad := [][]byte{
 		{0x10, 0xff, 0xff, 0xff, 0xff}, {0, 0}, []byte("GET / HTTP/1.1\r\n\r\n"), bytes.Repeat([]byte{0xff}, 1000),
 		{0x30, 0x7f}, {0x82, 2, 0, 0}, {0xf0, 0}, {0x10, 2, 0, 0},
 	}
 	for i, bytes := range bad {
-		anon := b.dial(V5)
+		anon := b.dial(mqttwire.V5)
 		anon.send(bytes)
-		known := b.connect(fmt.Sprint("bad", i), Connect{})
+		known := b.connect(fmt.Sprint("bad", i), mqttwire.Connect{})
 		known.send(bytes)
 		_ = anon.nc.Close()
 		_ = known.nc.Close()

@@ -13,7 +13,7 @@ import (
 	"github.com/eclipse/paho.golang/paho"
 	paho3 "github.com/eclipse/paho.mqtt.golang"
 
-	. "github.com/robustmq/rmq/broker/mqttwire"
+	"github.com/robustmq/rmq/broker/mqttwire"
 )
 
 // This file is the adapter under clients that others wrote.
@@ -114,7 +114,7 @@ func TestPaho3Burst(t *testing.T) {
 
 func TestPaho5(t *testing.T) {
 	b := newBroker(t, false)
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	connect := func(id string, received chan<- *paho.Publish, c *paho.Connect) *paho.Client {
 		t.Helper()
@@ -182,7 +182,7 @@ func TestPaho5(t *testing.T) {
 // A client that reconnects by itself finds its session.
 func TestAutopaho(t *testing.T) {
 	b := newBroker(t, false)
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	at, err := url.Parse("mqtt://" + b.addr)
 	if err != nil {
@@ -212,7 +212,7 @@ func TestAutopaho(t *testing.T) {
 	if got(t, up) {
 		t.Error("a new session is said to be present")
 	}
-	p := b.connect("p", Connect{})
+	p := b.connect("p", mqttwire.Connect{})
 	p.publish(msg("auto/1", "1", 1))
 	if s := got(t, received); s != "1" {
 		t.Errorf("received %s", s)

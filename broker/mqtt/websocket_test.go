@@ -17,7 +17,7 @@ func TestWebSocket(t *testing.T) {
 	b := newBench(t, nil)
 	web := httptest.NewServer(b.s.WebSocket())
 	defer web.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for _, protocol := range []string{"mqtt", "mqttv3.1"} {
 		ws, _, err := websocket.Dial(ctx, web.URL, &websocket.DialOptions{Subprotocols: []string{"other", protocol}})
@@ -54,7 +54,7 @@ func TestWebSocketTextFrame(t *testing.T) {
 	b := newBench(t, nil)
 	web := httptest.NewServer(b.s.WebSocket())
 	defer web.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	ws, _, err := websocket.Dial(ctx, web.URL, &websocket.DialOptions{Subprotocols: []string{"mqtt"}})
 	if err != nil {
@@ -73,7 +73,7 @@ func TestWebSocketOrigin(t *testing.T) {
 	b := newBench(t, nil)
 	web := httptest.NewServer(b.s.WebSocket("*.example.org"))
 	defer web.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for origin, ok := range map[string]bool{"https://app.example.org": true, "https://evil.example.com": false, "": true} {
 		options := &websocket.DialOptions{Subprotocols: []string{"mqtt"}, HTTPHeader: map[string][]string{}}
