@@ -2,7 +2,6 @@ package env
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/http"
 	"net/url"
@@ -127,8 +126,7 @@ func reachable(address, host string) string {
 
 // NamedNotFound adds to a "not found" the name that was probably meant, out of names.
 func NamedNotFound(err error, command, name string, names func() []string) error {
-	a, ok := errors.AsType[*adminapi.Error](err)
-	if !ok || a.Category != adminapi.CategoryNotFound {
+	if !Missing(err) {
 		return err
 	}
 	if near := Closest(name, names()); near != "" {

@@ -5,6 +5,9 @@ import "strings"
 // Closest returns the candidate that a misspelled word most likely meant: the one
 // fewest edits away, at most a third of the word; "" when none is near.
 func Closest(word string, candidates []string) string {
+	if word == "" {
+		return ""
+	}
 	best, bestCost := "", 1+max(1, len(word)/3)
 	for _, c := range candidates {
 		cost := edits(strings.ToLower(word), strings.ToLower(c))

@@ -85,9 +85,15 @@ func Exists(err error) bool {
 	return ok && a.Code == adminapi.Code(fault.Exists)
 }
 
-// HintExists gives such an error a way out.
+// Missing tells whether err says that the thing is not there.
+func Missing(err error) bool {
+	a, ok := errors.AsType[*adminapi.Error](err)
+	return ok && a.Category == adminapi.CategoryNotFound
+}
+
+// HintExists gives an error that the thing is there already a way out.
 func HintExists(err error, hint string) error {
-	if Exists(err) {
+	if f := Explain(err); f != nil && f.Exit == Conflict {
 		return WithHint(err, "%s", hint)
 	}
 	return err
@@ -192,7 +198,7 @@ func (e *Env) each(cmd *cobra.Command, r Removal, c *adminapi.Client, names []st
 		case r.Find != nil:
 			err = r.Find(ctx, c, name)
 		}
-		if a, ok := errors.AsType[*adminapi.Error](err); ok && ifExists && a.Category == adminapi.CategoryNotFound {
+		if ifExists && Missing(err) {
 			err = nil
 		} else {
 			d.Done = err == nil && !change.DryRun

@@ -34,9 +34,14 @@ func newCreate(e *env.Env) *cobra.Command {
 				e.Say("would create exchange %s", env.Clean(args[0]))
 				return e.PrintMachine(view(x, nil))
 			}
-			got, err := c.CreateExchange(cmd.Context(), x)
-			if env.Exists(err) && ifAbsent {
-				got, err = c.Exchange(cmd.Context(), ref(x.Namespace, x.Name))
+			// A broker takes a second declaration that says the same, as AMQP has it; who says
+			// "create" wants to know.
+			got, err := c.Exchange(cmd.Context(), ref(x.Namespace, x.Name))
+			switch {
+			case err == nil && !ifAbsent:
+				err = env.Failf(env.Conflict, "exchange %s exists", args[0])
+			case env.Missing(err):
+				got, err = c.CreateExchange(cmd.Context(), x)
 			}
 			if err != nil {
 				return env.HintExists(err, "add --if-not-exists, or see it: rmq exchange get "+env.Quote(args[0]))

@@ -5,17 +5,21 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/robustmq/rmq/broker/adminapi"
 	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/storage"
+	"github.com/robustmq/rmq/broker/storage/filelog"
 	"github.com/robustmq/rmq/cli/env"
 )
 
@@ -236,42 +240,78 @@ func (u *up) end(b Broker) error {
 	return err
 }
 
-// explain turns what can go wrong at the start into what to do about it.
+// explain turns what can go wrong at the start into what to do about it. None of it has
+// touched the data.
 func (u *up) explain(err error, c Config) error {
-	fe, ok := errors.AsType[*fault.Error](err)
-	if !ok {
-		return err
-	}
 	f := &env.Failure{Err: err}
+	elsewhere := "rmq up --data DIR"
+	if u.name != env.DefaultName {
+		elsewhere += " --name " + u.name
+	}
+	fe, _ := errors.AsType[*fault.Error](err)
 	switch {
-	case fe.Op == "listen" && fe.Kind == fault.Exists:
+	case fe != nil && fe.Op == "listen" && fe.Kind == fault.Exists:
+		flag, protocol := u.portOf(fe.Target, c)
 		f.Exit = env.Conflict
-		flag, protocol := "port", ""
-		for i, p := range portFlags {
-			if strings.HasSuffix(fe.Target, ":"+strconv.Itoa(u.ports[i])) && c.Port == 0 {
-				flag, protocol = p.name, " for "+p.protocol
-			}
-		}
 		f.What = fmt.Sprintf("%s%s is taken", fe.Target, protocol)
 		f.Hint = fmt.Sprintf("take free ports: rmq up --any-port   or choose one: rmq up --%s N", flag)
-	case fe.Op == "listen" && fe.Kind == fault.Denied && u.host != "127.0.0.1":
+	case fe != nil && fe.Op == "listen" && fe.Kind == fault.Denied && u.host != "127.0.0.1":
 		f.Exit = env.Auth
 		f.What = fmt.Sprintf("%s: a broker without users listens on this machine only", fe.Target)
 		f.Hint = "start it without --listen, add a user (rmq user create NAME), then start it with --listen"
-	case fe.Kind == fault.Locked:
+	case errors.Is(err, storage.ErrInUse):
 		f.Exit = env.Conflict
 		f.What = fmt.Sprintf("%s is in use by another process", c.DataDir)
+		if _, who, ok := strings.Cut(err.Error(), " is open in "); ok {
+			f.What = fmt.Sprintf("%s is in use by %s", c.DataDir, who)
+		}
 		f.Hint = "give this one its own: rmq up --data DIR --name NAME --any-port"
 		for _, r := range u.e.Runs() {
 			if r.DataDir == c.DataDir {
 				f.What = fmt.Sprintf("%s is in use by the broker named %s (process %d)", c.DataDir, r.Name, r.PID)
-				f.Hint = "stop it: rmq down" + nameFlag(r.Name) + "   or: " + f.Hint
+				f.Hint = "stop it: rmq down" + nameFlag(r.Name) + "   or " + f.Hint
 			}
 		}
+	case errors.Is(err, storage.ErrVersion):
+		f.Exit = env.Conflict
+		f.What = err.Error()
+		f.Hint = "start it with the release that wrote it, or use another directory: " + elsewhere
+	case errors.Is(err, storage.ErrCorrupt):
+		f.Exit = env.Failed
+		f.What = err.Error()
+		f.Hint = "nothing was changed; keep a copy of " + env.Quote(c.DataDir) + " before anything else   to go on without it: " + elsewhere
+	case errors.Is(err, filelog.ErrForeign):
+		f.Exit = env.Usage
+		f.What = err.Error()
+		f.Hint = "use another directory: " + elsewhere
+	case errors.Is(err, fs.ErrPermission):
+		f.Exit = env.Auth
+		f.What = err.Error()
+		f.Hint = "let this user read and write " + env.Quote(c.DataDir) + ", or use another directory: " + elsewhere
+	case errors.Is(err, syscall.ENOTDIR):
+		f.Exit = env.Usage
+		f.What = fmt.Sprintf("%s is no directory", c.DataDir)
+		f.Hint = elsewhere
+	case errors.Is(err, syscall.ENOSPC):
+		f.Exit = env.Failed
+		f.What = fmt.Sprintf("no space is left for %s", c.DataDir)
+		f.Hint = "free some, or use another directory: " + elsewhere
 	default:
 		return err
 	}
 	return f
+}
+
+// portOf finds the flag that chose an address, and the protocol it is for.
+func (u *up) portOf(address string, c Config) (flag, protocol string) {
+	if c.Port == 0 {
+		for i, p := range portFlags {
+			if strings.HasSuffix(address, ":"+strconv.Itoa(u.ports[i])) {
+				return p.name, " for " + p.protocol
+			}
+		}
+	}
+	return "port", ""
 }
 
 // ---- the card
@@ -303,7 +343,7 @@ func card(e *env.Env, urls adminapi.URLs, c Config, took time.Duration, stop str
 	var b strings.Builder
 	row := func(name, text string) {
 		if text != "" {
-			fmt.Fprintf(&b, "  %-6s %s\n", name, text)
+			fmt.Fprintf(&b, "  %-7s  %s\n", name, text)
 		}
 	}
 	fmt.Fprintf(&b, "rmq %s is up (%d ms)\n\n", e.Version, took.Milliseconds())

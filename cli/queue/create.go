@@ -35,9 +35,14 @@ func newCreate(e *env.Env) *cobra.Command {
 				e.Say("would create queue %s", env.Clean(args[0]))
 				return e.PrintMachine(env.View{Schema: "rmq.queuespec/1", Data: spec})
 			}
-			q, err := c.CreateQueue(cmd.Context(), spec)
-			if env.Exists(err) && ifAbsent {
-				q, err = c.Queue(cmd.Context(), adminapi.Ref{Namespace: spec.Namespace, Name: spec.Name})
+			// A broker takes a second declaration that says the same, as AMQP has it; who says
+			// "create" wants to know.
+			q, err := c.Queue(cmd.Context(), adminapi.Ref{Namespace: spec.Namespace, Name: spec.Name})
+			switch {
+			case err == nil && !ifAbsent:
+				err = env.Failf(env.Conflict, "queue %s exists", args[0])
+			case env.Missing(err):
+				q, err = c.CreateQueue(cmd.Context(), spec)
 			}
 			if err != nil {
 				return env.HintExists(err, "add --if-not-exists, or see it: rmq queue get "+env.Quote(args[0]))

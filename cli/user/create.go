@@ -3,7 +3,6 @@ package user
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"io"
 	"strings"
 
@@ -40,7 +39,7 @@ func newCreate(e *env.Env) *cobra.Command {
 				f := env.Failf(env.Conflict, "user %s exists", args[0])
 				f.Hint = "change it: rmq user alter " + env.Quote(args[0])
 				return f
-			case !notFound(err):
+			case !env.Missing(err):
 				return err
 			}
 			if p.change.DryRun {
@@ -144,9 +143,4 @@ func (p *put) send(ctx context.Context, e *env.Env, c *adminapi.Client) error {
 		Password string `json:"password"`
 	}{u, *p.spec.Password}
 	return e.Print(v)
-}
-
-func notFound(err error) bool {
-	a, ok := errors.AsType[*adminapi.Error](err)
-	return ok && a.Category == adminapi.CategoryNotFound
 }
