@@ -464,53 +464,64 @@ func TestStops(t *testing.T) {
 	}
 }
 
-// Append blocks rather than queue without bound.
+// Append blocks rather than queue without bound, and is let go when the log stops.
 func TestQueueIsBounded(t *testing.T) {
 	fsys := vfs.NewFaulty(vfs.NewMem(), nil)
-	opt := on(fsys)
-	opt.WALFileMin, opt.WALFileMax = 64<<20, 64<<20
-	e := opened(t, opt)
-	gate := make(chan struct{})
-	reached := make(chan struct{})
-	var once sync.Once
+	e := opened(t, on(fsys))
+	reached, gate := make(chan struct{}), make(chan struct{})
 	fsys.SetHook(func(op vfs.Op) error {
-		if op.Kind == vfs.OpWrite && op.Size > 1<<20 {
-			once.Do(func() { close(reached) })
+		if op.Kind == vfs.OpReserve { // the first entry is too large for its file: the writer waits for the next
+			close(reached)
 			<-gate
+			return errors.New("input/output error")
 		}
 		return nil
 	})
 	data := make([]byte, 8<<20)
-	var done sync.WaitGroup
-	appended := make(chan int, 40)
+	var accepted sync.WaitGroup
+	appended := make(chan error, 40)
 	go func() {
+		defer close(appended)
 		for i := range 40 {
-			done.Add(1)
-			if err := e.Log().Append(storage.Write{
+			accepted.Add(1)
+			err := e.Log().Append(storage.Write{
 				Shard: 1, Entries: []storage.Entry{{Index: uint64(i + 1), Data: data}},
-				Done: func(error) { done.Done() },
-			}); err != nil {
-				t.Error(err)
+				Done: func(err error) {
+					if err == nil {
+						t.Error("a write was done on a device that is gone")
+					}
+					accepted.Done()
+				},
+			})
+			if err != nil {
+				accepted.Done()
 			}
-			appended <- i
+			appended <- err
 		}
-		close(appended)
 	}()
 	<-reached
-	for range 8 { // one is being written; the queue takes seven more
-		<-appended
+	for range 8 { // the one that the writer has; the queue takes seven more
+		ok(t, <-appended)
 	}
-	w := e.wal
-	w.mu.Lock()
-	if w.queued > queueBytesMax {
-		t.Errorf("%d bytes wait", w.queued)
+	e.wal.mu.Lock()
+	if e.wal.queued > queueBytesMax {
+		t.Errorf("%d bytes wait", e.wal.queued)
 	}
-	w.mu.Unlock()
+	e.wal.mu.Unlock()
 	close(gate)
-	for range appended {
+	refused := 0
+	for err := range appended {
+		if err != nil {
+			refused++
+		}
 	}
-	done.Wait()
-	ok(t, e.Close())
+	accepted.Wait()
+	if refused == 0 {
+		t.Error("every write was queued")
+	}
+	if err := e.Close(); err == nil {
+		t.Error("Close has no error")
+	}
 }
 
 func FuzzRecord(f *testing.F) {
