@@ -164,6 +164,25 @@ func TestConnackTells(t *testing.T) {
 	}
 }
 
+// A client whose maximum packet size has no room for CONNACK is told nothing
+// (MQTT5-3.1.2-24); one without room for its SUBACK, why.
+func TestNoRoomForAnswers(t *testing.T) {
+	b := newBench(t, nil)
+	c := b.dial(mqttwire.V5)
+	c.send(&mqttwire.Connect{Version: mqttwire.V5, ClientID: []byte("c"), Properties: none.Uint32(mqttwire.MaximumPacketSize, 10)})
+	c.wantEnd()
+	c, _ = b.connect(mqttwire.Connect{Properties: none.Uint32(mqttwire.MaximumPacketSize, 30)})
+	c.send(&mqttwire.Subscribe{PacketID: 1, Filters: make([]mqttwire.Filter, 0)})
+	c.wantDisconnect(mqttwire.ProtocolError)
+	c, _ = b.connect(mqttwire.Connect{Properties: none.Uint32(mqttwire.MaximumPacketSize, 30)})
+	many := &mqttwire.Subscribe{PacketID: 1}
+	for range 40 {
+		many.Filters = append(many.Filters, mqttwire.Filter{Filter: []byte("a")})
+	}
+	c.send(many)
+	c.wantDisconnect(mqttwire.PacketTooLarge)
+}
+
 // A CONNECT that is longer than any can be is refused before it is read.
 func TestConnectTooLong(t *testing.T) {
 	b := newBench(t, nil)

@@ -92,7 +92,12 @@ func (c *conn) connect(f mqttwire.Frame) error {
 	c.keepAlive = time.Duration(keepAlive) * time.Second * 3 / 2 // MQTT5-3.1.2-22
 	c.since = cfg.Link.Now()
 	c.lastIn.Store(c.since.UnixNano())
-	c.out.Append(func(dst []byte) []byte { return ack.Append(dst, c.version) })
+	answer := ack.Append(nil, c.version)
+	if len(answer) > c.maxOut { // MQTT5-3.1.2-24: there is nothing that it would read
+		c.end(mqttwire.PacketTooLarge, "")
+		return nil
+	}
+	c.out.Write(answer)
 	c.connected.Store(true)
 	c.arm(c.keepAlive)
 	cfg.Log.Debug("mqtt: connected", "client", c.clientID, "version", c.version.String(), "resumed", present)

@@ -159,7 +159,7 @@ func (c *conn) sent(p *mqttwire.Publish, ok bool) {
 	case ok:
 		s.MessagesOut.Add(1)
 		s.BytesOut.Add(uint64(p.Size(c.version)))
-	case !c.ended.Load():
+	case c.out.Err() == nil: // open, and full
 		s.DroppedSlow.Add(1)
 	}
 }

@@ -200,5 +200,10 @@ func (c *conn) ack(a *mqttwire.Ack) {
 	}
 }
 
-// tooSlow ends a connection whose outbox has no room for what may not be dropped.
-func (c *conn) tooSlow() { c.end(mqttwire.QuotaExceeded, "the client does not read") }
+// tooSlow ends a connection whose outbox has no room for what may not be dropped. One that
+// is closed already, by either side, has none either; its reader ends it.
+func (c *conn) tooSlow() {
+	if c.out.Err() == nil {
+		c.end(mqttwire.QuotaExceeded, "the client does not read")
+	}
+}

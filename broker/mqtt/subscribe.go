@@ -58,7 +58,9 @@ func (c *conn) subscribe(f mqttwire.Frame) error {
 		}
 		next++
 	}
-	c.suback(ack)
+	if err := c.suback(ack); err != nil {
+		return err
+	}
 	for i := range subs {
 		// MQTT5-3.3.1-9, -10 and -11; never for a shared subscription (section 4.8.2).
 		if errs[i] != nil || shared[i] || subs[i].RetainHandling == 2 || (subs[i].RetainHandling == 1 && existed[i]) {
@@ -109,16 +111,19 @@ func (c *conn) unsubscribe(f mqttwire.Frame) error {
 		}
 		ack.Reasons = append(ack.Reasons, r)
 	}
-	c.suback(ack)
-	return nil
+	return c.suback(ack)
 }
 
 // suback sends a SUBACK or UNSUBACK, with a reason string for the first filter that failed.
-func (c *conn) suback(ack *mqttwire.Suback) {
+func (c *conn) suback(ack *mqttwire.Suback) error {
+	size := 5 + 2 + 1 + len(ack.Reasons)
+	if size > c.maxOut { // MQTT5-3.1.2-24
+		return &mqttwire.Error{Reason: mqttwire.PacketTooLarge, Text: "more filters than an acknowledgement can name"}
+	}
 	if c.problemInfo { // MQTT5-3.1.2-29
 		for _, r := range ack.Reasons {
 			if r.Failed() {
-				ack.Properties = c.reasonString(r.String(), 5+2+len(ack.Reasons))
+				ack.Properties = c.reasonString(r.String(), size)
 				break
 			}
 		}
@@ -126,4 +131,5 @@ func (c *conn) suback(ack *mqttwire.Suback) {
 	if !c.out.Hold(func(dst []byte) []byte { return ack.Append(dst, c.version) }) {
 		c.tooSlow()
 	}
+	return nil
 }
