@@ -1,0 +1,180 @@
+package tui
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/robustmq/rmq/broker/adminapi"
+	"github.com/robustmq/rmq/broker/adminapi/adminapitest"
+)
+
+var update = flag.Bool("update", false, "write the golden frames anew")
+
+// golden compares what is seen with a file under testdata/frames. With attributes, an
+// escape is written as ␛, so that the file can be read.
+func (d *driver) golden(name string, attributes bool) {
+	d.t.Helper()
+	got := d.frame()
+	if attributes {
+		got = strings.ReplaceAll(d.m.View().Content, "\x1b", "␛") + "\n"
+	}
+	path := filepath.Join("testdata", "frames", name)
+	if *update {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			d.t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			d.t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		d.t.Fatalf("%v (go test ./tui -update writes it)", err)
+	}
+	if got != string(want) {
+		d.t.Errorf("%s differs\n got:\n%s\nwant:\n%s", name, got, want)
+	}
+}
+
+// scene is a sequence of keys that leads to a frame worth keeping.
+type scene struct {
+	name string
+	play func(d *driver)
+}
+
+func keys(names ...string) func(*driver) {
+	return func(d *driver) {
+		for _, n := range names {
+			d.keys(n)
+			d.wait(200 * time.Millisecond)
+		}
+	}
+}
+
+var scenes = []scene{
+	{"overview", keys()},
+	{"topics", func(d *driver) { keys("2")(d); d.pass(5) }},
+	{"topics-sorted", func(d *driver) { keys("2", "s", "s", "s")(d); d.pass(5) }},
+	{"topics-filter-typed", func(d *driver) { d.keys("2", "/"); d.typed("orders !us") }},
+	{"topics-filter-wrong", func(d *driver) { d.keys("2", "/"); d.typed("lagg:1") }},
+	{"topic", keys("2", "j", "j", "enter")},
+	{"queues", keys("3")},
+	{"queue", keys("3", "j", "j", "enter")},
+	{"exchanges", keys("4")},
+	{"exchange", keys("4", "G", "enter")},
+	{"sessions", keys("5")},
+	{"session", keys("5", "enter")},
+	{"session-away", keys("5", "j", "j", "enter")},
+	{"session-will", keys("5", "j", "enter")},
+	{"subscriptions", keys("6")},
+	{"groups", func(d *driver) { keys("7")(d); d.pass(5) }},
+	{"group", keys("7", "j", "enter")},
+	{"retained", keys("8")},
+	{"retained-json", keys("8", "j", "enter")},
+	{"retained-bytes", keys("8", "j", "j", "j", "enter")},
+	{"messages", func(d *driver) { keys("9")(d); d.publish() }},
+	{"message", func(d *driver) { keys("9")(d); d.publish(); keys("k", "k", "enter")(d) }},
+	{"message-hex", func(d *driver) { keys("9")(d); d.publish(); keys("k", "k", "k", "enter", "x", "x")(d) }},
+	{"help", keys("2", "?")},
+	{"help-messages", keys("9", "?")},
+	{"paused", func(d *driver) { keys("p")(d); d.pass(5) }},
+	{"lost", func(d *driver) {
+		keys("7")(d)
+		d.lose()
+		d.pass(12)
+	}},
+}
+
+// publish lets the fixture's messages go by.
+func (d *driver) publish() {
+	d.t.Helper()
+	if err := d.fake.AwaitLive(d.t.Context()); err != nil {
+		d.t.Fatal(err)
+	}
+	_, x := load(d.t)
+	for i := range x.Live {
+		d.fake.Emit(adminapi.LiveEvent{Message: &x.Live[i]})
+	}
+	d.fake.Emit(adminapi.LiveEvent{Stats: &adminapi.LiveStats{Matched: 1317, Shown: 5, Sampled: 1300, Dropped: 12}})
+	d.wait(300 * time.Millisecond)
+}
+
+// lose takes the broker away.
+func (d *driver) lose() {
+	d.fake.Update(func(f *adminapitest.Fake) {
+		f.Fail = &adminapi.Error{Code: adminapi.CodeUnreachable, Category: adminapi.CategoryUnavailable, Retryable: true, Message: "no answer from http://127.0.0.1:15672: connect: connection refused"}
+	})
+}
+
+// TestGoldenFrames compares every screen with the frames that were looked at and found
+// right: on the smallest terminal and on a wide one, without attributes of any kind.
+func TestGoldenFrames(t *testing.T) {
+	for _, size := range []struct {
+		name string
+		w, h int
+	}{{"80x24", 80, 24}, {"200x50", 200, 50}} {
+		if testing.Short() && size.w > 80 {
+			continue
+		}
+		for _, s := range scenes {
+			t.Run(size.name+"/"+s.name, func(t *testing.T) {
+				bubble(t, func(t *testing.T) {
+					fake, _ := load(t)
+					d := drive(t, fake, Options{}, size.w, size.h)
+					d.pass(20)
+					s.play(d)
+					d.golden(size.name+"/"+s.name+".txt", false)
+				})
+			})
+		}
+	}
+}
+
+// TestGoldenAttributes compares some of them with their attributes: in colour, and as
+// NO_COLOR has them, where bold, faint and reverse must be enough.
+func TestGoldenAttributes(t *testing.T) {
+	for _, color := range []bool{true, false} {
+		dir := map[bool]string{true: "color", false: "no-color"}[color]
+		for _, s := range scenes {
+			if !slices.Contains([]string{"overview", "queues", "sessions", "groups", "message", "lost", "help", "topics-filter-wrong"}, s.name) {
+				continue
+			}
+			t.Run(dir+"/"+s.name, func(t *testing.T) {
+				bubble(t, func(t *testing.T) {
+					fake, _ := load(t)
+					d := drive(t, fake, Options{Color: color}, 80, 24)
+					d.pass(20)
+					s.play(d)
+					d.golden(dir+"/"+s.name+".txt", true)
+					if !color {
+						noColors(t, d.m.View())
+					}
+				})
+			})
+		}
+	}
+}
+
+// noColors wants attributes but no colours.
+func noColors(t *testing.T, v tea.View) {
+	t.Helper()
+	for part := range strings.SplitSeq(v.Content, "\x1b[") {
+		code, _, ok := strings.Cut(part, "m")
+		if !ok || strings.Trim(code, "0123456789;") != "" {
+			continue
+		}
+		for n := range strings.SplitSeq(code, ";") {
+			if n != "" && n != "0" && n != "1" && n != "2" && n != "7" && n != "22" && n != "27" {
+				t.Errorf("attribute %s is a colour", n)
+			}
+		}
+	}
+}

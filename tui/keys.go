@@ -1,0 +1,139 @@
+package tui
+
+import (
+	"strings"
+
+	"github.com/robustmq/rmq/tui/kind"
+)
+
+// verb is what a key asks for.
+type verb int
+
+const (
+	none verb = iota
+	goScreen
+	nextScreen
+	prevScreen
+	up
+	down
+	pageUp
+	pageDown
+	first
+	last
+	open
+	back
+	later
+	earlier
+	find
+	sortNext
+	reverse
+	form
+	wipe
+	copyIt
+	pause
+	refresh
+	help
+	suspend
+	quit
+
+	accept // the prompt's
+	cancel
+	older
+	newer
+)
+
+// binding is one line of the keymap: keys, what they ask for and how that is called.
+type binding struct {
+	verb  verb
+	keys  []string // as package tea calls them
+	shown string   // as people call them
+	short string   // in the footer; "" keeps it out of there
+	long  string   // in the help
+	typed bool     // while a filter is typed; all others then are letters
+}
+
+// keymap is every key there is. What a key does, what the footer offers and what the
+// help explains are made from it, so they cannot disagree. The footer takes what works
+// at the moment, from the top.
+var keymap = []binding{
+	{verb: accept, keys: []string{"enter"}, shown: "enter", short: "filter", long: "use the filter", typed: true},
+	{verb: cancel, keys: []string{"esc"}, shown: "esc", short: "leave it", long: "leave the filter as it was", typed: true},
+	{verb: older, keys: []string{"up"}, shown: "↑", short: "earlier ones", long: "filters used before", typed: true},
+	{verb: newer, keys: []string{"down"}, shown: "↓", long: "and back", typed: true},
+
+	{verb: open, keys: []string{"enter", "l", "right"}, shown: "enter", short: "open", long: "look at one in full"},
+	{verb: back, keys: []string{"esc", "h", "left", "backspace"}, shown: "esc", short: "back", long: "back; in a list: no filter"},
+	{verb: find, keys: []string{"/"}, shown: "/", short: "filter", long: "filter what is shown"},
+	{verb: form, keys: []string{"x"}, shown: "x", short: "form", long: "value as json, text or bytes"},
+	{verb: later, keys: []string{"n", "]"}, shown: "n", short: "next", long: "the next one, in full"},
+	{verb: earlier, keys: []string{"N", "["}, shown: "N", short: "previous", long: "the one before, in full"},
+	{verb: sortNext, keys: []string{"s"}, shown: "s", short: "sort", long: "sort by the next column"},
+	{verb: reverse, keys: []string{"S"}, shown: "S", short: "reverse", long: "sort the other way round"},
+	{verb: copyIt, keys: []string{"y"}, shown: "y", short: "copy", long: "copy the name, or the value"},
+	{verb: wipe, keys: []string{"c"}, shown: "c", short: "clear", long: "forget these messages"},
+	{verb: pause, keys: []string{"p", "space"}, shown: "p", short: "pause", long: "hold everything still; go on"},
+	{verb: last, keys: []string{"G", "end"}, shown: "G", short: "end", long: "to the end; messages: follow"},
+	{verb: first, keys: []string{"g", "home"}, shown: "g", long: "to the beginning"},
+	{verb: up, keys: []string{"k", "up"}, shown: "k ↑", long: "up"},
+	{verb: down, keys: []string{"j", "down"}, shown: "j ↓", long: "down"},
+	{verb: pageUp, keys: []string{"pgup", "ctrl+b", "ctrl+u"}, shown: "pgup", long: "a page up"},
+	{verb: pageDown, keys: []string{"pgdown", "ctrl+f", "ctrl+d"}, shown: "pgdn", long: "a page down"},
+	{verb: goScreen, keys: []string{"1", "2", "3", "4", "5", "6", "7", "8", "9"}, shown: "1…9", long: "that screen"},
+	{verb: nextScreen, keys: []string{"tab"}, shown: "tab", short: "screen", long: "the next screen"},
+	{verb: prevScreen, keys: []string{"shift+tab"}, shown: "S-tab", long: "the screen before"},
+	{verb: refresh, keys: []string{"r"}, shown: "r", long: "ask now"},
+	{verb: suspend, keys: []string{"ctrl+z"}, shown: "^Z", long: "to the shell; fg comes back"},
+	{verb: help, keys: []string{"?"}, shown: "?", short: "help", long: "this help"},
+	{verb: quit, keys: []string{"q", "ctrl+c"}, shown: "q", short: "quit", long: "quit"},
+}
+
+// bound finds what a key asks for now.
+func bound(key string, typing bool, can func(verb) bool) verb {
+	for i := range keymap {
+		b := &keymap[i]
+		if b.typed != typing && !(typing && b.verb == quit && key == "ctrl+c") {
+			continue
+		}
+		for _, k := range b.keys {
+			if k == key && can(b.verb) {
+				return b.verb
+			}
+		}
+	}
+	return none
+}
+
+// footer offers the keys that work now, as many as there is room for; help and quit
+// always.
+func (t *theme) footer(w int, typing bool, can func(verb) bool) string {
+	var always, more kind.Line
+	for i := range keymap {
+		b := &keymap[i]
+		if b.typed != typing || b.short == "" || !can(b.verb) {
+			continue
+		}
+		offer := kind.Line{{Text: " "}, {Text: b.shown, Tone: kind.Strong}, {Text: " " + b.short, Tone: kind.Faint}, {Text: " "}}
+		if b.verb == help || b.verb == quit {
+			always = append(always, offer...)
+		} else {
+			more = append(more, offer...)
+		}
+	}
+	room := w - lineWidth(always)
+	const cells = 4 // of an offer
+	for len(more) > 0 && lineWidth(more) > room {
+		more = more[:len(more)-cells]
+	}
+	return t.line(w, append(more, always...)...)
+}
+
+// Keys writes the keymap as text, for the command's own help.
+func Keys() string {
+	var b strings.Builder
+	for i := range keymap {
+		if k := &keymap[i]; !k.typed {
+			b.WriteString("  " + fit(k.shown, 6, false) + " " + k.long + "\n")
+		}
+	}
+	return strings.TrimRight(b.String(), "\n")
+}

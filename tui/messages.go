@@ -1,0 +1,312 @@
+package tui
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/robustmq/rmq/broker/adminapi"
+	"github.com/robustmq/rmq/tui/feed"
+	"github.com/robustmq/rmq/tui/kind"
+)
+
+// keptMax is how many messages can be scrolled back to. At the broker's bound of 4 KiB
+// of each value they are 8 MiB.
+const keptMax = 2000
+
+// messages is the screen of live messages: the newest at the end, where the cursor
+// follows them until it is moved away. What is not shown is counted, whoever left it
+// out.
+type messages struct {
+	kind      *kind.Kind[adminapi.Message]
+	namespace string
+
+	kept   []adminapi.Message // the oldest first
+	base   uint64             // number of kept[0]: how many were let go before it
+	query  adminapi.LiveQuery // what the broker leaves out
+	here   kind.Filter        // what is left out here, of what the broker sent
+	stats  adminapi.LiveStats
+	away   uint64 // left out here
+	missed uint64 // came faster than they could be shown
+	held   uint64 // came while everything was held still
+	since  time.Time
+	err    error
+
+	natural       []int // how wide each column had to be so far
+	follow        bool
+	cursor, top   int // indexes into kept
+	width, height int
+	shown         *shown // nil: the list is shown
+}
+
+// shown is the message that is shown in full.
+type shown struct {
+	number  uint64 // base counted: it stays when others are let go
+	message adminapi.Message
+	form    kind.Form
+	page    pager
+}
+
+func newMessages(namespace string) *messages {
+	s := &messages{kind: kind.Live(), namespace: namespace, follow: true}
+	s.query.Namespace = namespace
+	s.forget()
+	return s
+}
+
+func (s *messages) resize(width, height int) {
+	s.width, s.height = width, height
+	s.hold()
+}
+
+func (s *messages) question() feed.Question { return nil }
+func (s *messages) answer(any, time.Time)   {}
+func (s *messages) failed(err error)        { s.err = err }
+
+// begin notes that a stream begins.
+func (s *messages) begin(now time.Time) { s.since, s.err = now, nil }
+
+// add takes a batch. paused: nothing that is shown may move.
+func (s *messages) add(b feed.Batch, l kind.Look, paused bool) {
+	s.stats = b.Stats
+	s.missed += b.Skipped
+	if paused {
+		s.held += uint64(len(b.Messages))
+		return
+	}
+	for i := range b.Messages {
+		if m := &b.Messages[i]; s.here.Empty() || s.kind.Match(&s.here, m, l) {
+			s.kept = append(s.kept, *m)
+			widen(s.natural, s.kind.Columns, m, l)
+		} else {
+			s.away++
+		}
+	}
+	if more := len(s.kept) - keptMax; more > 0 {
+		s.kept = slices.Delete(s.kept, 0, more)
+		s.base += uint64(more)
+		s.cursor -= more
+		s.top -= more
+	}
+	if s.follow {
+		s.cursor = len(s.kept) - 1
+	}
+	s.hold()
+}
+
+func (s *messages) rowsSeen() int { return max(1, s.height-1) }
+
+func (s *messages) hold() {
+	s.cursor = max(0, min(s.cursor, len(s.kept)-1))
+	s.top = max(0, min(s.top, len(s.kept)-s.rowsSeen()))
+	s.top = max(min(s.top, s.cursor), s.cursor-s.rowsSeen()+1)
+}
+
+// ---- what keys do
+
+func (s *messages) can(v verb) bool {
+	switch v {
+	case up, pageUp, first:
+		return s.shown != nil && s.shown.page.top > 0 || s.shown == nil && s.cursor > 0
+	case down, pageDown, last:
+		switch {
+		case s.shown != nil:
+			return s.shown.page.top < len(s.detail(newTheme(false), kind.Look{}))-s.height
+		case v == last:
+			return len(s.kept) > 0 && !s.follow
+		}
+		return s.cursor < len(s.kept)-1
+	case open, wipe:
+		return s.shown == nil && len(s.kept) > 0
+	case back:
+		return s.shown != nil || s.here.Source != ""
+	case find:
+		return s.shown == nil
+	case form:
+		return s.shown != nil
+	case earlier:
+		return s.shown != nil && s.shown.number > s.base
+	case later:
+		return s.shown != nil && s.shown.number+1 < s.base+uint64(len(s.kept))
+	case copyIt:
+		return s.shown != nil || len(s.kept) > 0
+	}
+	return false
+}
+
+func (s *messages) do(v verb, l kind.Look) (asks bool) {
+	if s.shown != nil {
+		s.doShown(v, l)
+		return false
+	}
+	switch v {
+	case up:
+		s.cursor--
+	case down:
+		s.cursor++
+	case pageUp:
+		s.cursor -= s.rowsSeen()
+		s.top -= s.rowsSeen()
+	case pageDown:
+		s.cursor += s.rowsSeen()
+		s.top += s.rowsSeen()
+	case first:
+		s.cursor = 0
+	case last:
+		s.cursor = len(s.kept) - 1
+	case open:
+		s.pick(s.base+uint64(s.cursor), kind.Pretty)
+		return false
+	case back:
+		return s.setFilter("", l) == nil // no filter is always right
+	case wipe:
+		s.forget()
+	}
+	s.hold()
+	s.follow = s.cursor >= len(s.kept)-1
+	return false
+}
+
+// pick shows a message in full, by its number.
+func (s *messages) pick(number uint64, f kind.Form) {
+	s.cursor = int(number - s.base)
+	s.follow = s.cursor == len(s.kept)-1
+	s.shown = &shown{number: number, message: s.kept[s.cursor], form: f}
+	s.hold()
+}
+
+func (s *messages) doShown(v verb, l kind.Look) {
+	switch v {
+	case back:
+		s.shown = nil
+	case form:
+		s.shown.form = (s.shown.form + 1) % kind.Forms
+		s.shown.page = pager{}
+	case earlier:
+		s.pick(s.shown.number-1, s.shown.form)
+	case later:
+		s.pick(max(s.shown.number+1, s.base), s.shown.form)
+	default:
+		s.shown.page.scroll(v, len(s.detail(newTheme(false), l)), s.height)
+	}
+}
+
+// forget lets go of every message and of the counts about them.
+func (s *messages) forget() {
+	s.kept, s.base, s.cursor, s.top, s.follow = nil, 0, 0, 0, true
+	s.away, s.missed, s.held, s.stats = 0, 0, 0, adminapi.LiveStats{}
+	s.natural = make([]int, len(s.kind.Columns))
+}
+
+func (s *messages) copied() (text, what string) {
+	switch {
+	case s.shown != nil:
+		return s.kind.Copied(&s.shown.message), "value"
+	case s.cursor < len(s.kept):
+		return s.kind.Copied(&s.kept[s.cursor]), "value"
+	}
+	return "", ""
+}
+
+func (s *messages) headless() string {
+	if s.shown != nil {
+		return s.kind.Command(&s.shown.message)
+	}
+	return places[liveAt].headless
+}
+
+// ---- filter
+
+func (s *messages) filter() string   { return s.here.Source }
+func (s *messages) fields() []string { return kind.LiveFields() }
+
+// setFilter begins anew: what was kept passed another filter.
+func (s *messages) setFilter(src string, _ kind.Look) error {
+	q, here, err := kind.LiveQuery(src)
+	if err != nil {
+		return err
+	}
+	q.Namespace = s.namespace
+	s.query, s.here = q, here
+	s.forget()
+	return nil
+}
+
+// ---- what is seen
+
+func (s *messages) status(l kind.Look) (left, right kind.Line) {
+	if s.shown != nil {
+		left = kind.Line{{Text: " message ", Tone: kind.Faint}, {Text: kind.Clean(s.shown.message.Address), Tone: kind.Strong},
+			{Text: " at " + l.Clock(s.shown.message.Time), Tone: kind.Faint}}
+		if n := len(s.detail(newTheme(false), l)); n > s.height {
+			right = kind.Line{{Text: rangeOf(min(s.shown.page.top, n-s.height), s.height, n) + " lines ", Tone: kind.Faint}}
+		}
+		return left, right
+	}
+	left = kind.Line{{Text: " " + messageCount(len(s.kept))}}
+	if s.here.Source != "" {
+		left = append(left, kind.Cell{Text: "  filter ", Tone: kind.Faint}, kind.Cell{Text: kind.Clean(s.here.Source), Tone: kind.Strong})
+	}
+	if s.err != nil {
+		left = append(left, kind.Cell{Text: "  " + kind.Clean(s.err.Error()), Tone: kind.Bad})
+	}
+	for _, c := range []struct {
+		n    uint64
+		what string
+		tone kind.Tone
+	}{
+		{s.stats.Sampled, "sampled out", kind.Warn}, {s.stats.Dropped + s.missed, "dropped", kind.Warn}, {s.held, "while paused", kind.Warn},
+		{s.away, "filtered", kind.Faint}, {s.base, "older let go", kind.Faint},
+	} {
+		if c.n > 0 {
+			right = append(right, kind.Cell{Text: kind.Count(int64(c.n)) + " " + c.what + "  ", Tone: c.tone})
+		}
+	}
+	if below := len(s.kept) - s.top - s.rowsSeen(); below > 0 {
+		right = append(right, kind.Cell{Text: fmt.Sprintf("%d newer ↓ ", below), Tone: kind.Strong})
+	} else if s.follow {
+		right = append(right, kind.Cell{Text: "following ", Tone: kind.Good})
+	}
+	if n := len(s.kind.Columns) - len(s.columns()); n > 0 && len(s.kept) > 0 {
+		right = append(right, kind.Cell{Text: " " + hidden(n) + " ", Tone: kind.Faint})
+	}
+	return left, right
+}
+
+func messageCount(n int) string {
+	if n == 1 {
+		return "1 message"
+	}
+	return fmt.Sprintf("%d messages", n)
+}
+
+func (s *messages) detail(t *theme, l kind.Look) []string {
+	return t.sections(kind.MessageDetail(&s.shown.message, l, s.shown.form), s.width)
+}
+
+func (s *messages) body(t *theme, l kind.Look) []string {
+	if s.shown != nil {
+		seen, _ := s.shown.page.view(s.detail(t, l), s.height)
+		return seen
+	}
+	if len(s.kept) == 0 {
+		text := " waiting for messages; they show here as they are published"
+		if s.here.Source != "" {
+			text = " waiting for messages that pass the filter"
+		}
+		return []string{"", t.line(s.width, kind.Cell{Text: text, Tone: kind.Faint})}
+	}
+	cols := s.columns()
+	out := []string{heading(t, cols, unsorted, false, s.width)}
+	for n := s.top; n < min(s.top+s.rowsSeen(), len(s.kept)); n++ {
+		out = append(out, row(t, cols, &s.kept[n], l, n == s.cursor, s.width))
+	}
+	return out
+}
+
+func (s *messages) columns() []column[adminapi.Message] {
+	return columns(s.kind.Columns, s.natural, s.width)
+}
+
+// unsorted is no column: messages stay in the order they came.
+const unsorted = -1

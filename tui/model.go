@@ -1,0 +1,484 @@
+package tui
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/robustmq/rmq/broker/adminapi"
+	"github.com/robustmq/rmq/tui/feed"
+	"github.com/robustmq/rmq/tui/kind"
+)
+
+// Model is the program: the screens, the way to the broker, and what is the same on
+// every screen. Package tea owns it: only its loop calls Update and View.
+//
+// Three clocks go on beside each other, each a chain of a question or a wait and the
+// message that ends it, numbered so that the end of one given up is known for one:
+//
+//   - the pulse asks for the overview each interval, whatever screen is shown, and so
+//     finds out whether the broker is there;
+//   - the screen that is shown asks its own question, less often when answers take long;
+//   - the tick moves what counts seconds.
+type Model struct {
+	opt   Options
+	feed  *feed.Feed
+	theme *theme
+
+	screens       []screen
+	at            int // of screens: the one that is shown
+	width, height int
+
+	link   feed.Link
+	now    time.Time     // here, as of the last message
+	skew   time.Duration // the broker's clock minus ours
+	paused time.Time     // zero: it is not
+
+	seq, pulseSeq int
+	pulses        int
+	every         time.Duration // between this screen's questions, when that is more than the interval
+	stream        *feed.Stream  // of live messages; nil: none
+
+	typing bool
+	prompt prompt
+	help   bool
+	page   pager  // of the help
+	note   string // said once, until the next key
+	failed error  // why the program ended by itself
+}
+
+// What the chains of messages are for.
+type (
+	forPulse  struct{}
+	forTick   struct{}
+	forScreen int
+)
+
+const (
+	tickEvery = time.Second
+	// statusEvery is how many pulses pass between questions about what hardly changes.
+	statusEvery = 10
+	// patience is how many times longer than an answer takes the next question waits.
+	patience = 4
+)
+
+// pulse is an answer about the whole broker.
+type pulse struct {
+	overview adminapi.Overview
+	status   *adminapi.Status // nil: not asked
+}
+
+func newModel(f *feed.Feed, opt Options) (*Model, error) {
+	m := &Model{opt: opt, feed: f, theme: newTheme(opt.Color), prompt: newPrompt(), now: f.Now(), width: 80, height: 24}
+	ns := opt.Namespace
+	m.screens = []screen{
+		newOverview(opt.Interval),
+		newList(kind.Topics(), ns, places[1]), newList(kind.Queues(), ns, places[2]), newList(kind.Exchanges(), ns, places[3]),
+		newList(kind.Sessions(), ns, places[4]), newList(kind.Subscriptions(), ns, places[5]), newList(kind.Groups(), ns, places[6]),
+		newList(kind.Retained(), ns, places[7]), newMessages(ns),
+	}
+	for i, p := range places {
+		if p.name == opt.Screen {
+			m.at = i
+		}
+	}
+	if opt.Filter != "" {
+		if m.screen().fields() == nil {
+			return nil, fmt.Errorf("the screen %s has nothing to filter", places[m.at].name)
+		}
+		if err := m.screen().setFilter(opt.Filter, m.look()); err != nil {
+			return nil, err
+		}
+		m.prompt.used(opt.Filter)
+	}
+	m.resize(m.width, m.height)
+	return m, nil
+}
+
+func (m *Model) screen() screen { return m.screens[m.at] }
+
+func (m *Model) overview() *overview { return m.screens[overviewAt].(*overview) }
+
+func (m *Model) messages() *messages { return m.screens[liveAt].(*messages) }
+
+// look is what things are looked at with now: on the broker's clock, and standing still
+// while paused.
+func (m *Model) look() kind.Look {
+	now := m.now
+	if !m.paused.IsZero() {
+		now = m.paused
+	}
+	return kind.Look{Now: now.Add(m.skew), Zone: m.opt.Zone}
+}
+
+// Init begins the three chains.
+func (m *Model) Init() tea.Cmd {
+	return tea.Batch(m.askPulse(), m.enter(), m.feed.After(tickEvery, forTick{}, 0))
+}
+
+// ---- messages
+
+// Update is given everything that happens.
+func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
+	m.now = m.feed.Now()
+	switch msg := msg.(type) {
+	case tea.WindowSizeMsg:
+		m.resize(msg.Width, msg.Height)
+	case tea.KeyPressMsg:
+		return m, m.key(msg)
+	case tea.PasteMsg:
+		if m.typing {
+			return m, m.typed(msg)
+		}
+	case feed.Answer:
+		return m, m.answer(msg)
+	case feed.Wake:
+		return m, m.wake(msg)
+	case feed.Batch:
+		return m, m.batch(msg)
+	}
+	return m, nil
+}
+
+func (m *Model) resize(w, h int) {
+	m.width, m.height = w, h
+	for _, s := range m.screens {
+		s.resize(w, max(1, h-chrome))
+	}
+}
+
+// ---- questions
+
+func (m *Model) askPulse() tea.Cmd {
+	m.pulseSeq++
+	withStatus := m.pulses%statusEvery == 0 || !m.link.Up
+	m.pulses++
+	return m.feed.Ask(forPulse{}, m.pulseSeq, func(ctx context.Context, src adminapi.Source) (any, error) {
+		var p pulse
+		var err error
+		if p.overview, err = src.Overview(ctx); err != nil || !withStatus {
+			return p, err
+		}
+		st, err := src.Status(ctx)
+		p.status = &st
+		return p, err
+	})
+}
+
+// ask asks the question of the screen that is shown.
+func (m *Model) ask() tea.Cmd {
+	m.seq++
+	q := m.screen().question()
+	if q == nil || !m.paused.IsZero() || m.link.Tries > 0 {
+		return nil // it is asked when the pause ends, or when the broker is back
+	}
+	return m.feed.Ask(forScreen(m.at), m.seq, q)
+}
+
+// enter begins what the screen that is shown lives on.
+func (m *Model) enter() tea.Cmd {
+	m.every = 0
+	if m.at == liveAt {
+		return m.listen()
+	}
+	return m.ask()
+}
+
+// leave ends it.
+func (m *Model) leave() {
+	m.seq++
+	if m.stream != nil {
+		m.stream.Stop()
+		m.stream = nil
+	}
+}
+
+// listen begins a stream of live messages, in place of one that there is.
+func (m *Model) listen() tea.Cmd {
+	m.leave()
+	if m.link.Tries > 0 {
+		return nil
+	}
+	m.messages().begin(m.now)
+	m.stream = m.feed.Live(m.messages().query)
+	return m.stream.Next()
+}
+
+func (m *Model) answer(a feed.Answer) tea.Cmd {
+	switch who := a.For.(type) {
+	case forPulse:
+		if a.Seq == m.pulseSeq {
+			return m.pulse(a)
+		}
+	case forScreen:
+		if a.Seq != m.seq || int(who) != m.at {
+			break
+		}
+		if feed.Gone(a.Err) {
+			return m.lost(a)
+		}
+		if a.Err != nil {
+			m.screen().failed(a.Err)
+		} else {
+			m.screen().answer(a.Data, a.At)
+			m.rearrange()
+		}
+		m.every = max(m.opt.Interval, patience*a.Took)
+		return m.feed.After(m.every, who, a.Seq)
+	}
+	return nil
+}
+
+// rearrange puts new items in order.
+func (m *Model) rearrange() {
+	if s, ok := m.screen().(interface{ arrange(kind.Look) }); ok {
+		s.arrange(m.look())
+	}
+}
+
+func (m *Model) pulse(a feed.Answer) tea.Cmd {
+	switch {
+	case feed.Gone(a.Err):
+		return m.lost(a)
+	case feed.Denied(a.Err) && !m.link.Ever:
+		m.failed = a.Err
+		return tea.Quit
+	}
+	back := m.link.Answered(a.At)
+	if p, ok := a.Data.(pulse); ok && a.Err == nil {
+		if m.overview().take(p.overview, p.status) {
+			m.note = "the broker was started again"
+		}
+		m.skew = p.overview.At.Sub(a.At.Add(-a.Took / 2))
+	}
+	again := m.feed.After(m.opt.Interval, forPulse{}, a.Seq)
+	if back && a.Seq > 1 {
+		return tea.Batch(again, m.enter())
+	}
+	return again
+}
+
+// lost waits for the broker: only the pulse goes on asking.
+func (m *Model) lost(a feed.Answer) tea.Cmd {
+	m.leave()
+	m.pulseSeq++
+	wait := m.link.Lost(a.At, a.Err)
+	return m.feed.After(wait, forPulse{}, m.pulseSeq)
+}
+
+func (m *Model) wake(w feed.Wake) tea.Cmd {
+	switch who := w.For.(type) {
+	case forTick:
+		return m.feed.After(tickEvery, forTick{}, 0)
+	case forPulse:
+		if w.Seq == m.pulseSeq && m.paused.IsZero() {
+			return m.askPulse()
+		}
+	case forScreen:
+		if w.Seq == m.seq && int(who) == m.at {
+			return m.ask()
+		}
+	}
+	return nil
+}
+
+func (m *Model) batch(b feed.Batch) tea.Cmd {
+	if b.Stream != m.stream {
+		return nil // one that was left
+	}
+	m.messages().add(b, m.look(), !m.paused.IsZero())
+	switch {
+	case !b.Ended:
+		return m.stream.Next()
+	case b.Err == nil || feed.Gone(b.Err):
+		m.stream = nil
+		m.pulseSeq++
+		return m.feed.After(m.link.Lost(m.now, errors.Join(b.Err)), forPulse{}, m.pulseSeq)
+	}
+	m.stream = nil
+	m.messages().failed(b.Err)
+	return nil
+}
+
+// ---- keys
+
+// can tells whether a verb does anything now.
+func (m *Model) can(v verb) bool {
+	switch v {
+	case accept, cancel:
+		return m.typing
+	case older, newer:
+		return m.typing && m.prompt.can(v)
+	}
+	if !m.help {
+		return m.canHere(v)
+	}
+	switch v {
+	case up, down, pageUp, pageDown, first, last:
+		return len(m.helpLines()) > m.height-chrome
+	}
+	return v == help || v == back || v == quit || v == suspend
+}
+
+// canHere is can for the screen, as if no help stood before it.
+func (m *Model) canHere(v verb) bool {
+	switch v {
+	case goScreen, nextScreen, prevScreen, help, quit, suspend:
+		return true
+	case pause:
+		return m.link.Ever
+	case refresh:
+		return m.paused.IsZero()
+	}
+	return m.screen().can(v)
+}
+
+func (m *Model) key(msg tea.KeyPressMsg) tea.Cmd {
+	m.note = ""
+	v := bound(msg.String(), m.typing, m.can)
+	if m.typing {
+		return m.keyTyped(v, msg)
+	}
+	if m.help && v != quit && v != suspend {
+		m.keyHelp(v)
+		return nil
+	}
+	switch v {
+	case none:
+	case quit:
+		m.leave()
+		return tea.Quit
+	case suspend:
+		return tea.Suspend
+	case help:
+		m.help, m.page = true, pager{}
+	case goScreen:
+		return m.show(int(msg.String()[0] - '1'))
+	case nextScreen:
+		return m.show((m.at + 1) % len(m.screens))
+	case prevScreen:
+		return m.show((m.at + len(m.screens) - 1) % len(m.screens))
+	case find:
+		m.typing = true
+		return m.prompt.open(m.screen().filter())
+	case pause:
+		return m.pauseOrGoOn()
+	case refresh:
+		m.seq++
+		return tea.Batch(m.askPulse(), m.ask())
+	case copyIt:
+		text, what := m.screen().copied()
+		m.note = fmt.Sprintf("copied %s, %s", what, kind.Bytes(int64(len(text))))
+		return tea.SetClipboard(text)
+	default:
+		if m.screen().do(v, m.look()) {
+			return m.enter()
+		}
+	}
+	return nil
+}
+
+func (m *Model) show(at int) tea.Cmd {
+	if at == m.at || at >= len(m.screens) {
+		return nil
+	}
+	m.leave()
+	m.at = at
+	return m.enter()
+}
+
+func (m *Model) keyHelp(v verb) {
+	switch v {
+	case up, down, pageUp, pageDown, first, last:
+		m.page.scroll(v, len(m.helpLines()), m.height-chrome)
+	default: // any other key is done with it
+		m.help = false
+	}
+}
+
+func (m *Model) pauseOrGoOn() tea.Cmd {
+	if m.paused.IsZero() {
+		m.paused = m.now
+		m.seq++
+		return nil
+	}
+	m.paused = time.Time{}
+	ask := tea.Batch(m.askPulse(), m.ask())
+	if m.at == liveAt && m.stream == nil {
+		return tea.Batch(ask, m.listen())
+	}
+	return ask
+}
+
+func (m *Model) keyTyped(v verb, msg tea.KeyPressMsg) tea.Cmd {
+	switch v {
+	case quit:
+		m.leave()
+		return tea.Quit
+	case cancel:
+		m.typing = false
+		m.prompt.close()
+		return m.use(m.prompt.before)
+	case accept:
+		if m.prompt.err != nil {
+			return nil // it stays open, and says what is wrong
+		}
+		src := strings.TrimSpace(m.prompt.input.Value())
+		if err := m.parse(src); err != nil {
+			m.prompt.err = err
+			return nil
+		}
+		m.typing = false
+		m.prompt.close()
+		m.prompt.used(src)
+		return m.use(src)
+	case older, newer:
+		m.prompt.move(v)
+		return m.preview()
+	}
+	return m.typed(msg)
+}
+
+// typed takes a letter or a paste into the prompt.
+func (m *Model) typed(msg tea.Msg) tea.Cmd {
+	cmd := m.prompt.take(msg)
+	return tea.Batch(cmd, m.preview())
+}
+
+// preview shows what a filter would let through while it is typed. A stream is not
+// begun anew for each letter.
+func (m *Model) preview() tea.Cmd {
+	src := m.prompt.input.Value()
+	if m.prompt.err = m.parse(src); m.prompt.err == nil && m.at != liveAt {
+		return m.use(src)
+	}
+	return nil
+}
+
+func (m *Model) parse(src string) error {
+	if m.at == liveAt {
+		_, _, err := kind.LiveQuery(src)
+		return err
+	}
+	_, err := kind.ParseFilter(src, m.screen().fields())
+	return err
+}
+
+// use filters the screen that is shown.
+func (m *Model) use(src string) tea.Cmd {
+	if src == m.screen().filter() {
+		return nil
+	}
+	if err := m.screen().setFilter(src, m.look()); err != nil {
+		m.prompt.err = err
+		return nil
+	}
+	if m.at == liveAt {
+		return m.listen()
+	}
+	return nil
+}
