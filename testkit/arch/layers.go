@@ -30,7 +30,8 @@ var layers = []string{
 	"broker",
 	"testkit cli/env cli/link",
 	"testkit/* tui/*",
-	"tui cli/*",
+	"tui",
+	"cli/*",
 	"cli",
 	"cmd/*",
 }

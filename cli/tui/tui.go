@@ -1,0 +1,82 @@
+// Package tui holds `rmq tui`: the screens of package tui on the broker that the flags
+// mean.
+package tui
+
+import (
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/robustmq/rmq/broker/adminapi"
+	"github.com/robustmq/rmq/cli/env"
+	"github.com/robustmq/rmq/tui"
+)
+
+// Command returns `rmq tui`.
+func Command(e *env.Env) *cobra.Command {
+	var namespace, filter string
+	screen := tui.Screens()[0]
+	interval := env.Duration(tui.Interval)
+	cmd := &cobra.Command{
+		Use:   "tui",
+		Short: "Watch a broker in the terminal",
+		Long: "Watch a broker in the terminal: its traffic, topics, queues, exchanges, sessions, subscriptions, groups, retained\n" +
+			"and live messages. It changes nothing. When the broker goes away the screens keep what they had, say so, and go on\n" +
+			"when it is back.\n\nKeys:\n" + tui.Keys(),
+		Example: "  rmq tui\n  rmq tui --screen messages --filter 'fleet/+/temp'\n  rmq tui --screen groups --filter 'lag>100'\n" +
+			"  rmq tui --url http://broker.example:15672 --user ops",
+		Args: env.Exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := check(e, screen); err != nil {
+				return err
+			}
+			first, err := e.Admin()
+			if err != nil {
+				return err // before the screen is taken: there is no broker to wait for
+			}
+			return tui.Run(cmd.Context(), tui.Options{
+				// A broker that was started again may listen elsewhere.
+				Find:  func() (adminapi.Source, error) { return e.Admin() },
+				Where: where(e, first), Namespace: namespace, Screen: screen, Filter: filter,
+				Interval: time.Duration(interval), Color: e.Colored(true), In: e.In, Out: e.Out,
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.Var(&env.Choice{Value: &screen, Of: tui.Screens()}, "screen", "the screen to begin with")
+	f.StringVar(&filter, "filter", "", "filter it, in the words of its / key")
+	f.Var(&interval, "interval", "how often to ask the broker")
+	env.NamespaceFlag(f, &namespace)
+	e.BrokerFlags(f)
+	return cmd
+}
+
+// check wants a terminal that can be drawn on, and names what tells the same without.
+func check(e *env.Env, screen string) error {
+	what := ""
+	switch {
+	case !e.OutTTY || !e.InTTY:
+		what = "rmq tui needs a terminal, and this is none"
+	case e.Getenv("TERM") == "dumb":
+		what = "rmq tui cannot draw on this terminal (TERM=dumb)"
+	default:
+		return nil
+	}
+	return &env.Failure{Exit: env.Usage, What: what, Hint: tui.Headless(screen) + formatHint(tui.Headless(screen))}
+}
+
+func formatHint(command string) string {
+	if strings.Contains(command, " -o ") {
+		return ""
+	}
+	return "   (also with -o json)"
+}
+
+// where is what the broker is called at the top of the screen.
+func where(e *env.Env, c *adminapi.Client) string {
+	if e.URL != "" {
+		return c.Base()
+	}
+	return e.Name + "  " + c.Base()
+}
