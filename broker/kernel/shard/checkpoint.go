@@ -13,13 +13,16 @@ import (
 
 // A checkpoint is a set of keys and values, written key by key as they change:
 //
-//	t                      time of the newest entry, and the links
+//	c                      clock: time of the newest entry, deadline of retained messages, links
+//	g <group> h            a group's deadline
+//	g <group> o <key>      what the group's own machine saves
 //	l <log>                one log
-//	q <queue> h            a queue's expiry
+//	q <queue> h            when a queue expires unused, and its deadline
 //	q <queue> p <key>      what the queue's own machine saves
 //	r <key>                one retained message
-//	s <session> 0 …        a session
-//	g <group> 0 …          a group
+//	s <session> h          whether a session takes deliveries, and its deadline
+//	s <session> o <key>    what the session's own machine saves
+//	s <session> p <key>    what its backlog's saves
 //
 // Numbers in keys are 8 bytes, big-endian; session and group keys are length-prefixed (two
 // bytes) so that no key is a prefix of another's. Equal states have equal full checkpoints.
@@ -65,7 +68,7 @@ func (m *Machine) Fork(full bool) (*Machine, Delta) {
 func (m *Machine) Encode(delta Delta) iter.Seq2[[]byte, []byte] {
 	return func(yield func([]byte, []byte) bool) {
 		put := func(k, v []byte) bool { return yield(k, v) }
-		if !put([]byte("t"), m.encodeClock()) {
+		if !put([]byte("c"), m.encodeClock()) {
 			return
 		}
 		if delta.full {
@@ -87,6 +90,7 @@ func (m *Machine) Encode(delta Delta) iter.Seq2[[]byte, []byte] {
 
 func (m *Machine) encodeClock() []byte {
 	d := codec.Int(nil, m.now)
+	d = codec.Int(d, m.retainedAt)
 	d = codec.Uint(d, uint64(m.links.Len()))
 	m.links.Scan(func(id uint32, l link) bool {
 		d = codec.Uint(codec.Uint(codec.Uint(d, uint64(id)), l.incarnation), l.seq)
@@ -162,7 +166,7 @@ func encodeQueue(prefix []byte, q *Queue, full bool, since uint64, put func(k, v
 	if q == nil {
 		return true // buried
 	}
-	if !put(at('h'), codec.Int(nil, q.Expires)) {
+	if !put(at('h'), codec.Int(codec.Int(nil, q.Expires), q.due)) {
 		return false
 	}
 	ok := true
@@ -214,11 +218,7 @@ func (m *Machine) Restore(pairs iter.Seq2[[]byte, []byte]) error {
 			return fmt.Errorf("checkpoint key %x: %w", k, err)
 		}
 	}
-	if err := m.finish(&part); err != nil {
-		return err
-	}
-	m.retainedDue()
-	return nil
+	return m.finish(&part)
 }
 
 // parts gathers the pairs of one queue, session or group, which follow one another.
@@ -265,7 +265,7 @@ func (m *Machine) restore(k, v []byte, p *parts) error {
 	}
 	v = append([]byte{}, v...)
 	switch kind {
-	case 't':
+	case 'c':
 		return m.restoreClock(v)
 	case 'l':
 		if len(rest) != 8 {
@@ -300,9 +300,13 @@ func (m *Machine) restore(k, v []byte, p *parts) error {
 func (m *Machine) restoreClock(v []byte) error {
 	r := codec.NewReader(v)
 	m.now = r.Int()
+	at := r.Int()
 	for range r.Count() {
 		id := r.Uint32()
 		m.links.Set(id, link{r.Uint(), r.Uint()})
+	}
+	if m.retainedAt = at; at > 0 {
+		m.due.Insert(deadlineOf(at, dueRetained, ""))
 	}
 	return r.Done()
 }
@@ -318,9 +322,10 @@ func (m *Machine) finish(p *parts) error {
 		r := codec.NewReader(p.head)
 		id := binary.BigEndian.Uint64([]byte(p.name))
 		mq := &Queue{Queue: q, ID: id, Expires: r.Int(), gen: m.gen}
+		if err := m.restoreDue(&mq.due, &r, dueQueue, queueKey(id)); err != nil {
+			return err
+		}
 		m.queues.Set(id, mq)
-		m.queueDue(mq)
-		return r.Done()
 	case 's':
 		return m.finishSession(p)
 	case 'g':

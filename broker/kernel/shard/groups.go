@@ -199,8 +199,8 @@ func (m *Machine) encodeGroup(key string, g *Group, full bool, since uint64, put
 	if g == nil {
 		return true // buried
 	}
+	ok := put(append(named('g', key), 'h'), codec.Int(nil, g.due))
 	prefix := append(named('g', key), 'o')
-	ok := true
 	g.Save(full, since, func(k, v []byte) {
 		if v != nil {
 			v = append([]byte{}, v...)
@@ -216,7 +216,10 @@ func (m *Machine) finishGroup(p *parts) error {
 		return err
 	}
 	g := &Group{Group: inner, Key: p.name, gen: m.gen}
+	r := codec.NewReader(p.head)
+	if err := m.restoreDue(&g.due, &r, dueGroup, g.Key); err != nil {
+		return err
+	}
 	m.groups.Set(g.Key, g)
-	m.setDue(&g.due, g.NextExpiry(offsetsRetention), dueGroup, g.Key)
 	return nil
 }

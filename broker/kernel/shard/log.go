@@ -236,7 +236,7 @@ func decodeLog(id uint64, v []byte) (*Log, error) {
 		pid := r.Int()
 		p := &producer{epoch: int16(r.Int()), lastUse: r.Int()}
 		n := r.Count()
-		if n > producerBatches {
+		if n < 1 || n > producerBatches {
 			return nil, codec.ErrShort
 		}
 		p.n = n
@@ -250,5 +250,11 @@ func decodeLog(id uint64, v []byte) (*Log, error) {
 		prev += int64(r.Uint())
 		l.live.Set(prev, int32(r.Uint()))
 	}
-	return l, r.Done()
+	if err := r.Done(); err != nil {
+		return nil, err
+	}
+	if string(l.encode(nil)) != string(v) {
+		return nil, codec.ErrShort // nothing that encode has written
+	}
+	return l, nil
 }

@@ -16,8 +16,6 @@
 package shard
 
 import (
-	"errors"
-
 	"github.com/tidwall/btree"
 
 	"github.com/robustmq/rmq/broker/fault"
@@ -48,7 +46,7 @@ type Machine struct {
 	// due orders what has a deadline: the time (8 bytes, big-endian), its kind (1), its key.
 	due btree.Set[string]
 
-	// Derived from sessions, not checkpointed.
+	// Derived from sessions when it is first asked: nil before. Not checkpointed.
 	filters map[string]*route.Table[filter] // by namespace
 
 	dirty dirty
@@ -72,8 +70,9 @@ type Queue struct {
 
 // New returns an empty machine.
 func New() *Machine {
-	m := &Machine{retained: retained.New(), filters: make(map[string]*route.Table[filter]), gen: 1}
+	m := &Machine{retained: retained.New(), gen: 1}
 	m.logs.Set(Bodies, &Log{ID: Bodies, gen: 1})
+	m.dirty.logs.Insert(Bodies)
 	return m
 }
 
@@ -125,8 +124,6 @@ func (o *Outcome) Reset() {
 	o.Batches, o.Ops, o.Appends, o.Effects, o.places = o.Batches[:0], o.Ops[:0], o.Appends[:0], o.Effects[:0], o.places[:0]
 }
 
-var errRepeat = errors.New("entry was applied before")
-
 // Apply applies one entry. epoch is the term of the log, which becomes the leader epoch
 // of what is appended. An error means that the entry is not one that this release
 // writes: the state is then undefined.
@@ -140,7 +137,7 @@ func (m *Machine) Apply(data []byte, epoch int32, out *Outcome) (Header, error) 
 	switch {
 	case h.Incarnation < l.incarnation || h.Incarnation == l.incarnation && h.Seq <= l.seq:
 		return Header{}, nil // proposed again after a change of leader: it is in the state
-	case h.Incarnation == l.incarnation && h.Seq != l.seq+1:
+	case h.Incarnation == l.incarnation && h.Seq != l.seq+1, h.Incarnation > l.incarnation && h.Seq != 1:
 		return h, fault.New(fault.Internal, "apply", "", "link %d: entry %d follows %d", h.Link, h.Seq, l.seq)
 	}
 	m.links.Set(h.Link, link{h.Incarnation, h.Seq})
@@ -151,7 +148,9 @@ func (m *Machine) Apply(data []byte, epoch int32, out *Outcome) (Header, error) 
 		if r.Err() != nil {
 			return h, r.Err()
 		}
-		m.appendBatch(log, batch, epoch, out)
+		if err := m.appendBatch(log, batch, epoch, out); err != nil {
+			return h, err
+		}
 	}
 	for r.Len() > 0 && r.Err() == nil {
 		op := Op(r.Byte())
@@ -166,12 +165,16 @@ func (m *Machine) Apply(data []byte, epoch int32, out *Outcome) (Header, error) 
 	return h, nil
 }
 
-func (m *Machine) appendBatch(log uint64, b record.Batch, epoch int32, out *Outcome) {
+func (m *Machine) appendBatch(log uint64, raw []byte, epoch int32, out *Outcome) error {
+	b, rest, err := record.Next(raw)
+	if err != nil || len(rest) > 0 || b.Count() < 0 || b.LastOffsetDelta() != b.Count()-1 {
+		return fault.New(fault.Internal, "apply", "", "malformed batch of %d bytes", len(raw))
+	}
 	l := m.log(log)
 	if l == nil {
 		out.Batches = append(out.Batches, BatchResult{Err: fault.Of(fault.NotFound, "append", ""), Base: -1})
 		out.places = append(out.places, place{})
-		return
+		return nil
 	}
 	l.Epoch = epoch
 	r, ok := l.append(b, m.now)
@@ -180,6 +183,7 @@ func (m *Machine) appendBatch(log uint64, b record.Batch, epoch int32, out *Outc
 	if ok {
 		out.Appends = append(out.Appends, Append{Log: log, Base: r.Base, Epoch: epoch, Batch: b})
 	}
+	return nil
 }
 
 // sweep frees the bodies of this entry that found no taker.

@@ -48,7 +48,7 @@ func (b *Builder) Route(r *Route) int {
 
 // route carries out OpRoute. N is the number of queues and sessions that took it.
 func (m *Machine) route(r *codec.Reader, out *Outcome) OpResult {
-	batch, rec := int(r.Uint()), r.Int()
+	batch, rec := r.Uint(), r.Int()
 	ns, address := r.Bytes(), r.Bytes()
 	n := r.Count()
 	var ids [16]uint64
@@ -62,11 +62,11 @@ func (m *Machine) route(r *codec.Reader, out *Outcome) OpResult {
 		msg.Tag |= tagRetain
 	}
 	from, to := r.Bytes(), r.Bytes()
-	if r.Err() != nil || batch >= len(out.places) {
+	if r.Err() != nil || batch >= uint64(len(out.places)) {
 		return OpResult{}
 	}
 	p := out.places[batch]
-	if !p.ok {
+	if !p.ok || rec >= int64(p.count) {
 		return OpResult{Err: out.Batches[batch].Err}
 	}
 	first, last := p.base+rec, p.base+rec
@@ -137,8 +137,8 @@ func (b *Builder) Retain(ns, address string, batch, rec int, expiresAt int64) in
 
 func (m *Machine) retain(r *codec.Reader, out *Outcome) OpResult {
 	ns, address := r.String(), r.String()
-	batch, rec, expires := int(r.Int()), r.Int(), r.Int()
-	if r.Err() != nil || batch >= len(out.places) {
+	batch, rec, expires := r.Int(), r.Int(), r.Int()
+	if r.Err() != nil || batch >= int64(len(out.places)) {
 		return OpResult{}
 	}
 	if batch < 0 {
@@ -149,7 +149,7 @@ func (m *Machine) retain(r *codec.Reader, out *Outcome) OpResult {
 		return OpResult{}
 	}
 	p := out.places[batch]
-	if !p.ok {
+	if !p.ok || rec < 0 || rec >= int64(p.count) {
 		return OpResult{Err: out.Batches[batch].Err}
 	}
 	p.log.refer(p.base, 1)

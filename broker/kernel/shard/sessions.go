@@ -350,6 +350,9 @@ func (m *Machine) watch(key, text string) {
 	if strings.HasPrefix(text, "$share/") {
 		return
 	}
+	if m.filters == nil {
+		return // made when it is asked
+	}
 	ns, _ := SplitSessionKey(key)
 	t := m.filters[ns]
 	if t == nil {
@@ -357,6 +360,22 @@ func (m *Machine) watch(key, text string) {
 		m.filters[ns] = t
 	}
 	t.Add(route.SlashedFilter(text), filter{key, text})
+}
+
+// table returns the filters of a namespace; nil when there are none. A machine that was
+// restored or forked derives all of them here, the first time that it is asked.
+func (m *Machine) table(ns string) *route.Table[filter] {
+	if m.filters == nil {
+		m.filters = make(map[string]*route.Table[filter])
+		m.sessions.Scan(func(key string, s *Session) bool {
+			s.Subscriptions(func(text string, _ session.Options) bool {
+				m.watch(key, text)
+				return true
+			})
+			return true
+		})
+	}
+	return m.filters[ns]
 }
 
 func (m *Machine) unwatch(key, text string) {
@@ -370,7 +389,7 @@ func (m *Machine) unwatch(key, text string) {
 // or 2, and returns how many those are. Sessions are visited in the order of their keys,
 // so that the effects do not depend on the order of the table.
 func (m *Machine) toSessions(ns, address, from string, p place, msg *queue.Message, out *Outcome) (n int64) {
-	t := m.filters[ns]
+	t := m.table(ns)
 	if t == nil {
 		return 0
 	}
@@ -528,7 +547,7 @@ func (m *Machine) encodeSession(key string, s *Session, full bool, since uint64,
 		return true // buried
 	}
 	prefix := named('s', key)
-	ok := put(slices.Concat(prefix, []byte("h")), codec.Bool(nil, s.started))
+	ok := put(slices.Concat(prefix, []byte("h")), codec.Int(codec.Bool(nil, s.started), s.due))
 	s.Save(full, since, func(k, v []byte) {
 		if v != nil {
 			v = append([]byte{}, v...)
@@ -561,14 +580,9 @@ func (m *Machine) finishSession(p *parts) error {
 	}
 	r := codec.NewReader(p.head)
 	s := &Session{Session: inner, Key: p.name, Backlog: backlog, started: r.Bool(), gen: m.gen}
-	if err := r.Done(); err != nil {
+	if err := m.restoreDue(&s.due, &r, dueSession, s.Key); err != nil {
 		return err
 	}
 	m.sessions.Set(s.Key, s)
-	s.Subscriptions(func(text string, _ session.Options) bool {
-		m.watch(s.Key, text)
-		return true
-	})
-	m.sessionDue(s)
 	return nil
 }

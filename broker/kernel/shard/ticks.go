@@ -44,6 +44,19 @@ func (m *Machine) setDue(due *int64, at int64, kind byte, key string) {
 	*due = at
 }
 
+// restoreDue reads a deadline, the last value of its checkpoint entry, back to its place:
+// it is state, for what is met first among much that is overdue depends on it.
+func (m *Machine) restoreDue(due *int64, r *codec.Reader, kind byte, key string) error {
+	at := r.Int()
+	if err := r.Done(); err != nil || at < 0 {
+		return codec.ErrShort
+	}
+	if *due = at; at != 0 {
+		m.due.Insert(deadlineOf(at, kind, key))
+	}
+	return nil
+}
+
 // NextDeadline is when a tick is to be proposed, in ms; 0 when nothing is due ever.
 func (m *Machine) NextDeadline() int64 {
 	d, ok := m.due.Min()
