@@ -297,7 +297,8 @@ type amqpReader struct {
 	*amqpClient
 	queue      string
 	peek       bool
-	left       int // messages to get before the end; -1: follow deliveries
+	left       int  // messages before what was the end; -1: follow
+	emptied    bool // the queue was found empty before left was down to 0
 	deliveries <-chan amqp.Delivery
 	last       amqp.Delivery
 }
@@ -334,7 +335,6 @@ func (r *amqpReader) subscribe(t Target, o ConsumeOptions) error {
 		r.queue = t.Queue
 		if o.UntilEnd {
 			r.left = q.Messages
-			return nil
 		}
 	} else {
 		if err := r.findExchange(); err != nil {
@@ -353,6 +353,9 @@ func (r *amqpReader) subscribe(t Target, o ConsumeOptions) error {
 		if err := r.ch.QueueBind(q.Name, t.Key, t.Exchange, false, nil); err != nil {
 			return amqpError("bind to", t.String(), err)
 		}
+	}
+	if r.left == 0 {
+		return nil // at the end before anything is asked for
 	}
 	if err := r.ch.Qos(r.window(o.N), 0, false); err != nil {
 		return amqpError("consume", t.String(), err)
@@ -379,41 +382,46 @@ func (r *amqpReader) window(n int64) int {
 }
 
 func (r *amqpReader) next(ctx context.Context) (*Message, error) {
-	if r.left >= 0 {
-		return r.get(ctx)
-	}
-	select {
-	case d, ok := <-r.deliveries:
-		if !ok {
-			return nil, r.gone()
-		}
-		r.last = d
-		return amqpMessage(r.target, r.queue, &d), nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// get reads up to what was the end of the queue. Others may take messages meanwhile:
-// an empty queue is an end too.
-func (r *amqpReader) get(ctx context.Context) (*Message, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
 	if r.left == 0 {
 		return nil, io.EOF
 	}
-	d, ok, err := r.ch.Get(r.queue, false)
-	if err != nil {
-		return nil, amqpError("consume", r.target.String(), err)
+	for {
+		var quiet <-chan time.Time
+		if r.left > 0 {
+			quiet = time.After(quietWait)
+		}
+		select {
+		case d, ok := <-r.deliveries:
+			if !ok {
+				return nil, r.gone()
+			}
+			if r.left > 0 {
+				r.left--
+			}
+			r.last = d
+			return amqpMessage(r.target, r.queue, &d), nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-quiet:
+			// Others may have taken some meanwhile: an empty queue is an end too. What was on
+			// its way to us when we asked has come before the answer.
+			q, err := r.ch.QueueDeclarePassive(r.queue, false, false, false, false, nil)
+			if err != nil {
+				return nil, amqpError("consume", r.target.String(), err)
+			}
+			if q.Messages == 0 && len(r.deliveries) == 0 {
+				if r.emptied {
+					return nil, io.EOF
+				}
+				r.emptied = true // once more, for what the client is still handing on
+			}
+		}
 	}
-	if !ok {
-		return nil, io.EOF
-	}
-	r.left--
-	r.last = d
-	return amqpMessage(r.target, r.queue, &d), nil
 }
+
+// quietWait is the silence after which a reader that wants the end of a queue asks
+// whether it is there.
+const quietWait = 200 * time.Millisecond
 
 // gone tells why deliveries stopped: an error, or that the queue was deleted.
 func (r *amqpReader) gone() error {

@@ -25,6 +25,7 @@ type connection struct {
 	vhost    string
 	cacert   string
 	insecure bool
+	named    bool // the target named its host
 }
 
 const targetHelp = `TARGET is one of
@@ -54,7 +55,8 @@ func (c *connection) target(ctx context.Context, arg string) (link.Target, link.
 	if err != nil {
 		return t, o, env.WithHint(err, "rmq produce --help shows every form of a target")
 	}
-	if t.Address == "" {
+	c.named = t.Address != ""
+	if !c.named {
 		urls, err := c.e.URLs(ctx)
 		if err != nil {
 			return t, o, err
@@ -113,8 +115,10 @@ func (c *connection) explain(ctx context.Context, t link.Target, err error) erro
 		return env.WithHint(err, "see what there is: rmq exchange list   or create it: rmq exchange create %s", env.Quote(t.Exchange))
 	case f.Kind == fault.Unauthorized:
 		return env.WithHint(err, "give --user NAME with RMQ_PASSWORD, or %s://user:password@host/…", t.Protocol)
+	case f.Kind == fault.Unavailable && f.Op == "connect to" && c.named:
+		return env.WithHint(err, "check the address; without one the target is the broker that rmq up started: %s", t)
 	case f.Kind == fault.Unavailable && f.Op == "connect to":
-		return env.WithHint(err, "start a broker here: rmq up   or check the address")
+		return env.WithHint(err, "see how it is: rmq status")
 	case f.Kind == fault.Unsupported && t.Protocol == link.MQTT && f.Op == "consume":
 		return env.WithHint(err, "where the broker captures it, its history is a topic: rmq topic list, then rmq consume kafka:TOPIC --from start")
 	}
