@@ -18,10 +18,28 @@ func (l *Log) TruncateTo(end int64) error {
 	if err := l.writable(); err != nil {
 		return err
 	}
+	if err := l.inherit(); err != nil {
+		return err
+	}
 	if err := l.cutTear(); err != nil {
 		return err
 	}
 	return l.truncateTo(max(end, 0))
+}
+
+// inherit makes the names durable that Open found, before anything is changed. An
+// earlier process may have been killed after it had removed files and before it had
+// synced that: after a power failure they would come back, behind an end that they do
+// not follow.
+func (l *Log) inherit() error {
+	if !l.heir {
+		return nil
+	}
+	if err := l.fs.SyncDir(l.dir); err != nil {
+		return l.broken(err)
+	}
+	l.heir = false
+	return nil
 }
 
 func (l *Log) truncateTo(end int64) error {
@@ -157,15 +175,15 @@ func (l *Log) shrink(f *file) error {
 		l.publish(func() { f.indexed = 0 })
 	}
 	if f.marked > f.size {
-		err := l.mark(f, f.size)
-		if err == nil {
-			err = l.with(f, vfs.File.SyncData)
-		}
-		if err != nil {
+		if err := l.mark(f, f.size); err != nil {
 			return fmt.Errorf("segment: truncate: %w", err)
 		}
 	}
 	err := l.with(f, func(w vfs.File) error {
+		// Also when the mark was right: a process that was killed may have written it.
+		if err := w.SyncData(); err != nil {
+			return err
+		}
 		if err := w.Truncate(f.size); err != nil {
 			return err
 		}
@@ -211,6 +229,9 @@ func (l *Log) DropBefore(offset int64) error {
 	n := sort.Search(len(l.files), func(i int) bool { return l.files[i].empty() || l.files[i].last >= offset })
 	if n == 0 && len(l.doomed) == 0 {
 		return nil
+	}
+	if err := l.inherit(); err != nil {
+		return err
 	}
 	gone, kept := l.files[:n], slices.Clone(l.files[n:])
 	if len(kept) == 0 && len(gone) > 0 {

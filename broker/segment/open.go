@@ -29,10 +29,10 @@ func Open(fsys vfs.FS, dir string, cache *Cache, opt Options) (*Log, error) {
 	if opt.ID == nil {
 		opt.ID = rand.Uint64
 	}
-	l := &Log{fs: fsys, dir: dir, cache: cache, opt: opt}
+	l := &Log{fs: fsys, dir: dir, cache: cache, opt: opt, heir: true}
 	files, err := l.list()
 	if errors.Is(err, fs.ErrNotExist) {
-		l.unsafe = true
+		l.unsafe, l.heir = true, false
 		err = fsys.MkdirAll(dir)
 	}
 	if err == nil {

@@ -63,6 +63,7 @@ type Log struct {
 	wmu    sync.Mutex
 	failed error    // of a Sync: final, for the device may have lost anything
 	unsafe bool     // names in dir, or its own, may not be durable
+	heir   bool     // what an earlier process removed from dir may come back: see inherit
 	tear   *tear    // what Open found behind the end
 	doomed []*file  // dropped, and still on the disk
 	bufs   [][]byte // scratch of Append
@@ -139,6 +140,9 @@ func (l *Log) Append(batches ...[]byte) error {
 		return err
 	}
 	if err := l.check(batches); err != nil {
+		return err
+	}
+	if err := l.inherit(); err != nil {
 		return err
 	}
 	if err := l.cutTear(); err != nil {

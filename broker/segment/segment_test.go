@@ -343,6 +343,95 @@ func TestSyncFails(t *testing.T) {
 	ok(t, other.Sync())
 }
 
+// A process is killed at any operation while it cuts a log, the next one sees what
+// that has left and does the same again, and the power goes at any of its operations:
+// what was synced before the cut is there.
+func TestKilledThenCrashed(t *testing.T) {
+	const files, perFile, after = 3, 19, 4
+	tests := []struct {
+		name string
+		cut  func(l *Log) error
+		kept int64 // offsets below are held to the end, whatever happens
+		from int64 // the first of them; -1: may differ
+	}{
+		{"to within the first file", func(l *Log) error { return l.TruncateTo(50) }, 50, 0},
+		{"to within the last file", func(l *Log) error { return l.TruncateTo(2*perFile*10 + 50) }, 2*perFile*10 + 50, 0},
+		{"to a file's end", func(l *Log) error { return l.TruncateTo(perFile * 10) }, perFile * 10, 0},
+		{"before the second file", func(l *Log) error { return l.DropBefore(perFile * 10) }, files * perFile * 10, -1},
+	}
+	// life works until an operation; 0: to the end.
+	life := func(mem *vfs.Mem, until int, work func(l *Log) error) error {
+		fsys := vfs.NewFaulty(mem, nil)
+		if until > 0 {
+			fsys.SetHook(vfs.StopAt(until))
+		}
+		l, err := Open(fsys, dir, NewCache(fsys, 2), Options{FileBytes: 20_000})
+		if err != nil && !errors.Is(err, vfs.ErrStopped) {
+			t.Fatal(err)
+		}
+		if err == nil {
+			err = work(l)
+		}
+		return err
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			made := func() *vfs.Mem {
+				mem := vfs.NewMem()
+				ok(t, mem.MkdirAll(dir))
+				ok(t, mem.SyncDir("/"))
+				ok(t, life(mem, 0, func(l *Log) error {
+					fill(t, l, files*perFile)
+					if err := l.Sync(); err != nil {
+						return err
+					}
+					return l.Close()
+				}))
+				ok(t, mem.SyncDir(dir)) // indexes too
+				return mem
+			}
+			again := func(l *Log) error {
+				if err := tt.cut(l); err != nil {
+					return err
+				}
+				for range after {
+					if err := l.Append(batch(l.End(), 10, l.End(), 1000)); err != nil {
+						return err
+					}
+				}
+				return l.Sync()
+			}
+			for first := 1; ; first++ {
+				var killed error
+				for second := 1; ; second++ {
+					left := made()
+					killed = life(left, first, tt.cut)
+					stopped := life(left, second, again)
+					for seed := range uint64(6) {
+						disk := left.CrashClone(seed)
+						l, err := Open(disk, dir, NewCache(disk, 2), Options{FileBytes: 20_000})
+						if err != nil {
+							t.Fatalf("killed at %d, power loss at %d, seed %d: %v", first, second, seed, err)
+						}
+						if l.End() < tt.kept || tt.from >= 0 && l.Start() != tt.from {
+							t.Fatalf("killed at %d, power loss at %d, seed %d: holds [%d,%d), want up to %d", first, second, seed, l.Start(), l.End(), tt.kept)
+						}
+						if _, err := all(l, l.Start()); err != nil {
+							t.Fatalf("killed at %d, power loss at %d, seed %d: %v", first, second, seed, err)
+						}
+					}
+					if stopped == nil {
+						break
+					}
+				}
+				if killed == nil {
+					break
+				}
+			}
+		})
+	}
+}
+
 // A reader never needs more files open than the cache allows, and one that is removed
 // beneath it does no harm.
 func TestCache(t *testing.T) {

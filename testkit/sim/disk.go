@@ -5,6 +5,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -26,6 +27,9 @@ type disk struct {
 	mu    sync.Mutex
 	kept  map[storage.ShardID]*kept // checkpoints
 	saves int
+
+	trace string // file operations on paths with this in them are logged; empty: none
+	log   func(format string, args ...any)
 }
 
 // kept is one shard's checkpoint.
@@ -45,6 +49,9 @@ func (d *disk) start(until int, part float64) {
 	d.faulty = vfs.NewFaulty(d.mem, func(op vfs.Op) error {
 		if d.off.Load() {
 			return vfs.ErrStopped
+		}
+		if d.trace != "" && op.Kind.Changes() && strings.Contains(op.Path, d.trace) {
+			d.log("%v", op)
 		}
 		if until == 0 || op.N < until || !op.Kind.Changes() {
 			return nil

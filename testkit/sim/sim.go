@@ -43,6 +43,7 @@ type Options struct {
 	Ops      int           // of each client in a life; 0: 60
 	Patience time.Duration // how long anything may take before the run is called stuck; 0: 30 s
 	Log      func(format string, args ...any)
+	Trace    string // log the operations on files with this in their path; "/": on all
 }
 
 // Report says what a run has exercised, so that a test can tell that it has.
@@ -74,6 +75,7 @@ func Run(seed uint64, o Options) (Report, error) {
 		o.Log = func(string, ...any) {}
 	}
 	s := &sim{seed: seed, opt: o, rand: rand.New(rand.NewPCG(seed, 0x73696d)), disk: newDisk(), model: newModel(), shadows: newShadows()}
+	s.disk.trace, s.disk.log = o.Trace, o.Log
 	for i := range o.Clients {
 		s.producers = append(s.producers, &producer{id: -1, partition: int32(i % 3)})
 	}

@@ -11,6 +11,7 @@ import (
 var (
 	seedsFlag = flag.Int("seeds", 100, "how many seeds to run")
 	fromFlag  = flag.Int("from", 0, "the first seed")
+	traceFlag = flag.String("trace", "", "log operations on files with this in their path")
 )
 
 // TestSeeds runs the simulation for many seeds. go test ./testkit/sim -run TestSeeds/17
@@ -24,7 +25,7 @@ func TestSeeds(t *testing.T) {
 	failed := 0
 	for seed := *fromFlag; seed < *fromFlag+seeds; seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			r, err := Run(uint64(seed), Options{Log: t.Logf, Patience: 20 * time.Second})
+			r, err := Run(uint64(seed), Options{Log: t.Logf, Trace: *traceFlag, Patience: 20 * time.Second})
 			if err != nil {
 				failed++
 				t.Fatal(err)
