@@ -265,7 +265,7 @@ func tableCell(v any) string {
 		if v.At.IsZero() {
 			return "-"
 		}
-		return HumanDuration(v.Now.Sub(v.At))
+		return HumanDuration(v.Now.Sub(v.At)) + " ago"
 	case bool:
 		if v {
 			return "yes"

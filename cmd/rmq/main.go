@@ -32,6 +32,9 @@ func build() (string, string) {
 	if v == "" {
 		v = info.Main.Version
 	}
+	if v == "(devel)" {
+		v = "dev"
+	}
 	for _, s := range info.Settings {
 		if s.Key == "vcs.revision" && c == "" {
 			c = s.Value
