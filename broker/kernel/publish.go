@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/robustmq/rmq/broker/fault"
@@ -93,7 +94,7 @@ func (k *Kernel) resolve(sp *space, p *Publish) *resolved {
 			r = k.merge(sp, r, k.byExchange(sp, p.Exchange, key, m.Address, m.Headers), m.Address)
 		}
 	} else {
-		r = k.byAddress(sp, m.Address)
+		r = k.byAddress(sp, m.Address, m.Headers)
 	}
 	if r.home == nil && r.err == nil && k.cfg.Capture && !p.held && m.Source != message.Kafka && r.found && message.Capturable(m.Address) {
 		switch made, err := k.capture(sp.name, m.Address); {
@@ -310,8 +311,8 @@ func (k *Kernel) merge(sp *space, a, b *resolved, address string) *resolved {
 func (k *Kernel) appendRouted(p *Partition, batch record.Batch, acks int16, reply Appended, tag uint64) bool {
 	st := p.st
 	sp := k.topo.space(st.Namespace)
-	r := k.byAddress(sp, st.Address)
-	if len(r.queues) == 0 && len(r.subs) == 0 {
+	r := k.byAddress(sp, st.Address, nil)
+	if len(r.queues) == 0 && len(r.subs) == 0 && !r.looked {
 		return false
 	}
 	qos := uint8(1)
@@ -357,8 +358,45 @@ func (k *Kernel) appendRouted(p *Partition, batch record.Batch, acks int16, repl
 			w.applied(nil, nil, err)
 		}
 	}
+	if r.looked {
+		k.copyByHeaders(sp, st, r, batch, qos, w)
+	}
 	w.applied(nil, nil, nil)
 	return true
+}
+
+// copyByHeaders adds those records of a Kafka batch whose headers a headers exchange wants
+// to the queues that are not given the whole batch.
+func (k *Kernel) copyByHeaders(sp *space, st *meta.Stream, whole *resolved, batch record.Batch, qos uint8, w *appendMany) {
+	err := batch.Each(func(rec *record.Record) error {
+		m := message.FromRecord(rec.Key, rec.Value, rec.Headers, rec.Time, st.Address, false)
+		m.QoS = qos
+		r := k.byAddress(sp, st.Address, m.Headers)
+		for i := range r.logged {
+			sr := &r.logged[i]
+			only := slices.DeleteFunc(slices.Clone(sr.queues), func(id uint64) bool {
+				return slices.ContainsFunc(whole.queues, func(q *queue) bool { return q.spec.ID == id })
+			})
+			if len(only) == 0 {
+				continue
+			}
+			w.add()
+			err := sr.shard.do(true, func(g *pending) {
+				b, i := addRecord(&g.b, shard.Bodies, &m, "")
+				g.await(b, g.b.Route(&shard.Route{
+					Batch: b, Record: i, Namespace: st.Namespace, Address: st.Address, Queues: only,
+					Size: uint32(len(m.Value)), ExpiresAt: m.ExpiresAt, Priority: m.Priority, QoS: qos,
+				}), w)
+			})
+			if err != nil {
+				w.applied(nil, nil, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		k.log.Warn("records not looked at for headers exchanges", "stream", st.Address, "err", err)
+	}
 }
 
 // copyBatch adds the records of a Kafka batch to a shard that is not their home, each with

@@ -43,6 +43,7 @@ type queue struct {
 	shard  *shardRun
 	filter *subscriber // its entry among the filters, when it is a shared subscription
 	used   bool        // had a consumer once, so that auto-delete applies; guarded by topology.mu
+	made   atomic.Bool // its shard has it: until then what is routed to it would be lost
 }
 
 // subscriber is one filter of one session, or a shared subscription's queue.
@@ -325,6 +326,7 @@ func (t *topology) addressOfLog(log uint64) string {
 type resolved struct {
 	err    error    // there is a home, and it cannot take anything
 	found  bool     // the exchange exists
+	looked bool     // at the message's headers: another message may be answered otherwise
 	bound  []*queue // by name and by bindings
 	queues []*queue // bound, and those of shared subscriptions
 	subs   []sessionMatch
@@ -354,15 +356,16 @@ type shardRoute struct {
 // maxHops bounds how many exchanges one message passes through.
 const maxHops = 64
 
-// byAddress answers for a message from MQTT or Kafka.
-func (k *Kernel) byAddress(sp *space, address string) *resolved {
+// byAddress answers for a message from MQTT or Kafka. An answer that passed a headers
+// exchange is not kept.
+func (k *Kernel) byAddress(sp *space, address string, headers []message.Header) *resolved {
 	v := k.topo.versionOf(sp, address)
 	if r, ok := sp.cache.Get(byName, address, v); ok {
 		return r
 	}
 	r := &resolved{found: true}
 	k.topo.mu.RLock()
-	m := matcher{sp: sp, seen: make(map[string]bool), dests: make(map[*queue]bool)}
+	m := matcher{sp: sp, seen: make(map[string]bool), dests: make(map[*queue]bool), headers: headers}
 	dotted := message.AMQPKey(address)
 	// (1) the queue of that name, (2) amq.topic and what hangs behind it, (3) exchanges
 	// whose levels begin the address (MAPPING.md, Names).
@@ -379,9 +382,9 @@ func (k *Kernel) byAddress(sp *space, address string) *resolved {
 		m.walk(dotted, "", nil, true)
 	}
 	k.topo.mu.RUnlock()
-	r.bound = m.queues
+	r.bound, r.looked = m.queues, m.looked
 	k.complete(sp, r, address)
-	if r.err == nil {
+	if r.err == nil && !r.looked {
 		sp.cache.Put(byName, strings.Clone(address), v, r)
 	}
 	return r
