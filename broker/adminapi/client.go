@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -327,7 +328,7 @@ func (c *Client) envelope(resp *http.Response) (Envelope, error) {
 }
 
 func (c *Client) unreachable(err error) error {
-	if ue, ok := err.(*url.Error); ok {
+	if ue, ok := errors.AsType[*url.Error](err); ok {
 		err = ue.Err // the method and address say nothing that the message does not
 	}
 	return &Error{

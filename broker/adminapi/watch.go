@@ -17,10 +17,10 @@ func Watch(ctx context.Context, src Source, c clock.Clock, interval time.Duratio
 	due := make(chan struct{}, 1)
 	for {
 		now, err := src.Overview(ctx)
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
+		switch {
+		case ctx.Err() != nil:
+			return nil //nolint:nilerr // the reader left, which fails whatever it asked
+		case err != nil:
 			return err
 		}
 		AddRates(last, &now)

@@ -53,10 +53,8 @@ func (e *Env) Configure(cmd *cobra.Command) error {
 		if err != nil || f.Name == "help" {
 			return
 		}
-		from := "default"
-		if f.Changed {
-			from = "flag"
-		} else {
+		from := "flag"
+		if !f.Changed {
 			from, err = e.fill(cmd, f, layers)
 		}
 		e.origins = append(e.origins, Origin{f.Name, f.Value.String(), from})

@@ -1,6 +1,7 @@
 package env
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -87,10 +88,9 @@ func (e *Env) ReadRun(name string) (Run, bool, error) {
 		return Run{}, false, err
 	}
 	var r Run
-	if err := json.Unmarshal(b, &r); err != nil || r.PID <= 0 {
-		return Run{}, false, nil // cut short by a full disk: as good as none
-	}
-	return r, true, nil
+	// One that was cut short by a full disk is as good as none.
+	whole := json.Unmarshal(b, &r) == nil && r.PID > 0
+	return r, whole, nil
 }
 
 // Runs lists the run files of brokers whose process is alive, by name.
@@ -124,7 +124,7 @@ func (e *Env) WriteRun(r Run) (won bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	defer os.Remove(tmp.Name())
+	defer func() { _ = os.Remove(tmp.Name()) }() // a stray file is hidden, and harmless
 	_, err = tmp.Write(append(b, '\n'))
 	if err = errors.Join(err, tmp.Close()); err != nil {
 		return false, fmt.Errorf("leave a run file: %w", err)
@@ -155,7 +155,8 @@ func Listens(address string) bool {
 	if err != nil || u.Host == "" {
 		return false
 	}
-	c, err := net.DialTimeout("tcp", u.Host, 2*time.Second)
+	d := net.Dialer{Timeout: 2 * time.Second}
+	c, err := d.DialContext(context.Background(), "tcp", u.Host)
 	if err != nil {
 		return false
 	}

@@ -257,7 +257,6 @@ func textCell(v any) string {
 }
 
 func tableCell(v any) string {
-	s := ""
 	switch v := v.(type) {
 	case Bytes:
 		return v.String()
@@ -273,13 +272,11 @@ func tableCell(v any) string {
 		return "no"
 	case float64:
 		return humanRate(v)
-	default:
-		s = Clean(plainCell(v))
 	}
-	if s == "" {
-		return "-"
+	if s := Clean(plainCell(v)); s != "" {
+		return s
 	}
-	return s
+	return "-"
 }
 
 func plainCell(v any) string {
@@ -406,9 +403,9 @@ func HumanDuration(d time.Duration) string {
 	}{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "m"}, {time.Second, "s"}}
 	s, left := "", 2
 	for _, u := range units {
-		if n := d / u.size; n > 0 && left > 0 {
-			s += strconv.FormatInt(int64(n), 10) + u.name
-			d -= n * u.size
+		if n := int64(d / u.size); n > 0 && left > 0 {
+			s += strconv.FormatInt(n, 10) + u.name
+			d %= u.size
 			left--
 		} else if s != "" {
 			left-- // 1d0h is "1d", not "1d5m"

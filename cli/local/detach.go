@@ -38,12 +38,13 @@ func (u *up) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }() // the child has its own
 	exe, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(exe, u.e.Args[1:]...)
+	// It outlives us: no context of ours may end it.
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), exe, u.e.Args[1:]...)
 	cmd.Args[0] = u.e.Args[0]
 	cmd.Env = append(os.Environ(), childEnv+"="+logPath)
 	cmd.Stderr = log
