@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/robustmq/rmq/broker/kernel"
+	"github.com/robustmq/rmq/broker/message"
 	"github.com/robustmq/rmq/broker/record"
 	"github.com/robustmq/rmq/broker/storage"
 )
@@ -79,7 +80,15 @@ func (p *produce) find(t *produceTopic, found *produceTarget) code {
 	var ok bool
 	if p.h.version >= 13 {
 		if found.topic, ok = s.topicByID(t.id); !ok {
-			return codeUnknownTopicID
+			// The id of a view that has become a stream stands for that, to a producer: it means
+			// the name that it was told the id for, and asking Metadata again changes no partition.
+			address, known := s.views.address(t.id)
+			if !known {
+				return codeUnknownTopicID
+			}
+			if found.topic, ok = s.topicAt(message.KafkaName(address), address); !ok {
+				return codeUnknownTopicID
+			}
 		}
 	} else if found.topic, ok = s.topicByName(string(t.name)); !ok {
 		return codeUnknownTopic
@@ -88,9 +97,6 @@ func (p *produce) find(t *produceTopic, found *produceTarget) code {
 		made, err := s.autoCreate(p.c.ctx, found.topic.name)
 		if err != nil {
 			return createCode(err)
-		}
-		if p.h.version >= 13 {
-			return codeUnknownTopicID // the stream has an id of its own: ask Metadata again
 		}
 		found.topic = made
 	}
