@@ -37,13 +37,10 @@ func drive(t *testing.T, fake *adminapitest.Fake, opt Options, w, h int) *driver
 	t.Helper()
 	d := &driver{t: t, fake: fake, msgs: make(chan tea.Msg, 256)}
 	if opt.Find == nil {
-		opt.Find = func() (adminapi.Source, error) {
+		opt.Find = func() (adminapi.Source, string, error) {
 			d.found++
-			return ticking{fake}, d.gone
+			return ticking{fake}, "default  http://127.0.0.1:15672", d.gone
 		}
-	}
-	if opt.Where == "" {
-		opt.Where = "default  http://127.0.0.1:15672"
 	}
 	opt.Zone = time.UTC
 	opt.defaults()

@@ -77,7 +77,7 @@ func (m *Model) helpLines() []string {
 // head says which broker this is, and how it is.
 func (m *Model) head() string {
 	l := m.look()
-	left := kind.Line{{Text: " " + kind.Clean(m.opt.Where), Tone: kind.Strong}}
+	left := kind.Line{{Text: " " + kind.Clean(m.where), Tone: kind.Strong}}
 	if m.opt.Namespace != "" && m.opt.Namespace != "/" {
 		left = append(left, kind.Cell{Text: "  namespace " + kind.Clean(m.opt.Namespace), Tone: kind.Faint})
 	}
@@ -86,7 +86,7 @@ func (m *Model) head() string {
 	case !m.paused.IsZero():
 		right = kind.Line{{Text: "‖ PAUSED at " + l.Clock(l.Now) + " ", Tone: kind.Warn}}
 	case m.link.Up:
-		right = kind.Line{{Text: "● ", Tone: kind.Good}, {Text: "up " + kind.Duration(l.Now.Sub(m.overview().status_.Started)), Tone: kind.Faint}, {Text: "  " + l.Clock(l.Now) + " "}}
+		right = kind.Line{{Text: "● ", Tone: kind.Good}, {Text: "up " + l.Since(m.overview().broker.Started), Tone: kind.Faint}, {Text: "  " + l.Clock(l.Now) + " "}}
 	case m.link.Tries > 0:
 		wait := max(0, m.link.Again.Sub(m.now))
 		text := "asking again"

@@ -2,7 +2,6 @@ package tui
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -34,6 +33,7 @@ type Model struct {
 	width, height int
 
 	link   feed.Link
+	where  string        // what the broker is called
 	now    time.Time     // here, as of the last message
 	skew   time.Duration // the broker's clock minus ours
 	paused time.Time     // zero: it is not
@@ -87,8 +87,8 @@ func newModel(f *feed.Feed, opt Options) (*Model, error) {
 		}
 	}
 	if opt.Filter != "" {
-		if m.screen().fields() == nil {
-			return nil, fmt.Errorf("the screen %s has nothing to filter", places[m.at].name)
+		if err := m.parse(opt.Filter); err != nil {
+			return nil, err
 		}
 		if err := m.screen().setFilter(opt.Filter, m.look()); err != nil {
 			return nil, err
@@ -209,6 +209,9 @@ func (m *Model) listen() tea.Cmd {
 }
 
 func (m *Model) answer(a feed.Answer) tea.Cmd {
+	if a.From != "" {
+		m.where = a.From
+	}
 	switch who := a.For.(type) {
 	case forPulse:
 		if a.Seq == m.pulseSeq {
@@ -249,7 +252,9 @@ func (m *Model) pulse(a feed.Answer) tea.Cmd {
 		return tea.Quit
 	}
 	back := m.link.Answered(a.At)
-	if p, ok := a.Data.(pulse); ok && a.Err == nil {
+	if a.Err != nil {
+		m.overview().failed(a.Err)
+	} else if p, ok := a.Data.(pulse); ok {
 		if m.overview().take(p.overview, p.status) {
 			m.note = "the broker was started again"
 		}
@@ -297,7 +302,7 @@ func (m *Model) batch(b feed.Batch) tea.Cmd {
 	case b.Err == nil || feed.Gone(b.Err):
 		m.stream = nil
 		m.pulseSeq++
-		return m.feed.After(m.link.Lost(m.now, errors.Join(b.Err)), forPulse{}, m.pulseSeq)
+		return m.feed.After(m.link.Lost(m.now, b.Err), forPulse{}, m.pulseSeq)
 	}
 	m.stream = nil
 	m.messages().failed(b.Err)
@@ -464,7 +469,11 @@ func (m *Model) parse(src string) error {
 		_, _, err := kind.LiveQuery(src)
 		return err
 	}
-	_, err := kind.ParseFilter(src, m.screen().fields())
+	fields := m.screen().fields()
+	if fields == nil {
+		return fmt.Errorf("the screen %s has nothing to filter", places[m.at].name)
+	}
+	_, err := kind.ParseFilter(src, fields)
 	return err
 }
 

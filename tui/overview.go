@@ -20,11 +20,12 @@ const samplesMax = 600
 type overview struct {
 	interval time.Duration // between pulses
 
-	status_ adminapi.Status
-	now     adminapi.Overview
-	before  adminapi.Overview
-	known   bool
-	series  []*series
+	broker adminapi.Status
+	now    adminapi.Overview
+	before adminapi.Overview
+	known  bool
+	err    error // of the last pulse that the broker answered
+	series []*series
 
 	width, height int
 	page          pager
@@ -43,8 +44,8 @@ func newOverview(interval time.Duration) *overview { return &overview{interval: 
 // was started since.
 func (s *overview) take(o adminapi.Overview, st *adminapi.Status) (restarted bool) {
 	if st != nil {
-		restarted = !s.status_.Started.IsZero() && !st.Started.Equal(s.status_.Started)
-		s.status_ = *st
+		restarted = !s.broker.Started.IsZero() && !st.Started.Equal(s.broker.Started)
+		s.broker = *st
 	}
 	adminapi.AddRates(s.now, &o)
 	missing := 0
@@ -64,7 +65,7 @@ func (s *overview) take(o adminapi.Overview, st *adminapi.Status) (restarted boo
 			of.add(math.NaN(), math.NaN())
 		}
 	}
-	s.before, s.now, s.known = s.now, o, true
+	s.before, s.now, s.known, s.err = s.now, o, true, nil
 	return restarted
 }
 
@@ -86,10 +87,10 @@ func (x *series) add(in, out float64) {
 	}
 }
 
+func (s *overview) failed(err error)                  { s.err = err }
 func (s *overview) resize(width, height int)          { s.width, s.height = width, height }
 func (s *overview) question() feed.Question           { return nil }
 func (s *overview) answer(any, time.Time)             {}
-func (s *overview) failed(error)                      {}
 func (s *overview) copied() (string, string)          { return "", "" }
 func (s *overview) filter() string                    { return "" }
 func (s *overview) fields() []string                  { return nil }
@@ -113,16 +114,19 @@ func (s *overview) do(v verb, _ kind.Look) bool {
 }
 
 func (s *overview) status(kind.Look) (left, right kind.Line) {
-	if !s.known {
+	if !s.known && s.err == nil {
 		return kind.Line{{Text: " overview", Tone: kind.Faint}}, nil
 	}
-	st := &s.status_
+	st := &s.broker
 	where := "memory"
 	if st.DataDir != "" {
 		where = kind.Clean(st.DataDir)
 	}
 	left = kind.Line{{Text: " rmq " + kind.Clean(st.Version)}, {Text: "  profile ", Tone: kind.Faint}, {Text: kind.Clean(st.Profile)},
 		{Text: "  data ", Tone: kind.Faint}, {Text: where}, {Text: fmt.Sprintf("  node %d", st.Node), Tone: kind.Faint}}
+	if s.err != nil {
+		left = kind.Line{{Text: " " + kind.Clean(s.err.Error()), Tone: kind.Bad}}
+	}
 	if n := len(s.lines(newTheme(false))); n > s.height {
 		right = kind.Line{{Text: rangeOf(min(s.page.top, n-s.height), s.height, n) + " lines ", Tone: kind.Faint}}
 	}
@@ -267,8 +271,11 @@ type part struct {
 	tone    kind.Tone
 }
 
-// parts is how many stand on one line.
-const parts = 4
+// parts is how many stand on one line, of partWidth columns each.
+const (
+	parts     = 4
+	partWidth = 8 + 1 + 10
+)
 
 // holdings is what the broker holds and what it takes to do so.
 func (s *overview) holdings(t *theme) []string {
@@ -286,7 +293,7 @@ func (s *overview) holdings(t *theme) []string {
 		{{n: kind.Bytes(int64(o.HeapBytes)), what: "heap"}, {n: kind.Bytes(int64(o.RSSBytes)), what: "resident"}, s.logRate(), s.syncRate()},
 	}
 	w := s.width
-	if w >= sideBySide {
+	if w >= 2*parts*partWidth {
 		w /= 2
 	}
 	var out []string
@@ -356,7 +363,7 @@ func (s *overview) remarks(t *theme) []string {
 			say(kind.Warn, x.Protocol+" errors: "+text[2:])
 		}
 	}
-	for _, w := range s.status_.Warnings {
+	for _, w := range s.broker.Warnings {
 		say(kind.Warn, "! "+w)
 	}
 	return out

@@ -19,7 +19,7 @@ import (
 // modelOf is a model that nothing runs, for benchmarks.
 func modelOf(tb testing.TB, fake *adminapitest.Fake, w, h int) *Model {
 	tb.Helper()
-	opt := Options{Find: func() (adminapi.Source, error) { return fake, nil }, Color: true, Zone: time.UTC}
+	opt := Options{Find: func() (adminapi.Source, string, error) { return fake, "test", nil }, Color: true, Zone: time.UTC}
 	opt.defaults()
 	ctx, cancel := context.WithCancel(tb.Context())
 	tb.Cleanup(cancel)

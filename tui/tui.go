@@ -43,7 +43,6 @@ import (
 // Options say what to show and where.
 type Options struct {
 	Find      feed.Find // the way to the broker, taken again when the broker is gone
-	Where     string    // what the broker is called
 	Namespace string    // "" is the default one
 	Screen    string    // to begin with, one of Screens; "" is the first
 	Filter    string    // of that screen
@@ -73,6 +72,14 @@ func (o *Options) defaults() {
 	if o.Environ == nil {
 		o.Environ = os.Environ()
 	}
+}
+
+// Check tells whether Run could begin with a screen and a filter of it.
+func Check(screen, filter string) error {
+	opt := Options{Screen: screen, Filter: filter}
+	opt.defaults()
+	_, err := newModel(feed.New(context.Background(), nil, opt.Clock), opt)
+	return err
 }
 
 // Run shows the screens until their user quits (nil), ctx ends (its cause) or the broker

@@ -77,6 +77,23 @@ func TestNoBrokerAtFirst(t *testing.T) {
 	})
 }
 
+func TestOptions(t *testing.T) {
+	for _, tt := range []struct{ screen, filter, says string }{
+		{"", "", ""}, {"groups", "lag>100", ""}, {"messages", "fleet/# !x", ""},
+		{"overview", "x", "nothing to filter"}, {"topics", "lagg:1", "no column lagg"}, {"messages", "a/# b/#", "one filter of addresses"},
+	} {
+		if err := Check(tt.screen, tt.filter); (err == nil) != (tt.says == "") || err != nil && !strings.Contains(err.Error(), tt.says) {
+			t.Errorf("%s %q: %v", tt.screen, tt.filter, err)
+		}
+	}
+	bubble(t, func(t *testing.T) {
+		fake, _ := load(t)
+		d := drive(t, fake, Options{Screen: "groups", Filter: "lag>100"}, 80, 24)
+		d.wait(time.Second)
+		d.sees("2 of 4 groups", "filter lag>100")
+	})
+}
+
 // Who is not let in is told so, by the error of the program.
 func TestDenied(t *testing.T) {
 	bubble(t, func(t *testing.T) {
@@ -86,6 +103,21 @@ func TestDenied(t *testing.T) {
 		if !d.quit || d.m.failed == nil || d.m.failed.Error() != "wrong password" {
 			t.Errorf("quit %v, %v", d.quit, d.m.failed)
 		}
+	})
+}
+
+// A broker that stops letting us in is there, and says why it tells nothing more.
+func TestDeniedLater(t *testing.T) {
+	on(t, func(t *testing.T, d *driver) {
+		d.keys("2")
+		d.pass(1)
+		d.fake.Update(func(f *adminapitest.Fake) {
+			f.Fail = &adminapi.Error{Code: "unauthorized", Category: adminapi.CategoryAuth, Message: "log in first"}
+		})
+		d.pass(2)
+		d.sees("log in first", "orders/eu", "● up")
+		d.keys("1")
+		d.sees("log in first", "messages in, per second")
 	})
 }
 
@@ -134,9 +166,9 @@ func TestCountdown(t *testing.T) {
 // The countdown is by the broker's clock, which need not be ours.
 func TestBrokerClock(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		time.Sleep(time.Hour) // ours is fast
+		time.Sleep(time.Hour) //nolint:forbidigo // the bubble's time: ours is fast
 		fake, _ := load(t)    // says that it is midnight
-		d := drive(t, fake, Options{Find: func() (adminapi.Source, error) { return fake, nil }}, 80, 24)
+		d := drive(t, fake, Options{Find: func() (adminapi.Source, string, error) { return fake, "test", nil }}, 80, 24)
 		d.keys("5")
 		d.wait(100 * time.Millisecond)
 		d.sees("in 5s", "  00:00:00")
@@ -436,7 +468,7 @@ func TestProgram(t *testing.T) {
 		done := make(chan error, 1)
 		go func() {
 			done <- run(t.Context(), Options{
-				Find: func() (adminapi.Source, error) { return fake, nil }, Where: "test", Zone: time.UTC, Color: true,
+				Find: func() (adminapi.Source, string, error) { return fake, "test", nil }, Zone: time.UTC, Color: true,
 				In: in, Out: out, Environ: []string{"TERM=xterm-256color"},
 			}, tea.WithWindowSize(80, 24))
 		}()

@@ -31,14 +31,21 @@ func Command(e *env.Env) *cobra.Command {
 			if err := check(e, screen); err != nil {
 				return err
 			}
-			first, err := e.Admin()
-			if err != nil {
+			if err := tui.Check(screen, filter); err != nil {
+				return &env.Failure{Exit: env.Usage, What: "--filter: " + err.Error(), Hint: "rmq tui --help, or ? on the screen"}
+			}
+			find := func() (adminapi.Source, string, error) {
+				c, err := e.Admin()
+				if err != nil {
+					return nil, "", err
+				}
+				return c, where(e, c), nil
+			}
+			if _, _, err := find(); err != nil {
 				return err // before the screen is taken: there is no broker to wait for
 			}
 			return tui.Run(cmd.Context(), tui.Options{
-				// A broker that was started again may listen elsewhere.
-				Find:  func() (adminapi.Source, error) { return e.Admin() },
-				Where: where(e, first), Namespace: namespace, Screen: screen, Filter: filter,
+				Find: find, Namespace: namespace, Screen: screen, Filter: filter,
 				Interval: time.Duration(interval), Color: e.Colored(true), In: e.In, Out: e.Out,
 			})
 		},
@@ -54,7 +61,7 @@ func Command(e *env.Env) *cobra.Command {
 
 // check wants a terminal that can be drawn on, and names what tells the same without.
 func check(e *env.Env, screen string) error {
-	what := ""
+	var what string
 	switch {
 	case !e.OutTTY || !e.InTTY:
 		what = "rmq tui needs a terminal, and this is none"

@@ -34,8 +34,9 @@ import (
 // answerMax is how long a broker may take over one answer.
 const answerMax = 10 * time.Second
 
-// Find returns the way to the broker as it is now. It does not speak to it.
-type Find func() (adminapi.Source, error)
+// Find returns the way to the broker as it is now, and what that is called. It does not
+// speak to the broker.
+type Find func() (src adminapi.Source, where string, err error)
 
 // Feed asks one broker.
 type Feed struct {
@@ -43,8 +44,9 @@ type Feed struct {
 	find  Find
 	clock clock.Clock
 
-	mu  sync.Mutex
-	src adminapi.Source // nil: to be found
+	mu    sync.Mutex
+	src   adminapi.Source // nil: to be found
+	where string
 }
 
 // New returns a Feed whose commands end with ctx.
@@ -64,6 +66,7 @@ type Answer struct {
 	Seq  int // as given to Ask
 	Data any
 	Err  error
+	From string        // what the broker is called that was asked; "" when there is none
 	At   time.Time     // when it came, here
 	Took time.Duration // since it was asked
 }
@@ -73,7 +76,8 @@ func (f *Feed) Ask(who any, seq int, q Question) tea.Cmd {
 	return func() tea.Msg {
 		begun := f.clock.Now()
 		a := Answer{For: who, Seq: seq}
-		src, err := f.source()
+		src, where, err := f.source()
+		a.From = where
 		if err == nil {
 			ctx, cancel := context.WithTimeout(f.ctx, answerMax)
 			a.Data, err = q(ctx, src)
@@ -109,17 +113,16 @@ func (f *Feed) After(d time.Duration, who any, seq int) tea.Cmd {
 	}
 }
 
-func (f *Feed) source() (adminapi.Source, error) {
+func (f *Feed) source() (src adminapi.Source, where string, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.src == nil {
-		src, err := f.find()
-		if err != nil {
-			return nil, &NotFound{err}
+		if src, where, err = f.find(); err != nil {
+			return nil, "", &NotFound{err}
 		}
-		f.src = src
+		f.src, f.where = src, where
 	}
-	return f.src, nil
+	return f.src, f.where, nil
 }
 
 // forget lets go of a source that did not answer, unless another took its place.

@@ -42,9 +42,9 @@ func TestFoundAgain(t *testing.T) {
 	second.S.Version = "second"
 	sources := []adminapi.Source{first, second}
 	found := 0
-	f := New(t.Context(), func() (adminapi.Source, error) {
+	f := New(t.Context(), func() (adminapi.Source, string, error) {
 		found++
-		return sources[found-1], nil
+		return sources[found-1], fmt.Sprint("broker ", found), nil
 	}, clock.Wall{})
 	ask := func() Answer {
 		return f.Ask("me", 3, func(ctx context.Context, src adminapi.Source) (any, error) {
@@ -52,7 +52,7 @@ func TestFoundAgain(t *testing.T) {
 			return s.Version, err
 		})().(Answer)
 	}
-	if a := ask(); a.Err != nil || a.For != "me" || a.Seq != 3 {
+	if a := ask(); a.Err != nil || a.For != "me" || a.Seq != 3 || a.From != "broker 1" {
 		t.Fatalf("%+v", a)
 	}
 	ask()
@@ -63,7 +63,7 @@ func TestFoundAgain(t *testing.T) {
 	if a := ask(); !Gone(a.Err) {
 		t.Errorf("%v is not gone", a.Err)
 	}
-	if a := ask(); a.Err != nil || a.Data != "second" {
+	if a := ask(); a.Err != nil || a.Data != "second" || a.From != "broker 2" {
 		t.Errorf("%+v", a)
 	}
 }
@@ -93,7 +93,7 @@ func TestErrors(t *testing.T) {
 func TestHanging(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		f := New(ctx, func() (adminapi.Source, error) { return adminapitest.New(), nil }, clock.Wall{})
+		f := New(ctx, func() (adminapi.Source, string, error) { return adminapitest.New(), "", nil }, clock.Wall{})
 		hang := func(ctx context.Context, _ adminapi.Source) (any, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()
@@ -115,7 +115,7 @@ func TestHanging(t *testing.T) {
 
 func live(t *testing.T) (*adminapitest.Fake, *Stream, func() Batch) {
 	fake := adminapitest.New()
-	f := New(t.Context(), func() (adminapi.Source, error) { return fake, nil }, clock.Wall{})
+	f := New(t.Context(), func() (adminapi.Source, string, error) { return fake, "", nil }, clock.Wall{})
 	s := f.Live(adminapi.LiveQuery{})
 	return fake, s, func() Batch { return s.Next()().(Batch) }
 }
@@ -131,7 +131,7 @@ func TestBatches(t *testing.T) {
 		go func() {
 			_ = fake.AwaitLive(t.Context())
 			fake.Emit(message(1))
-			time.Sleep(10 * time.Millisecond)
+			time.Sleep(10 * time.Millisecond) //nolint:forbidigo // the bubble's time
 			fake.Emit(message(2))
 			fake.Emit(message(3))
 			fake.Emit(adminapi.LiveEvent{Stats: &adminapi.LiveStats{Matched: 9, Shown: 3, Sampled: 6}})

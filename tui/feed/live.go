@@ -61,7 +61,7 @@ func (s *Stream) Stop() { s.cancel() }
 // Next at a time.
 func (s *Stream) Next() tea.Cmd {
 	return func() tea.Msg {
-		s.begin.Do(func() { go s.read() })
+		s.begin.Do(func() { go s.read() }) // until ctx ends or the broker ends the stream
 		select {
 		case <-s.ready:
 		case <-s.ctx.Done():
@@ -101,7 +101,7 @@ func (s *Stream) take() Batch {
 
 // read is the reader goroutine.
 func (s *Stream) read() {
-	src, err := s.feed.source()
+	src, _, err := s.feed.source()
 	if err == nil {
 		err = src.Live(s.ctx, s.query, func(e adminapi.LiveEvent) error {
 			s.put(e)

@@ -68,13 +68,13 @@ func hazard(r rune) bool {
 	return unicode.IsControl(r)
 }
 
-// Preview returns the beginning of a value on one line, from at most max bytes of it.
-func Preview(value []byte, max int) string {
-	if len(value) <= max {
+// Preview returns the beginning of a value on one line, from at most most bytes of it.
+func Preview(value []byte, most int) string {
+	if len(value) <= most {
 		return Clean(string(value))
 	}
-	cut := max
-	for cut > max-utf8.UTFMax && cut > 0 && !utf8.RuneStart(value[cut]) {
+	cut := most
+	for cut > most-utf8.UTFMax && cut > 0 && !utf8.RuneStart(value[cut]) {
 		cut--
 	}
 	return Clean(string(value[:cut])) + "…"

@@ -36,10 +36,6 @@ func field(name, value string) Field {
 	return Field{Name: name, Value: Cell{Text: Clean(value)}}
 }
 
-func toned(name, value string, tone Tone) Field {
-	return Field{Name: name, Value: Cell{Clean(value), tone}}
-}
-
 func left(titles ...string) []Head {
 	var h []Head
 	for _, t := range titles {

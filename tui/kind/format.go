@@ -89,7 +89,7 @@ func Duration(d time.Duration) string {
 	for _, u := range units {
 		if n := d / u.size; n > 0 && left > 0 {
 			s += strconv.FormatInt(int64(n), 10) + u.name
-			d -= n * u.size
+			d %= u.size
 			left--
 		} else if s != "" {
 			left-- // one day and five minutes are "1d": the five are not worth it
