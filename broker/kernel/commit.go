@@ -2,9 +2,11 @@ package kernel
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 
 	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/kernel/shard"
 )
 
 // commit holds the shards' entries back while it fills them, so that what one
@@ -19,7 +21,7 @@ func (k *Kernel) commit(ctx context.Context, ps []*Publish, settles []SettleOp) 
 	}
 	results := make([]PublishResult, len(ps))
 	w := &commitWait{results: results, done: make(chan struct{})}
-	w.left.Store(int64(len(ps)) + 1)
+	w.left.Store(int64(len(ps)+len(settles)) + 1)
 	for _, p := range ps { // makes captured streams now: nothing commits while entries are held
 		k.resolve(k.topo.space(p.Namespace), p)
 		p.held = true
@@ -30,13 +32,17 @@ func (k *Kernel) commit(ctx context.Context, ps []*Publish, settles []SettleOp) 
 		k.publish(p, false)
 	}
 	for _, s := range settles {
-		s.Attachment.Settle(s.No, false, s.Outcome)
+		if err := s.Attachment.settle(s.No, false, s.Outcome, w); err != nil {
+			w.applied(nil, nil, err)
+		}
 	}
 	release()
 	w.Published(uint64(len(ps)), PublishResult{})
 	select {
 	case <-w.done:
-		return results, nil
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return results, w.err
 	case <-ctx.Done():
 		return nil, fault.New(fault.Timeout, "commit", "", "%w", ctx.Err())
 	}
@@ -59,11 +65,24 @@ func (k *Kernel) holdEntries() (release func()) {
 	}
 }
 
-// commitWait waits for all publishes of a transaction.
+// commitWait waits for all publishes and settlements of a transaction.
 type commitWait struct {
 	results []PublishResult
 	left    atomic.Int64
 	done    chan struct{}
+
+	mu  sync.Mutex
+	err error // of a settlement
+}
+
+// applied is told of one settlement.
+func (w *commitWait) applied(_ *shard.BatchResult, _ *shard.OpResult, err error) {
+	if err != nil {
+		w.mu.Lock()
+		w.err = err
+		w.mu.Unlock()
+	}
+	w.Published(uint64(len(w.results)), PublishResult{})
 }
 
 func (w *commitWait) Published(tag uint64, r PublishResult) {

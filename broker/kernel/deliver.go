@@ -1,6 +1,8 @@
 package kernel
 
 import (
+	"sync"
+
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel/meta"
 	qm "github.com/robustmq/rmq/broker/kernel/queue"
@@ -119,23 +121,33 @@ type work struct {
 	parted    *Session // one that lost its session, and leaves its shared subscriptions
 }
 
-// lettersMax bounds the works that wait; beyond it they go to a goroutine of their own,
-// of which queue.HeldMax bounds the number for each queue.
-const lettersMax = 4096
+// works are those that wait, in order. What makes them bounds them: queue.HeldMax the
+// dead letters of each queue; a session has one will, and leaves its filters once.
+type works struct {
+	mu   sync.Mutex
+	list []work
+	more chan struct{} // capacity 1
+}
 
 // post hands over work without waiting.
 func (k *Kernel) post(w work) {
 	k.changes.posted.Add(1)
+	k.works.mu.Lock()
+	k.works.list = append(k.works.list, w)
+	k.works.mu.Unlock()
 	select {
-	case k.dead <- w:
-	default:
-		k.spawn(func() {
-			select {
-			case k.dead <- w:
-			case <-k.ctx.Done():
-			}
-		})
+	case k.works.more <- struct{}{}:
+	default: // letters looks again anyway
 	}
+}
+
+// take returns all that waits.
+func (w *works) take() []work {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	list := w.list
+	w.list = nil
+	return list
 }
 
 // letters publishes dead letters and wills, and deletes queues that expired. It ends with
@@ -145,23 +157,32 @@ func (k *Kernel) letters() {
 		select {
 		case <-k.ctx.Done():
 			return
-		case w := <-k.dead:
-			switch {
-			case w.publish != nil:
-				w.publish.Reply = &deadReply{w}
-				k.publish(w.publish, false)
-			case w.will != nil:
-				k.publishWill(w.session, w.will)
-			case w.expired != 0:
-				k.expireQueue(w.shard, w.expired)
-			case w.leave != "":
-				k.leave(w.ns, w.leave)
-			case w.parted != nil:
-				w.parted.leaveShared()
+		case <-k.works.more:
+		}
+		for _, w := range k.works.take() {
+			if k.closing.Load() {
+				return
 			}
+			k.carryOut(w)
 			k.changes.handled.Add(1)
 			k.changes.tell()
 		}
+	}
+}
+
+func (k *Kernel) carryOut(w work) {
+	switch {
+	case w.publish != nil:
+		w.publish.Reply = &deadReply{w}
+		k.publish(w.publish, false)
+	case w.will != nil:
+		k.publishWill(w.session, w.will)
+	case w.expired != 0:
+		k.expireQueue(w.shard, w.expired)
+	case w.leave != "":
+		k.leave(w.ns, w.leave)
+	case w.parted != nil:
+		w.parted.leaveShared()
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 //
 // Ownership: mu guards waiting and timers.
 type groups struct {
-	token atomic.Uint64
+	token atomic.Uint64 // begins with the incarnation: a group remembers tokens of earlier lives
 
 	mu      sync.Mutex
 	waiting map[uint64]func(*group.Effect) // joins and syncs, by token
@@ -91,8 +91,12 @@ func (w groupFailed) applied(_ *shard.BatchResult, or *shard.OpResult, err error
 func (g *groups) wait(fn func(*group.Effect)) uint64 {
 	token := g.token.Add(1)
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	g.waiting[token] = fn
+	closed := g.closed
+	g.mu.Unlock()
+	if closed {
+		g.answer(token, nil)
+	}
 	return token
 }
 
@@ -198,11 +202,16 @@ func (k *Kernel) restoreGroups(s *shardRun) {
 
 func (g *groups) close() {
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	g.closed = true
 	for tk, t := range g.timers {
 		t.t.Stop()
 		delete(g.timers, tk)
+	}
+	waiting := g.waiting
+	g.waiting = make(map[uint64]func(*group.Effect))
+	g.mu.Unlock()
+	for _, fn := range waiting {
+		fn(nil)
 	}
 }
 

@@ -73,7 +73,7 @@ const DefaultNamespace = "/"
 
 // Kernel is one node's kernel. Safe for concurrent use.
 //
-// Lock order: sessionsMu → topology.mu → shardRun.mu → tail.mu.
+// Lock order: sharing → sessionsMu → topology.mu → shardRun.mu → tail.mu.
 type Kernel struct {
 	cfg         Config
 	engine      storage.Engine
@@ -93,6 +93,7 @@ type Kernel struct {
 	sessionsMu sync.Mutex
 	sessions   map[string]*sessionRoute // by shard.SessionKey
 	sharers    map[string]int           // sessions in a shared subscription, by namespace, 0, filter
+	sharing    sync.RWMutex             // held to delete a shared subscription's queue; for reading, to join it
 
 	attachMu  sync.RWMutex
 	attached  map[uint64]*Attachment
@@ -107,7 +108,7 @@ type Kernel struct {
 	ctx        context.Context
 	cancel     context.CancelFunc
 
-	dead      chan work // see letters.go
+	works     works
 	groups    groups
 	retention retention
 	stats     Stats
@@ -141,7 +142,7 @@ func Open(cfg Config) (*Kernel, error) {
 		sharers:  make(map[string]int),
 		attached: make(map[uint64]*Attachment),
 		shards:   make(map[uint32]*shardRun),
-		dead:     make(chan work, lettersMax),
+		works:    works{more: make(chan struct{}, 1)},
 	}
 	k.ctx, k.cancel = context.WithCancel(context.Background())
 	k.topo.init()
@@ -164,6 +165,7 @@ func (k *Kernel) open() error {
 		return err
 	}
 	k.incarnation = uint64(r.Number)
+	k.groups.token.Store(k.incarnation << 40)
 	if !k.meta.view.Load().Namespace(DefaultNamespace) {
 		if _, err := k.meta.do(k.ctx, &meta.Command{Op: meta.CreateNamespace, Namespace: DefaultNamespace}); err != nil {
 			return err

@@ -26,6 +26,7 @@ type log0 struct {
 	index     uint64
 	term      uint64
 	sinceSave int
+	broken    bool // an entry could not be applied, or a checkpoint not written
 
 	mu      sync.Mutex
 	next    uint64
@@ -82,6 +83,9 @@ func (l *log0) do(ctx context.Context, c *meta.Command) (meta.Result, error) {
 
 // Apply implements Machine.
 func (l *log0) Apply(entries []storage.Entry) {
+	if l.broken {
+		return
+	}
 	for i := range entries {
 		e := &entries[i]
 		l.index, l.term = e.Index, e.Term
@@ -89,6 +93,7 @@ func (l *log0) Apply(entries []storage.Entry) {
 		var c meta.Command
 		if len(e.Data) < 8 || json.Unmarshal(e.Data[8:], &c) != nil {
 			err := fault.New(fault.Internal, "apply", "log 0", "entry %d is malformed", e.Index)
+			l.broken = true
 			l.k.fail(err)
 			l.stop(err)
 			return
@@ -144,6 +149,7 @@ func (l *log0) maybeSave() {
 	at := storage.CheckpointMeta{Index: l.index, Term: l.term, Voters: l.k.cfg.Voters}
 	if err := l.k.engine.Checkpoints().Save(0, at, false, l.state.Encode(keys)); err != nil {
 		err = fault.New(fault.Internal, "checkpoint", "log 0", "%w", err)
+		l.broken = true // the next checkpoint would lack what this one was to change
 		l.k.fail(err)
 		l.stop(err)
 		return

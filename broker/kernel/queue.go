@@ -50,7 +50,11 @@ func (k *Kernel) DeclareQueue(ctx context.Context, spec QueueSpec) (info QueueIn
 		if q == nil {
 			return QueueInfo{}, false, err
 		}
-		return k.queueInfo(q), false, nil
+		if q.made.Load() && q.spec.Expires == 0 {
+			return k.queueInfo(q), false, nil
+		}
+		// Somebody else declares it at this moment, or counts on being reminded that it is used.
+		return k.queueInfo(q), false, k.makeQueue(ctx, q)
 	}
 	logged := spec.Durable && !spec.Exclusive
 	s := k.local
@@ -64,16 +68,25 @@ func (k *Kernel) DeclareQueue(ctx context.Context, spec QueueSpec) (info QueueIn
 	if err != nil {
 		return QueueInfo{}, false, err
 	}
-	if _, err := s.call(ctx, func(b *shard.Builder) int {
-		return b.CreateQueue(r.Queue.ID, limitsOf(r.Queue), r.Queue.Expires)
-	}); err != nil {
-		return QueueInfo{}, false, err
-	}
 	q, err := k.openQueue("declare queue", spec.Namespace, spec.Name, spec.Owner)
+	if err == nil {
+		err = k.makeQueue(ctx, q)
+	}
 	if err != nil {
 		return QueueInfo{}, false, err
 	}
 	return k.queueInfo(q), r.Created, nil
+}
+
+// makeQueue makes a queue in its shard, or notes there that it was declared again.
+func (k *Kernel) makeQueue(ctx context.Context, q *queue) error {
+	_, err := q.shard.call(ctx, func(b *shard.Builder) int {
+		return b.CreateQueue(q.spec.ID, limitsOf(q.spec), q.spec.Expires)
+	})
+	if err == nil {
+		q.made.Store(true)
+	}
+	return err
 }
 
 func limitsOf(q *meta.Queue) qm.Limits {
@@ -214,6 +227,8 @@ func (k *Kernel) attach(ctx context.Context, q *queue, spec AttachSpec) (*Attach
 	})
 	if err != nil {
 		k.forget(a)
+		// What was not waited for may still be applied: then it ends here.
+		_ = q.shard.do(false, func(p *pending) { p.b.Detach(q.spec.ID, a.id, false) })
 		return nil, err
 	}
 	if !spec.Pull {
@@ -257,9 +272,17 @@ func (k *Kernel) forget(a *Attachment) {
 
 // Settle ends the delivery with that number; multiple: and all unsettled ones before it.
 func (a *Attachment) Settle(no uint64, multiple bool, o Outcome) {
-	_ = a.q.shard.do(false, func(p *pending) {
-		p.b.Settle(a.q.spec.ID, a.id, no, multiple, queueOutcomes[o])
-	}) // a shard that stopped requeues everything when it comes back
+	_ = a.settle(no, multiple, o, nil) // a shard that stopped requeues everything when it comes back
+}
+
+// settle proposes a settlement; w, when not nil, is told once it is applied.
+func (a *Attachment) settle(no uint64, multiple bool, o Outcome, w waiter) error {
+	return a.q.shard.do(false, func(p *pending) {
+		op := p.b.Settle(a.q.spec.ID, a.id, no, multiple, queueOutcomes[o])
+		if w != nil {
+			p.await(-1, op, w)
+		}
+	})
 }
 
 var queueOutcomes = [...]qm.Outcome{Accept: qm.Accept, Requeue: qm.Requeue, Reject: qm.Reject, Release: qm.Release}

@@ -71,7 +71,16 @@ func (s *shardRun) reconcile(logs map[uint64]bool, queues map[uint64]*meta.Queue
 	for _, key := range s.m.ConnectedSessions() {
 		fixes = append(fixes, func(b *shard.Builder) { b.CloseSession(&shard.CloseSession{Key: key, Will: true}) })
 	}
+	due := s.m.NextDeadline() != 0
 	s.readMu.RUnlock()
+	// What waited to be dead-lettered is published anew, and looked up before more is.
+	var unsent shard.Outcome
+	s.readMu.Lock()
+	s.m.DeadLetters(&unsent)
+	s.readMu.Unlock()
+	if len(fixes) == 0 && due {
+		fixes = append(fixes, func(*shard.Builder) {}) // a tick alone, which sets the timer
+	}
 	for len(fixes) > 0 {
 		n := min(len(fixes), reconcileStep)
 		batch := fixes[:n]
@@ -85,13 +94,8 @@ func (s *shardRun) reconcile(logs map[uint64]bool, queues map[uint64]*meta.Queue
 			return err
 		}
 	}
-	// What waited to be dead-lettered is published anew.
-	var out shard.Outcome
-	s.readMu.Lock()
-	s.m.DeadLetters(&out)
-	s.readMu.Unlock()
-	for i := range out.Effects {
-		s.deadLetter(&out.Effects[i])
+	for i := range unsent.Effects {
+		s.deadLetter(&unsent.Effects[i])
 	}
 	return nil
 }

@@ -52,7 +52,7 @@ func (s *shardRun) save(at storage.CheckpointMeta, m *shard.Machine, delta shard
 	s.tailsMu.RUnlock()
 	for l := range m.Logs() {
 		if t := tails[l.ID]; t != nil {
-			if err := t.flush(l.Next, true); err != nil {
+			if err := t.flush(l.Next, true); err != nil && !t.ended() { // its deletion is in the log
 				return err
 			}
 		}
@@ -68,7 +68,7 @@ func (s *shardRun) save(at storage.CheckpointMeta, m *shard.Machine, delta shard
 		}
 		t.release(tailKeep / len(tails))
 		if seg := t.opened(); seg != nil {
-			if err := seg.DropBefore(l.Keep()); err != nil {
+			if err := seg.DropBefore(l.Keep()); err != nil && !t.ended() {
 				return err
 			}
 		}

@@ -2,6 +2,8 @@ package kernel
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -97,9 +99,14 @@ func (k *Kernel) OpenSession(ctx context.Context, spec SessionSpec) (s *Session,
 	res, err := sh.call(ctx, func(b *shard.Builder) int { return b.OpenSession(s.key, &o) })
 	if err != nil {
 		k.forgetSession(s)
+		// What was not waited for may still be applied: then it ends here.
+		_ = sh.do(false, func(p *pending) { p.b.CloseSession(&shard.CloseSession{Key: s.key, Epoch: s.epoch}) })
 		return nil, false, err
 	}
 	r.online.Store(s)
+	if s.ended.Load() { // it was ended before anybody could find it
+		r.online.CompareAndSwap(s, nil)
+	}
 	if res.Known {
 		s.rejoin(ctx)
 	}
@@ -159,8 +166,9 @@ func (s *Session) Start() {
 	s.started.Store(true)
 	_ = s.shard.do(false, func(p *pending) { p.b.Start(s.key, s.epoch) })
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, a := range s.shared {
+	shared := slices.Collect(maps.Values(s.shared))
+	s.mu.Unlock()
+	for _, a := range shared { // without the lock: it may deliver at once, to this session too
 		a.Credit(sharedWindow)
 	}
 }
@@ -227,7 +235,10 @@ func (s *Session) Subscribe(ctx context.Context, subs []Subscription) (existed [
 		}
 		existed[i] = res.Known
 		if strings.HasPrefix(sub.Filter, sharePrefix) {
-			errs[i] = s.join(ctx, sub)
+			if errs[i] = s.join(ctx, sub); errs[i] != nil && !res.Known {
+				_, _ = s.shard.call(ctx, func(b *shard.Builder) int { return b.Unsubscribe(s.key, sub.Filter) })
+				s.k.unroute(s.key, sub.Filter)
+			}
 			continue
 		}
 		s.k.addRoute(s.route, sub)
@@ -257,13 +268,16 @@ func (k *Kernel) unroute(key, filter string) {
 	if r == nil {
 		return
 	}
-	if old := r.subs[filter]; old != nil {
-		delete(r.subs, filter)
-		k.topo.space(ns).subs.Remove(route.SlashedFilter(filter), old)
+	old := r.subs[filter]
+	if old == nil {
+		return
 	}
+	delete(r.subs, filter)
 	if strings.HasPrefix(filter, sharePrefix) {
 		k.post(work{leave: filter, ns: ns})
+		return
 	}
+	k.topo.space(ns).subs.Remove(route.SlashedFilter(filter), old)
 }
 
 // Unsubscribe removes filters; existed[i] tells whether there was one.
@@ -293,6 +307,8 @@ func (s *Session) Unsubscribe(ctx context.Context, filters []string) (existed []
 // it is not there (MQTT 5 section 4.8.2).
 func (s *Session) join(ctx context.Context, sub Subscription) error {
 	k := s.k
+	k.sharing.RLock()
+	defer k.sharing.RUnlock()
 	spec := QueueSpec{
 		Namespace: s.route.ns, Name: sub.Filter, Durable: s.shard.class != classTransient,
 		MessageTTL: -1, MaxLength: shard.BacklogMax, MaxLengthBytes: shard.BacklogBytesMax, DeliveryLimit: -1,
@@ -333,6 +349,8 @@ func (s *Session) join(ctx context.Context, sub Subscription) error {
 // leave deletes a shared subscription's queue once nobody is subscribed to it.
 func (k *Kernel) leave(ns, filter string) {
 	key := ns + "\x00" + filter
+	k.sharing.Lock() // nobody joins meanwhile
+	defer k.sharing.Unlock()
 	k.sessionsMu.Lock()
 	k.sharers[key]--
 	last := k.sharers[key] <= 0

@@ -61,6 +61,7 @@ type shardRun struct {
 	m         *shard.Machine
 	out       shard.Outcome
 	live      bool // replay is over: effects are carried out
+	broken    bool // an entry could not be applied: the state means nothing from there on
 	index     uint64
 	term      uint64
 	sinceSave int // bytes of entries applied since the last checkpoint
@@ -172,11 +173,12 @@ func (s *shardRun) pumpLocked() {
 		err := s.group.Propose(data)
 		s.mu.Lock()
 		switch {
-		case err == nil:
+		case err == nil || s.stopped != nil: // who stopped the shard has told those who wait
 		case fault.Is(err, fault.TooLarge):
 			s.seq-- // it was never handed over
 			s.inflight = s.inflight[:len(s.inflight)-1]
 			s.queued -= p.size
+			s.room.Broadcast()
 			s.failLocked([]*pending{p}, err)
 		default:
 			s.stopLocked(err)
@@ -218,6 +220,9 @@ func (s *shardRun) stop(err error) {
 
 // Apply implements cluster/group.Machine.
 func (s *shardRun) Apply(entries []storage.Entry) {
+	if s.broken {
+		return
+	}
 	for i := range entries {
 		e := &entries[i]
 		s.index, s.term = e.Index, e.Term
@@ -228,7 +233,9 @@ func (s *shardRun) Apply(entries []storage.Entry) {
 		h, err := s.m.Apply(e.Data, int32(e.Term), &s.out)
 		s.readMu.Unlock()
 		if err != nil {
-			// Every replica would stop here: the entry is not one we wrote.
+			// Every replica would stop here: the entry is not one we wrote. The state must not
+			// be checkpointed.
+			s.broken = true
 			s.k.fail(fault.New(fault.Internal, "apply", s.name(), "entry %d: %w", e.Index, err))
 			s.stop(err)
 			return

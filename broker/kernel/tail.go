@@ -229,6 +229,9 @@ func (t *tail) record(offset int64, fn func(r *record.Record, made bool) error) 
 	if i < len(t.batches) && t.batches[i].base <= offset {
 		b := t.batches[i]
 		t.mu.RUnlock()
+		if b.dead {
+			return fault.New(fault.NotFound, "read record", "", "offset %d is not wanted any more", offset)
+		}
 		return b.record(offset, fn)
 	}
 	t.mu.RUnlock()
@@ -464,6 +467,13 @@ func (t *tail) release(keep int) {
 	}
 }
 
+// ended tells whether the log was deleted.
+func (t *tail) ended() bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.gone
+}
+
 func (t *tail) opened() storage.Segment {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -478,6 +488,9 @@ func (t *tail) open() (storage.Segment, error) {
 	defer t.mu.Unlock()
 	if t.segment != nil {
 		return t.segment, nil
+	}
+	if t.gone { // opening would make it anew
+		return nil, fault.Of(fault.NotFound, "open segment", "")
 	}
 	s, err := t.seg()
 	if err == nil {

@@ -6,7 +6,7 @@ import (
 	"github.com/robustmq/rmq/broker/kernel/queue"
 )
 
-// CreateQueue makes a queue; one that is there gets the limits.
+// CreateQueue makes a queue; one that is there gets the limits, and counts as used.
 func (b *Builder) CreateQueue(id uint64, limits queue.Limits, expires int64) int {
 	i := b.op(OpCreateQueue)
 	d := codec.Uint(b.ops, id)
@@ -38,6 +38,8 @@ func (m *Machine) createQueue(r *codec.Reader, out *Outcome) OpResult {
 		return OpResult{}
 	}
 	if q := m.queue(id); q != nil {
+		q.Expires = expires
+		q.Touch(m.now)
 		m.eff = q.SetLimits(m.now, limits, m.eff[:0])
 		m.queueEffects(q, "", out)
 		m.queueDue(q)

@@ -1,0 +1,85 @@
+package kernel
+
+import (
+	"fmt"
+	"log/slog"
+	"testing"
+
+	"github.com/robustmq/rmq/broker/clock"
+	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/kernel/shard"
+	"github.com/robustmq/rmq/broker/record"
+	"github.com/robustmq/rmq/broker/storage"
+)
+
+func loneShard(g Group) *shardRun {
+	k := &Kernel{time: clock.Wall{}, log: slog.New(slog.DiscardHandler), cfg: Config{CheckpointBytes: 1}, shards: make(map[uint32]*shardRun)}
+	s := k.newShard(1, classSync)
+	s.m, s.group = shard.New(), g
+	return s
+}
+
+type proposer func(data []byte) error
+
+func (f proposer) Propose(data []byte) error   { return f(data) }
+func (f proposer) Checkpointed(uint64, uint64) {}
+
+type told []error
+
+func (w *told) applied(_ *shard.BatchResult, _ *shard.OpResult, err error) { *w = append(*w, err) }
+
+// A shard may be stopped while an entry is handed over that turns out too large: who waits
+// for it is told once.
+func TestStoppedWhileAnEntryIsRefused(t *testing.T) {
+	var s *shardRun
+	closing := fault.Of(fault.Unavailable, "closing", "")
+	s = loneShard(proposer(func([]byte) error {
+		s.stop(closing)
+		return fault.Of(fault.TooLarge, "propose", "")
+	}))
+	var w told
+	if err := s.do(false, func(p *pending) { p.await(-1, p.b.Tick(), &w) }); err != nil {
+		t.Fatal(err)
+	}
+	if len(w) != 1 || w[0] != closing || s.queued != 0 {
+		t.Errorf("told %v, %d bytes queued", w, s.queued)
+	}
+}
+
+// After an entry that cannot be applied the state means nothing: nothing more is applied,
+// and it never becomes a checkpoint.
+func TestNothingIsAppliedAfterAnEntryThatCannotBe(t *testing.T) {
+	s := loneShard(proposer(func([]byte) error { return nil }))
+	var b shard.Builder
+	b.CreateLog(7)
+	good := b.Finish(shard.Header{Time: 1, Incarnation: 1, Link: 1, Seq: 1})
+	s.Apply([]storage.Entry{{Index: 1, Term: 1, Data: []byte("garbage")}})
+	s.Apply([]storage.Entry{{Index: 2, Term: 1, Data: good}})
+	n := 0
+	for range s.m.Logs() {
+		n++
+	}
+	if n != 1 || s.saving.running || s.k.Err() == nil {
+		t.Errorf("%d logs, saving %v, error %v", n, s.saving.running, s.k.Err())
+	}
+}
+
+func TestBodyThatNobodyWantsIsNotRead(t *testing.T) {
+	tl := &tail{}
+	for i := range 3 {
+		var b record.Builder
+		b.Reset(nil, 0)
+		b.Add(0, nil, fmt.Append(nil, i))
+		batch := b.Finish()
+		batch.SetBaseOffset(int64(i))
+		tl.append(batch)
+	}
+	tl.free(1)
+	read := func(*record.Record, bool) error { return nil }
+	if err := tl.record(1, read); !fault.Is(err, fault.NotFound) {
+		t.Errorf("a freed body: %v", err)
+	}
+	if err := tl.record(2, read); err != nil {
+		t.Error(err)
+	}
+}
