@@ -178,7 +178,7 @@ func (w *wal) ready(want wanted) (*readyFile, error) {
 		w.pool = slices.Delete(w.pool, i, i+1)
 		f.file, err = w.fs.Open(f.path)
 	} else {
-		f.path, f.size = spareName(w.dir, want.number), want.target
+		f.path, f.size = newName(w.dir, want.number), want.target
 		if err = w.discard(f.path); err == nil {
 			f.file, err = w.fs.Create(f.path)
 		}
@@ -252,17 +252,40 @@ func (w *wal) putAway() {
 
 func (w *wal) putAwayOne(f *walFile) error {
 	// Small ones are from when the log was young.
-	if len(w.pool) < spareMax && f.size >= w.opt.WALFileMax/2 {
-		path := spareName(w.dir, f.number)
+	keep := f.away || len(w.pool) < spareMax && f.size >= w.opt.WALFileMax/2
+	path := spareName(w.dir, f.number)
+	if keep && !f.away {
 		if err := w.fs.Rename(f.path, path); err != nil {
 			return err
 		}
-		w.pool = append(w.pool, spare{path, f.size})
-	} else if err := w.fs.Remove(f.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		f.away = true
+	}
+	if !keep {
+		if err := w.fs.Remove(f.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if err := w.fs.SyncDir(w.dir); err != nil {
+		if !passes(err) {
+			w.failNext(err)
+		}
 		return err
 	}
-	// Durable before the file is written again: its old name must never lead to new bytes.
-	return w.fs.SyncDir(w.dir)
+	// Only now may it be written again: its old name must never lead to new bytes.
+	if keep {
+		w.pool = append(w.pool, spare{path, f.size})
+	}
+	return nil
+}
+
+// failNext makes an error final: no file follows the one that is written.
+func (w *wal) failNext(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.nextErr == nil {
+		w.nextErr = err
+	}
+	w.work.Signal()
 }
 
 // leave closes what was made ready and not used; it is a spare of the next open.

@@ -80,14 +80,23 @@ type walFile struct {
 	path   string
 	size   int64
 	last   map[storage.ShardID]uint64 // the highest index that the file holds of a shard
+	away   bool                       // renamed to its spare name, if not durably; owned by keep
 }
 
 func walName(dir string, number uint64) string {
 	return filepath.Join(dir, fmt.Sprintf("%016x.wal", number))
 }
 
+// spareName is the name of a log file that was put away, with its number; newName that
+// of a file made to become the one with a number. They differ, because a file that was
+// made and not needed may wait under its name until the log file of its number is put
+// away.
 func spareName(dir string, number uint64) string {
 	return filepath.Join(dir, fmt.Sprintf("%016x.spare", number))
+}
+
+func newName(dir string, number uint64) string {
+	return filepath.Join(dir, fmt.Sprintf("%016x.new.spare", number))
 }
 
 func (w *wal) start() {

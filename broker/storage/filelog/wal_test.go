@@ -316,6 +316,115 @@ func TestRecycle(t *testing.T) {
 	ok(t, e.Close())
 }
 
+// A file that was made for a number and not needed, until files of later numbers were
+// written again in its place, does not lose its name to the log file of that number.
+func TestSpares(t *testing.T) {
+	disk := vfs.NewMem()
+	opt := on(disk)
+	opt.WALFileMin, opt.WALFileMax = 16<<10, 16<<10
+	e := opened(t, opt)
+	index := uint64(0)
+	// until puts entries until the newest file is number n, more than half full, and the next
+	// one is ready.
+	until := func(n int) {
+		for names := logFiles(t, disk); names[len(names)-1] != walName("/data/wal", uint64(n)); names = logFiles(t, disk) {
+			index++
+			put(t, e, 1, index, 1000, true)
+		}
+		for range 6 {
+			index++
+			put(t, e, 1, index, 1000, true)
+		}
+		for tries := 0; e.Log().Stats().Room < 12<<10; tries++ {
+			if tries == 1e6 {
+				t.Fatalf("no file after %d is made ready", n)
+			}
+			runtime.Gosched()
+		}
+	}
+	release := func() {
+		e.Log().Release(1, index)
+		for len(logFiles(t, disk)) > 1 {
+			runtime.Gosched()
+		}
+	}
+	until(5)
+	release()
+	ok(t, e.Close()) // what was made to be file 6 waits, and so do two that are over
+	e = opened(t, opt)
+	until(7) // 6 and 7 were those two; 8 is to be what was made for 6
+	release()
+	until(9)
+	ok(t, e.Close())
+	e = opened(t, opt)
+	if got := last(t, e, 1); got != index {
+		t.Errorf("the log ends at %d of %d", got, index)
+	}
+	ok(t, e.Close())
+}
+
+// What was put away is written again only once its new name is durable; when that fails
+// for good, no file follows.
+func TestPutAwayFails(t *testing.T) {
+	for _, tt := range []struct {
+		err   error
+		final bool
+	}{{syscall.EMFILE, false}, {syscall.EIO, true}} {
+		disk := vfs.NewMem()
+		fsys := vfs.NewFaulty(disk, nil)
+		opt := on(fsys)
+		opt.WALFileMin, opt.WALFileMax = 16<<10, 16<<10
+		e := opened(t, opt)
+		index := uint64(0)
+		for e.Log().Stats().Files < 3 {
+			index++
+			put(t, e, 1, index, 1000, true)
+		}
+		failed := make(chan struct{})
+		renamed := false
+		fsys.SetHook(func(op vfs.Op) error {
+			if op.Kind == vfs.OpRename && strings.HasSuffix(op.Path, ".wal") {
+				renamed = true
+			}
+			if renamed && op.Kind == vfs.OpSyncDir {
+				renamed = false
+				select {
+				case <-failed:
+				default:
+					close(failed)
+					return tt.err
+				}
+			}
+			return nil
+		})
+		e.Log().Release(1, index)
+		<-failed
+		var err error
+		for range 100 {
+			if err = tryPut(e, 1, index+1, 1000, true); err != nil {
+				break
+			}
+			index++
+			e.Log().Release(1, index)
+		}
+		if tt.final != errors.Is(err, tt.err) {
+			t.Errorf("after %v: %v", tt.err, err)
+		}
+		if files := len(logFiles(t, disk)); !tt.final && files > 4 {
+			t.Errorf("after %v: %d log files", tt.err, files)
+		}
+		fsys.SetHook(nil)
+		if err := e.Close(); !tt.final && err != nil {
+			t.Error(err)
+		}
+		e = opened(t, on(disk))
+		if got := last(t, e, 1); got < index {
+			t.Errorf("after %v: the log ends at %d of %d", tt.err, got, index)
+		}
+		ok(t, e.Close())
+	}
+}
+
 // A shard that releases nothing keeps what it needs, and only that is kept.
 func TestPinned(t *testing.T) {
 	disk := vfs.NewMem()
