@@ -25,11 +25,13 @@ type messages struct {
 	base   uint64             // number of kept[0]: how many were let go before it
 	query  adminapi.LiveQuery // what the broker leaves out
 	here   kind.Filter        // what is left out here, of what the broker sent
-	stats  adminapi.LiveStats
-	away   uint64 // left out here
-	missed uint64 // came faster than they could be shown
-	held   uint64 // came while everything was held still
-	since  time.Time
+	stats  adminapi.LiveStats // of this stream
+	wiped  adminapi.LiveStats // of this stream, when everything was last forgotten
+	before adminapi.LiveStats // of the streams before it, since then
+	away   uint64             // left out here
+	missed uint64             // came faster than they could be shown
+	held   uint64             // came while everything was held still
+	gap    time.Time          // end of the last time that nobody listened; zero when that leaves no gap
 	err    error
 
 	natural       []int // how wide each column had to be so far
@@ -63,8 +65,20 @@ func (s *messages) question() feed.Question { return nil }
 func (s *messages) answer(any, time.Time)   {}
 func (s *messages) failed(err error)        { s.err = err }
 
-// begin notes that a stream begins.
-func (s *messages) begin(now time.Time) { s.since, s.err = now, nil }
+// begin notes that a stream begins, perhaps after another one.
+func (s *messages) begin(now time.Time) {
+	s.err = nil
+	s.before = s.leftOut()
+	s.stats, s.wiped = adminapi.LiveStats{}, adminapi.LiveStats{}
+	if len(s.kept) > 0 {
+		s.gap = now
+	}
+}
+
+// leftOut is what the broker left out since everything was last forgotten.
+func (s *messages) leftOut() adminapi.LiveStats {
+	return adminapi.LiveStats{Sampled: s.before.Sampled + s.stats.Sampled - s.wiped.Sampled, Dropped: s.before.Dropped + s.stats.Dropped - s.wiped.Dropped}
+}
 
 // add takes a batch. paused: nothing that is shown may move.
 func (s *messages) add(b feed.Batch, l kind.Look, paused bool) {
@@ -194,7 +208,8 @@ func (s *messages) doShown(v verb, l kind.Look) {
 // forget lets go of every message and of the counts about them.
 func (s *messages) forget() {
 	s.kept, s.base, s.cursor, s.top, s.follow = nil, 0, 0, 0, true
-	s.away, s.missed, s.held, s.stats = 0, 0, 0, adminapi.LiveStats{}
+	s.away, s.missed, s.held, s.gap = 0, 0, 0, time.Time{}
+	s.wiped, s.before = s.stats, adminapi.LiveStats{}
 	s.natural = make([]int, len(s.kind.Columns))
 }
 
@@ -250,17 +265,22 @@ func (s *messages) status(l kind.Look) (left, right kind.Line) {
 	if s.err != nil {
 		left = append(left, kind.Cell{Text: "  " + kind.Clean(s.err.Error()), Tone: kind.Bad})
 	}
+	out := s.leftOut()
 	for _, c := range []struct {
 		n    uint64
 		what string
 		tone kind.Tone
 	}{
-		{s.stats.Sampled, "sampled out", kind.Warn}, {s.stats.Dropped + s.missed, "dropped", kind.Warn}, {s.held, "while paused", kind.Warn},
+		{out.Sampled, "sampled out", kind.Warn}, {out.Dropped + s.missed, "dropped", kind.Warn},
+		{s.held, "while paused", kind.Warn},
 		{s.away, "filtered", kind.Faint}, {s.base, "older let go", kind.Faint},
 	} {
 		if c.n > 0 {
 			right = append(right, kind.Cell{Text: kind.Count(int64(c.n)) + " " + c.what + "  ", Tone: c.tone})
 		}
+	}
+	if !s.gap.IsZero() {
+		right = append(right, kind.Cell{Text: "gap until " + l.Clock(s.gap) + "  ", Tone: kind.Warn})
 	}
 	if below := len(s.kept) - s.top - s.rowsSeen(); below > 0 {
 		right = append(right, kind.Cell{Text: fmt.Sprintf("%d newer ↓ ", below), Tone: kind.Strong})

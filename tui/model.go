@@ -169,12 +169,13 @@ func (m *Model) askPulse() tea.Cmd {
 	})
 }
 
-// ask asks the question of the screen that is shown.
+// ask asks the question of the screen that is shown: while paused too, once, or a screen
+// that was not looked at before would stay empty.
 func (m *Model) ask() tea.Cmd {
 	m.seq++
 	q := m.screen().question()
-	if q == nil || !m.paused.IsZero() || m.link.Tries > 0 {
-		return nil // it is asked when the pause ends, or when the broker is back
+	if q == nil || m.link.Tries > 0 {
+		return nil // it is asked when the broker is back
 	}
 	return m.feed.Ask(forScreen(m.at), m.seq, q)
 }
@@ -203,7 +204,7 @@ func (m *Model) listen() tea.Cmd {
 	if m.link.Tries > 0 {
 		return nil
 	}
-	m.messages().begin(m.now)
+	m.messages().begin(m.now.Add(m.skew))
 	m.stream = m.feed.Live(m.messages().query)
 	return m.stream.Next()
 }
@@ -284,7 +285,7 @@ func (m *Model) wake(w feed.Wake) tea.Cmd {
 			return m.askPulse()
 		}
 	case forScreen:
-		if w.Seq == m.seq && int(who) == m.at {
+		if w.Seq == m.seq && int(who) == m.at && m.paused.IsZero() {
 			return m.ask()
 		}
 	}

@@ -151,6 +151,37 @@ func TestPauseMessages(t *testing.T) {
 	})
 }
 
+// A screen that is first looked at while paused is filled once, and stands still then.
+func TestPauseThenLook(t *testing.T) {
+	on(t, func(t *testing.T, d *driver) {
+		d.keys("p", "3")
+		d.sees("5 queues")
+		d.keys("j", "j", "enter")
+		d.sees("order.*.paid")
+		d.fake.Update(func(f *adminapitest.Fake) { f.Q = nil })
+		d.pass(5)
+		d.misses("gone:")
+	})
+}
+
+// Who looks away from the messages is told, on return, what that left out.
+func TestGap(t *testing.T) {
+	on(t, func(t *testing.T, d *driver) {
+		d.keys("9")
+		d.publish()
+		d.misses("gap")
+		d.keys("1")
+		d.pass(5)
+		d.keys("9")
+		d.publish()
+		d.sees("10 messages", "2600 sampled out", "24 dropped", "gap until 00:00:08")
+		d.keys("c")
+		d.publish() // with the same totals of the stream as before
+		d.sees("5 messages")
+		d.misses("gap", "sampled", "dropped")
+	})
+}
+
 func TestCountdown(t *testing.T) {
 	on(t, func(t *testing.T, d *driver) {
 		d.keys("5")
@@ -272,8 +303,7 @@ func TestFilterLive(t *testing.T) {
 		if q := d.m.messages().query; q.Filter != "fleet/#" {
 			t.Errorf("the broker is asked for %+v", q)
 		}
-		_ = d.fake.AwaitLive(t.Context()) // the one before
-		d.publish()                       // the fake filters nothing
+		d.publish() // the fake filters nothing
 		d.sees("4 messages", "1 filtered", "filter fleet/# !alarm")
 		d.keys("esc")
 		d.wait(200 * time.Millisecond)
