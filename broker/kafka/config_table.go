@@ -79,6 +79,7 @@ var brokerSettings = []setting{
 	{name: "auto.create.topics.enable", kind: typeBool, def: "true", doc: "Make a topic when a client asks for the metadata of one that is not there."},
 	{name: "broker.id", kind: typeInt, def: "0", min: -1, doc: "Number of this node."},
 	{name: "broker.rack", kind: typeString, def: "", doc: "Where this node stands."},
+	{name: "connections.max.idle.ms", kind: typeLong, def: "600000", doc: "How long a connection may send nothing."},
 	{name: "default.replication.factor", kind: typeInt, def: "1", min: 1, doc: "Replicas of a topic whose creator does not say."},
 	{name: "delete.topic.enable", kind: typeBool, def: "true", doc: "Allow topics to be deleted."},
 	{name: "fetch.max.bytes", kind: typeInt, def: "57671680", min: 1024, doc: "Bytes of the largest answer to a fetch, unless one batch is larger."},

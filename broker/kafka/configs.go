@@ -65,6 +65,8 @@ func (s *Server) brokerValue(name string) (string, bool) {
 		value = strconv.FormatBool(!s.cfg.NoAutoCreate)
 	case "broker.id", "node.id":
 		return strconv.Itoa(int(s.cfg.NodeID)), true
+	case "connections.max.idle.ms":
+		value = strconv.FormatInt(s.cfg.IdleMax.Milliseconds(), 10)
 	case "fetch.max.bytes":
 		value = strconv.Itoa(s.cfg.FetchMax)
 	case "group.initial.rebalance.delay.ms":

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/robustmq/rmq/broker/wire"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -81,10 +82,10 @@ func (c *conn) serve() (Reason, error) {
 
 	var f *fail
 	switch {
-	case errors.As(err, &f):
-		return f.reason, err
 	case c.isStopped():
 		return ByServer, nil
+	case errors.As(err, &f):
+		return f.reason, err
 	case errors.Is(err, errFrame):
 		return BadLength, err
 	case errors.Is(err, io.EOF):
@@ -99,8 +100,14 @@ func (c *conn) loop() error {
 		if !c.authenticated() {
 			most = min(most, saslFrameMax)
 		}
+		if !c.expect() {
+			return errClosing
+		}
 		body, err := c.frames.next(most)
-		if err != nil {
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return failf(Idle, "nothing was sent for %v", c.srv.cfg.IdleMax)
+		case err != nil:
 			return err
 		}
 		c.srv.Stats.BytesIn.Add(uint64(len(body) + 4))
@@ -116,10 +123,17 @@ func (c *conn) loop() error {
 		} else if err != nil {
 			return err
 		}
-		if c.isStopped() {
-			return errClosing
-		}
 	}
+}
+
+// expect gives the peer time for its next request; false: the server is closing.
+func (c *conn) expect() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.stopped {
+		_ = c.nc.SetReadDeadline(time.Now().Add(c.srv.cfg.IdleMax))
+	}
+	return !c.stopped
 }
 
 // header is the front of every request.
@@ -220,8 +234,8 @@ func (c *conn) respond(h header, flexible int16, resp kmsg.Response) {
 // context end.
 func (c *conn) shutdown() {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.stopped = true
-	c.mu.Unlock()
 	_ = c.nc.SetReadDeadline(longAgo)
 }
 

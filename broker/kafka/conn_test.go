@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/robustmq/rmq/broker/kafka"
 	"github.com/robustmq/rmq/broker/wire"
@@ -264,5 +265,43 @@ func TestTruncatedRequest(t *testing.T) {
 		if err := <-served; err == nil || errors.Is(err, net.ErrClosed) {
 			t.Errorf("closed after %d bytes of a request: error %v", n, err)
 		}
+	}
+}
+
+func TestIdleConnection(t *testing.T) {
+	b := start(t, kafka.Config{IdleMax: time.Millisecond})
+	for _, sent := range []string{"", "\x00\x00"} {
+		r := b.dial()
+		r.send([]byte(sent))
+		r.closed()
+	}
+	eventually(t, func() bool { return b.srv.Stats.Closed[kafka.Idle].Load() == 2 }, "counted")
+}
+
+// A closing server lets what waits go, and what was answered leave.
+func TestCloseWhileWaiting(t *testing.T) {
+	b := start(t, kafka.Config{})
+	b.topic("t", 1, nil)
+	r := b.dial()
+	q := fetchOf(12, "t", 0, 0)
+	q.MaxWaitMillis, q.MinBytes = 3_600_000, 1
+	r.send(r.request(produceOf(9, "t", 0, batchOf("x"))))
+	r.read(produceOf(9, "t", 0, nil))
+	q.Topics[0].Partitions[0].FetchOffset = 1
+	r.send(r.request(q))
+	eventually(t, func() bool { return b.srv.Stats.Requests[1].Load() == 1 }, "the fetch has come")
+	if err := b.srv.Close(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, err := r.tryFrame(); err != nil {
+			break
+		}
+	}
+	if err := b.srv.ServeConn(r.Conn); err == nil {
+		t.Error("a closed server serves")
+	}
+	if n := b.srv.Stats.Closed[kafka.ByServer].Load(); n == 0 {
+		t.Error("not counted as closed by the server")
 	}
 }

@@ -14,8 +14,6 @@ const (
 	fetchWaitMax = 5 * time.Minute
 
 	isolationCommitted = 1
-	// zstdFetch is the first version whose clients are known to read zstd.
-	zstdFetch = 10
 )
 
 // fetching is one Fetch request: which partitions it reads, and what it found.
@@ -152,10 +150,6 @@ func (f *fetching) open() {
 			if f.version >= 13 {
 				p.missing = codeUnknownTopicID
 			}
-			continue
-		}
-		if f.version < zstdFetch && t.stream.Config["compression.type"] == record.Zstd.String() {
-			p.missing = codeUnsupportedCodec
 			continue
 		}
 		var err error

@@ -1,14 +1,16 @@
 package kafka_test
 
 import (
+	"bytes"
 	"encoding/binary"
-	"io"
 	"net"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/kafka"
+	"github.com/robustmq/rmq/broker/kernel/kerneltest"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -19,10 +21,26 @@ func (hasty) AfterFunc(_ time.Duration, f func()) clock.Timer {
 	return clock.Wall{}.AfterFunc(0, f)
 }
 
+// canned is a peer that has sent everything, and listens.
+type canned struct {
+	in  bytes.Reader
+	out bytes.Buffer // of one writer, who has ended when ServeConn returns
+}
+
+func (c *canned) Read(p []byte) (int, error)       { return c.in.Read(p) }
+func (c *canned) Write(p []byte) (int, error)      { return c.out.Write(p) }
+func (c *canned) Close() error                     { return nil }
+func (c *canned) LocalAddr() net.Addr              { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9092} }
+func (c *canned) RemoteAddr() net.Addr             { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 40000} }
+func (c *canned) SetDeadline(time.Time) error      { return nil }
+func (c *canned) SetReadDeadline(time.Time) error  { return nil }
+func (c *canned) SetWriteDeadline(time.Time) error { return nil }
+
 // FuzzRequest sends one request of any bytes, and then one that must be answered unless
 // the first closed the connection.
 func FuzzRequest(f *testing.F) {
-	b := start(f, kafka.Config{Link: hasty{}, NoAutoCreate: true, Authenticator: alice})
+	k := kerneltest.Open(f, kerneltest.Options{NoCapture: true, Link: hasty{}})
+	b := startOn(f, k, kafka.Config{Link: hasty{}, NoAutoCreate: true, Authenticator: alice})
 	b.topic("t", 2, nil)
 	r := &raw{t: f}
 	for _, a := range ask[*kmsg.ApiVersionsResponse](b.dial(), kmsg.NewPtrApiVersionsRequest(), 0).ApiKeys {
@@ -46,26 +64,12 @@ func FuzzRequest(f *testing.F) {
 				return // they would fill, or empty, the broker that all runs share
 			}
 		}
-		here, there := net.Pipe()
-		served := make(chan error)
-		go func() { served <- b.srv.ServeConn(there) }()
-		read := make(chan []byte)
-		go func() {
-			all, _ := io.ReadAll(here)
-			read <- all
-		}()
-		frame := append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...)
-		_, err := here.Write(frame)
-		last := &raw{t: t, Conn: here, next: 41}
-		if err == nil {
-			_, _ = here.Write(last.request(kmsg.NewPtrApiVersionsRequest()))
-		}
-		// The peer says that it is done, and reads on.
-		_ = here.SetWriteDeadline(time.Unix(1, 0))
-		go func() { _ = there.SetReadDeadline(time.Unix(1, 0)) }()
-		<-served
-		_ = here.Close()
-		for all := <-read; len(all) > 0; { // whole frames
+		last := &raw{t: t, next: 41}
+		c := &canned{in: *bytes.NewReader(slices.Concat(
+			binary.BigEndian.AppendUint32(nil, uint32(len(body))), body, last.request(kmsg.NewPtrApiVersionsRequest()),
+		))}
+		_ = b.srv.ServeConn(c)
+		for all := c.out.Bytes(); len(all) > 0; { // whole frames
 			if len(all) < 4 || int(binary.BigEndian.Uint32(all)) > len(all)-4 {
 				t.Fatalf("the answers end in half a frame: %x", all)
 			}

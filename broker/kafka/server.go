@@ -43,6 +43,7 @@ type Config struct {
 	FetchMax      int   // fetch.max.bytes; 0 is 55 MiB
 	FetchSessions int   // max.incremental.fetch.session.cache.slots; 0 is 1000
 	Groups        GroupLimits
+	IdleMax       time.Duration // connections.max.idle.ms; 0 is 10 min
 	// Users, when not nil, is asked how many users there are whenever a request comes on a
 	// connection that has not authenticated: with any, SASL is required.
 	Users func() int
@@ -96,12 +97,13 @@ const (
 	BadCredentials               // authentication failed
 	Unanswerable                 // a Produce with acks=0 failed: closing is the only answer
 	TooSlow                      // the peer took nothing of what was written to it
+	Idle                         // the peer sent nothing for connections.max.idle.ms
 	reasons        = iota
 )
 
 var reasonNames = [reasons]string{
 	"closed by peer", "server closing", "bad length", "bad request", "unknown request", "not allowed",
-	"bad credentials", "failed without acks", "too slow",
+	"bad credentials", "failed without acks", "too slow", "idle",
 }
 
 func (r Reason) String() string { return reasonNames[r] }
@@ -139,6 +141,7 @@ func New(cfg Config) *Server {
 	cfg.MessageMax = cmp.Or(cfg.MessageMax, 1<<20+12)
 	cfg.FetchMax = cmp.Or(cfg.FetchMax, 55<<20)
 	cfg.FetchSessions = cmp.Or(cfg.FetchSessions, 1000)
+	cfg.IdleMax = cmp.Or(cfg.IdleMax, 10*time.Minute)
 	cfg.Groups.MinSession = cmp.Or(cfg.Groups.MinSession, 6*time.Second)
 	cfg.Groups.MaxSession = cmp.Or(cfg.Groups.MaxSession, 30*time.Minute)
 	cfg.LogDir = cmp.Or(cfg.LogDir, "memory")
