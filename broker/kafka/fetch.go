@@ -13,6 +13,11 @@ const (
 	// not notice meanwhile that its peer is gone.
 	fetchWaitMax = 5 * time.Minute
 
+	// unreadMax bounds, in bytes, what was read for fetches and not yet taken by their
+	// peers. Beyond it a fetch gets no more than unreadMin, so that those who read go on.
+	unreadMax = 256 << 20
+	unreadMin = 1 << 20
+
 	isolationCommitted = 1
 )
 
@@ -84,6 +89,7 @@ func (c *conn) fetch(h header, body []byte) error {
 		c: c, version: h.version, committed: q.IsolationLevel == isolationCommitted,
 		minBytes: max(int(q.MinBytes), 0), maxBytes: min(max(int(q.MaxBytes), 0), c.srv.cfg.FetchMax),
 	}
+	f.maxBytes = min(f.maxBytes, max(unreadMin, unreadMax-int(c.srv.unread.Load())))
 	if f.minBytes > f.maxBytes {
 		f.minBytes = f.maxBytes
 	}

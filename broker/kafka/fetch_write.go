@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"encoding/binary"
+	"sync/atomic"
 
 	"github.com/robustmq/rmq/broker/wire"
 )
@@ -88,12 +89,23 @@ func (c *conn) respondFetch(h header, f *fetching, top code) {
 	if c.out.Buffered() > 0 {
 		c.out.Wait()
 	}
+	c.srv.unread.Add(int64(records))
 	from := 0
 	for _, s := range splices {
 		c.out.Hold(func(dst []byte) []byte { return append(dst, b[from:s.at]...) })
 		from = s.at
+		n, size := int32(len(s.p.found.batches)), int64(s.p.found.size)
+		left := new(atomic.Int32)
+		left.Store(n)
+		taken := func() {
+			if left.Add(-1) == 0 {
+				c.srv.unread.Add(-size)
+			}
+		}
 		for _, batch := range s.p.found.batches {
-			c.out.WriteRef(batch, nil)
+			if !c.out.WriteRef(batch, taken) {
+				taken()
+			}
 		}
 	}
 	c.out.Hold(func(dst []byte) []byte { return append(dst, b[from:]...) })

@@ -76,6 +76,9 @@ func startOn(t testing.TB, k *kernel.Kernel, cfg kafka.Config) *broker {
 		if n := srv.Stats.Connections.Load(); n != 0 {
 			t.Errorf("%d connections are left", n)
 		}
+		if n := srv.Unread(); n != 0 {
+			t.Errorf("%d bytes of fetches are neither taken nor given up", n)
+		}
 	})
 	return &broker{t, srv, k, ln.Addr().String()}
 }

@@ -123,6 +123,7 @@ type Server struct {
 	// inflating bounds how many batches are decompressed at once, as each may take
 	// record.InflatedMax of memory: as many as there are processors to do it.
 	inflating chan struct{}
+	unread    atomic.Int64 // bytes of batches on their way to peers
 
 	ctx    context.Context // ends with Close: every wait of a request listens to it
 	cancel context.CancelFunc
