@@ -54,11 +54,11 @@ func (k *Kernel) publish(p *Publish, hold bool) {
 	}
 	res := PublishResult{Queues: len(r.queues)}
 	exactlyOnce := p.PacketID != 0 && p.From != nil
-	if exactlyOnce && !p.From.receiving(p.PacketID) {
-		if p.Reply != nil { // a repeat of what is stored, or on its way
-			p.Reply.Published(p.Tag, res)
+	var rc *receipt
+	if exactlyOnce {
+		if rc = p.From.receiving(p, res); rc == nil {
+			return // a repeat of what is stored, or on its way
 		}
-		return
 	}
 	logged := k.deliverLive(p, r, &res)
 	if !m.Retain && !logged && !exactlyOnce {
@@ -73,7 +73,7 @@ func (k *Kernel) publish(p *Publish, hold bool) {
 		op.from, op.packetID = p.From, p.PacketID
 	}
 	for i := range r.logged {
-		k.append(p, r, &r.logged[i], op, hold)
+		k.append(p, r, &r.logged[i], op, rc, hold)
 	}
 	if m.Retain {
 		k.retain(p, op, hold)
@@ -179,7 +179,7 @@ func (k *Kernel) deliverLive(p *Publish, r *resolved, res *PublishResult) (logge
 }
 
 // append adds the message to one shard's next entry.
-func (k *Kernel) append(p *Publish, r *resolved, sr *shardRoute, op *publishOp, hold bool) {
+func (k *Kernel) append(p *Publish, r *resolved, sr *shardRoute, op *publishOp, rc *receipt, hold bool) {
 	m := &p.Msg
 	sessions := sr.sessions && m.QoS > 0
 	if len(sr.queues) == 0 && sr.log == 0 && !sessions {
@@ -189,9 +189,10 @@ func (k *Kernel) append(p *Publish, r *resolved, sr *shardRoute, op *publishOp, 
 	if sr.log != 0 {
 		stream = r.home.Address
 	}
+	once := rc.at(sr.shard)
 	op.add()
 	err := sr.shard.do(hold, func(g *pending) {
-		batch, rec := addRecord(&g.b, sr.log, m, stream)
+		batch, rec := addRecord(&g.b, sr.log, m, stream, once)
 		if len(sr.queues) == 0 && !sessions {
 			g.await(batch, -1, op)
 			return
@@ -212,11 +213,17 @@ func (k *Kernel) append(p *Publish, r *resolved, sr *shardRoute, op *publishOp, 
 
 var headerScratch = sync.Pool{New: func() any { s := make([]message.Header, 0, 32); return &s }}
 
-// addRecord adds the message as a record of a log, and returns where it will be.
-func addRecord(b *shard.Builder, log uint64, m *message.Message, stream string) (batch, rec int) {
+// addRecord adds the message as a record of a log, and returns where it will be. once,
+// when it is one, keeps the shard from storing it twice.
+func addRecord(b *shard.Builder, log uint64, m *message.Message, stream string, once shard.Once) (batch, rec int) {
 	h := headerScratch.Get().(*[]message.Header)
 	*h = message.AppendRecordHeaders((*h)[:0], m, stream)
-	rb, batch, rec := b.Open(log, m.Time)
+	var rb *record.Builder
+	if once == (shard.Once{}) {
+		rb, batch, rec = b.Open(log, m.Time)
+	} else {
+		rb, batch = b.OpenOnce(log, m.Time, once)
+	}
 	rb.Add(m.Time, message.RecordKey(m, stream), m.Value, *h...)
 	clear(*h)
 	headerScratch.Put(h)
@@ -233,7 +240,7 @@ func (k *Kernel) retain(p *Publish, op *publishOp, hold bool) {
 			g.await(-1, g.b.Retain(p.Namespace, m.Address, -1, 0, 0), op)
 			return
 		}
-		batch, rec := addRecord(&g.b, shard.Bodies, m, "")
+		batch, rec := addRecord(&g.b, shard.Bodies, m, "", shard.Once{})
 		g.await(batch, g.b.Retain(p.Namespace, m.Address, batch, rec, m.ExpiresAt), op)
 	})
 	if err != nil {
@@ -279,13 +286,12 @@ func (op *publishOp) applied(br *shard.BatchResult, or *shard.OpResult, err erro
 	if !last {
 		return
 	}
-	reply, tag, res := op.reply, op.tag, op.res
-	if op.from != nil && res.Err != nil {
-		op.from.refused(op.packetID)
-	}
+	reply, tag, res, from, id := op.reply, op.tag, op.res, op.from, op.packetID
 	op.reply, op.from, op.res = nil, nil, PublishResult{}
 	publishes.Put(op)
-	if reply != nil {
+	if from != nil {
+		from.received(id, reply, tag, res)
+	} else if reply != nil {
 		reply.Published(tag, res)
 	}
 }
@@ -341,10 +347,7 @@ func (k *Kernel) appendRouted(p *Partition, batch record.Batch, acks int16, repl
 			}
 			b, o := g.b.Batch(log, batch), -1
 			if len(sr.queues) > 0 || sessions {
-				o = g.b.Route(&shard.Route{
-					Batch: b, Record: -1, Namespace: st.Namespace, Address: st.Address, Queues: sr.queues, Sessions: sessions,
-					Size: uint32(len(batch) / max(int(batch.Count()), 1)), QoS: qos,
-				})
+				o = routeBatch(g, b, st, sr, batch, sessions, qos)
 			}
 			g.await(b, o, w.at(home))
 		})
@@ -382,7 +385,7 @@ func (k *Kernel) copyByHeaders(sp *space, st *meta.Stream, whole *resolved, batc
 			}
 			w.add()
 			err := sr.shard.do(true, func(g *pending) {
-				b, i := addRecord(&g.b, shard.Bodies, &m, "")
+				b, i := addRecord(&g.b, shard.Bodies, &m, "", shard.Once{})
 				g.await(b, g.b.Route(&shard.Route{
 					Batch: b, Record: i, Namespace: st.Namespace, Address: st.Address, Queues: only,
 					Size: uint32(len(m.Value)), ExpiresAt: m.ExpiresAt, Priority: m.Priority, QoS: qos,
@@ -407,7 +410,7 @@ func (k *Kernel) copyBatch(g *pending, st *meta.Stream, sr *shardRoute, batch re
 	err := batch.Each(func(rec *record.Record) error {
 		m := message.FromRecord(rec.Key, rec.Value, rec.Headers, rec.Time, st.Address, false)
 		m.QoS = qos
-		b, i := addRecord(&g.b, shard.Bodies, &m, "")
+		b, i := addRecord(&g.b, shard.Bodies, &m, "", shard.Once{})
 		last = g.b.Route(&shard.Route{
 			Batch: b, Record: i, Namespace: st.Namespace, Address: st.Address, Queues: sr.queues, Sessions: sessions,
 			Size: uint32(len(m.Value)), ExpiresAt: m.ExpiresAt, Priority: m.Priority, QoS: qos,

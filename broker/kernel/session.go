@@ -34,7 +34,7 @@ type Session struct {
 
 	mu       sync.Mutex
 	inflight map[uint16]struct{}    // deliveries of this connection that wait for an ack
-	receipts map[uint16]bool        // QoS 2 publishes received by this connection; true once stored
+	receipts map[uint16]*receipt    // QoS 2 publishes received by this connection
 	shared   map[string]*Attachment // by filter
 }
 
@@ -86,7 +86,7 @@ func (k *Kernel) OpenSession(ctx context.Context, spec SessionSpec) (s *Session,
 	}
 	s = &Session{
 		k: k, route: r, shard: sh, key: shard.SessionKey(spec.Namespace, spec.ClientID), epoch: k.newAttachmentID(), sink: spec.Sink,
-		inflight: make(map[uint16]struct{}), receipts: make(map[uint16]bool), shared: make(map[string]*Attachment),
+		inflight: make(map[uint16]struct{}), receipts: make(map[uint16]*receipt), shared: make(map[string]*Attachment),
 	}
 	k.attachMu.Lock()
 	k.attached[s.epoch] = &Attachment{k: k, id: s.epoch, session: s, sink: spec.Sink}
@@ -390,61 +390,6 @@ func (s *Session) Received(packetID uint16) (known bool) {
 	return known
 }
 
-// receiving notes a QoS 2 publish of the client, and tells whether it is a new one.
-func (s *Session) receiving(id uint16) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, seen := s.receipts[id]; seen {
-		return false
-	}
-	s.shard.readMu.RLock()
-	ms, ok := s.shard.m.Session(s.key)
-	dup := false
-	if ok {
-		_, dup = ms.Incoming(id)
-	}
-	s.shard.readMu.RUnlock()
-	s.receipts[id] = dup
-	return !dup
-}
-
-// incoming logs that a QoS 2 publish was received, as part of what op waits for.
-func (s *Session) incoming(id uint16, op *publishOp) {
-	op.add()
-	err := s.shard.do(false, func(p *pending) { p.await(-1, p.b.Incoming(s.key, s.epoch, id), op) })
-	if err != nil {
-		op.applied(nil, nil, err)
-	}
-}
-
-// refused forgets a QoS 2 publish that could not be stored.
-func (s *Session) refused(id uint16) {
-	s.mu.Lock()
-	delete(s.receipts, id)
-	s.mu.Unlock()
-	_ = s.shard.do(false, func(p *pending) { p.b.Release(s.key, s.epoch, id) })
-}
-
-// Release ends an incoming QoS 2 publish at PUBREL; done is called once that is
-// durable (then PUBCOMP may leave); known false: 0x92.
-func (s *Session) Release(packetID uint16, done func(known bool)) {
-	s.mu.Lock()
-	delete(s.receipts, packetID)
-	s.mu.Unlock()
-	err := s.shard.do(false, func(p *pending) {
-		p.await(-1, p.b.Release(s.key, s.epoch, packetID), releaseWait(done))
-	})
-	if err != nil {
-		done(false)
-	}
-}
-
-type releaseWait func(known bool)
-
-func (w releaseWait) applied(_ *shard.BatchResult, or *shard.OpResult, err error) {
-	w(err == nil && or.Known)
-}
-
 // Close ends the connection's hold on the session. will: publish the will message (after
 // its delay). expiry, when not nil, replaces the session expiry interval.
 func (s *Session) Close(will bool, expiry *uint32) {
@@ -605,7 +550,7 @@ func (s *Session) Retained(sub Subscription) {
 			return !s.ended.Load()
 		}
 		err := s.shard.do(true, func(p *pending) {
-			batch, rec := addRecord(&p.b, shard.Bodies, m, "")
+			batch, rec := addRecord(&p.b, shard.Bodies, m, "", shard.Once{})
 			p.b.Route(&shard.Route{
 				Batch: batch, Record: rec, Namespace: s.route.ns, Address: m.Address, Size: uint32(len(m.Value)), ExpiresAt: m.ExpiresAt,
 				QoS: qos, Retain: true, To: s.key,

@@ -17,6 +17,7 @@ import (
 //	g <group> h            a group's deadline
 //	g <group> o <key>      what the group's own machine saves
 //	l <log>                one log
+//	o <session, id>        one QoS 2 publish that was stored
 //	q <queue> h            when a queue expires unused, and its deadline
 //	q <queue> p <key>      what the queue's own machine saves
 //	r <key>                one retained message
@@ -31,6 +32,7 @@ import (
 type dirty struct {
 	logs, queues     btree.Set[uint64]
 	sessions, groups btree.Set[string]
+	onces            btree.Set[string]
 	gone             btree.Set[string] // checkpoint keys of what was removed
 }
 
@@ -56,7 +58,8 @@ func (m *Machine) Fork(full bool) (*Machine, Delta) {
 	c := &Machine{
 		now: m.now, gen: m.gen + 1, saved: m.saved,
 		links: *m.links.Copy(), logs: *m.logs.Copy(), queues: *m.queues.Copy(), sessions: *m.sessions.Copy(), groups: *m.groups.Copy(),
-		due: m.due, retained: m.retained, retainedGen: m.retainedGen, retainedAt: m.retainedAt,
+		onces: *m.onces.Copy(), onceOrder: *m.onceOrder.Copy(), onceNext: m.onceNext,
+		retained: m.retained, retainedGen: m.retainedGen, retainedAt: m.retainedAt,
 	}
 	c.due = *m.due.Copy()
 	m.saved = m.gen
@@ -91,6 +94,7 @@ func (m *Machine) Encode(delta Delta) iter.Seq2[[]byte, []byte] {
 func (m *Machine) encodeClock() []byte {
 	d := codec.Int(nil, m.now)
 	d = codec.Int(d, m.retainedAt)
+	d = codec.Uint(d, m.onceNext)
 	d = codec.Uint(d, uint64(m.links.Len()))
 	m.links.Scan(func(id uint32, l link) bool {
 		d = codec.Uint(codec.Uint(codec.Uint(d, uint64(id)), l.incarnation), l.seq)
@@ -107,6 +111,10 @@ func (m *Machine) encodeAll(put func(k, v []byte) bool) {
 	})
 	m.logs.Scan(func(id uint64, l *Log) bool {
 		ok = ok && put(codec.Key([]byte("l"), id), l.encode(nil))
+		return ok
+	})
+	m.onces.Scan(func(key string, s stored) bool {
+		ok = ok && put([]byte("o"+key), s.encode())
 		return ok
 	})
 	m.queues.Scan(func(id uint64, q *Queue) bool {
@@ -139,6 +147,14 @@ func (m *Machine) encodeChanges(delta Delta, put func(k, v []byte) bool) {
 			v = l.encode(nil)
 		}
 		ok = ok && put(codec.Key([]byte("l"), id), v)
+		return ok
+	})
+	delta.d.onces.Scan(func(key string) bool {
+		var v []byte
+		if s, there := m.onces.Get(key); there {
+			v = s.encode()
+		}
+		ok = ok && put([]byte("o"+key), v)
 		return ok
 	})
 	delta.d.queues.Scan(func(id uint64) bool {
@@ -278,6 +294,8 @@ func (m *Machine) restore(k, v []byte, p *parts) error {
 		l.gen = m.gen
 		m.logs.Set(l.ID, l)
 		return nil
+	case 'o':
+		return m.restoreOnce(string(rest), v)
 	case 'r':
 		return m.retained.Restore(rest, v)
 	case 'q', 's', 'g':
@@ -301,6 +319,7 @@ func (m *Machine) restoreClock(v []byte) error {
 	r := codec.NewReader(v)
 	m.now = r.Int()
 	at := r.Int()
+	m.onceNext = r.Uint()
 	for range r.Count() {
 		id := r.Uint32()
 		m.links.Set(id, link{r.Uint(), r.Uint()})

@@ -17,7 +17,8 @@ import (
 //	│ u8  │ ms, i64  │ u64           │ u32   │ u64     │ uvar  │         │      │
 //	└─────┴──────────┴───────────────┴───────┴─────────┴───────┴─────────┴──────┴───
 //
-// A batch is: log (uvarint), length (uvarint), one RecordBatch v2. Batches are
+// A batch is: log (uvarint), once (one byte: 0, or 1 and then session (uvarint), packet
+// identifier (uvarint), n (uvarint)), length (uvarint), one RecordBatch v2. Batches are
 // appended first, in order; then the commands are applied, in order, until the end.
 // A command is one byte of Op and the fields listed at its Add method.
 //
@@ -67,6 +68,8 @@ const (
 	OpRelease
 	OpTick
 	OpGroup
+	OpRefuse
+	OpForget
 )
 
 // Builder builds one entry. The zero value is ready after Reset. Not safe for
@@ -84,7 +87,7 @@ type batchBuf struct {
 	buf  []byte
 	b    record.Builder
 	open bool // records may still be added
-	base int64
+	once Once // a batch of its own, when it has one
 }
 
 // Reset empties the builder, keeping its memory.
@@ -129,11 +132,7 @@ func (b *Builder) next(log uint64) *batchBuf {
 
 // Batch adds a whole batch for a log, copied, and returns its index.
 func (b *Builder) Batch(log uint64, batch []byte) int {
-	for i := range b.batches[:b.used] { // keep the order within the log
-		if b.batches[i].open && b.batches[i].log == log {
-			b.seal(&b.batches[i])
-		}
-	}
+	b.sealLog(log)
 	bb := b.next(log)
 	bb.buf = append(bb.buf, batch...)
 	b.size += len(batch)
@@ -145,15 +144,35 @@ func (b *Builder) Batch(log uint64, batch []byte) int {
 func (b *Builder) Open(log uint64, now int64) (rb *record.Builder, batch, rec int) {
 	for i := b.used - 1; i >= 0; i-- {
 		bb := &b.batches[i]
-		if bb.log == log && bb.open {
+		if bb.log == log && bb.open && bb.once == (Once{}) {
 			return &bb.b, i, bb.b.Count()
 		}
 	}
+	return b.begin(log, now, Once{}), b.used - 1, 0
+}
+
+// OpenOnce begins a batch that is stored unless o was before. Only the record that is
+// added next belongs in it.
+func (b *Builder) OpenOnce(log uint64, now int64, o Once) (rb *record.Builder, batch int) {
+	b.sealLog(log)
+	return b.begin(log, now, o), b.used - 1
+}
+
+func (b *Builder) begin(log uint64, now int64, o Once) *record.Builder {
 	bb := b.next(log)
-	bb.open, bb.base = true, now
+	bb.open, bb.once = true, o
 	bb.b.Reset(bb.buf, now)
 	bb.b.MarkMade()
-	return &bb.b, b.used - 1, 0
+	return &bb.b
+}
+
+// sealLog ends the open batches of a log, so that what comes next stands behind them.
+func (b *Builder) sealLog(log uint64) {
+	for i := range b.batches[:b.used] {
+		if b.batches[i].open && b.batches[i].log == log {
+			b.seal(&b.batches[i])
+		}
+	}
 }
 
 func (b *Builder) seal(bb *batchBuf) {
@@ -169,7 +188,7 @@ func (b *Builder) Finish(h Header) []byte {
 			b.seal(&b.batches[i])
 		}
 	}
-	dst := make([]byte, entryHeaderLen, entryHeaderLen+b.size+len(b.ops)+16*(b.used+1))
+	dst := make([]byte, entryHeaderLen, entryHeaderLen+b.size+len(b.ops)+40*(b.used+1))
 	dst[0] = entryVersion
 	binary.LittleEndian.PutUint64(dst[1:], uint64(h.Time))
 	binary.LittleEndian.PutUint64(dst[9:], h.Incarnation)
@@ -178,6 +197,7 @@ func (b *Builder) Finish(h Header) []byte {
 	dst = codec.Uint(dst, uint64(b.used))
 	for i := range b.batches[:b.used] {
 		dst = codec.Uint(dst, b.batches[i].log)
+		dst = b.batches[i].once.append(dst)
 		dst = codec.Bytes(dst, b.batches[i].buf)
 	}
 	return append(dst, b.ops...)

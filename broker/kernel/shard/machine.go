@@ -39,6 +39,9 @@ type Machine struct {
 	queues      btree.Map[uint64, *Queue]
 	sessions    btree.Map[string, *Session] // by namespace, 0, client id
 	groups      btree.Map[string, *Group]   // by namespace, 0, group id
+	onces       btree.Map[string, stored]   // QoS 2 publishes stored here; see once.go
+	onceOrder   btree.Map[uint64, string]   // the same in the order in which they came
+	onceNext    uint64
 	retained    *retained.Store
 	retainedGen uint64 // generation of retained
 	retainedAt  int64  // its entry in due
@@ -144,11 +147,11 @@ func (m *Machine) Apply(data []byte, epoch int32, out *Outcome) (Header, error) 
 
 	r := codec.NewReader(rest)
 	for range r.Count() {
-		log, batch := r.Uint(), r.Bytes()
+		log, once, batch := r.Uint(), readOnce(&r), r.Bytes()
 		if r.Err() != nil {
 			return h, r.Err()
 		}
-		if err := m.appendBatch(log, batch, epoch, out); err != nil {
+		if err := m.appendBatch(log, once, batch, epoch, out); err != nil {
 			return h, err
 		}
 	}
@@ -165,7 +168,7 @@ func (m *Machine) Apply(data []byte, epoch int32, out *Outcome) (Header, error) 
 	return h, nil
 }
 
-func (m *Machine) appendBatch(log uint64, raw []byte, epoch int32, out *Outcome) error {
+func (m *Machine) appendBatch(log uint64, once Once, raw []byte, epoch int32, out *Outcome) error {
 	b, rest, err := record.Next(raw)
 	if err != nil || len(rest) > 0 || b.Count() < 0 || b.LastOffsetDelta() != b.Count()-1 {
 		return fault.New(fault.Internal, "apply", "", "malformed batch of %d bytes", len(raw))
@@ -173,6 +176,11 @@ func (m *Machine) appendBatch(log uint64, raw []byte, epoch int32, out *Outcome)
 	l := m.log(log)
 	if l == nil {
 		out.Batches = append(out.Batches, BatchResult{Err: fault.Of(fault.NotFound, "append", ""), Base: -1})
+		out.places = append(out.places, place{})
+		return nil
+	}
+	if once != (Once{}) && m.repeated(once) {
+		out.Batches = append(out.Batches, BatchResult{Base: -1, Duplicate: true})
 		out.places = append(out.places, place{})
 		return nil
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/robustmq/rmq/broker/kernel/group"
 	"github.com/robustmq/rmq/broker/kernel/queue"
 	"github.com/robustmq/rmq/broker/kernel/session"
+	"github.com/robustmq/rmq/broker/record"
 )
 
 // script draws entries as a kernel would write them: a few names of everything, so that
@@ -109,8 +110,13 @@ func (s *script) command(b *Builder) {
 		b.Received(key, epoch, packet)
 	case 24:
 		b.Incoming(key, epoch, packet)
-		if rapid.Bool().Draw(t, "release") {
+		switch rapid.IntRange(0, 3).Draw(t, "end of it") {
+		case 0:
 			b.Release(key, epoch, packet)
+		case 1:
+			b.Refuse(key, epoch, packet)
+		case 2:
+			b.Forget(s.once())
 		}
 	case 25:
 		b.Tick()
@@ -142,10 +148,19 @@ func (s *script) expiry() int64 {
 }
 
 func (s *script) add(b *Builder, log uint64) (value []byte, batch, rec int) {
-	rb, batch, rec := b.Open(log, s.now)
+	var rb *record.Builder
+	if rapid.IntRange(0, 3).Draw(s.t, "once") > 0 {
+		rb, batch, rec = b.Open(log, s.now)
+	} else {
+		rb, batch = b.OpenOnce(log, s.now, s.once())
+	}
 	value = []byte(fmt.Sprint("v", s.seq))
 	rb.Add(s.now, nil, value)
 	return value, batch, rec
+}
+
+func (s *script) once() Once {
+	return Once{Session: rapid.Uint64Range(1, 2).Draw(s.t, "session"), PacketID: rapid.Uint16Range(1, 2).Draw(s.t, "once id"), N: rapid.Uint32Range(0, 3).Draw(s.t, "n")}
 }
 
 func (s *script) publish(b *Builder, log, q uint64) {

@@ -64,6 +64,10 @@ func (m *Machine) op(o Op, r *codec.Reader, out *Outcome) error {
 		res = m.tick(out)
 	case OpGroup:
 		res = m.group(r, out)
+	case OpRefuse:
+		res = m.refuse(r)
+	case OpForget:
+		res = m.forget(r)
 	default:
 		return fmt.Errorf("unknown command %d", o)
 	}

@@ -301,6 +301,19 @@ func (m *Machine) release(r *codec.Reader) OpResult {
 	return OpResult{Known: s.Release(id)}
 }
 
+// Refuse ends a QoS 2 publish of the client that could not be stored everywhere.
+func (b *Builder) Refuse(key string, epoch uint64, packetID uint16) int {
+	return b.onSession(OpRefuse, key, epoch, packetID)
+}
+
+func (m *Machine) refuse(r *codec.Reader) OpResult {
+	s, id := m.held(r)
+	if s != nil {
+		s.Refuse(id)
+	}
+	return OpResult{}
+}
+
 // Subscribe adds or replaces a subscription; Known tells whether it was there.
 func (b *Builder) Subscribe(key, text string, o session.Options) int {
 	i := b.op(OpSubscribe)

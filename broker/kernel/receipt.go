@@ -1,0 +1,149 @@
+package kernel
+
+import (
+	"github.com/robustmq/rmq/broker/kernel/shard"
+)
+
+// This file is the publisher's side of QoS 2. A publish is stored by the shards that it is
+// routed to and noted by the session's own, in entries of their own; only then PUBREC
+// leaves. What tells a repeat from a new message: on one connection, a receipt; after
+// that, the session's note; and after a crash between those entries, what each shard
+// remembers of the publish (shard.Once) until its packet identifier is released.
+
+// receipt is one QoS 2 publish of a connection, until PUBREL.
+type receipt struct {
+	once   shard.Once  // zero for a session that does not outlive a crash
+	shards []*shardRun // that were given it; written by the publisher's goroutine
+
+	// Guarded by Session.mu.
+	stored  bool
+	repeats []repeat // sent again while it was on its way; the adapter bounds them
+}
+
+type repeat struct {
+	reply Publisher
+	tag   uint64
+}
+
+// at notes that a shard is given the publish, and returns what it is to remember.
+func (rc *receipt) at(s *shardRun) shard.Once {
+	if rc == nil || rc.once == (shard.Once{}) {
+		return shard.Once{}
+	}
+	rc.shards = append(rc.shards, s)
+	return rc.once
+}
+
+// receiving notes a QoS 2 publish of the client. nil: it is a repeat, and is answered as
+// the first was, at once or when that is.
+func (s *Session) receiving(p *Publish, res PublishResult) *receipt {
+	s.mu.Lock()
+	rc := s.receipts[p.PacketID]
+	if rc == nil {
+		once, noted := s.incarnation(p.PacketID)
+		rc = &receipt{once: once, stored: noted}
+		s.receipts[p.PacketID] = rc
+		if !noted {
+			s.mu.Unlock()
+			return rc
+		}
+	}
+	wait := !rc.stored
+	if wait && p.Reply != nil {
+		rc.repeats = append(rc.repeats, repeat{p.Reply, p.Tag})
+	}
+	s.mu.Unlock()
+	if !wait && p.Reply != nil {
+		p.Reply.Published(p.Tag, res)
+	}
+	return nil
+}
+
+// incarnation tells the use of a packet identifier, and whether its publish was noted.
+func (s *Session) incarnation(id uint16) (once shard.Once, noted bool) {
+	s.shard.readMu.RLock()
+	defer s.shard.readMu.RUnlock()
+	ms, ok := s.shard.m.Session(s.key)
+	if !ok {
+		return shard.Once{}, false
+	}
+	in, noted := ms.Incoming(id)
+	if s.shard.class == classTransient {
+		return shard.Once{}, noted
+	}
+	return shard.Once{Session: in.Session, PacketID: id, N: in.N}, noted
+}
+
+// incoming logs that a QoS 2 publish was received, as part of what op waits for.
+func (s *Session) incoming(id uint16, op *publishOp) {
+	op.add()
+	err := s.shard.do(false, func(p *pending) { p.await(-1, p.b.Incoming(s.key, s.epoch, id), op) })
+	if err != nil {
+		op.applied(nil, nil, err)
+	}
+}
+
+// received answers a QoS 2 publish, and its repeats, with what became of it. One that
+// could not be stored everywhere is answered once its identifier may be used for another
+// message: the shards that have stored it would take that for a repeat.
+func (s *Session) received(id uint16, reply Publisher, tag uint64, res PublishResult) {
+	answer := func() {
+		s.mu.Lock()
+		var repeats []repeat
+		if rc := s.receipts[id]; rc != nil {
+			if rc.stored, repeats = true, rc.repeats; res.Err != nil {
+				delete(s.receipts, id)
+			}
+			rc.repeats = nil
+		}
+		s.mu.Unlock()
+		if reply != nil {
+			reply.Published(tag, res)
+		}
+		for _, r := range repeats {
+			r.reply.Published(r.tag, res)
+		}
+	}
+	if res.Err == nil {
+		answer()
+		return
+	}
+	if s.shard.do(false, func(p *pending) { p.await(-1, p.b.Refuse(s.key, s.epoch, id), then(answer)) }) != nil {
+		answer()
+	}
+}
+
+// then is called when a command is applied, or never will be.
+type then func()
+
+func (f then) applied(*shard.BatchResult, *shard.OpResult, error) { f() }
+
+// Release ends an incoming QoS 2 publish at PUBREL; done is called once that is
+// durable (then PUBCOMP may leave); known false: 0x92.
+func (s *Session) Release(packetID uint16, done func(known bool)) {
+	s.mu.Lock()
+	rc := s.receipts[packetID]
+	delete(s.receipts, packetID)
+	s.mu.Unlock()
+	err := s.shard.do(false, func(p *pending) {
+		p.await(-1, p.b.Release(s.key, s.epoch, packetID), &releaseWait{done, rc})
+	})
+	if err != nil {
+		done(false)
+	}
+}
+
+type releaseWait struct {
+	done func(known bool)
+	rc   *receipt
+}
+
+func (w *releaseWait) applied(_ *shard.BatchResult, or *shard.OpResult, err error) {
+	known := err == nil && or.Known
+	if known && w.rc != nil {
+		for _, s := range w.rc.shards { // the session tells its repeats by itself from here on
+			_ = s.do(false, func(p *pending) { p.b.Forget(w.rc.once) })
+		}
+	}
+	w.done(known)
+}

@@ -1,0 +1,106 @@
+package shard
+
+import (
+	"encoding/binary"
+
+	"github.com/robustmq/rmq/broker/kernel/codec"
+)
+
+// A QoS 2 publish is stored in several shards, and noted as received in the session's, by
+// entries of their own. After a crash between them the client sends it again, and those
+// that have stored it must not store it twice (DESIGN, rule 4): each remembers what it
+// stored of it until the session's shard says that the identifier was released, or until
+// oncesMax others came after.
+
+// Once names one QoS 2 publish: a use of a packet identifier by a session. The zero value:
+// none.
+type Once struct {
+	Session  uint64 // epoch that made the session
+	PacketID uint16
+	N        uint32 // times that the identifier was used up before
+}
+
+// oncesMax bounds what one shard remembers.
+const oncesMax = 100_000
+
+// stored is what a shard remembers for a session and packet identifier.
+type stored struct {
+	n  uint32
+	at uint64 // its place in the order in which they came
+}
+
+func (o Once) append(dst []byte) []byte {
+	if o == (Once{}) {
+		return append(dst, 0)
+	}
+	dst = codec.Uint(append(dst, 1), o.Session)
+	return codec.Uint(codec.Uint(dst, uint64(o.PacketID)), uint64(o.N))
+}
+
+func readOnce(r *codec.Reader) (o Once) {
+	if r.Bool() {
+		o = Once{r.Uint(), uint16(r.Uint()), r.Uint32()}
+	}
+	return o
+}
+
+// key is the session and the identifier: one is remembered of all its uses.
+func (o Once) key() string {
+	return string(binary.BigEndian.AppendUint16(codec.Key(nil, o.Session), o.PacketID))
+}
+
+// repeated tells whether o, or a later use of its identifier, was stored before, and
+// remembers it when not.
+func (m *Machine) repeated(o Once) bool {
+	key := o.key()
+	old, there := m.onces.Get(key)
+	if there && old.n >= o.N {
+		return true
+	}
+	if there {
+		m.onceOrder.Delete(old.at)
+	} else if m.onces.Len() >= oncesMax {
+		_, oldest, _ := m.onceOrder.Min()
+		m.forgetOnce(oldest)
+	}
+	m.onceNext++
+	m.onces.Set(key, stored{o.N, m.onceNext})
+	m.onceOrder.Set(m.onceNext, key)
+	m.dirty.onces.Insert(key)
+	return false
+}
+
+func (m *Machine) forgetOnce(key string) {
+	if old, there := m.onces.Delete(key); there {
+		m.onceOrder.Delete(old.at)
+		m.dirty.onces.Insert(key)
+	}
+}
+
+// Forget says that the client will not send o again: its identifier was released.
+func (b *Builder) Forget(o Once) int {
+	i := b.op(OpForget)
+	b.ops = o.append(b.ops)
+	return i
+}
+
+func (m *Machine) forget(r *codec.Reader) OpResult {
+	o := readOnce(r)
+	if old, there := m.onces.Get(o.key()); there && old.n <= o.N && r.Err() == nil {
+		m.forgetOnce(o.key())
+	}
+	return OpResult{}
+}
+
+func (s stored) encode() []byte { return codec.Uint(codec.Uint(nil, uint64(s.n)), s.at) }
+
+func (m *Machine) restoreOnce(key string, v []byte) error {
+	r := codec.NewReader(v)
+	s := stored{r.Uint32(), r.Uint()}
+	if err := r.Done(); err != nil || len(key) != 10 {
+		return codec.ErrShort
+	}
+	m.onces.Set(key, s)
+	m.onceOrder.Set(s.at, key)
+	return nil
+}
