@@ -145,33 +145,37 @@ func Open(ctx context.Context, cfg Config) (_ *Broker, err error) {
 		}
 	}()
 	if err := b.openEngine(); err != nil {
-		return b, err
+		return nil, err
 	}
 	if err := b.openKernel(ctx); err != nil {
-		return b, err
+		return nil, err
 	}
 	if err := b.openServers(); err != nil {
-		return b, err
+		return nil, err
 	}
 	if err := b.listen(ctx); err != nil {
-		return b, err
+		return nil, err
 	}
 	b.edge.Start()
 	return b, nil
 }
 
-func (b *Broker) openEngine() (err error) {
+func (b *Broker) openEngine() error {
 	switch {
 	case b.cfg.Engine != nil:
 		b.engine = b.cfg.Engine
 	case b.cfg.DataDir == "":
 		b.engine = memlog.New()
 	default:
-		b.engine, err = filelog.Open(b.cfg.DataDir, filelog.Options{
+		e, err := filelog.Open(b.cfg.DataDir, filelog.Options{
 			Checkpoints: func(path string) (filelog.CheckpointStore, error) { return meta.Open(path) },
 		})
+		if err != nil {
+			return err
+		}
+		b.engine = e
 	}
-	return err
+	return nil
 }
 
 func (b *Broker) openKernel(ctx context.Context) (err error) {
