@@ -25,7 +25,7 @@ func (b *Broker) traffic() []adminapi.Traffic {
 	kt := adminapi.Traffic{
 		Protocol: "kafka", Connections: int(k.Connections.Load()),
 		Counters: adminapi.Counters{
-			MessagesIn: k.Produced.Load(), BytesIn: k.BytesIn.Load(), BytesOut: k.BytesOut.Load(), Accepted: k.Accepted.Load(),
+			MessagesIn: k.Produced.Load(), MessagesOut: k.Fetched.Load(), BytesIn: k.BytesIn.Load(), BytesOut: k.BytesOut.Load(), Accepted: k.Accepted.Load(),
 		},
 		ErrorsBy: make(map[string]uint64),
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"sync/atomic"
 
+	"github.com/robustmq/rmq/broker/record"
 	"github.com/robustmq/rmq/broker/wire"
 )
 
@@ -103,6 +104,7 @@ func (c *conn) respondFetch(h header, f *fetching, top code) {
 			}
 		}
 		for _, batch := range s.p.found.batches {
+			c.srv.Stats.Fetched.Add(recordsIn(batch))
 			if !c.out.WriteRef(batch, taken) {
 				taken()
 			}
@@ -113,6 +115,19 @@ func (c *conn) respondFetch(h header, f *fetching, top code) {
 	c.srv.Stats.BytesOut.Add(uint64(len(b) + records))
 	c.srv.Stats.FetchedSize.Add(uint64(records))
 	wire.Put(b)
+}
+
+// recordsIn counts the records of batches that stand one after another.
+func recordsIn(raw []byte) (n uint64) {
+	for len(raw) > 0 {
+		b, rest, err := record.Next(raw)
+		if err != nil {
+			break
+		}
+		n += uint64(b.Count())
+		raw = rest
+	}
+	return n
 }
 
 func (p *fetchPart) sameTopic(q *fetchPart, version int16) bool {

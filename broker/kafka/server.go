@@ -80,6 +80,7 @@ type Stats struct {
 	Produced     atomic.Uint64          // records
 	ProducedSize atomic.Uint64          // bytes of their batches
 	FetchedSize  atomic.Uint64          // bytes of batches sent
+	Fetched      atomic.Uint64          // their records
 	Sessions     atomic.Int64           // fetch sessions open now
 	Closed       [reasons]atomic.Uint64 // connections, by Reason
 }
