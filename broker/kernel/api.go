@@ -41,8 +41,9 @@ type Publish struct {
 
 	Batch *Batch // collects the sinks reached at once; nil when each is to flush itself
 
-	dead bool // a dead letter: queues that it went round already are left out
-	held bool // part of a transaction that holds entries back: no stream is made for it
+	again bool // was delayed: counted and shown when it came in
+	dead  bool // a dead letter: queues that it went round already are left out
+	held  bool // part of a transaction that holds entries back: no stream is made for it
 }
 
 // Publisher is told how a publish ended.

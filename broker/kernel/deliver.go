@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"strconv"
 	"sync"
 
 	"github.com/robustmq/rmq/broker/fault"
@@ -57,6 +58,8 @@ func (s *shardRun) effects() {
 			s.k.stats.Dropped.Add(1)
 		case shard.WillDue:
 			s.k.post(work{will: e.Will, session: e.Session})
+		case shard.DelayOver:
+			s.delayOver(e)
 		case shard.QueueExpired:
 			s.k.post(work{expired: e.Queue, shard: s})
 		case shard.GroupEffect:
@@ -107,9 +110,9 @@ func (s *shardRun) message(ref qm.Ref, fn func(*message.Message)) error {
 // work is something that an effect asks for and that may wait: carried out by letters,
 // in order.
 type work struct {
-	publish *Publish  // a dead letter
+	publish *Publish  // a dead letter, or a message that was delayed
 	shard   *shardRun // where to confirm it
-	queue   uint64
+	queue   uint64    // that holds the dead letter; 0: it was delayed
 	seq     uint64
 
 	will    []byte
@@ -186,15 +189,21 @@ func (k *Kernel) carryOut(w work) {
 	}
 }
 
-// deadReply confirms a dead letter to the queue that holds the message, once it rests
-// elsewhere or has nowhere to go.
+// deadReply confirms a dead letter to the queue that holds the message, or a delayed one to
+// its shard, once it rests elsewhere or has nowhere to go.
 type deadReply struct{ w work }
 
 func (d *deadReply) Published(_ uint64, r PublishResult) {
 	if r.Err != nil {
 		return // it stays held, and is published again when the shard is next led
 	}
-	_ = d.w.shard.do(false, func(p *pending) { p.b.DeadLettered(d.w.queue, d.w.seq) })
+	_ = d.w.shard.do(false, func(p *pending) {
+		if d.w.queue == 0 {
+			p.b.Delayed(d.w.seq)
+		} else {
+			p.b.DeadLettered(d.w.queue, d.w.seq)
+		}
+	})
 }
 
 // deadLetter copies a message that its queue gave up, for its dead-letter exchange.
@@ -222,18 +231,32 @@ func (k *Kernel) deadLetterOf(m *message.Message, spec *meta.Queue, e *shard.Eff
 	if native = native && m.Source == message.AMQP; native {
 		exchange, key = string(x), string(rk)
 	}
-	c.AddDeath(message.Death{
-		Reason: e.Reason.String(), Queue: spec.Name, Time: k.nowMs() / 1000, Exchange: exchange, RoutingKeys: []string{key},
-	})
+	keys := []string{key}
+	if m.Source == message.AMQP {
+		for i := range m.Headers {
+			if m.Headers[i].Name == headerCC {
+				keys = append(keys, string(m.Headers[i].Value))
+			}
+		}
+	}
+	d := message.Death{Reason: e.Reason.String(), Queue: spec.Name, Time: k.nowMs() / 1000, Exchange: exchange, RoutingKeys: keys}
+	if m.ExpiresAt != 0 {
+		d.OriginalExpiration = strconv.FormatInt(max(m.ExpiresAt-m.Time, 0), 10)
+	}
+	c.AddDeath(d)
+	cc := keys[1:]
 	if spec.DeadLetterRoutingKey != nil {
-		key = *spec.DeadLetterRoutingKey
+		key, cc = *spec.DeadLetterRoutingKey, nil
 	}
 	if native {
 		c.Native = message.AppendAMQPNative(nil, *spec.DeadLetterExchange, key, content)
 	}
 	c.Address = message.AddressOf(*spec.DeadLetterExchange, key)
-	return &Publish{Namespace: spec.Namespace, Msg: c, ViaExchange: true, Exchange: *spec.DeadLetterExchange, Key: key, dead: true}
+	return &Publish{Namespace: spec.Namespace, Msg: c, ViaExchange: true, Exchange: *spec.DeadLetterExchange, Key: key, CC: cc, dead: true}
 }
+
+// headerCC names an AMQP message's further routing keys.
+const headerCC = "CC"
 
 // queueSpec finds a queue by id.
 func (k *Kernel) queueSpec(id uint64) *meta.Queue {

@@ -7,10 +7,10 @@ import (
 	"github.com/robustmq/rmq/broker/kernel/shard"
 )
 
-// GroupsDropTopic forgets what the groups of a namespace have committed for a topic, by
+// dropFromGroups forgets what the groups of a namespace have committed for a topic, by
 // the name they know it by: it was deleted, and one of that name that is made later
 // begins anew. Groups without offsets there are left alone.
-func (k *Kernel) GroupsDropTopic(ctx context.Context, ns, topic string) error {
+func (k *Kernel) dropFromGroups(ctx context.Context, ns, topic string) error {
 	var ids []string
 	k.Groups(ns, func(id string, g *group.Group) {
 		found := false

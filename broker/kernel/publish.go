@@ -30,11 +30,13 @@ func (k *Kernel) publish(p *Publish, hold bool) {
 		}
 		return
 	}
-	k.stats.in(m.Source, 1, len(m.Value))
 	if m.Time == 0 {
 		m.Time = k.nowMs()
 	}
-	k.taps.show(p.Namespace, m)
+	if !p.again {
+		k.stats.in(m.Source, 1, len(m.Value))
+		k.taps.show(p.Namespace, m)
+	}
 	sp := k.topo.space(p.Namespace)
 	r := k.resolve(sp, p)
 	if !r.found {
@@ -60,7 +62,13 @@ func (k *Kernel) publish(p *Publish, hold bool) {
 			return // a repeat of what is stored, or on its way
 		}
 	}
-	logged := k.deliverLive(p, r, &res)
+	late := m.Delay > 0
+	logged := late
+	if late {
+		res = PublishResult{Queues: 1} // where it waits: nobody knows yet who will have it
+	} else {
+		logged = k.deliverLive(p, r, &res)
+	}
 	if !m.Retain && !logged && !exactlyOnce {
 		if p.Reply != nil {
 			p.Reply.Published(p.Tag, res)
@@ -72,11 +80,15 @@ func (k *Kernel) publish(p *Publish, hold bool) {
 	if exactlyOnce {
 		op.from, op.packetID = p.From, p.PacketID
 	}
-	for i := range r.logged {
-		k.append(p, r, &r.logged[i], op, rc, hold)
-	}
-	if m.Retain {
-		k.retain(p, op, hold)
+	if late {
+		k.delay(p, op, rc, hold)
+	} else {
+		for i := range r.logged {
+			k.append(p, r, &r.logged[i], op, rc, hold)
+		}
+		if m.Retain {
+			k.retain(p, op, hold)
+		}
 	}
 	if exactlyOnce {
 		p.From.incoming(p.PacketID, op)

@@ -73,10 +73,12 @@ func (s *shardRun) reconcile(logs map[uint64]bool, queues map[uint64]*meta.Queue
 	}
 	due := s.m.NextDeadline() != 0
 	s.readMu.RUnlock()
-	// What waited to be dead-lettered is published anew, and looked up before more is.
+	// What waited to be dead-lettered, or was delayed, is published anew: what there is now,
+	// before the entries below add to it.
 	var unsent shard.Outcome
 	s.readMu.Lock()
 	s.m.DeadLetters(&unsent)
+	s.m.DelaysOver(&unsent)
 	s.readMu.Unlock()
 	if len(fixes) == 0 && due {
 		fixes = append(fixes, func(*shard.Builder) {}) // a tick alone, which sets the timer
@@ -95,7 +97,11 @@ func (s *shardRun) reconcile(logs map[uint64]bool, queues map[uint64]*meta.Queue
 		}
 	}
 	for i := range unsent.Effects {
-		s.deadLetter(&unsent.Effects[i])
+		if e := &unsent.Effects[i]; e.Kind == shard.DelayOver {
+			s.delayOver(e)
+		} else {
+			s.deadLetter(e)
+		}
 	}
 	return nil
 }

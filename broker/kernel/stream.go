@@ -73,7 +73,7 @@ func (k *Kernel) DeleteStream(ctx context.Context, ns, address string) error {
 			return err
 		}
 	}
-	return nil
+	return k.dropFromGroups(ctx, ns, message.KafkaName(address))
 }
 
 // AddPartitions raises the number of partitions to total.

@@ -14,6 +14,7 @@ import (
 // A checkpoint is a set of keys and values, written key by key as they change:
 //
 //	c                      clock: time of the newest entry, deadline of retained messages, links
+//	d <number>             one delayed message
 //	g <group> h            a group's deadline
 //	g <group> o <key>      what the group's own machine saves
 //	l <log>                one log
@@ -31,6 +32,7 @@ import (
 // dirty is what changed since the last checkpoint.
 type dirty struct {
 	logs, queues     btree.Set[uint64]
+	delays           btree.Set[uint64]
 	sessions, groups btree.Set[string]
 	onces            btree.Set[string]
 	gone             btree.Set[string] // checkpoint keys of what was removed
@@ -59,6 +61,7 @@ func (m *Machine) Fork(full bool) (*Machine, Delta) {
 		now: m.now, gen: m.gen + 1, saved: m.saved,
 		links: *m.links.Copy(), logs: *m.logs.Copy(), queues: *m.queues.Copy(), sessions: *m.sessions.Copy(), groups: *m.groups.Copy(),
 		onces: *m.onces.Copy(), onceOrder: *m.onceOrder.Copy(), onceNext: m.onceNext,
+		delays: *m.delays.Copy(), delayNext: m.delayNext,
 		retained: m.retained, retainedGen: m.retainedGen, retainedAt: m.retainedAt,
 	}
 	c.due = *m.due.Copy()
@@ -94,7 +97,7 @@ func (m *Machine) Encode(delta Delta) iter.Seq2[[]byte, []byte] {
 func (m *Machine) encodeClock() []byte {
 	d := codec.Int(nil, m.now)
 	d = codec.Int(d, m.retainedAt)
-	d = codec.Uint(d, m.onceNext)
+	d = codec.Uint(codec.Uint(d, m.onceNext), m.delayNext)
 	d = codec.Uint(d, uint64(m.links.Len()))
 	m.links.Scan(func(id uint32, l link) bool {
 		d = codec.Uint(codec.Uint(codec.Uint(d, uint64(id)), l.incarnation), l.seq)
@@ -105,8 +108,12 @@ func (m *Machine) encodeClock() []byte {
 
 func (m *Machine) encodeAll(put func(k, v []byte) bool) {
 	ok := true
+	m.delays.Scan(func(id uint64, d delayed) bool {
+		ok = put(codec.Key([]byte("d"), id), d.encode())
+		return ok
+	})
 	m.groups.Scan(func(key string, g *Group) bool {
-		ok = m.encodeGroup(key, g, true, 0, put)
+		ok = ok && m.encodeGroup(key, g, true, 0, put)
 		return ok
 	})
 	m.logs.Scan(func(id uint64, l *Log) bool {
@@ -136,6 +143,14 @@ func (m *Machine) encodeAll(put func(k, v []byte) bool) {
 
 func (m *Machine) encodeChanges(delta Delta, put func(k, v []byte) bool) {
 	ok := true
+	delta.d.delays.Scan(func(id uint64) bool {
+		var v []byte
+		if d, there := m.delays.Get(id); there {
+			v = d.encode()
+		}
+		ok = put(codec.Key([]byte("d"), id), v)
+		return ok
+	})
 	delta.d.groups.Scan(func(key string) bool {
 		g, _ := m.groups.Get(key)
 		ok = ok && m.encodeGroup(key, g, false, delta.since, put)
@@ -294,6 +309,8 @@ func (m *Machine) restore(k, v []byte, p *parts) error {
 		l.gen = m.gen
 		m.logs.Set(l.ID, l)
 		return nil
+	case 'd':
+		return m.restoreDelay(rest, v)
 	case 'o':
 		return m.restoreOnce(string(rest), v)
 	case 'r':
@@ -319,7 +336,7 @@ func (m *Machine) restoreClock(v []byte) error {
 	r := codec.NewReader(v)
 	m.now = r.Int()
 	at := r.Int()
-	m.onceNext = r.Uint()
+	m.onceNext, m.delayNext = r.Uint(), r.Uint()
 	for range r.Count() {
 		id := r.Uint32()
 		m.links.Set(id, link{r.Uint(), r.Uint()})

@@ -70,6 +70,8 @@ const (
 	OpGroup
 	OpRefuse
 	OpForget
+	OpDelay
+	OpDelayed
 )
 
 // Builder builds one entry. The zero value is ready after Reset. Not safe for

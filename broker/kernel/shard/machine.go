@@ -42,6 +42,8 @@ type Machine struct {
 	onces       btree.Map[string, stored]   // QoS 2 publishes stored here; see once.go
 	onceOrder   btree.Map[uint64, string]   // the same in the order in which they came
 	onceNext    uint64
+	delays      btree.Map[uint64, delayed]
+	delayNext   uint64 // number of the last delayed message
 	retained    *retained.Store
 	retainedGen uint64 // generation of retained
 	retainedAt  int64  // its entry in due
@@ -263,10 +265,11 @@ type Effect struct {
 	ExpiresAt   int64
 	Reason      queue.Reason
 
-	Session string        // key of a session
-	Will    []byte        // WillDue
-	Group   *group.Effect // GroupEffect
-	Key     string
+	Session  string        // key of a session
+	Will     []byte        // WillDue
+	Envelope []byte        // DelayOver
+	Group    *group.Effect // GroupEffect
+	Key      string
 }
 
 // EffectKind says what an Effect asks for.
@@ -300,6 +303,9 @@ const (
 	WillDue
 	// GroupEffect: Group is an effect of the group machine under Key.
 	GroupEffect
+	// DelayOver: publish the record at Log, Offset as Envelope says, then say OpDelayed with
+	// Seq.
+	DelayOver
 	// QueueExpired: Queue was unused for as long as it may be.
 	QueueExpired
 )

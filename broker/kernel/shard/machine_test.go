@@ -53,7 +53,12 @@ func (s *script) command(b *Builder) {
 	epoch := s.online[key]
 	packet := rapid.Uint16Range(1, 6).Draw(t, "packet")
 	attachment := rapid.Uint64Range(1, max(s.epoch, 1)).Draw(t, "attachment")
-	switch rapid.IntRange(0, 26).Draw(t, "command") {
+	switch rapid.IntRange(0, 28).Draw(t, "command") {
+	case 27:
+		_, batch, rec := s.add(b, log)
+		b.Delay(batch, rec, s.now+300, []byte("to"))
+	case 28:
+		b.Delayed(rapid.Uint64Range(1, 6).Draw(t, "delayed"))
 	case 0, 1, 2, 3, 4:
 		s.publish(b, log, q)
 	case 5:

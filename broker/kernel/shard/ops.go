@@ -68,6 +68,10 @@ func (m *Machine) op(o Op, r *codec.Reader, out *Outcome) error {
 		res = m.refuse(r)
 	case OpForget:
 		res = m.forget(r)
+	case OpDelay:
+		res = m.delay(r, out)
+	case OpDelayed:
+		res = m.delayedDone(r, out)
 	default:
 		return fmt.Errorf("unknown command %d", o)
 	}

@@ -15,6 +15,7 @@ const (
 	dueQueue
 	dueRetained
 	dueGroup
+	dueDelay
 )
 
 func queueKey(id uint64) string { return string(codec.Key(nil, id)) }
@@ -71,7 +72,7 @@ func (b *Builder) Tick() int { return b.op(OpTick) }
 
 func (m *Machine) tick(out *Outcome) OpResult {
 	var n int64
-	for ; n < tickMax; n++ {
+	for before := len(out.Effects); n < tickMax && len(out.Effects)-before < tickMax; n++ {
 		d, ok := m.due.Min()
 		if !ok || int64(binary.BigEndian.Uint64([]byte(d))) > m.now {
 			break
@@ -94,6 +95,8 @@ func (m *Machine) tick(out *Outcome) OpResult {
 				g.due = 0
 				m.tickGroup(g)
 			}
+		case dueDelay:
+			m.tickDelay(key, out)
 		case dueRetained:
 			m.retainedAt = 0
 			m.tickRetained(out)
