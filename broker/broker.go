@@ -227,7 +227,7 @@ func (b *Broker) openServers() error {
 	cluster := b.kernel.Cluster()
 	b.mqtt = mqtt.New(mqtt.Config{Kernel: b.kernel, Auth: a, Clock: b.cfg.Time, Link: b.cfg.Link, Log: b.cfg.Log})
 	b.kafka = kafka.New(kafka.Config{
-		Kernel: b.kernel, ClusterID: cluster, NodeID: node, Authenticator: a, RequireSASL: b.kernel.UserCount() > 0,
+		Kernel: b.kernel, ClusterID: cluster, NodeID: node, Authenticator: a, Users: b.kernel.UserCount,
 		Broker: b.cfg.Time, Link: b.cfg.Link, ExactStreams: b.cfg.Profile == Production, LogDir: b.cfg.DataDir,
 	})
 	b.amqp = amqp.New(amqp.Config{Kernel: b.kernel, Auth: a, Link: b.cfg.Link, Log: b.cfg.Log, Product: "rmq", Version: version, Cluster: cluster})

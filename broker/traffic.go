@@ -31,7 +31,7 @@ func (b *Broker) traffic() []adminapi.Traffic {
 	}
 	for i := range k.Closed {
 		r := kafka.Reason(i)
-		if n := k.Closed[i].Load(); n > 0 && r > kafka.ByServer {
+		if n := k.Closed[i].Load(); n > 0 && r > kafka.ByServer && r != kafka.Idle {
 			kt.ErrorsBy[r.String()] = n
 			kt.Errors += n
 		}

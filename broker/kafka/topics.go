@@ -218,10 +218,7 @@ func (c *conn) deleteTopic(t *topic, known bool, unknown code) code {
 	switch {
 	case fault.Is(err, fault.NotFound):
 		return unknown
-	case err == nil:
-		err = c.srv.kernel.GroupsDropTopic(c.ctx, c.srv.cfg.Namespace, t.name)
-	}
-	if err != nil {
+	case err != nil:
 		return createCode(err)
 	}
 	return codeNone
