@@ -143,3 +143,65 @@ func TestCommitWaitsForSettlements(t *testing.T) {
 		}
 	}
 }
+
+// A queue keeps what it was given of a stream that is deleted.
+func TestDeletingAStreamTakesNothingFromQueues(t *testing.T) {
+	ctx := context.Background()
+	for _, checkpoint := range []int{1 << 30, 1} {
+		eng := keep{newMem(t)}
+		o := kerneltest.Options{Engine: eng, NoCapture: true, CheckpointBytes: checkpoint}
+		k, stop := kerneltest.Start(t, o)
+		if _, _, err := k.DeclareQueue(ctx, queueSpec("orders")); err != nil {
+			t.Fatal(err)
+		}
+		st, err := k.CreateStream(ctx, kernel.StreamSpec{Namespace: "/", Address: "orders", Partitions: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range []string{"one", "two"} {
+			publish(t, k, mqtt("orders", v))
+		}
+		if q, _ := k.Queue("/", "orders", 0); q.Shard != st.Parts[0].Shard {
+			t.Fatal("the queue has bodies of its own")
+		}
+		if err := k.DeleteStream(ctx, "/", "orders"); err != nil {
+			t.Fatal(err)
+		}
+		get := func(want string) {
+			t.Helper()
+			s := newSink()
+			a, err := k.Attach(ctx, kernel.AttachSpec{Namespace: "/", Queue: "orders", Credit: 1, Sink: s})
+			if err != nil {
+				t.Fatal(err)
+			}
+			g := s.next(t)
+			if string(g.msg.Value) != want || g.msg.Address != "orders" {
+				t.Errorf("got %+v", g.msg)
+			}
+			if _, err := k.Commit(ctx, nil, []kernel.SettleOp{{Attachment: a, No: g.d.No}}); err != nil {
+				t.Fatal(err)
+			}
+			if err := a.Detach(ctx, false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		get("one")
+		stop()
+		k, stop = kerneltest.Start(t, o)
+		get("two")
+		stop()
+		list, err := eng.Segments().List(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		more, err := eng.Segments().List(2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range append(list, more...) {
+			if id.Log != 0 {
+				t.Errorf("segment %v outlives its stream and its readers", id)
+			}
+		}
+	}
+}

@@ -32,7 +32,7 @@ func (s *shardRun) effects() {
 				t.free(e.Offset)
 			}
 		case shard.LogCreated:
-			s.addTail(e.Log, 0, 0)
+			s.addTail(e.Log, e.Key, 0, 0)
 		case shard.LogDeleted:
 			s.dropTail(e.Log)
 		case shard.LogTrimmed:
@@ -99,9 +99,8 @@ func (s *shardRun) message(ref qm.Ref, fn func(*message.Message)) error {
 	if t == nil {
 		return fault.Of(fault.NotFound, "read body", "")
 	}
-	address := s.k.topo.addressOfLog(ref.Log)
 	return t.record(ref.Offset, func(r *record.Record, made bool) error {
-		m := message.FromRecord(r.Key, r.Value, r.Headers, r.Time, address, made)
+		m := message.FromRecord(r.Key, r.Value, r.Headers, r.Time, t.address, made)
 		fn(&m)
 		return nil
 	})

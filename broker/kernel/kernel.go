@@ -228,7 +228,7 @@ func (s *shardRun) open() error {
 	s.m = shard.New()
 	if s.class == classTransient {
 		s.live = true
-		s.addTail(shard.Bodies, 0, 0)
+		s.addTail(shard.Bodies, "", 0, 0)
 		s.group = &immediate{m: s}
 		return nil
 	}
@@ -240,7 +240,7 @@ func (s *shardRun) open() error {
 		return err
 	}
 	for l := range s.m.Logs() {
-		t := s.addTail(l.ID, l.Start, l.Next)
+		t := s.addTail(l.ID, l.Address, l.Start, l.Next)
 		seg, err := t.open()
 		if err != nil {
 			return err
@@ -250,7 +250,7 @@ func (s *shardRun) open() error {
 		}
 		t.total = seg.Size()
 	}
-	s.addTail(shard.Bodies, 0, s.m.Bodies().Next)
+	s.addTail(shard.Bodies, "", 0, s.m.Bodies().Next)
 	s.index, s.term = at.Index, at.Term
 	_, err = s.k.cfg.OpenGroup(GroupSpec{
 		Shard: s.id, Sync: s.class == classSync, Applied: at.Index, AppliedTerm: at.Term, Machine: s, Bind: func(g Group) { s.group = g },
@@ -260,14 +260,14 @@ func (s *shardRun) open() error {
 }
 
 // addTail makes the tail of a log, if it is not there.
-func (s *shardRun) addTail(log uint64, start, next int64) *tail {
+func (s *shardRun) addTail(log uint64, address string, start, next int64) *tail {
 	s.tailsMu.Lock()
 	defer s.tailsMu.Unlock()
 	if t := s.tails[log]; t != nil {
 		return t
 	}
 	id := storage.LogID{Shard: s.id, Log: log}
-	t := &tail{id: id, start: start, next: next, first: next, flushed: next}
+	t := &tail{id: id, address: address, start: start, next: next, first: next, flushed: next}
 	t.seg = func() (storage.Segment, error) { return s.k.engine.Segments().Open(id) }
 	s.tails[log] = t
 	return t

@@ -3,7 +3,6 @@ package kernel_test
 import (
 	"context"
 	"fmt"
-	"sync"
 	"testing"
 	"time"
 
@@ -27,7 +26,6 @@ func (p *published) Appended(_ uint64, r kernel.AppendResult)   { p.app <- r }
 
 // sink collects deliveries.
 type sink struct {
-	mu   sync.Mutex
 	ch   chan got
 	gone chan kernel.GoneReason
 }

@@ -87,10 +87,14 @@ func (k *Kernel) publish(p *Publish, hold bool) {
 			k.append(p, r, &r.logged[i], op, rc, hold)
 		}
 		if m.Retain {
-			k.retain(p, op, hold)
+			k.retain(p, op, rc, hold)
 		}
 	}
-	if exactlyOnce {
+	switch {
+	case !exactlyOnce:
+	case rc.apart:
+		op.unnoted = true // until the last shard has it
+	default: // it follows what it speaks of in one log
 		p.From.incoming(p.PacketID, op)
 	}
 	op.applied(nil, nil, nil) // the one that was counted while shards were added
@@ -243,9 +247,10 @@ func addRecord(b *shard.Builder, log uint64, m *message.Message, stream string, 
 }
 
 // retain stores or clears the retained message of the address, in the address's shard.
-func (k *Kernel) retain(p *Publish, op *publishOp, hold bool) {
+func (k *Kernel) retain(p *Publish, op *publishOp, rc *receipt, hold bool) {
 	m := &p.Msg
 	s := k.slot(p.Namespace, m.Address)
+	rc.reaches(s) // and may do so twice: the value is the same
 	op.add()
 	err := s.do(hold, func(g *pending) {
 		if len(m.Value) == 0 {
@@ -269,6 +274,7 @@ type publishOp struct {
 
 	mu      sync.Mutex
 	waiting int
+	unnoted bool // its session is to note it once all shards have it
 	res     PublishResult
 }
 
@@ -294,8 +300,16 @@ func (op *publishOp) applied(br *shard.BatchResult, or *shard.OpResult, err erro
 	}
 	op.waiting--
 	last := op.waiting == 0
+	note := last && op.unnoted && op.res.Err == nil
+	if last {
+		op.unnoted = false
+	}
 	op.mu.Unlock()
-	if !last {
+	switch {
+	case note:
+		op.from.incoming(op.packetID, op) // then this is called once more
+		return
+	case !last:
 		return
 	}
 	reply, tag, res, from, id := op.reply, op.tag, op.res, op.from, op.packetID

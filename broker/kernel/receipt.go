@@ -13,7 +13,9 @@ import (
 // receipt is one QoS 2 publish of a connection, until PUBREL.
 type receipt struct {
 	once   shard.Once  // zero for a session that does not outlive a crash
+	home   *shardRun   // the session's
 	shards []*shardRun // that were given it; written by the publisher's goroutine
+	apart  bool        // one of those that have a part in it is not home; as shards
 
 	// Guarded by Session.mu.
 	stored  bool
@@ -27,11 +29,19 @@ type repeat struct {
 
 // at notes that a shard is given the publish, and returns what it is to remember.
 func (rc *receipt) at(s *shardRun) shard.Once {
+	rc.reaches(s)
 	if rc == nil || rc.once == (shard.Once{}) {
 		return shard.Once{}
 	}
 	rc.shards = append(rc.shards, s)
 	return rc.once
+}
+
+// reaches notes that a shard has a part in the publish.
+func (rc *receipt) reaches(s *shardRun) {
+	if rc != nil && s != rc.home {
+		rc.apart = true
+	}
 }
 
 // receiving notes a QoS 2 publish of the client. nil: it is a repeat, and is answered as
@@ -41,7 +51,7 @@ func (s *Session) receiving(p *Publish, res PublishResult) *receipt {
 	rc := s.receipts[p.PacketID]
 	if rc == nil {
 		once, noted := s.incarnation(p.PacketID)
-		rc = &receipt{once: once, stored: noted}
+		rc = &receipt{once: once, home: s.shard, stored: noted}
 		s.receipts[p.PacketID] = rc
 		if !noted {
 			s.mu.Unlock()
@@ -74,7 +84,10 @@ func (s *Session) incarnation(id uint16) (once shard.Once, noted bool) {
 	return shard.Once{Session: in.Session, PacketID: id, N: in.N}, noted
 }
 
-// incoming logs that a QoS 2 publish was received, as part of what op waits for.
+// incoming logs that a QoS 2 publish was received, as part of what op waits for. From then
+// on what is sent again is answered without a look, so the note must not outlive a crash
+// that the message does not: it follows that in the same log, or waits until all shards
+// have applied it.
 func (s *Session) incoming(id uint16, op *publishOp) {
 	op.add()
 	err := s.shard.do(false, func(p *pending) { p.await(-1, p.b.Incoming(s.key, s.epoch, id), op) })

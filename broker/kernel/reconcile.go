@@ -11,13 +11,13 @@ import (
 // earlier process are ended: their connections are gone.
 func (k *Kernel) reconcile() error {
 	view := k.meta.view.Load()
-	logs := make(map[uint32]map[uint64]bool)
+	logs := make(map[uint32]map[uint64]*meta.Stream)
 	for st := range view.AllStreams() {
 		for _, p := range st.Logs {
 			if logs[p.Shard] == nil {
-				logs[p.Shard] = make(map[uint64]bool)
+				logs[p.Shard] = make(map[uint64]*meta.Stream)
 			}
-			logs[p.Shard][p.Log] = true
+			logs[p.Shard][p.Log] = st
 		}
 	}
 	queues := make(map[uint32]map[uint64]*meta.Queue)
@@ -38,19 +38,19 @@ func (k *Kernel) reconcile() error {
 	return nil
 }
 
-func (s *shardRun) reconcile(logs map[uint64]bool, queues map[uint64]*meta.Queue) error {
+func (s *shardRun) reconcile(logs map[uint64]*meta.Stream, queues map[uint64]*meta.Queue) error {
 	var fixes []func(b *shard.Builder)
 	s.readMu.RLock()
 	held := make(map[uint64]bool)
 	for l := range s.m.Logs() {
 		held[l.ID] = true
-		if id := l.ID; id != shard.Bodies && !logs[id] {
+		if id := l.ID; id != shard.Bodies && logs[id] == nil && !l.Deleted {
 			fixes = append(fixes, func(b *shard.Builder) { b.DeleteLog(id) })
 		}
 	}
-	for id := range logs {
+	for id, st := range logs {
 		if !held[id] {
-			fixes = append(fixes, func(b *shard.Builder) { b.CreateLog(id) })
+			fixes = append(fixes, func(b *shard.Builder) { b.CreateLog(id, st.Address) })
 		}
 	}
 	there := make(map[uint64]bool)

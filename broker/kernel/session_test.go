@@ -136,9 +136,9 @@ func TestRetainedMessages(t *testing.T) {
 		p.Msg.Retain = true
 		publish(t, k, p)
 	}
-	clear := mqtt("state/3", "")
-	clear.Msg.Retain = true
-	publish(t, k, clear)
+	none := mqtt("state/3", "")
+	none.Msg.Retain = true
+	publish(t, k, none)
 	stop()
 	k, stop = kerneltest.Start(t, kerneltest.Options{Engine: eng})
 	defer stop()

@@ -54,7 +54,7 @@ func (k *Kernel) placement(spec *StreamSpec) []uint32 {
 func (k *Kernel) createLogs(ctx context.Context, st *meta.Stream, first int) error {
 	for _, place := range st.Logs[first:] {
 		s := k.shards[place.Shard]
-		if _, err := s.call(ctx, func(b *shard.Builder) int { return b.CreateLog(place.Log) }); err != nil {
+		if _, err := s.call(ctx, func(b *shard.Builder) int { return b.CreateLog(place.Log, st.Address) }); err != nil {
 			return err
 		}
 	}

@@ -19,8 +19,9 @@ import (
 //   - Everything else by anyone. mu guards all fields; it is never held across I/O,
 //     save that segment reads happen outside of it.
 type tail struct {
-	id  storage.LogID
-	seg func() (storage.Segment, error) // opens the segment on first use
+	id      storage.LogID
+	address string                          // of the stream; "" for bodies
+	seg     func() (storage.Segment, error) // opens the segment on first use
 
 	mu      sync.RWMutex
 	batches []tailBatch // in offset order; gaps are legal
@@ -348,10 +349,17 @@ func timeInBatch(b record.Batch, ms, start int64) (offset, at int64) {
 	return
 }
 
-// trim moves the first offset that readers may see, and lets go of memory before keep.
+// trim moves the first offset that readers may see, and lets go of memory before keep. Who
+// waits at the end of a log that becomes empty looks again: it may have been deleted.
 func (t *tail) trim(start, keep int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if start == t.next {
+		for _, w := range t.waiters {
+			w.w.wake()
+		}
+		t.waiters = nil
+	}
 	if start > t.start {
 		if t.next > t.start {
 			t.total -= int64(float64(t.total) * float64(start-t.start) / float64(t.next-t.start))

@@ -20,7 +20,6 @@ type topology struct {
 	mu      sync.RWMutex
 	spaces  map[string]*space
 	streams map[StreamID]*meta.Stream
-	logs    map[uint64]*meta.Stream // whose partition a log is
 	version atomic.Uint64
 }
 
@@ -85,7 +84,6 @@ type headerBinding struct {
 func (t *topology) init() {
 	t.spaces = make(map[string]*space)
 	t.streams = make(map[StreamID]*meta.Stream)
-	t.logs = make(map[uint64]*meta.Stream)
 }
 
 // space returns the topology of a namespace, made on first use.
@@ -187,7 +185,7 @@ func (k *Kernel) rebuild(view *meta.State) {
 
 // topologyChanged follows one applied metadata command, before its caller is answered.
 func (k *Kernel) topologyChanged(c *meta.Command, r *meta.Result) {
-	if k.shards == nil || len(k.shards) == 0 {
+	if len(k.shards) == 0 {
 		return // still opening: rebuild follows
 	}
 	t := &k.topo
@@ -203,9 +201,6 @@ func (k *Kernel) topologyChanged(c *meta.Command, r *meta.Result) {
 	case meta.DeleteStream:
 		if r.Stream != nil {
 			delete(t.streams, r.Stream.ID)
-			for _, p := range r.Stream.Logs {
-				delete(t.logs, p.Log)
-			}
 		}
 	case meta.CreateQueue:
 		if r.Created {
@@ -304,22 +299,6 @@ func without(list []target, x target) []target {
 
 func (t *topology) addStream(st *meta.Stream) {
 	t.streams[st.ID] = st
-	for _, p := range st.Logs {
-		t.logs[p.Log] = st
-	}
-}
-
-// addressOfLog is the address of the stream that a log is a partition of; "" for bodies.
-func (t *topology) addressOfLog(log uint64) string {
-	if log == 0 {
-		return ""
-	}
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	if st := t.logs[log]; st != nil {
-		return st.Address
-	}
-	return ""
 }
 
 // resolved is the answer for one address or one exchange and key. Immutable.

@@ -19,7 +19,7 @@ func sample(seq uint64, now int64, with func(b *Builder)) []byte {
 func prepared(t interface{ Fatalf(string, ...any) }) *Machine {
 	m := New()
 	applyTo(t, m, sample(1, 1000, func(b *Builder) {
-		b.CreateLog(1)
+		b.CreateLog(1, "a")
 		b.CreateQueue(1, queue.NoLimits(), 0)
 		b.OpenSession("/\x00a", &session.OpenSpec{Epoch: 1, Expiry: 60, ReceiveMax: 2})
 		b.Subscribe("/\x00a", "a/#", session.Options{QoS: 2})

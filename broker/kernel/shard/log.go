@@ -31,6 +31,11 @@ type Log struct {
 	Next  int64 // offset of the next record
 	Epoch int32 // Kafka leader epoch stamped on batches
 
+	Address string // of the stream that it is a partition of
+	// Deleted: its stream is no more. It stays, unseen by readers and closed for appends,
+	// until nothing refers to its records.
+	Deleted bool
+
 	producers btree.Map[int64, *producer]
 	// live counts references (from queues, sessions and retained messages) to the
 	// records of a batch, by the batch's base offset. Batches without one are absent.
@@ -205,6 +210,8 @@ func (l *Log) encode(dst []byte) []byte {
 	dst = codec.Int(dst, l.Start)
 	dst = codec.Int(dst, l.Next)
 	dst = codec.Int(dst, int64(l.Epoch))
+	dst = codec.String(dst, l.Address)
+	dst = codec.Bool(dst, l.Deleted)
 	dst = codec.Uint(dst, uint64(l.producers.Len()))
 	l.producers.Scan(func(id int64, p *producer) bool {
 		dst = codec.Int(dst, id)
@@ -231,7 +238,7 @@ func (l *Log) encode(dst []byte) []byte {
 
 func decodeLog(id uint64, v []byte) (*Log, error) {
 	r := codec.NewReader(v)
-	l := &Log{ID: id, Start: r.Int(), Next: r.Int(), Epoch: int32(r.Int())}
+	l := &Log{ID: id, Start: r.Int(), Next: r.Int(), Epoch: int32(r.Int()), Address: r.String(), Deleted: r.Bool()}
 	for range r.Count() {
 		pid := r.Int()
 		p := &producer{epoch: int16(r.Int()), lastUse: r.Int()}

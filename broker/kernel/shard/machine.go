@@ -176,7 +176,7 @@ func (m *Machine) appendBatch(log uint64, once Once, raw []byte, epoch int32, ou
 		return fault.New(fault.Internal, "apply", "", "malformed batch of %d bytes", len(raw))
 	}
 	l := m.log(log)
-	if l == nil {
+	if l == nil || l.Deleted {
 		out.Batches = append(out.Batches, BatchResult{Err: fault.Of(fault.NotFound, "append", ""), Base: -1})
 		out.places = append(out.places, place{})
 		return nil
@@ -239,7 +239,11 @@ func (m *Machine) unref(ref queue.Ref, out *Outcome) {
 	if l == nil {
 		return
 	}
-	if base, freed := l.drop(ref.Offset); freed && ref.Log == Bodies && !out.fresh(base) {
+	switch base, freed := l.drop(ref.Offset); {
+	case !freed:
+	case ref.Log != Bodies:
+		m.endLog(l, out)
+	case !out.fresh(base):
 		out.Effects = append(out.Effects, Effect{Kind: Free, Log: ref.Log, Offset: base})
 	}
 }

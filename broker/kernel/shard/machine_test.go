@@ -69,7 +69,7 @@ func (s *script) command(b *Builder) {
 	case 6:
 		b.Retain("/", rapid.SampledFrom([]string{"r/1", "r/2"}).Draw(t, "address"), -1, 0, 0)
 	case 7:
-		b.CreateLog(max(log, 1))
+		b.CreateLog(max(log, 1), "a")
 	case 8:
 		b.DeleteLog(max(log, 1))
 	case 9:

@@ -3,6 +3,8 @@ package shard
 import (
 	"fmt"
 
+	"github.com/tidwall/btree"
+
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel/codec"
 )
@@ -82,24 +84,26 @@ func (m *Machine) op(o Op, r *codec.Reader, out *Outcome) error {
 	return nil
 }
 
-// CreateLog makes a log; one that is there stays as it is.
-func (b *Builder) CreateLog(log uint64) int {
+// CreateLog makes the log of a partition of the stream with that address; one that is
+// there stays as it is.
+func (b *Builder) CreateLog(log uint64, address string) int {
 	i := b.op(OpCreateLog)
-	b.ops = codec.Uint(b.ops, log)
+	b.ops = codec.String(codec.Uint(b.ops, log), address)
 	return i
 }
 
 func (m *Machine) createLog(r *codec.Reader, out *Outcome) OpResult {
-	id := r.Uint()
+	id, address := r.Uint(), r.String()
 	if m.log(id) == nil {
-		m.logs.Set(id, &Log{ID: id, gen: m.gen})
+		m.logs.Set(id, &Log{ID: id, Address: address, gen: m.gen})
 		m.dirty.logs.Insert(id)
-		out.Effects = append(out.Effects, Effect{Kind: LogCreated, Log: id})
+		out.Effects = append(out.Effects, Effect{Kind: LogCreated, Log: id, Key: address})
 	}
 	return OpResult{}
 }
 
-// DeleteLog removes a log. What queues still refer to in it is lost to them.
+// DeleteLog removes a log, to its readers at once; what queues and sessions still refer
+// to in it stays until they have done with it.
 func (b *Builder) DeleteLog(log uint64) int {
 	i := b.op(OpDeleteLog)
 	b.ops = codec.Uint(b.ops, log)
@@ -111,11 +115,21 @@ func (m *Machine) deleteLog(r *codec.Reader, out *Outcome) OpResult {
 	if id == Bodies {
 		return OpResult{Err: fault.Of(fault.Invalid, "delete log", "")}
 	}
-	if _, had := m.logs.Delete(id); had {
-		m.dirty.logs.Insert(id)
-		out.Effects = append(out.Effects, Effect{Kind: LogDeleted, Log: id})
+	if l := m.log(id); l != nil && !l.Deleted {
+		l.Deleted, l.Start = true, l.Next
+		l.producers = btree.Map[int64, *producer]{}
+		out.Effects = append(out.Effects, Effect{Kind: LogTrimmed, Log: id, Offset: l.Start})
+		m.endLog(l, out)
 	}
 	return OpResult{}
+}
+
+// endLog forgets a deleted log that nothing refers to.
+func (m *Machine) endLog(l *Log, out *Outcome) {
+	if l.Deleted && l.live.Len() == 0 {
+		m.logs.Delete(l.ID)
+		out.Effects = append(out.Effects, Effect{Kind: LogDeleted, Log: l.ID})
+	}
 }
 
 // Trim moves the first offset of a log that readers may see; N is where it is then.

@@ -275,16 +275,18 @@ func (m *Machine) received(r *codec.Reader, out *Outcome) OpResult {
 	return OpResult{Known: known}
 }
 
-// Incoming notes that a QoS 2 publish of the client was received and is stored.
+// Incoming notes that a QoS 2 publish of the client was received and is stored. A connection
+// that has lost the session is told so: its client must not take for noted what is not.
 func (b *Builder) Incoming(key string, epoch uint64, packetID uint16) int {
 	return b.onSession(OpIncoming, key, epoch, packetID)
 }
 
 func (m *Machine) incoming(r *codec.Reader) OpResult {
 	s, id := m.held(r)
-	if s != nil {
-		s.Note(id)
+	if s == nil {
+		return OpResult{Err: fault.New(fault.Unavailable, "note publish", "", "the connection has lost its session")}
 	}
+	s.Note(id)
 	return OpResult{}
 }
 
