@@ -44,8 +44,7 @@ func newDisk() *disk { return &disk{mem: vfs.NewMem(), kept: make(map[storage.Sh
 // a part is done; 0: for good.
 func (d *disk) start(until int, part float64) {
 	d.off.Store(false)
-	dark := make(chan struct{})
-	d.dark = dark
+	d.dark = make(chan struct{})
 	d.faulty = vfs.NewFaulty(d.mem, func(op vfs.Op) error {
 		if d.off.Load() {
 			return vfs.ErrStopped
@@ -56,13 +55,19 @@ func (d *disk) start(until int, part float64) {
 		if until == 0 || op.N < until || !op.Kind.Changes() {
 			return nil
 		}
-		d.off.Store(true)
-		close(dark)
+		d.cut()
 		if op.Kind == vfs.OpWrite {
 			return &vfs.Short{Bytes: int64(part * float64(op.Size)), Err: vfs.ErrStopped}
 		}
 		return vfs.ErrStopped
 	})
+}
+
+// cut turns the power off now.
+func (d *disk) cut() {
+	if !d.off.Swap(true) {
+		close(d.dark)
+	}
 }
 
 func (d *disk) stopped() bool { return d.off.Load() }

@@ -22,8 +22,10 @@ type model struct {
 	queues   map[string]*queueModel // sessions too, by "session:" and their name
 	sessions map[string]uint64      // tick from which a session's subscription holds; 0: not yet
 	retained map[string]*retainedModel
+	offsets  map[offsetKey]*offsetModel
 	history  map[string][]string // of each message in a queue
 	broken   error               // what a client saw that it should not have
+	lost     int                 // acknowledged, and not found
 }
 
 // sent is one message that a client has sent, once or again.
@@ -59,7 +61,7 @@ type retainedModel struct {
 
 func newModel() *model {
 	m := &model{streams: make(map[string]*streamModel), queues: make(map[string]*queueModel), retained: make(map[string]*retainedModel),
-		sessions: make(map[string]uint64), history: make(map[string][]string)}
+		offsets: make(map[offsetKey]*offsetModel), sessions: make(map[string]uint64), history: make(map[string][]string)}
 	for i := range sessions {
 		m.sessions[fmt.Sprintf("s%d", i)] = 0
 	}
@@ -130,6 +132,9 @@ func (m *model) check(n *node) error {
 			return fmt.Errorf("queue %s: %w", name, err)
 		}
 	}
+	if err := m.checkOffsets(n); err != nil {
+		return err
+	}
 	return m.checkRetained(n)
 }
 
@@ -188,12 +193,7 @@ func (m *model) checkStream(n *node, name string, st *streamModel) error {
 		return err
 	}
 	if !ok {
-		for _, s := range st.sent {
-			if s.acked {
-				return fmt.Errorf("is gone, with %s", s.id)
-			}
-		}
-		return nil
+		return m.checkLost(st, nil)
 	}
 	have := make(map[string]bool)
 	for p, values := range all {
@@ -216,12 +216,18 @@ func (m *model) checkStream(n *node, name string, st *streamModel) error {
 		}
 		st.seen[p] = values
 	}
-	for _, s := range st.sent {
-		if s.acked && !have[s.id] {
-			return fmt.Errorf("%s was acknowledged and is gone", s.id)
+	return m.checkLost(st, have)
+}
+
+// checkLost counts what was acknowledged and is not there.
+func (m *model) checkLost(st *streamModel, have map[string]bool) (err error) {
+	for _, id := range sortedKeys(st.sent) {
+		if st.sent[id].acked && !have[id] {
+			m.lost++
+			err = fmt.Errorf("%s was acknowledged and is gone, one of %d", id, m.lost)
 		}
 	}
-	return nil
+	return err
 }
 
 // check compares counts; drain looks at the messages.

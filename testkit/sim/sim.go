@@ -17,14 +17,25 @@
 //     acknowledged.
 //   - A producer that sends again what it is unsure of, with the same sequence
 //     numbers, has each message once.
+//   - An MQTT client that sends again what has no PUBREC, and releases again what has
+//     no PUBCOMP, has each message once, wherever it is routed.
+//   - A group's committed offset is there, or a later one that was sent.
 //   - Streams made by capture are promised less: after a power loss they may end
 //     earlier, but have no holes.
 //   - Machines restored from a checkpoint, with the entries after it, equal those
 //     that have seen every entry, byte for byte; and a fork stays as it was.
 //
-// A seed decides the work, when it ends and what the disk keeps. Goroutines of the
-// engine and the kernel take turns as they do in production, so that a seed that
-// found something finds it again often, not always.
+// # What a seed decides
+//
+// Run: what each client does, at which file operation a life ends and what the disk
+// keeps of what was not synced. Goroutines of the engine and the kernel take turns as
+// they do in production, and with them the order of file operations and of requests; so
+// a seed that found something finds it again often, not always.
+//
+// Serial: everything that a client can see. One client makes one request at a time, and the
+// power goes between an answer and the next request. Whatever the broker's goroutines do
+// meanwhile, each answer, each offset and all that is there after each restart follow
+// from the seed, and two runs are compared.
 package sim
 
 import (
@@ -52,7 +63,10 @@ type Report struct {
 	FailedOpens                int // power went while the kernel was opening
 	Published, Acknowledged    int
 	Delivered, Settled         int
-	Resent                     int // by idempotent producers
+	Resent                     int // by idempotent producers, and at QoS 2
+	ExactlyOnce                int // acknowledged at QoS 2
+	Offsets                    int // committed
+	Lost                       int // records of streams that were acknowledged and are gone
 	Checkpoints                int
 	Operations                 int // of the file system, those that change something
 }
@@ -79,9 +93,13 @@ func Run(seed uint64, o Options) (Report, error) {
 	for i := range o.Clients {
 		s.producers = append(s.producers, &producer{id: -1, partition: int32(i % 3)})
 	}
+	for i := range min(exacts, o.Clients) {
+		s.exact = append(s.exact, newExact(i))
+	}
 	for life := range o.Lives + 1 {
 		// The last life is quiet: everything is read back.
 		err := s.life(life, life == o.Lives)
+		s.report.Lost = s.model.lost
 		if err != nil {
 			return s.report, fmt.Errorf("seed %d, life %d: %w", seed, life, err)
 		}
@@ -97,6 +115,7 @@ type sim struct {
 	model     *model
 	shadows   *shadows
 	producers []*producer
+	exact     []*exact
 	report    Report
 }
 
@@ -194,6 +213,11 @@ func (s *sim) work(ctx context.Context, n *node, number int, quiet bool) error {
 		for _, p := range s.producers {
 			if len(p.unsure) > 0 {
 				return fmt.Errorf("producer %d has had no answer to %d batches", p.id, len(p.unsure))
+			}
+		}
+		for _, x := range s.exact {
+			if len(x.flows) > 0 {
+				return fmt.Errorf("session %s has had no end to %d publishes", x.name, len(x.flows))
 			}
 		}
 		if _, err := within(ctx, "check", check); err != nil {

@@ -64,9 +64,13 @@ func (s *sim) clients(n *node, life, ops int, seeds []uint64) error {
 		c := &client{sim: s, node: n, name: fmt.Sprintf("c%d.%d", i, life), number: i, ops: ops, rand: rand.New(rand.NewPCG(seed, 1))}
 		c.room.L = &c.mu
 		wg.Go(func() { c.publish(ctx) })
+		if i < len(s.exact) {
+			wg.Go(func() { c.exactly(ctx, s.exact[i]) })
+		}
 		if ops == 0 {
 			continue
 		}
+		wg.Go(func() { c.commitOffsets(ctx) })
 		wg.Go(func() { c.consume(ctx) })
 		if i < sessions {
 			wg.Go(func() { c.subscribe(ctx) })
@@ -161,9 +165,9 @@ func (c *client) message(producer string, into ...map[string]*sent) *sent {
 }
 
 // fill pads a value, so that logs fill up and messages differ in size.
-func (c *client) fill(id string) []byte {
-	return []byte(id + " " + strings.Repeat("x", c.rand.IntN(200)))
-}
+func (c *client) fill(id string) []byte { return fill(id, c.rand.IntN(200)) }
+
+func fill(id string, size int) []byte { return []byte(id + " " + strings.Repeat("x", size)) }
 
 func (c *client) acked(x *sent, queues ...string) func(error) {
 	return func(err error) {
@@ -176,6 +180,31 @@ func (c *client) acked(x *sent, queues ...string) func(error) {
 		for _, q := range queues {
 			qm := m.queue(q)
 			qm.sure = max(qm.sure, x.called)
+		}
+	}
+}
+
+// toPlant makes a message to plant, which is to reach its stream, a queue that is bound to
+// it and the sessions that were subscribed to it before.
+func (c *client) toPlant(producer string) (*sent, func(error)) {
+	m := c.sim.model
+	m.mu.Lock()
+	st, q := m.stream("plant").sent, m.queue("audit").sent
+	m.mu.Unlock()
+	x := c.message(producer, st, q)
+	all := []func(error){c.acked(x, "audit")}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for name, since := range m.sessions {
+		y := *x // may be acknowledged without being due to the session
+		m.queue("session:" + name).sent[x.id] = &y
+		if since > 0 && x.called > since {
+			all = append(all, c.acked(&y, "session:"+name))
+		}
+	}
+	return x, func(err error) {
+		for _, f := range all {
+			f(err)
 		}
 	}
 }
@@ -193,25 +222,8 @@ func (c *client) publish(ctx context.Context) {
 		}
 		switch c.rand.IntN(5) {
 		case 0: // a stream, and a queue that is bound to it
-			m.mu.Lock()
-			st, q := m.stream("plant").sent, m.queue("audit").sent
-			m.mu.Unlock()
-			x := c.message(c.name+"-plant", st, q)
-			acked := []func(error){c.acked(x, "audit")}
-			m.mu.Lock()
-			for name, since := range m.sessions {
-				y := *x // may be acknowledged without being due to the session
-				m.queue("session:" + name).sent[x.id] = &y
-				if since > 0 && x.called > since {
-					acked = append(acked, c.acked(&y, "session:"+name))
-				}
-			}
-			m.mu.Unlock()
-			c.do(kernel.Publish{Msg: message.Message{Source: message.MQTT, Address: fmt.Sprintf("plant/m%d/temp", c.rand.IntN(4)), QoS: 1}}, c.fill(x.id), func(err error) {
-				for _, f := range acked {
-					f(err)
-				}
-			})
+			x, acked := c.toPlant(c.name + "-plant")
+			c.do(kernel.Publish{Msg: message.Message{Source: message.MQTT, Address: fmt.Sprintf("plant/m%d/temp", c.rand.IntN(4)), QoS: 1}}, c.fill(x.id), acked)
 		case 1: // a queue
 			m.mu.Lock()
 			q := m.queue("work").sent
