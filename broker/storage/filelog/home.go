@@ -191,9 +191,12 @@ func (h *home) settle(random func() uint64) error {
 	if err := h.fs.SyncDir(h.dir); err != nil {
 		return err
 	}
-	// The parent may be unreadable to us, as a mount point's can be.
-	if err := h.fs.SyncDir(filepath.Dir(filepath.Clean(h.dir))); err != nil && !errors.Is(err, fs.ErrPermission) {
-		return err
+	// That open may have made the directories above, too. They may be unreadable to us, as a
+	// mount point's can be: then they were not made by us.
+	for d := filepath.Clean(h.dir); d != filepath.Dir(d); d = filepath.Dir(d) {
+		if err := h.fs.SyncDir(filepath.Dir(d)); err != nil && !errors.Is(err, fs.ErrPermission) {
+			return err
+		}
 	}
 	return nil
 }

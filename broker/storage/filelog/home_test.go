@@ -105,31 +105,35 @@ func TestInUse(t *testing.T) {
 	ok(t, e.Close())
 }
 
-// A first open that was interrupted anywhere is no obstacle to the next.
+// A first open that was interrupted anywhere is no obstacle to the next, and what that
+// one acknowledges survives a power failure.
 func TestInterruptedFirstOpen(t *testing.T) {
-	disk := vfs.NewMem()
-	fsys := vfs.NewFaulty(disk, nil)
-	e := opened(t, on(fsys))
+	const deep = "/srv/rmq/data"
+	fsys := vfs.NewFaulty(vfs.NewMem(), nil)
+	e, err := Open(deep, on(fsys))
+	ok(t, err)
 	ops := fsys.Ops()
 	ok(t, e.Close())
 	for at := 1; at <= ops; at++ {
-		for seed := range uint64(6) {
+		for seed := range uint64(12) {
 			disk := vfs.NewMem()
-			_, err := Open("/data", on(vfs.NewFaulty(disk, vfs.StopAt(at))))
+			_, err := Open(deep, on(vfs.NewFaulty(disk, vfs.StopAt(at))))
 			if !errors.Is(err, vfs.ErrStopped) {
 				t.Fatalf("stopped at %d of %d: %v", at, ops, err)
 			}
-			if seed > 0 { // 0: the process alone died
+			if seed%2 > 0 { // else the process alone died
 				disk = disk.CrashClone(seed)
 			}
-			e, err := Open("/data", on(disk))
+			e, err := Open(deep, on(disk))
 			if err != nil {
 				t.Fatalf("stopped at %d of %d, disk %d: %v", at, ops, seed, err)
 			}
 			put(t, e, 1, 1, 10, true)
 			crashed := disk.CrashClone(seed)
 			ok(t, e.Close())
-			e = opened(t, on(crashed))
+			if e, err = Open(deep, on(crashed)); err != nil {
+				t.Fatalf("stopped at %d of %d, disk %d: after the power failure: %v", at, ops, seed, err)
+			}
 			if got := last(t, e, 1); got != 1 {
 				t.Fatalf("stopped at %d of %d, disk %d: the first entry was lost", at, ops, seed)
 			}
