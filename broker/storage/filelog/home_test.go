@@ -1,6 +1,7 @@
 package filelog
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/robustmq/rmq/broker/record"
 	"github.com/robustmq/rmq/broker/storage"
 	"github.com/robustmq/rmq/broker/storage/meta"
 	"github.com/robustmq/rmq/broker/storage/storagetest"
@@ -138,6 +140,62 @@ func TestInterruptedFirstOpen(t *testing.T) {
 				t.Fatalf("stopped at %d of %d, disk %d: the first entry was lost", at, ops, seed)
 			}
 			ok(t, e.Close())
+		}
+	}
+}
+
+// A process is killed at any operation while it removes a log, the next one finishes that,
+// and the power goes at any of its operations: the log is there, whole, or is not.
+func TestInterruptedRemove(t *testing.T) {
+	id := storage.LogID{Shard: 1, Log: 5}
+	made := func() *vfs.Mem {
+		disk := vfs.NewMem()
+		e := opened(t, on(disk))
+		seg, err := e.Segments().Open(id)
+		ok(t, err)
+		for i := range int64(10) {
+			var b record.Builder
+			b.Reset(nil, i)
+			b.Add(i, nil, bytes.Repeat([]byte{1}, 10<<10))
+			rb := b.Finish()
+			rb.SetBaseOffset(i)
+			ok(t, seg.Append(rb))
+		}
+		ok(t, seg.Sync())
+		ok(t, e.Close())
+		return disk
+	}
+	life := func(disk *vfs.Mem, until int, work func(e *Engine) error) error {
+		e, err := Open("/data", on(vfs.NewFaulty(disk, vfs.StopAt(until))))
+		if err == nil {
+			err = work(e)
+			_ = e.Close() // stopped, too
+		}
+		if err != nil && !errors.Is(err, vfs.ErrStopped) {
+			t.Fatal(err)
+		}
+		return err
+	}
+	for first, killed := 1, vfs.ErrStopped; killed != nil; first++ {
+		for second, stopped := 1, vfs.ErrStopped; stopped != nil; second++ {
+			disk := made()
+			killed = life(disk, first, func(e *Engine) error { return e.Segments().Remove(id) })
+			stopped = life(disk, second, func(e *Engine) error {
+				_, err := e.Segments().List(id.Shard)
+				return err
+			})
+			for seed := range uint64(4) {
+				e := opened(t, on(disk.CrashClone(seed)))
+				ids, err := e.Segments().List(id.Shard)
+				ok(t, err)
+				if len(ids) > 0 {
+					seg, err := e.Segments().Open(id)
+					if err != nil || seg.Start() != 0 || seg.End() != 10 {
+						t.Fatalf("killed at %d, power loss at %d, disk %d: %v, or the log has lost files", first, second, seed, err)
+					}
+				}
+				ok(t, e.Close())
+			}
 		}
 	}
 }

@@ -110,23 +110,26 @@ func (s *segments) Remove(id storage.LogID) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err == nil {
-		err = s.fs.SyncDir(s.shardDir(id.Shard))
-	}
 	if err != nil {
 		return fmt.Errorf("filelog: remove segments: %w", err)
 	}
 	return s.sweep(gone)
 }
 
-// sweep removes a directory that was renamed for it.
+// sweep removes a directory that was renamed for it, by us or by a process that was killed:
+// its name is durable before the first file goes.
 func (s *segments) sweep(dir string) error {
 	entries, err := s.fs.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	for _, e := range entries {
-		err = errors.Join(err, s.fs.Remove(filepath.Join(dir, e.Name)))
+	if err == nil {
+		err = s.fs.SyncDir(filepath.Dir(dir))
+	}
+	if err == nil {
+		for _, e := range entries {
+			err = errors.Join(err, s.fs.Remove(filepath.Join(dir, e.Name)))
+		}
 	}
 	if err == nil {
 		err = s.fs.Remove(dir)
