@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/robustmq/rmq/broker/clock"
+	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel/group"
 	"github.com/robustmq/rmq/broker/kernel/shard"
 )
@@ -67,12 +68,33 @@ func (k *Kernel) GroupSync(ns, id string, r *group.SyncRequest, done func(*group
 
 // groupDo proposes a command that an effect answers.
 func (k *Kernel) groupDo(ns string, c *shard.GroupCommand, id string, token uint64) {
+	if groupNames(c) != nil {
+		k.groups.answer(token, nil)
+		return
+	}
 	err := k.groupShard(ns, id).do(false, func(p *pending) {
 		p.await(-1, p.b.Group(c), groupFailed{&k.groups, token})
 	})
 	if err != nil {
 		k.groups.answer(token, nil)
 	}
+}
+
+// groupNames refuses names that no checkpoint could hold: Kafka's may have 32,767 bytes.
+func groupNames(c *shard.GroupCommand) error {
+	longest := 0
+	switch {
+	case c.Join != nil:
+		longest = max(len(c.Join.MemberID), len(c.Join.NewMemberID), len(c.Join.InstanceID))
+	case c.Commit != nil:
+		for i := range c.Commit.Offsets {
+			longest = max(longest, len(c.Commit.Offsets[i].Topic))
+		}
+	}
+	if n := len(c.Key) + longest; n > NameMax {
+		return fault.New(fault.Invalid, "group", "", "names of %d bytes, %d at most", n, NameMax)
+	}
+	return nil
 }
 
 // groupFailed answers a join or sync whose entry was not applied.
@@ -247,9 +269,13 @@ func (k *Kernel) GroupLeave(ctx context.Context, ns, id string, leaving []group.
 // GroupCommit commits offsets: done is told one answer for each, once they are durable; err
 // when that cannot be known.
 func (k *Kernel) GroupCommit(ns, id string, c *shard.GroupCommit, done func(errs []group.Error, err error)) {
-	err := k.groupShard(ns, id).do(false, func(p *pending) {
-		p.await(-1, p.b.Group(&shard.GroupCommand{Key: groupKey(ns, id), Commit: c}), commitGroup{k, groupKey(ns, id), c.MemberID, done})
-	})
+	cmd := shard.GroupCommand{Key: groupKey(ns, id), Commit: c}
+	err := groupNames(&cmd)
+	if err == nil {
+		err = k.groupShard(ns, id).do(false, func(p *pending) {
+			p.await(-1, p.b.Group(&cmd), commitGroup{k, cmd.Key, c.MemberID, done})
+		})
+	}
 	if err != nil {
 		done(nil, err)
 	}

@@ -18,6 +18,10 @@ import (
 // called from a Sink or a Publisher.
 func (k *Kernel) Publish(p *Publish) { k.publish(p, true) }
 
+// NameMax bounds, in bytes, the names that become keys of a checkpoint: of sessions, shared
+// subscriptions, groups and retained messages, each with its namespace.
+const NameMax = meta.MaxKey
+
 // MessageMax bounds the bytes of one message; a transaction's messages have as much
 // together.
 const MessageMax = 32 << 20
@@ -27,6 +31,12 @@ func (k *Kernel) publish(p *Publish, hold bool) {
 	if n := m.Size(); n > MessageMax {
 		if p.Reply != nil {
 			p.Reply.Published(p.Tag, PublishResult{Err: fault.New(fault.TooLarge, "publish", m.Address, "%d bytes, %d at most", n, MessageMax)})
+		}
+		return
+	}
+	if n := len(p.Namespace) + len(m.Address); m.Retain && n > NameMax {
+		if p.Reply != nil {
+			p.Reply.Published(p.Tag, PublishResult{Err: fault.New(fault.TooLarge, "retain", "", "address of %d bytes, %d at most", n, NameMax)})
 		}
 		return
 	}

@@ -69,6 +69,9 @@ func (k *Kernel) OpenSession(ctx context.Context, spec SessionSpec) (s *Session,
 	if k.closing.Load() {
 		return nil, false, fault.Of(fault.Unavailable, "open session", spec.ClientID)
 	}
+	if n := len(spec.Namespace) + len(spec.ClientID); n > NameMax {
+		return nil, false, fault.New(fault.Invalid, "open session", "", "client id of %d bytes, %d at most", n, NameMax)
+	}
 	var r *sessionRoute
 	for { // a session that ends while we wait for its turn takes its route with it
 		r = k.routeOf(spec.Namespace, spec.ClientID, true)
@@ -227,6 +230,10 @@ const sharePrefix = "$share/"
 func (s *Session) Subscribe(ctx context.Context, subs []Subscription) (existed []bool, errs []error) {
 	existed, errs = make([]bool, len(subs)), make([]error, len(subs))
 	for i, sub := range subs {
+		if n := len(s.route.ns) + len(sub.Filter); n > NameMax && strings.HasPrefix(sub.Filter, sharePrefix) {
+			errs[i] = fault.New(fault.TooLarge, "subscribe", "", "shared filter of %d bytes, %d at most", n, NameMax)
+			continue
+		}
 		o := sm.Options{ID: sub.ID, QoS: sub.QoS, RetainHandling: sub.RetainHandling, NoLocal: sub.NoLocal, RetainAsPublished: sub.RetainAsPublished}
 		res, err := s.shard.call(ctx, func(b *shard.Builder) int { return b.Subscribe(s.key, sub.Filter, o) })
 		if err != nil {

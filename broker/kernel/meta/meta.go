@@ -87,6 +87,9 @@ const (
 	MaxQueues          = 1_000_000
 	MaxBindings        = 4_000_000
 	MaxCapturedStreams = 1_000
+	// MaxKey is the longest key, in bytes, that names something in a checkpoint: half of
+	// what its file takes.
+	MaxKey = 16 << 10
 )
 
 // State is log 0's state. Not safe for concurrent use; forks are independent.
@@ -155,6 +158,9 @@ func ArgumentText(args []Argument) string {
 
 // Apply makes one change.
 func (s *State) Apply(c *Command) Result {
+	if n := c.key(); n > MaxKey {
+		return Result{Err: fault.New(fault.TooLarge, "change", "log 0", "names of %d bytes, %d at most", n, MaxKey)}
+	}
 	switch c.Op {
 	case CreateNamespace:
 		_, existed := s.namespaces.Set(c.Namespace, true)
@@ -212,6 +218,26 @@ func (s *State) Apply(c *Command) Result {
 		return Result{Number: s.incarnation}
 	}
 	return Result{Err: fault.New(fault.Unsupported, "apply", "log 0", "unknown command %d", c.Op)}
+}
+
+// key is about how many bytes the key takes of what the command makes.
+func (c *Command) key() int {
+	n := len(c.Namespace) + len(c.Name)
+	switch {
+	case c.Op == StartNode:
+		return 0
+	case c.Stream != nil:
+		n += len(c.Stream.Address)
+	case c.Queue != nil:
+		n += len(c.Queue.Namespace) + len(c.Queue.Name)
+	case c.Exchange != nil:
+		n += len(c.Exchange.Namespace) + len(c.Exchange.Name)
+	case c.Binding != nil:
+		n += len(bindingKey(c.Binding))
+	case c.User != nil:
+		n += len(c.User.Name)
+	}
+	return n
 }
 
 func (s *State) id() uint64 {
