@@ -57,7 +57,7 @@ func (s *shardRun) effects() {
 		case shard.Dropped:
 			s.k.stats.Dropped.Add(1)
 		case shard.WillDue:
-			s.k.post(work{will: e.Will, session: e.Session})
+			s.willDue(e)
 		case shard.DelayOver:
 			s.delayOver(e)
 		case shard.QueueExpired:
@@ -111,7 +111,7 @@ func (s *shardRun) message(ref qm.Ref, fn func(*message.Message)) error {
 type work struct {
 	publish *Publish  // a dead letter, or a message that was delayed
 	shard   *shardRun // where to confirm it
-	queue   uint64    // that holds the dead letter; 0: it was delayed
+	queue   uint64    // that holds the dead letter; 0: the shard itself holds it
 	seq     uint64
 
 	will    []byte
@@ -178,7 +178,7 @@ func (k *Kernel) carryOut(w work) {
 		w.publish.Reply = &deadReply{w}
 		k.publish(w.publish, false)
 	case w.will != nil:
-		k.publishWill(w.session, w.will)
+		k.publishWill(&w)
 	case w.expired != 0:
 		k.expireQueue(w.shard, w.expired)
 	case w.leave != "":
@@ -188,7 +188,7 @@ func (k *Kernel) carryOut(w work) {
 	}
 }
 
-// deadReply confirms a dead letter to the queue that holds the message, or a delayed one to
+// deadReply confirms a dead letter to the queue that holds it, a will or a delayed message to
 // its shard, once it rests elsewhere or has nowhere to go.
 type deadReply struct{ w work }
 

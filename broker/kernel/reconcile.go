@@ -97,9 +97,12 @@ func (s *shardRun) reconcile(logs map[uint64]*meta.Stream, queues map[uint64]*me
 		}
 	}
 	for i := range unsent.Effects {
-		if e := &unsent.Effects[i]; e.Kind == shard.DelayOver {
+		switch e := &unsent.Effects[i]; e.Kind {
+		case shard.DelayOver:
 			s.delayOver(e)
-		} else {
+		case shard.WillDue:
+			s.willDue(e)
+		default:
 			s.deadLetter(e)
 		}
 	}

@@ -589,20 +589,25 @@ func encodeWill(m *message.Message, now int64) []byte {
 	return b.Finish()
 }
 
+// willDue hands over a will to be published.
+func (s *shardRun) willDue(e *shard.Effect) {
+	s.k.post(work{will: e.Will, session: e.Session, shard: s, seq: e.Seq})
+}
+
 // publishWill publishes the will of a session. Its expiry interval counts from now
 // (MQTT 5 section 3.1.3.2.4 leaves it to the publication).
-func (k *Kernel) publishWill(key string, will []byte) {
-	ns, _ := shard.SplitSessionKey(key)
-	err := record.Batch(will).Each(func(r *record.Record) error {
+func (k *Kernel) publishWill(w *work) {
+	ns, _ := shard.SplitSessionKey(w.session)
+	err := record.Batch(w.will).Each(func(r *record.Record) error {
 		m := message.FromRecord(r.Key, r.Value, r.Headers, 0, "", true)
 		now := k.nowMs()
 		if m.ExpiresAt != 0 {
 			m.ExpiresAt += now - r.Time
 		}
-		k.publish(&Publish{Namespace: ns, Msg: m}, false)
+		k.publish(&Publish{Namespace: ns, Msg: m, Reply: &deadReply{*w}}, false)
 		return nil
 	})
 	if err != nil {
-		k.log.Error("will not readable", "session", key, "err", err)
+		k.log.Error("will not readable", "session", w.session, "err", err)
 	}
 }

@@ -9,8 +9,9 @@ import (
 )
 
 // A delayed message rests among the bodies until its time has come; then it is published
-// as if it came in at that moment. It is held until that is confirmed, so that a crash in
-// between may publish it twice, but never loses it.
+// as if it came in at that moment. A will is published at once, when its session says so.
+// Both are held until that is confirmed, so that a crash in between may publish them twice,
+// but never loses them.
 
 // DelayedMax bounds the delayed messages of one shard; beyond it Delay answers
 // fault.Exhausted.
@@ -21,6 +22,7 @@ type delayed struct {
 	ref      queue.Ref
 	due      int64  // ms; 0: its effect was told, and is not confirmed
 	envelope []byte // the owner's: where it is to be published
+	will     string // key of the session whose will envelope is; "" for a delayed message
 }
 
 // Delay holds the record of a batch of this entry back until due.
@@ -68,11 +70,22 @@ func (m *Machine) tickDelay(key string, out *Outcome) {
 	}
 }
 
+// will publishes a will, and holds it until that is confirmed.
+func (m *Machine) will(session string, will []byte, out *Outcome) {
+	m.delayNext++
+	d := delayed{envelope: will, will: session}
+	m.setDelay(m.delayNext, d, 0)
+	out.Effects = append(out.Effects, delayOver(m.delayNext, &d))
+}
+
 func delayOver(id uint64, d *delayed) Effect {
+	if d.will != "" {
+		return Effect{Kind: WillDue, Seq: id, Session: d.will, Will: d.envelope}
+	}
 	return Effect{Kind: DelayOver, Seq: id, Log: d.ref.Log, Offset: d.ref.Offset, Envelope: d.envelope}
 }
 
-// Delayed says that a DelayOver effect was carried out.
+// Delayed says that a DelayOver or WillDue effect was carried out.
 func (b *Builder) Delayed(id uint64) int {
 	i := b.op(OpDelayed)
 	b.ops = codec.Uint(b.ops, id)
@@ -87,7 +100,9 @@ func (m *Machine) delayedDone(r *codec.Reader, out *Outcome) OpResult {
 	}
 	m.setDelay(id, d, 0)
 	m.delays.Delete(id)
-	m.unref(d.ref, out)
+	if d.will == "" {
+		m.unref(d.ref, out)
+	}
 	return OpResult{Known: true}
 }
 
@@ -102,17 +117,14 @@ func (m *Machine) DelaysOver(out *Outcome) {
 	})
 }
 
-// DelayedCount is how many messages are delayed.
-func (m *Machine) DelayedCount() int { return m.delays.Len() }
-
 func (d *delayed) encode() []byte {
 	b := codec.Int(codec.Uint(nil, d.ref.Log), d.ref.Offset)
-	return codec.Bytes(codec.Int(b, d.due), d.envelope)
+	return codec.String(codec.Bytes(codec.Int(b, d.due), d.envelope), d.will)
 }
 
 func (m *Machine) restoreDelay(key, v []byte) error {
 	r := codec.NewReader(v)
-	d := delayed{ref: queue.Ref{Log: r.Uint(), Offset: r.Int()}, due: r.Int(), envelope: r.Bytes()}
+	d := delayed{ref: queue.Ref{Log: r.Uint(), Offset: r.Int()}, due: r.Int(), envelope: r.Bytes(), will: r.String()}
 	if err := r.Done(); err != nil || len(key) != 8 || d.due < 0 {
 		return codec.ErrShort
 	}

@@ -303,7 +303,7 @@ const (
 	FilterGone
 	// Dropped: a full backlog let go of a message of Session.
 	Dropped
-	// WillDue: publish Will of Session.
+	// WillDue: publish Will of Session, then say OpDelayed with Seq.
 	WillDue
 	// GroupEffect: Group is an effect of the group machine under Key.
 	GroupEffect

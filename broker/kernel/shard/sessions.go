@@ -491,7 +491,7 @@ func (m *Machine) sessionEffects(s *Session, eff []session.Effect, out *Outcome)
 			m.unwatch(s.Key, e.Filter)
 			out.Effects = append(out.Effects, Effect{Kind: FilterGone, Session: s.Key, Key: e.Filter})
 		case session.PublishWill:
-			out.Effects = append(out.Effects, Effect{Kind: WillDue, Session: s.Key, Will: e.Will})
+			m.will(s.Key, e.Will, out)
 		case session.Discarded:
 			m.bury(func(full bool, put func(k, v []byte) bool) bool {
 				return encodeBacklog(s.Key, s, full, m.saved, put)
