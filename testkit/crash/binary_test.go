@@ -1,0 +1,131 @@
+package crash
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/robustmq/rmq/broker/adminapi"
+)
+
+// binary is the program under test.
+var binary = sync.OnceValues(func() (string, error) {
+	if path := os.Getenv("RMQ_BINARY"); path != "" {
+		return path, nil
+	}
+	path := filepath.Join(scratch, "rmq")
+	if runtime.GOOS == "windows" {
+		path += ".exe"
+	}
+	out, err := exec.Command("go", "build", "-o", path, "github.com/robustmq/rmq/cmd/rmq").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("build: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+// scratch is a directory of this run.
+var scratch string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "rmq-crash")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	scratch = dir
+	code := m.Run()
+	if err := os.RemoveAll(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	os.Exit(code)
+}
+
+// process is a running broker.
+type process struct {
+	t    *testing.T
+	cmd  *exec.Cmd
+	urls adminapi.URLs
+	errs bytes.Buffer
+	once sync.Once
+}
+
+// readyMax bounds how long a broker may take to be up.
+const readyMax = time.Minute
+
+// up starts `rmq up` in the foreground and returns when every port accepts clients.
+func up(t *testing.T, args ...string) *process {
+	t.Helper()
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	home := t.TempDir()
+	p := &process{t: t, cmd: exec.Command(path, append([]string{"up", "--json"}, args...)...)}
+	p.cmd.Env = append(os.Environ(), "HOME="+home, "XDG_RUNTIME_DIR="+home, "XDG_STATE_HOME="+home, "XDG_DATA_HOME="+home, "XDG_CONFIG_HOME="+home)
+	p.cmd.Dir = home
+	p.cmd.Stderr = &p.errs
+	out, err := p.cmd.StdoutPipe()
+	check(t, err)
+	check(t, p.cmd.Start())
+	t.Cleanup(p.kill)
+	late := time.AfterFunc(readyMax, func() { _ = p.cmd.Process.Kill() })
+	defer late.Stop()
+	var status struct {
+		Data adminapi.Status `json:"data"`
+	}
+	if err := json.NewDecoder(out).Decode(&status); err != nil {
+		p.kill()
+		t.Fatalf("rmq up: %v\n%s", err, &p.errs)
+	}
+	p.urls = status.Data.URLs
+	return p
+}
+
+// kill ends the process with SIGKILL: nothing of it runs any more when kill returns.
+func (p *process) kill() {
+	p.once.Do(func() {
+		_ = p.cmd.Process.Kill()
+		_ = p.cmd.Wait() // killed: an error is what is expected
+	})
+}
+
+func (p *process) host(raw string) string {
+	p.t.Helper()
+	u, err := url.Parse(raw)
+	check(p.t, err)
+	return u.Host
+}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func must[T any](v T, err error) func(testing.TB) T {
+	return func(t testing.TB) T {
+		t.Helper()
+		check(t, err)
+		return v
+	}
+}
+
+// patience bounds what a test waits for; reached only when it fails.
+const patience = 2 * time.Minute
+
+func patient(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
