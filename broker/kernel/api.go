@@ -116,7 +116,7 @@ const (
 type SessionSpec struct {
 	Namespace string
 	ClientID  string
-	User      string
+	User      string // for lists and logs: the kernel does not look at it
 	// Clean discards what an earlier session of that id left (MQTT5-3.1.2-4).
 	Clean bool
 	// Expiry is how long the session outlives its connection, in seconds: 0 ends

@@ -349,16 +349,16 @@ func (k *Kernel) byAddress(sp *space, address string, headers []message.Header) 
 	// (1) the queue of that name, (2) amq.topic and what hangs behind it, (3) exchanges
 	// whose levels begin the address (MAPPING.md, Names).
 	m.queue(dotted)
-	m.walk("amq.topic", dotted, nil, !strings.HasPrefix(address, "$"))
+	m.walk("amq.topic", dotted, !strings.HasPrefix(address, "$"))
 	for i := 0; i < len(dotted); i++ {
 		if dotted[i] == '.' {
 			if name := dotted[:i]; sp.exchanges[name] != nil && !strings.HasPrefix(name, "amq.") {
-				m.walk(name, dotted[i+1:], nil, true)
+				m.walk(name, dotted[i+1:], true)
 			}
 		}
 	}
 	if sp.exchanges[dotted] != nil && !strings.HasPrefix(dotted, "amq.") && dotted != "" {
-		m.walk(dotted, "", nil, true)
+		m.walk(dotted, "", true)
 	}
 	k.topo.mu.RUnlock()
 	r.bound, r.looked = m.queues, m.looked
@@ -384,7 +384,7 @@ func (k *Kernel) byExchange(sp *space, name, key, address string, headers []mess
 		m.queue(key)
 	} else {
 		r.found = sp.exchanges[name] != nil
-		m.walk(name, key, nil, true)
+		m.walk(name, key, true)
 	}
 	k.topo.mu.RUnlock()
 	r.bound = m.queues
@@ -489,7 +489,7 @@ func (m *matcher) queue(name string) bool {
 
 // walk routes by one exchange and tells whether it led anywhere. wild: patterns that
 // begin with a wildcard count ($-roots of other protocols reach AMQP only by exact names).
-func (m *matcher) walk(name, key string, from *exchange, wild bool) bool {
+func (m *matcher) walk(name, key string, wild bool) bool {
 	x := m.sp.exchanges[name]
 	if x == nil || m.seen[name] || m.hops >= maxHops {
 		return false
@@ -499,7 +499,7 @@ func (m *matcher) walk(name, key string, from *exchange, wild bool) bool {
 	led := false
 	follow := func(t target) {
 		if t.toExchange {
-			led = m.walk(t.name, key, x, wild) || led
+			led = m.walk(t.name, key, wild) || led
 		} else {
 			led = m.queue(t.name) || led
 		}
@@ -529,7 +529,7 @@ func (m *matcher) walk(name, key string, from *exchange, wild bool) bool {
 		}
 	}
 	if !led && x.spec.Alternate != "" {
-		led = m.walk(x.spec.Alternate, key, x, wild)
+		led = m.walk(x.spec.Alternate, key, wild)
 	}
 	return led
 }

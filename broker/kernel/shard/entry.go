@@ -119,9 +119,6 @@ func (b *Builder) Len() int {
 // Empty tells whether there is nothing to propose.
 func (b *Builder) Empty() bool { return b.used == 0 && b.nops == 0 }
 
-// Ops is how many commands were added.
-func (b *Builder) Ops() int { return b.nops }
-
 func (b *Builder) next(log uint64) *batchBuf {
 	if b.used == len(b.batches) {
 		b.batches = append(b.batches, batchBuf{})

@@ -15,11 +15,10 @@ const Bodies uint64 = 0
 // Bounds of one log's producer table (Kafka's producer.id.expiration.ms, and a
 // limit so that a client inventing ids cannot grow it without end).
 const (
-	producersMax     = 10_000
-	producerExpiry   = 24 * 60 * 60 * 1000 // ms
-	producerBatches  = 5                   // batches remembered per producer, as Kafka
-	firstLeaderEpoch = 0
-	maxSequence      = 1<<31 - 1
+	producersMax    = 10_000
+	producerExpiry  = 24 * 60 * 60 * 1000 // ms
+	producerBatches = 5                   // batches remembered per producer, as Kafka
+	maxSequence     = 1<<31 - 1
 )
 
 // Log is the state of one log: where it starts and ends, who wrote to it last, and
