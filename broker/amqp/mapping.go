@@ -122,7 +122,10 @@ func (c *converter) inbound(m *message.Message, exchange, key, address string, c
 		if fail != nil {
 			return nil, fail
 		}
-		m.ExpiresAt = max(c.now().UnixMilli()+ms, 1)
+		// The difference of the two is what the publisher said, to the millisecond: dead
+		// letters tell it as original-expiration.
+		m.Time = c.now().UnixMilli()
+		m.ExpiresAt = max(m.Time+ms, 1)
 	}
 	if p.Has(amqpwire.FlagUserID) && string(p.UserID) != user {
 		return nil, preconditionFailed("user_id property set to '%s' but authenticated user was '%s'", p.UserID, user)
