@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -81,10 +82,12 @@ export class Broker {
   }
 
   async mqtt(options = {}, url = this.urls.mqtt) {
-    const c = await mqtt.connectAsync(url, { protocolVersion: 5, reconnectPeriod: 0, ...options })
+    const c = mqtt.connect(url, { protocolVersion: 5, reconnectPeriod: 0, ...options })
     this.#ends.push(() => c.endAsync(true))
     c.inbox = new Inbox()
+    // Before CONNACK: what a session kept comes right behind it.
     c.on('message', (topic, payload, packet) => c.inbox.put({ topic, payload: payload.toString(), packet }))
+    await once(c, 'connect')
     return c
   }
 

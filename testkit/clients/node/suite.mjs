@@ -48,7 +48,7 @@ test('mqtt: session', async (b) => {
   await first.endAsync()
   const pub = await b.mqtt()
   for (let i = 0; i < 20; i++) await pub.publishAsync('cmd/go', `${i}`, { qos: 1 })
-  const again = await b.mqtt({ ...options, manualConnect: false })
+  const again = await b.mqtt(options)
   const got = await again.inbox.take(20)
   equal(got.map((m) => m.payload), Array.from({ length: 20 }, (_, i) => `${i}`))
 })
