@@ -53,7 +53,12 @@ type Options struct {
 	// OpenFiles bounds the segment files that are held open together.
 	OpenFiles int // 256
 
-	random func() uint64 // salts; tests make them known
+	// Stepped: the log has no goroutines. It works when Engine.Step is called, and within
+	// Close; one caller at a time. Append then holds nobody back. So a simulation decides
+	// when, and in what order, everything happens.
+	Stepped bool
+	// Random makes the salts by which old bytes are told from new ones; crypto/rand if nil.
+	Random func() uint64
 }
 
 // CheckpointStore is storage.Checkpoints with an end.
@@ -88,8 +93,8 @@ func (o Options) withDefaults() Options {
 	if o.OpenFiles <= 0 {
 		o.OpenFiles = 256
 	}
-	if o.random == nil {
-		o.random = func() uint64 {
+	if o.Random == nil {
+		o.Random = func() uint64 {
 			var b [8]byte
 			_, _ = rand.Read(b[:]) // never fails
 			return binary.LittleEndian.Uint64(b[:])
@@ -136,10 +141,10 @@ func Open(dir string, opt Options) (_ *Engine, err error) {
 	if e.wal, err = openWAL(opt.FS, filepath.Join(dir, walDir), opt, home.fresh); err != nil {
 		return nil, fmt.Errorf("filelog: open: %w", err)
 	}
-	if err = home.settle(opt.random); err != nil {
+	if err = home.settle(opt.Random); err != nil {
 		return nil, fmt.Errorf("filelog: open: %w", err)
 	}
-	e.segments = newSegments(opt.FS, filepath.Join(dir, segmentsDir), segment.Options{FileBytes: opt.SegmentBytes, ID: opt.random}, opt.OpenFiles)
+	e.segments = newSegments(opt.FS, filepath.Join(dir, segmentsDir), segment.Options{FileBytes: opt.SegmentBytes, ID: opt.Random}, opt.OpenFiles)
 	if e.checkpoints, err = opt.Checkpoints(filepath.Join(dir, checkpointFile)); err != nil {
 		return nil, fmt.Errorf("filelog: open: %w", err)
 	}
@@ -150,6 +155,10 @@ func (e *Engine) Log() storage.Log                 { return e.wal }
 func (e *Engine) Segments() storage.Segments       { return e.segments }
 func (e *Engine) Checkpoints() storage.Checkpoints { return e.checkpoints }
 func (e *Engine) Durable() bool                    { return true }
+
+// Step lets a stepped engine's log do what waits: at most one group of writes, and the
+// next file. A full device is tried again at every call.
+func (e *Engine) Step() { e.wal.step() }
 
 // Close finishes queued writes, closes every file, and lets the directory go. It may be
 // called twice.

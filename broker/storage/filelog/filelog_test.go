@@ -24,7 +24,7 @@ func on(fsys vfs.FS) Options {
 			return storagetest.OpenCheckpoints(fsys, path), nil
 		},
 		WALFileMin: 16 << 10, WALFileMax: 64 << 10, SegmentBytes: 32 << 10, OpenFiles: 4,
-		random: func() uint64 { return salt.Add(0x9E3779B97F4A7C15) },
+		Random: func() uint64 { return salt.Add(0x9E3779B97F4A7C15) },
 	}
 }
 

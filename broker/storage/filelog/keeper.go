@@ -77,7 +77,7 @@ func (w *wal) takeNext(atLeast int64) (*readyFile, error) {
 		case w.next != nil: // made before this record was known
 			w.want = w.nextWanted(atLeast)
 			w.wake()
-			w.work.Wait()
+			w.awaitLocked()
 		case w.full != nil && w.closed:
 			return nil, fmt.Errorf("filelog: closed while waiting for the next file: %w", w.full)
 		default:
@@ -85,7 +85,7 @@ func (w *wal) takeNext(atLeast int64) (*readyFile, error) {
 				w.want = w.nextWanted(atLeast)
 			}
 			w.wake()
-			w.work.Wait()
+			w.awaitLocked()
 		}
 	}
 }
@@ -169,7 +169,7 @@ func passes(err error) bool {
 // ready makes a file ready: a spare one when there is one large enough, else a new one
 // filled with zeros, so that a later sync has data to write and no metadata.
 func (w *wal) ready(want wanted) (*readyFile, error) {
-	h := walHeader{number: want.number, salt: w.opt.random()}
+	h := walHeader{number: want.number, salt: w.opt.Random()}
 	f := &readyFile{number: want.number, salt: h.salt}
 	var err error
 	i := slices.IndexFunc(w.pool, func(s spare) bool { return s.size >= max(want.min, want.target/2) })

@@ -19,7 +19,7 @@ const childDir = "RMQ_FILELOG_KILL_DIR"
 
 func killOptions() Options {
 	opt := on(vfs.OS{})
-	opt.random = nil // another process must not draw the salts of the last one
+	opt.Random = nil // another process must not draw the salts of the last one
 	opt.Checkpoints = func(path string) (CheckpointStore, error) { return meta.Open(path) }
 	return opt
 }

@@ -32,7 +32,7 @@ type place struct {
 // directory without files gets the first one, if fresh allows that.
 func openWAL(fsys vfs.FS, dir string, opt Options, fresh bool) (*wal, error) {
 	w := &wal{fs: fsys, dir: dir, opt: opt, recovered: make(map[storage.ShardID]*recovered)}
-	w.writer = writer{shards: make(map[storage.ShardID]*walShard), held: make(map[storage.ShardID]bool), nonce: uint32(opt.random())}
+	w.writer = writer{shards: make(map[storage.ShardID]*walShard), held: make(map[storage.ShardID]bool), nonce: uint32(opt.Random())}
 	w.writer.grow = opt.grow
 	if err := w.list(); err != nil {
 		return nil, err

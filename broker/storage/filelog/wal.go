@@ -2,6 +2,7 @@ package filelog
 
 import (
 	"fmt"
+	"iter"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -37,6 +38,8 @@ const (
 //   - mu guards what the two and the callers exchange; it is never held across I/O.
 //
 // Close ends the writer, then the keeper, and waits for both.
+//
+// Stepped, there are no goroutines: who calls step is writer and keeper in turn.
 type wal struct {
 	fs  vfs.FS
 	dir string
@@ -48,6 +51,10 @@ type wal struct {
 	written, closedKeeper chan struct{} // closed when run and keep have ended
 	kick                  chan struct{} // capacity 1: keep has something to do
 	stop                  chan struct{} // closed: keep is to end
+
+	// Stepped: run is a coroutine of who calls step. It calls pause where it would wait.
+	resume func() (struct{}, bool)
+	pause  func()
 
 	bytes, syncs, groups atomic.Uint64
 	fileCount            atomic.Int64
@@ -104,8 +111,30 @@ func (w *wal) start() {
 	w.written, w.closedKeeper = make(chan struct{}), make(chan struct{})
 	w.kick, w.stop = make(chan struct{}, 1), make(chan struct{})
 	w.released = make(map[storage.ShardID]uint64)
+	if w.opt.Stepped {
+		w.resume, _ = iter.Pull(func(yield func(struct{}) bool) {
+			w.pause = func() { yield(struct{}{}) }
+			w.run()
+		})
+		return
+	}
 	go w.run()
 	go w.keep()
+}
+
+// step has run go on to where it waits next, and keep do what it was asked; false: run
+// has ended.
+func (w *wal) step() bool {
+	_, running := w.resume()
+	select {
+	case <-w.kick:
+		w.putAway()
+		if w.makeNext() {
+			w.wake() // again, at the next step
+		}
+	default:
+	}
+	return running
 }
 
 func (w *wal) Append(write storage.Write) error {
@@ -118,7 +147,7 @@ func (w *wal) Append(write storage.Write) error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for w.queued > 0 && w.queued+size > queueBytesMax && w.err == nil && !w.closed {
+	for !w.opt.Stepped && w.queued > 0 && w.queued+size > queueBytesMax && w.err == nil && !w.closed {
 		w.space.Wait()
 	}
 	switch {
@@ -176,11 +205,17 @@ func (w *wal) Close() error {
 	w.work.Broadcast()
 	w.space.Broadcast()
 	w.mu.Unlock()
-	<-w.written
-	if first {
-		close(w.stop)
+	if w.opt.Stepped {
+		for w.step() {
+		}
+		w.leave()
+	} else {
+		<-w.written
+		if first {
+			close(w.stop)
+		}
+		<-w.closedKeeper
 	}
-	<-w.closedKeeper
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.recovered = nil

@@ -89,9 +89,21 @@ func (w *wal) take(empty []storage.Write) ([]storage.Write, bool) {
 		case w.closed:
 			return nil, false
 		default:
-			w.work.Wait()
+			w.awaitLocked()
 		}
 	}
+}
+
+// awaitLocked waits for work to be signalled; stepped, for the next step. Caller is run,
+// and holds mu, which is let go of meanwhile.
+func (w *wal) awaitLocked() {
+	if !w.opt.Stepped {
+		w.work.Wait()
+		return
+	}
+	w.mu.Unlock()
+	w.pause()
+	w.mu.Lock()
 }
 
 // commit makes writes durable as they ask and calls their Done. After an error, those
