@@ -3,6 +3,10 @@
 //
 //	go run ./testkit/bench [-rmq bin/rmq] [-seconds 3]
 //	    [-peer-mqtt host:port] [-peer-kafka host:port] [-peer-amqp amqp://…] [-peer-pids name=pid,…]
+//	go run ./testkit/bench -log [-log-mib 256] [-log-only sync/message]
+//
+// With -log it measures the write path instead, in this process and without network: see
+// log.go.
 //
 // rmq is started by it, in profile production on a fresh directory (so every
 // acknowledgement has waited for the device); peers are somebody else's to start. Both
@@ -29,7 +33,22 @@ func main() {
 	flag.StringVar(&o.peerKafka, "peer-kafka", os.Getenv("PEER_KAFKA"), "an Apache Kafka to compare with, host:port")
 	flag.StringVar(&o.peerAMQP, "peer-amqp", os.Getenv("PEER_AMQP"), "a RabbitMQ to compare with, amqp://user:password@host:port/")
 	pids := flag.String("peer-pids", os.Getenv("PEER_PIDS"), "process ids of the peers, for their CPU and memory: mqtt=1,kafka=2,amqp=3")
+	var l logBench
+	logOnly := flag.Bool("log", false, "measure the write path in process")
+	mib := flag.Int64("log-mib", 256, "payload of each line of -log, in MiB")
+	flag.StringVar(&l.only, "log-only", "", "the lines of -log that have this in durability/by/shards=/size=/producers=")
+	flag.StringVar(&l.dir, "log-dir", "", "where -log makes its directories; the device under it is what is measured")
+	flag.StringVar(&l.profile, "log-profile", "", "where -log writes a CPU profile")
+	flag.IntVar(&l.commits, "log-commits", 1000, "messages that -log commits one at a time")
 	flag.Parse()
+	if *logOnly {
+		l.payload = *mib << 20
+		if err := l.run(); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	o.pids = make(map[string]int)
 	for _, kv := range strings.Split(*pids, ",") {
 		if name, pid, ok := strings.Cut(kv, "="); ok {
