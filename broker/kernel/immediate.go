@@ -19,7 +19,8 @@ type immediate struct {
 	running bool
 }
 
-// Machine is what a Group drives; cluster/group.Machine has the same methods.
+// Machine is what a Group drives; cluster/group.Machine has the same methods. It keeps the
+// Data of entries, and writes to it where the group has one voter.
 type Machine interface {
 	Apply(entries []storage.Entry)
 	Lead(term uint64, leading bool)

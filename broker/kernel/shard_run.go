@@ -15,7 +15,9 @@ import (
 // offers it for shards that are logged, immediate.go for those that are not.
 type Group interface {
 	// Propose hands over one entry. It does not block; the entry comes back through
-	// Machine.Apply once committed. An error says that it never will.
+	// Machine.Apply once committed. An error says that it never will. data must not change
+	// until then; what Apply is given is memory of its own, except from an immediate group,
+	// which gives data itself.
 	Propose(data []byte) error
 	// Checkpointed says that no entry at or below index is needed again.
 	Checkpointed(index, term uint64)
@@ -55,7 +57,6 @@ type shardRun struct {
 	held      int // transactions being filled: nothing is proposed, and entries grow as they must
 	stopped   error
 	seq       uint64
-	spare     []*pending
 
 	readMu    sync.RWMutex // held by the applying goroutine while m changes, by others to look
 	m         *shard.Machine
@@ -86,9 +87,24 @@ const (
 // pending is an entry on its way, and who waits for what in it.
 type pending struct {
 	b     shard.Builder
+	data  []byte // the entry, once it was proposed to a log
 	seq   uint64
 	size  int
 	waits []wait
+}
+
+// pendings are used again: what an entry is built in is as large as the entry.
+var pendings = sync.Pool{New: func() any { return new(pending) }}
+
+// done lets go of p. The group must not hold its data any more.
+func (p *pending) done() {
+	clear(p.waits)
+	p.waits = p.waits[:0]
+	p.b.Reset()
+	if cap(p.data) > 2*groupMax {
+		p.data = nil
+	}
+	pendings.Put(p)
 }
 
 type wait struct {
@@ -134,16 +150,7 @@ func (s *shardRun) sealLocked() {
 	p.size = p.b.Len()
 	s.queued += p.size
 	s.queue = append(s.queue, p)
-	s.building = s.freshLocked()
-}
-
-func (s *shardRun) freshLocked() *pending {
-	if n := len(s.spare); n > 0 {
-		p := s.spare[n-1]
-		s.spare = s.spare[:n-1]
-		return p
-	}
-	return new(pending)
+	s.building = pendings.Get().(*pending)
 }
 
 // pumpLocked proposes what is queued, in order, as far as the bound allows. Caller holds
@@ -166,9 +173,14 @@ func (s *shardRun) pumpLocked() {
 		s.seq++
 		p.seq = s.seq
 		s.inflight = append(s.inflight, p)
-		data := p.b.Finish(shard.Header{
-			Time: s.k.nowMs(), Incarnation: s.k.incarnation, Link: s.link, Seq: p.seq,
-		})
+		h := shard.Header{Time: s.k.nowMs(), Incarnation: s.k.incarnation, Link: s.link, Seq: p.seq}
+		var data []byte
+		if s.class == classTransient {
+			data = p.b.Finish(nil, h) // the group gives it to Apply, where it is kept
+		} else {
+			p.data = p.b.Finish(p.data, h)
+			data = p.data
+		}
 		s.mu.Unlock()
 		err := s.group.Propose(data)
 		s.mu.Lock()
@@ -240,7 +252,7 @@ func (s *shardRun) Apply(entries []storage.Entry) {
 			s.stop(err)
 			return
 		}
-		s.appendBatches()
+		s.appendBatches(len(e.Data))
 		s.effects()
 		s.answer(h)
 	}
@@ -256,14 +268,20 @@ func (s *shardRun) Lead(term uint64, leading bool) {
 	}
 }
 
-// appendBatches gives the batches of the entry to their tails.
-func (s *shardRun) appendBatches() {
+// appendBatches gives the batches of the entry, of so many bytes, to their tails.
+//
+// A batch that is most of the entry is kept as it lies there: that costs no more memory
+// than the batch, twice. A smaller one is copied, or it would hold on to all of the entry;
+// and so is every batch of a group of several voters, whose followers may still be sent
+// what is stamped here.
+func (s *shardRun) appendBatches(entry int) {
 	for i := range s.out.Appends {
 		a := &s.out.Appends[i]
 		if t := s.tail(a.Log); t != nil {
-			// A copy: the entry belongs to the log, whose writer or a follower's sender
-			// may still read it.
-			b := append(make([]byte, 0, len(a.Batch)), a.Batch...)
+			b := a.Batch
+			if len(s.k.cfg.Voters) > 1 || 2*len(b) < entry {
+				b = append(make([]byte, 0, len(b)), b...)
+			}
 			a.Stamp(b)
 			t.append(b)
 		}
@@ -298,14 +316,7 @@ func (s *shardRun) answer(h shard.Header) {
 		w.w.applied(br, or, nil)
 	}
 
-	clear(p.waits)
-	p.waits = p.waits[:0]
-	p.b.Reset()
-	s.mu.Lock()
-	if len(s.spare) < inflightMax+2 {
-		s.spare = append(s.spare, p)
-	}
-	s.mu.Unlock()
+	p.done()
 }
 
 // afterApply proposes what gathered meanwhile and looks after timers and checkpoints.

@@ -52,7 +52,7 @@ func TestNothingIsAppliedAfterAnEntryThatCannotBe(t *testing.T) {
 	s := loneShard(proposer(func([]byte) error { return nil }))
 	var b shard.Builder
 	b.CreateLog(7, "a")
-	good := b.Finish(shard.Header{Time: 1, Incarnation: 1, Link: 1, Seq: 1})
+	good := b.Finish(nil, shard.Header{Time: 1, Incarnation: 1, Link: 1, Seq: 1})
 	s.Apply([]storage.Entry{{Index: 1, Term: 1, Data: []byte("garbage")}})
 	s.Apply([]storage.Entry{{Index: 2, Term: 1, Data: good}})
 	n := 0

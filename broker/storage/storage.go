@@ -33,7 +33,7 @@ type LogID struct {
 }
 
 // Entry is one entry of a shard's log. Data is opaque here and must not change
-// after it was handed over.
+// from when it is handed over until its write is done.
 type Entry struct {
 	Index uint64
 	Term  uint64

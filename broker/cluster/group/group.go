@@ -66,7 +66,8 @@ const (
 type Machine interface {
 	// Apply gives committed entries in order, each exactly once for one opening of
 	// the group. Entries of raft's own (a leader's first one, changes of voters) are
-	// not shown. The slice is reused after the call; Data may be kept.
+	// not shown. The slice is reused after the call; Data may be kept, and, when the group
+	// has one voter, written to: nothing reads it any more.
 	Apply(entries []storage.Entry)
 	// Lead tells that this node began to lead in a term, or ceased to. leading is
 	// told only once every entry of earlier terms is applied. After leading=false

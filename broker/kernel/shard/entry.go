@@ -3,6 +3,7 @@ package shard
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/robustmq/rmq/broker/kernel/codec"
 	"github.com/robustmq/rmq/broker/record"
@@ -79,41 +80,63 @@ const (
 type Builder struct {
 	batches []batchBuf
 	used    int // batches in use; the rest keep their memory for the next entry
+	last    int // batch that was handed out last, to have records added; -1: none
+	open    map[uint64]int
 	ops     []byte
 	nops    int
-	size    int // of batches
+	size    int // of batches, that of last as it was when it was handed out
 }
 
+// batchBuf is one batch. In Builder.open while records may still be added that are not
+// stored once.
 type batchBuf struct {
-	log  uint64
-	buf  []byte
-	b    record.Builder
-	open bool // records may still be added
-	once Once // a batch of its own, when it has one
+	log     uint64
+	buf     []byte
+	b       record.Builder
+	built   bool // of records, by b
+	sealed  bool // no record may be added
+	counted int  // of its length, in Builder.size
+	once    Once // a batch of its own, when it has one
 }
 
-// Reset empties the builder, keeping its memory.
+// Reset empties the builder, keeping its memory as far as keepMax allows.
 func (b *Builder) Reset() {
-	for i := range b.batches[:b.used] {
-		if cap(b.batches[i].buf) > keepMax {
-			b.batches[i].buf = nil
+	kept := cap(b.ops)
+	for i := range b.batches {
+		bb := &b.batches[i]
+		if bb.built && !bb.sealed {
+			bb.buf = bb.b.Bytes()
+		}
+		if kept += cap(bb.buf); kept > keepMax {
+			bb.buf = nil
 		}
 	}
-	b.used, b.ops, b.nops, b.size = 0, b.ops[:0], 0, 0
+	if cap(b.ops) > keepMax {
+		b.ops = nil
+	}
+	clear(b.open)
+	b.used, b.last, b.ops, b.nops, b.size = 0, -1, b.ops[:0], 0, 0
 }
 
-// keepMax bounds what a builder holds on to between entries, per batch, in bytes.
-const keepMax = 256 << 10
+// keepMax bounds what a builder holds on to between entries, in bytes.
+const keepMax = 4 << 20
 
 // Len is about how many bytes the entry will take.
 func (b *Builder) Len() int {
-	n := entryHeaderLen + len(b.ops) + b.size
-	for i := range b.batches[:b.used] {
-		if b.batches[i].open {
-			n += b.batches[i].b.Len()
-		}
+	b.count()
+	return entryHeaderLen + len(b.ops) + b.size
+}
+
+// count takes note of what was added to the batch that was handed out last.
+func (b *Builder) count() {
+	if b.used == 0 || b.last < 0 {
+		return
 	}
-	return n
+	if bb := &b.batches[b.last]; bb.built && !bb.sealed {
+		n := bb.b.Len()
+		b.size += n - bb.counted
+		bb.counted = n
+	}
 }
 
 // Empty tells whether there is nothing to propose.
@@ -123,7 +146,9 @@ func (b *Builder) next(log uint64) *batchBuf {
 	if b.used == len(b.batches) {
 		b.batches = append(b.batches, batchBuf{})
 	}
+	b.count()
 	bb := &b.batches[b.used]
+	b.last = b.used
 	b.used++
 	*bb = batchBuf{log: log, buf: bb.buf[:0]}
 	return bb
@@ -134,20 +159,28 @@ func (b *Builder) Batch(log uint64, batch []byte) int {
 	b.sealLog(log)
 	bb := b.next(log)
 	bb.buf = append(bb.buf, batch...)
+	bb.sealed, bb.counted = true, len(batch)
 	b.size += len(batch)
 	return b.used - 1
 }
 
 // Open returns the batch of a log that records can be added to, its index, and the
-// index that the next record will have in it.
+// index that the next record will have in it. It is good until the builder's next call.
 func (b *Builder) Open(log uint64, now int64) (rb *record.Builder, batch, rec int) {
-	for i := b.used - 1; i >= 0; i-- {
-		bb := &b.batches[i]
-		if bb.log == log && bb.open && bb.once == (Once{}) {
-			return &bb.b, i, bb.b.Count()
+	i, ok := b.open[log]
+	if !ok {
+		rb = b.begin(log, now, Once{})
+		if b.open == nil {
+			b.open = make(map[uint64]int)
 		}
+		b.open[log] = b.used - 1
+		return rb, b.used - 1, 0
 	}
-	return b.begin(log, now, Once{}), b.used - 1, 0
+	if i != b.last {
+		b.count()
+		b.last = i
+	}
+	return &b.batches[i].b, i, b.batches[i].b.Count()
 }
 
 // OpenOnce begins a batch that is stored unless o was before. Only the record that is
@@ -159,35 +192,35 @@ func (b *Builder) OpenOnce(log uint64, now int64, o Once) (rb *record.Builder, b
 
 func (b *Builder) begin(log uint64, now int64, o Once) *record.Builder {
 	bb := b.next(log)
-	bb.open, bb.once = true, o
+	bb.built, bb.once = true, o
 	bb.b.Reset(bb.buf, now)
 	bb.b.MarkMade()
 	return &bb.b
 }
 
-// sealLog ends the open batches of a log, so that what comes next stands behind them.
+// sealLog ends the open batch of a log, so that what comes next stands behind it.
 func (b *Builder) sealLog(log uint64) {
-	for i := range b.batches[:b.used] {
-		if b.batches[i].open && b.batches[i].log == log {
-			b.seal(&b.batches[i])
-		}
+	if i, ok := b.open[log]; ok {
+		b.count()
+		b.batches[i].seal()
+		delete(b.open, log)
 	}
 }
 
-func (b *Builder) seal(bb *batchBuf) {
-	bb.buf = bb.b.Finish()
-	bb.open = false
-	b.size += len(bb.buf)
+func (bb *batchBuf) seal() {
+	if bb.built && !bb.sealed {
+		bb.buf, bb.sealed = bb.b.Finish(), true
+	}
 }
 
-// Finish returns the entry in memory of its own.
-func (b *Builder) Finish(h Header) []byte {
+// Finish writes the entry into dst from its start, or into new memory when it does not
+// fit, and returns it.
+func (b *Builder) Finish(dst []byte, h Header) []byte {
+	b.count()
 	for i := range b.batches[:b.used] {
-		if b.batches[i].open {
-			b.seal(&b.batches[i])
-		}
+		b.batches[i].seal()
 	}
-	dst := make([]byte, entryHeaderLen, entryHeaderLen+b.size+len(b.ops)+40*(b.used+1))
+	dst = slices.Grow(dst[:0], entryHeaderLen+b.size+len(b.ops)+40*(b.used+1))[:entryHeaderLen]
 	dst[0] = entryVersion
 	binary.LittleEndian.PutUint64(dst[1:], uint64(h.Time))
 	binary.LittleEndian.PutUint64(dst[9:], h.Incarnation)

@@ -13,7 +13,7 @@ import (
 func sample(seq uint64, now int64, with func(b *Builder)) []byte {
 	var b Builder
 	with(&b)
-	return b.Finish(Header{Time: now, Incarnation: 1, Link: 1, Seq: seq})
+	return b.Finish(nil, Header{Time: now, Incarnation: 1, Link: 1, Seq: seq})
 }
 
 func prepared(t interface{ Fatalf(string, ...any) }) *Machine {
@@ -64,7 +64,7 @@ func FuzzApply(f *testing.F) {
 	f.Fuzz(func(t *testing.T, rest []byte) {
 		m := prepared(t)
 		var b Builder
-		entry := append(b.Finish(Header{Time: 2000, Incarnation: 1, Link: 1, Seq: 3})[:entryHeaderLen], rest...)
+		entry := append(b.Finish(nil, Header{Time: 2000, Incarnation: 1, Link: 1, Seq: 3})[:entryHeaderLen], rest...)
 		var out Outcome
 		if _, err := m.Apply(entry, 1, &out); err != nil {
 			return
@@ -116,7 +116,7 @@ func FuzzRestore(f *testing.F) {
 		publishing(&b)
 		b.Tick()
 		var out Outcome
-		_, _ = m.Apply(b.Finish(Header{Time: m.now, Incarnation: 1 << 40, Link: 1, Seq: 1}), 1, &out)
+		_, _ = m.Apply(b.Finish(nil, Header{Time: m.now, Incarnation: 1 << 40, Link: 1, Seq: 1}), 1, &out)
 	})
 }
 

@@ -42,7 +42,7 @@ func (s *script) entry() []byte {
 	for range rapid.IntRange(1, 4).Draw(s.t, "commands") {
 		s.command(&b)
 	}
-	return b.Finish(Header{Time: s.now, Incarnation: 1, Link: 1, Seq: s.seq})
+	return b.Finish(nil, Header{Time: s.now, Incarnation: 1, Link: 1, Seq: s.seq})
 }
 
 func (s *script) command(b *Builder) {
