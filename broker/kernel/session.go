@@ -386,15 +386,27 @@ func (s *Session) Ack(packetID uint16, ok bool) (known bool) {
 	return known
 }
 
-// Received notes PUBREC for an outgoing QoS 2 delivery; known false: answer PUBREL with 0x92.
-func (s *Session) Received(packetID uint16) (known bool) {
+// Received notes PUBREC for an outgoing QoS 2 delivery. done is called once that is
+// durable: then PUBREL may leave, and the client forgets that it has the message, so it
+// must not be sent again. known false: 0x92. When the shard has stopped, done is not
+// called: what the client has is not known, and it keeps it.
+func (s *Session) Received(packetID uint16, done func(known bool)) {
 	s.mu.Lock()
-	_, known = s.inflight[packetID]
+	_, known := s.inflight[packetID]
 	s.mu.Unlock()
-	if known {
-		_ = s.shard.do(false, func(p *pending) { p.b.Received(s.key, s.epoch, packetID) })
+	if !known {
+		done(false)
+		return
 	}
-	return known
+	_ = s.shard.do(false, func(p *pending) { p.await(-1, p.b.Received(s.key, s.epoch, packetID), receivedWait(done)) })
+}
+
+type receivedWait func(known bool)
+
+func (done receivedWait) applied(_ *shard.BatchResult, or *shard.OpResult, err error) {
+	if err == nil {
+		done(or.Known)
+	}
 }
 
 // Close ends the connection's hold on the session. will: publish the will message (after

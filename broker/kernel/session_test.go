@@ -77,9 +77,11 @@ func TestDurableSessionIsSentAgainWhatItDidNotAcknowledge(t *testing.T) {
 			case "0":
 				ses.Ack(g.d.PacketID, true)
 			case "two":
-				if !ses.Received(g.d.PacketID) {
-					t.Error("PUBREC for an unknown delivery")
-				}
+				ses.Received(g.d.PacketID, func(known bool) {
+					if !known {
+						t.Error("PUBREC for an unknown delivery")
+					}
+				})
 			}
 		}
 		publish(t, k, mqtt("none", "x")) // all of the above is applied

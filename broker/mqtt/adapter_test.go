@@ -480,6 +480,16 @@ func TestDeliver(t *testing.T) {
 	s.known = false
 	c.send(&mqttwire.Ack{Type: mqttwire.PUBREC, PacketID: 6})
 	c.want(&mqttwire.Ack{Type: mqttwire.PUBREL, PacketID: 6, Reason: mqttwire.PacketIDNotFound})
+	b.calls(s, "received 6")
+
+	// With PUBREL the client forgets the identifier: it waits until the session will not
+	// send the message again, whatever happens.
+	s.known, s.stored = true, make(chan func(), 1)
+	c.send(&mqttwire.Ack{Type: mqttwire.PUBREC, PacketID: 7})
+	b.calls(s, "received 7")
+	c.settled()
+	(<-s.stored)()
+	c.want(&mqttwire.Ack{Type: mqttwire.PUBREL, PacketID: 7})
 	if n := b.s.Stats().MessagesOut.Load(); n != 4 {
 		t.Errorf("%d messages counted, want 4", n)
 	}

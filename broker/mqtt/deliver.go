@@ -187,25 +187,30 @@ func (c *conn) puback(a *mqttwire.Ack) {
 
 // pubrec handles PUBREC: the client has a QoS 2 delivery, or refuses it.
 func (c *conn) pubrec(a *mqttwire.Ack) {
-	failed := a.Reason.Failed()
-	rel := mqttwire.Ack{Type: mqttwire.PUBREL, PacketID: a.PacketID}
-	if a.PacketID >= sharedIDMin {
-		if known := c.settle(a.PacketID, failed, outcome(a.Reason)); !known {
-			rel.Reason = mqttwire.PacketIDNotFound
+	id, failed := a.PacketID, a.Reason.Failed()
+	switch {
+	case id >= sharedIDMin:
+		known := c.settle(id, failed, outcome(a.Reason))
+		if !failed { // MQTT5-4.3.3-4
+			c.pubrelOut(id, known)
 		}
-	} else if failed {
-		if c.session.Ack(a.PacketID, false) {
+	case failed:
+		if c.session.Ack(id, false) {
 			c.advance()
 		}
-	} else if !c.session.Received(a.PacketID) {
+	default:
+		c.session.Received(id, func(known bool) { c.pubrelOut(id, known) })
+	}
+}
+
+// pubrelOut answers PUBREC. A client that has PUBREL forgets the packet identifier, and
+// would take the message for a new one if it came again.
+func (c *conn) pubrelOut(id uint16, known bool) {
+	rel := mqttwire.Ack{Type: mqttwire.PUBREL, PacketID: id}
+	if !known {
 		rel.Reason = mqttwire.PacketIDNotFound
 	}
-	if failed { // MQTT5-4.3.3-4
-		return
-	}
-	if !c.out.Hold(func(dst []byte) []byte { return rel.Append(dst, c.version) }) {
-		c.tooSlow()
-	}
+	c.ack(&rel)
 }
 
 // pubcomp handles PUBCOMP: a QoS 2 delivery is done.

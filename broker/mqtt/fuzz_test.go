@@ -85,7 +85,7 @@ func (fuzzSession) Retained(kernel.Subscription) {}
 func (fuzzSession) Unsubscribe(_ context.Context, f []string) ([]bool, error) {
 	return make([]bool, len(f)), nil
 }
-func (fuzzSession) Ack(id uint16, _ bool) bool         { return id%2 == 0 }
-func (fuzzSession) Received(id uint16) bool            { return id%2 == 0 }
-func (fuzzSession) Release(id uint16, done func(bool)) { done(id%2 == 0) }
-func (fuzzSession) Close(bool, *uint32)                {}
+func (fuzzSession) Ack(id uint16, _ bool) bool          { return id%2 == 0 }
+func (fuzzSession) Received(id uint16, done func(bool)) { done(id%2 == 0) }
+func (fuzzSession) Release(id uint16, done func(bool))  { done(id%2 == 0) }
+func (fuzzSession) Close(bool, *uint32)                 {}

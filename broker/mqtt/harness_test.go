@@ -74,6 +74,7 @@ type fakeSession struct {
 	subErrs map[string]error
 	existed map[string]bool
 	unsub   error
+	stored  chan func() // not nil: what is received is durable when these are called
 }
 
 func (s *fakeSession) note(format string, args ...any) { s.calls <- fmt.Sprintf(format, args...) }
@@ -104,9 +105,13 @@ func (s *fakeSession) Ack(id uint16, ok bool) bool {
 	return s.known
 }
 
-func (s *fakeSession) Received(id uint16) bool {
+func (s *fakeSession) Received(id uint16, done func(bool)) {
 	s.note("received %d", id)
-	return s.known
+	if s.stored != nil {
+		s.stored <- func() { done(s.known) }
+		return
+	}
+	done(s.known)
 }
 
 func (s *fakeSession) Release(id uint16, done func(bool)) {

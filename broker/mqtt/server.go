@@ -122,7 +122,7 @@ type session interface {
 	Retained(kernel.Subscription)
 	Unsubscribe(context.Context, []string) (existed []bool, err error)
 	Ack(packetID uint16, ok bool) (known bool)
-	Received(packetID uint16) (known bool)
+	Received(packetID uint16, done func(known bool))
 	Release(packetID uint16, done func(known bool))
 	Close(will bool, expiry *uint32)
 }
