@@ -210,7 +210,7 @@ type walker struct {
 }
 
 // walk begins at the batch that e stands for.
-func (v view) walk(f vfs.File, e entry, ahead int) *walker {
+func (v view) walk(f io.ReaderAt, e entry, ahead int) *walker {
 	return &walker{
 		Window: vfs.Window{File: f, Size: v.size, Ahead: ahead},
 		f:      v.file, after: e.pos, end: e.offset, last: v.last,

@@ -67,7 +67,11 @@ func FuzzApply(f *testing.F) {
 		entry := append(b.Finish(nil, Header{Time: 2000, Incarnation: 1, Link: 1, Seq: 3})[:entryHeaderLen], rest...)
 		var out Outcome
 		if _, err := m.Apply(entry, 1, &out); err != nil {
+			_, _ = Describe(entry) // what it says of such bytes is its own affair
 			return
+		}
+		if d, err := Describe(entry); err != nil || len(d.Commands) != len(out.Ops) || len(d.Batches) != len(out.Batches) {
+			t.Fatalf("applied %d batches and %d commands, described %d and %d: %v", len(out.Batches), len(out.Ops), len(d.Batches), len(d.Commands), err)
 		}
 		for i := range out.Appends { // what a tail is given can be read
 			a := &out.Appends[i]

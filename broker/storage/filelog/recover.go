@@ -330,8 +330,21 @@ func (s *scanner) next() bool {
 // mark written later says how far that was not the case. So where a mark anywhere
 // behind speaks of the bad bytes as durable, they have changed since.
 func (s *scanner) checkTail() error {
-	bad := s.off
-	for at := bad; at+recordLen <= s.Size; {
+	bad, durable := s.off, s.marked
+	err := s.marks(bad, func(_ int64, m *rec) bool {
+		durable = max(durable, int64(m.index))
+		return durable <= bad
+	})
+	if err == nil && bad < durable {
+		err = fmt.Errorf("%w: bad record at byte %d, while %d bytes were once durable", storage.ErrCorrupt, bad, durable)
+	}
+	return err
+}
+
+// marks calls f for each mark at or behind a position, until it returns false. Marks are
+// recognised by themselves, wherever what is before them does not parse.
+func (s *scanner) marks(from int64, f func(at int64, m *rec) bool) error {
+	for at := from; at+recordLen <= s.Size; {
 		b, err := s.Bytes(at, int(min(scanWindow, s.Size-at)))
 		if err != nil {
 			return err
@@ -341,14 +354,11 @@ func (s *scanner) checkTail() error {
 				continue
 			}
 			r, _, ok := decodeRecord(b[i:i+recordLen], s.head.number, markSeed(s.head.salt, at+int64(i)))
-			if ok && int64(r.index) > bad {
-				return fmt.Errorf("%w: bad record at byte %d, while %d bytes were once durable", storage.ErrCorrupt, bad, r.index)
+			if ok && !f(at+int64(i), &r) {
+				return nil
 			}
 		}
 		at += int64(len(b)-recordLen)&^(recordAlign-1) + recordAlign
-	}
-	if bad < s.marked {
-		return fmt.Errorf("%w: bad record at byte %d, while %d bytes were once durable", storage.ErrCorrupt, bad, s.marked)
 	}
 	return nil
 }

@@ -226,6 +226,10 @@ func readList(tx *bbolt.Tx) ([]storage.ShardID, error) {
 	if root := tx.Bucket(rootBucket); root != nil {
 		b = root.Get(listKey)
 	}
+	return decodeList(b)
+}
+
+func decodeList(b []byte) ([]storage.ShardID, error) {
 	if len(b)%4 != 0 || len(b) < crcLen || crc32.Checksum(b[crcLen:], castagnoli) != binary.LittleEndian.Uint32(b) {
 		return nil, fmt.Errorf("%w: damaged list of shards", storage.ErrCorrupt)
 	}

@@ -1,0 +1,57 @@
+package meta
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"strings"
+)
+
+var opNames = [...]string{
+	CreateNamespace: "create-namespace", CreateStream: "create-stream", DeleteStream: "delete-stream", AddPartitions: "add-partitions",
+	ConfigureStream: "configure-stream", CreateQueue: "create-queue", DeleteQueue: "delete-queue", DeclareExchange: "declare-exchange",
+	DeleteExchange: "delete-exchange", Bind: "bind", Unbind: "unbind", PutUser: "put-user", DeleteUser: "delete-user",
+	AllocateProducers: "allocate-producers", StartNode: "start-node",
+}
+
+// String is the command's name.
+func (o Op) String() string {
+	if int(o) < len(opNames) && opNames[o] != "" {
+		return opNames[o]
+	}
+	return fmt.Sprintf("command %d", uint8(o))
+}
+
+// TokenLen is the length of the token that stands before a command in an entry of log 0.
+const TokenLen = 8
+
+// Describe takes an entry of log 0 apart: token, then the command as JSON. Hashes of
+// passwords are left out.
+func Describe(entry []byte) (token uint64, c Command, err error) {
+	if len(entry) < TokenLen {
+		return 0, c, fmt.Errorf("entry of %d bytes", len(entry))
+	}
+	if err := json.Unmarshal(entry[TokenLen:], &c); err != nil {
+		return 0, c, err
+	}
+	if c.User != nil {
+		c.User.Hash = nil
+	}
+	return binary.LittleEndian.Uint64(entry), c, nil
+}
+
+// DescribeKey says what a key of log 0's checkpoint is: the kind of thing, and its name
+// with the namespace, "/" left out. false: it is none.
+func DescribeKey(k []byte) (kind, name string, ok bool) {
+	if len(k) == 0 {
+		return "", "", false
+	}
+	kind, ok = map[byte]string{
+		'b': "binding", 'c': "counters", 'n': "namespace", 'q': "queue", 's': "stream", 'u': "user", 'x': "exchange",
+	}[k[0]]
+	name = string(k[1:])
+	if ns, rest, paired := strings.Cut(name, "\x00"); paired && ns == "/" {
+		name = rest
+	}
+	return kind, strings.ReplaceAll(name, "\x00", " "), ok
+}
