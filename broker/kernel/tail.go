@@ -301,12 +301,15 @@ func (t *tail) offsetForTime(ms int64) (offset, at int64, err error) {
 		if err != nil {
 			return -1, -1, err
 		}
-		base, ok, err := seg.OffsetForTime(ms)
-		if err != nil {
-			return -1, -1, err
-		}
-		for ok {
-			raw, err := seg.Read(max(base, start), 1)
+		for from := start; ; {
+			base, _, ok, err := seg.OffsetForTime(from, ms)
+			if err != nil {
+				return -1, -1, err
+			}
+			if !ok {
+				break
+			}
+			raw, err := seg.Read(base, 1)
 			if err != nil {
 				return -1, -1, err
 			}
@@ -317,8 +320,7 @@ func (t *tail) offsetForTime(ms int64) (offset, at int64, err error) {
 			if off, at := timeInBatch(b, ms, start); off >= 0 {
 				return off, at, nil
 			}
-			base = b.NextOffset()
-			ok = base < seg.End()
+			from = b.NextOffset() // what is as late in it lies before start
 		}
 	}
 	t.mu.RLock()

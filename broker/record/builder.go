@@ -135,3 +135,13 @@ func appendField(d, f []byte) []byte {
 	}
 	return append(binary.AppendVarint(d, int64(len(f))), f...)
 }
+
+// Empty is a batch without records that stands for one offset, so that it is not used
+// again where its record is gone.
+func Empty(offset int64) Batch {
+	var b Builder
+	b.Reset(nil, 0)
+	batch := b.Finish()
+	batch.SetBaseOffset(offset)
+	return batch
+}

@@ -54,7 +54,9 @@ func (c *Cache) acquire(f *file) (*handle, error) {
 	c.mu.Unlock()
 
 	h.open.Do(func() {
-		h.file, h.err = c.fs.Open(f.path)
+		if h.file, h.err = c.fs.Open(f.path); h.err == nil {
+			h.err = f.identify(h.file)
+		}
 		h.index = sync.OnceValues(func() ([]entry, error) { return f.loadIndex(c.fs, h.file) })
 	})
 	if h.err != nil {

@@ -24,6 +24,11 @@ func (l *Log) TruncateTo(end int64) error {
 	if err := l.cutTear(); err != nil {
 		return err
 	}
+	// What a rewriting replaced must not come back behind what is written next.
+	if err := l.remove(l.doomed); err != nil {
+		return l.broken(err)
+	}
+	l.doomed = nil
 	return l.truncateTo(max(end, 0))
 }
 
@@ -39,6 +44,12 @@ func (l *Log) inherit() error {
 		return l.broken(err)
 	}
 	l.heir = false
+	for _, path := range l.litter {
+		if err := l.fs.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("segment: remove what a rewriting left: %w", err)
+		}
+	}
+	l.litter = nil
 	return nil
 }
 
@@ -251,16 +262,8 @@ func (l *Log) DropBefore(offset int64) error {
 		l.files = kept
 		l.cuts++
 	})
-	l.unsafe = true
 	l.doomed = append(l.doomed, gone...)
-	for len(l.doomed) > 0 { // the oldest first: those which remain follow one another
-		if err := l.removeFile(l.doomed[0]); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("segment: drop: %w", err)
-		}
-		l.doomed = l.doomed[1:]
-	}
-	l.doomed = nil
-	return nil
+	return l.bury()
 }
 
 // settle makes a new file and its name durable.

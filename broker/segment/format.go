@@ -57,6 +57,7 @@ import (
 const (
 	version     = 1
 	headerLen   = 64
+	idAt        = 24
 	markAt      = 32
 	markLen     = 12
 	idxLen      = 72

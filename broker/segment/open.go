@@ -52,6 +52,10 @@ func (l *Log) list() ([]*file, error) {
 	}
 	var files []*file
 	for _, e := range entries {
+		if strings.HasSuffix(e.Name, ".seg"+tmpSuffix) {
+			l.litter = append(l.litter, filepath.Join(l.dir, e.Name))
+			continue
+		}
 		digits, ok := strings.CutSuffix(e.Name, ".seg")
 		base, err := strconv.ParseInt(digits, 10, 64)
 		if !ok || err != nil || base < 0 || len(digits) != 20 {
@@ -66,6 +70,11 @@ func (l *Log) list() ([]*file, error) {
 // load takes files in as far as they are whole and follow one another.
 func (l *Log) load(files []*file) error {
 	for i, f := range files {
+		if i > 0 && f.base < l.end && l.replaced(f) {
+			f.indexed = 1 // it may have an index, which goes first
+			l.doomed = append(l.doomed, f)
+			continue
+		}
 		if i > 0 && f.base != l.end {
 			return l.torn(nil, files[i:], f.corrupt(0, fmt.Errorf("offsets from %d are missing before it", l.end)))
 		}
@@ -82,6 +91,13 @@ func (l *Log) load(files []*file) error {
 		}
 	}
 	return nil
+}
+
+// replaced tells whether f is one of several files that were rewritten as one, which is
+// there and has all of its offsets: a crash came before f was removed.
+func (l *Log) replaced(f *file) bool {
+	by := l.last()
+	return by != nil && by.marked >= by.size && f.base > by.base
 }
 
 // torn ends the log at its end so far. That is a crash's doing only if nothing behind

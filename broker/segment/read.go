@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"sort"
 
 	"github.com/robustmq/rmq/broker/record"
@@ -49,12 +50,12 @@ func (l *Log) Read(offset int64, maxBytes int) ([]byte, error) {
 	}
 }
 
-// OffsetForTime returns the base offset of the first batch whose MaxTime is at or after
-// ms.
-func (l *Log) OffsetForTime(ms int64) (base int64, ok bool, err error) {
+// OffsetForTime returns the first batch that ends at or after offset from and whose
+// MaxTime is at or after ms: its base offset and that time.
+func (l *Log) OffsetForTime(from, ms int64) (base, latest int64, ok bool, err error) {
 	byTime := func() *file { // times need not rise from file to file
 		for _, f := range l.files {
-			if !f.empty() && f.latest >= ms {
+			if !f.empty() && f.last >= from && f.latest >= ms {
 				return f
 			}
 		}
@@ -63,13 +64,104 @@ func (l *Log) OffsetForTime(ms int64) (base int64, ok bool, err error) {
 	for {
 		v, ok, err := l.view(byTime)
 		if err != nil || !ok {
-			return 0, false, err
+			return 0, 0, false, err
 		}
-		base, err := l.searchTime(v, ms)
-		if !l.outdated(v, err) {
-			return base, err == nil, err
+		b, found, err := l.searchTime(v, from, ms)
+		switch {
+		case l.outdated(v, err):
+		case err != nil:
+			return 0, 0, false, err
+		case found:
+			return b.BaseOffset(), b.MaxTime(), true, nil
+		default: // what is as late in this file lies before from
+			from = v.last + 1
 		}
 	}
+}
+
+// SizeFrom is the bytes of the batches that end at or after offset.
+func (l *Log) SizeFrom(offset int64) (int64, error) {
+	var behind int64
+	byOffset := func() *file {
+		i := sort.Search(len(l.files), func(i int) bool { return l.files[i].last >= offset })
+		if i == len(l.files) {
+			return nil
+		}
+		behind = 0
+		for _, f := range l.files[i+1:] {
+			behind += f.size - headerLen
+		}
+		return l.files[i]
+	}
+	for {
+		v, ok, err := l.view(byOffset)
+		if err != nil || !ok {
+			return 0, err
+		}
+		if offset <= v.first {
+			return behind + v.size - headerLen, nil
+		}
+		pos, _, err := l.seek(v, func(e entry) bool { return e.offset > offset }, func(w *walker) bool { return w.batch.LastOffset() >= offset })
+		if !l.outdated(v, err) {
+			return behind + v.size - pos, err
+		}
+	}
+}
+
+// LastBytes returns where the newest batches begin that have at most n bytes together, or
+// an offset in the gap before them; End when the last one alone has more.
+func (l *Log) LastBytes(n int64) (int64, error) {
+	for {
+		var from int64 // in the file: batches that begin there or later
+		end := int64(0)
+		v, ok, err := l.view(func() *file {
+			end = l.end
+			left := n
+			for i, f := range slices.Backward(l.files) {
+				if size := f.size - headerLen; size <= left && i > 0 {
+					left -= size
+					continue
+				}
+				from = max(headerLen, f.size-left)
+				return f
+			}
+			return nil
+		})
+		if err != nil || !ok {
+			return end, err
+		}
+		if from <= headerLen {
+			return v.first, nil
+		}
+		next := v.last + 1 // the next file has what follows
+		if from < v.size {
+			var base int64
+			if _, base, err = l.seek(v, func(e entry) bool { return e.pos > from }, func(w *walker) bool { return w.pos >= from }); base >= 0 {
+				next = base
+			}
+		}
+		if !l.outdated(v, err) {
+			return next, err
+		}
+	}
+}
+
+// seek goes through v from before the first index entry for which beyond is true to the
+// first batch that is wanted: its position and base offset, or the end of v and -1.
+func (l *Log) seek(v view, beyond func(entry) bool, wanted func(*walker) bool) (pos, base int64, err error) {
+	h, index, err := l.open(v)
+	if err != nil {
+		return 0, -1, err
+	}
+	defer l.cache.release(h)
+	i := sort.Search(len(index), func(i int) bool { return beyond(index[i]) })
+	w := v.walk(h.file, index[max(0, i-1)], 2*indexBytes)
+	for w.next() {
+		if wanted(w) {
+			return w.pos, w.batch.BaseOffset(), nil
+		}
+	}
+	return v.size, -1, w.err
 }
 
 // view returns the file that find finds, as it is now.
@@ -101,7 +193,7 @@ func (l *Log) outdated(v view, err error) bool {
 func (l *Log) open(v view) (*handle, []entry, error) {
 	h, err := l.cache.acquire(v.file)
 	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errReplaced) {
 			err = fmt.Errorf("%w: %w", ErrCorrupt, err)
 		}
 		return nil, nil, err
@@ -118,6 +210,22 @@ func (l *Log) open(v view) (*handle, []entry, error) {
 		return nil, nil, v.corrupt(headerLen, errors.New("no index entry"))
 	}
 	return h, index, nil
+}
+
+// errReplaced: a file that was rewritten has the name now.
+var errReplaced = errors.New("another file has its name")
+
+// identify tells whether r, just opened by f's path, is f: since it was taken from the
+// list, a rewriting may have put another in its place, where its index means nothing.
+func (f *file) identify(r vfs.File) error {
+	b, err := readAt(r, 0, markAt)
+	if err != nil {
+		return err
+	}
+	if id := binary.LittleEndian.Uint64(b[idAt:]); id != f.id {
+		return fmt.Errorf("%w: %s", errReplaced, f.path)
+	}
+	return nil
 }
 
 func (f *file) corrupt(pos int64, err error) error {
@@ -176,25 +284,27 @@ func wholeBatch(buf []byte) (record.Batch, bool) {
 	return b, err == nil
 }
 
-// searchTime returns the base offset of the first batch as late as ms, which v has.
-func (l *Log) searchTime(v view, ms int64) (int64, error) {
+// searchTime returns a copy of the header of the first batch that ends at or after from
+// and is as late as ms. v has one that late, but it may lie before from.
+func (l *Log) searchTime(v view, from, ms int64) (record.Batch, bool, error) {
 	h, index, err := l.open(v)
 	if err != nil {
-		return 0, err
+		return nil, false, err
 	}
 	defer l.cache.release(h)
 
-	i := sort.Search(len(index), func(i int) bool { return index[i].latest >= ms })
-	w := v.walk(h.file, index[max(0, i-1)], 2*indexBytes)
+	late := sort.Search(len(index), func(i int) bool { return index[i].latest >= ms })
+	near := sort.Search(len(index), func(i int) bool { return index[i].offset > from })
+	w := v.walk(h.file, index[max(0, late-1, near-1)], 2*indexBytes)
 	for w.next() {
-		if w.batch.MaxTime() >= ms {
-			return w.batch.BaseOffset(), nil
+		if w.batch.MaxTime() >= ms && w.batch.LastOffset() >= from {
+			return slices.Clone(w.batch[:record.HeaderLen]), true, nil
 		}
 	}
-	if w.err == nil {
+	if w.err == nil && from <= v.first {
 		w.err = v.corrupt(w.pos, fmt.Errorf("time %d is not there", ms))
 	}
-	return 0, w.err
+	return nil, false, w.err
 }
 
 // walker goes from batch to batch within one file.

@@ -53,18 +53,21 @@ type Options struct {
 //
 // Ownership: wmu admits one writer at a time, and may be held across I/O. mu guards
 // what readers see, and is not: a reader takes a view, reads without a lock, and starts
-// over when cuts has moved meanwhile. Lock order: wmu → mu.
+// over when cuts has moved meanwhile. Lock order: rewriting → wmu → mu.
 type Log struct {
 	fs    vfs.FS
 	dir   string
 	cache *Cache
 	opt   Options
 
+	rewriting sync.Mutex // one at a time; held across I/O
+
 	wmu    sync.Mutex
 	failed error    // of a Sync: final, for the device may have lost anything
 	unsafe bool     // names in dir, or its own, may not be durable
 	heir   bool     // what an earlier process removed from dir may come back: see inherit
 	tear   *tear    // what Open found behind the end
+	litter []string // what Open found of rewritings that a crash ended
 	doomed []*file  // dropped, and still on the disk
 	bufs   [][]byte // scratch of Append
 

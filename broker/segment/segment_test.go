@@ -81,6 +81,34 @@ func (m *model) start() int64 {
 	return record.Batch(m.batches[0]).BaseOffset()
 }
 
+// offset draws one about a batch's bounds.
+func (m *model) offset(t *rapid.T) int64 {
+	if len(m.batches) == 0 {
+		return m.end
+	}
+	b := record.Batch(rapid.SampledFrom(m.batches).Draw(t, "near"))
+	return b.BaseOffset() + rapid.Int64Range(-1, int64(b.LastOffsetDelta())+1).Draw(t, "off")
+}
+
+func (m *model) rewrite(from, to int64, edit func([]byte) []byte) {
+	var out [][]byte
+	for _, b := range m.batches {
+		base, last := record.Batch(b).BaseOffset(), record.Batch(b).LastOffset()
+		if base < from || base >= to {
+			out = append(out, b)
+			continue
+		}
+		n := edit(b)
+		if n != nil {
+			out = append(out, n)
+		}
+		if last == to-1 && (n == nil || record.Batch(n).LastOffset() < last) {
+			out = append(out, record.Empty(last))
+		}
+	}
+	m.batches = out
+}
+
 // A log behaves as a list does, over files, truncation, retention, reopening and crashes.
 func TestModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -165,11 +193,79 @@ func TestModel(t *testing.T) {
 			},
 			"time": func(t *rapid.T) {
 				ms := rapid.Int64Range(0, 51).Draw(t, "ms")
-				base, found, err := l.OffsetForTime(ms)
+				from := m.offset(t)
+				base, latest, found, err := l.OffsetForTime(from, ms)
 				ok(err)
-				i := slices.IndexFunc(m.batches, func(b []byte) bool { return record.Batch(b).MaxTime() >= ms })
-				if found != (i >= 0) || found && base != record.Batch(m.batches[i]).BaseOffset() {
-					t.Fatalf("OffsetForTime(%d) = %d, %v, want batch %d", ms, base, found, i)
+				i := slices.IndexFunc(m.batches, func(b []byte) bool {
+					return record.Batch(b).MaxTime() >= ms && record.Batch(b).LastOffset() >= from
+				})
+				if found != (i >= 0) || found && (base != record.Batch(m.batches[i]).BaseOffset() || latest != record.Batch(m.batches[i]).MaxTime()) {
+					t.Fatalf("OffsetForTime(%d, %d) = %d, %d, %v, want batch %d", from, ms, base, latest, found, i)
+				}
+			},
+			"size": func(t *rapid.T) {
+				from := m.offset(t)
+				got, err := l.SizeFrom(from)
+				ok(err)
+				var want int64
+				for _, b := range m.batches {
+					if record.Batch(b).LastOffset() >= from {
+						want += int64(len(b))
+					}
+				}
+				if got != want {
+					t.Fatalf("SizeFrom(%d) = %d, want %d", from, got, want)
+				}
+				n := rapid.Int64Range(0, want+10).Draw(t, "bytes")
+				base, err := l.LastBytes(n)
+				ok(err)
+				first := m.end
+				for _, b := range slices.Backward(m.batches) {
+					if n -= int64(len(b)); n < 0 {
+						break
+					}
+					first = record.Batch(b).BaseOffset()
+				}
+				prev := int64(0)
+				for _, b := range m.batches {
+					if end := record.Batch(b).NextOffset(); end <= first {
+						prev = end
+					}
+				}
+				if base > first || base < prev {
+					t.Fatalf("LastBytes = %d, want %d to %d", base, prev, first)
+				}
+			},
+			"roll": func(t *rapid.T) { ok(l.Roll()) },
+			"rewrite": func(t *rapid.T) {
+				bounds := l.Bounds()
+				if len(bounds) < 2 {
+					return
+				}
+				i := rapid.IntRange(0, len(bounds)-2).Draw(t, "first")
+				from, to := bounds[i], bounds[rapid.IntRange(i+1, min(i+3, len(bounds)-1)).Draw(t, "end")]
+				synced := rapid.IntRange(0, 3).Draw(t, "sync first") > 0
+				if synced {
+					ok(l.Sync())
+					m.synced = m.end
+				}
+				fate := rapid.SliceOfN(rapid.IntRange(0, 3), 8, 8).Draw(t, "fates")
+				edit := func(b []byte) []byte {
+					switch base := record.Batch(b).BaseOffset(); fate[base%8] {
+					case 0:
+						return nil
+					case 1:
+						return batch(base, 1, 7, 10)
+					}
+					return b
+				}
+				done, err := l.Rewrite(from, to, func(b []byte) ([]byte, error) { return edit(b), nil })
+				ok(err)
+				if !done && synced {
+					t.Fatalf("files [%d,%d) are at rest, and were not rewritten", from, to)
+				}
+				if done {
+					m.rewrite(from, to, edit)
 				}
 			},
 			"reopen": func(*rapid.T) {
@@ -358,6 +454,8 @@ func TestKilledThenCrashed(t *testing.T) {
 		{"to within the last file", func(l *Log) error { return l.TruncateTo(2*perFile*10 + 50) }, 2*perFile*10 + 50, 0},
 		{"to a file's end", func(l *Log) error { return l.TruncateTo(perFile * 10) }, perFile * 10, 0},
 		{"before the second file", func(l *Log) error { return l.DropBefore(perFile * 10) }, files * perFile * 10, -1},
+		{"one file rewritten", halve(perFile*10, 2*perFile*10), files * perFile * 10, 0},
+		{"two files rewritten as one", halve(0, 2*perFile*10), files * perFile * 10, 0},
 	}
 	// life works until an operation; 0: to the end.
 	life := func(mem *vfs.Mem, until int, work func(l *Log) error) error {
@@ -416,8 +514,18 @@ func TestKilledThenCrashed(t *testing.T) {
 						if l.End() < tt.kept || tt.from >= 0 && l.Start() != tt.from {
 							t.Fatalf("killed at %d, power loss at %d, seed %d: holds [%d,%d), want up to %d", first, second, seed, l.Start(), l.End(), tt.kept)
 						}
-						if _, err := all(l, l.Start()); err != nil {
+						got, err := all(l, l.Start())
+						if err != nil {
 							t.Fatalf("killed at %d, power loss at %d, seed %d: %v", first, second, seed, err)
+						}
+						held := make(map[int64]bool)
+						for _, b := range got {
+							held[record.Batch(b).BaseOffset()] = true
+						}
+						for base := int64(0); tt.from == 0 && base < tt.kept; base += 20 {
+							if !held[base] {
+								t.Fatalf("killed at %d, power loss at %d, seed %d: the batch at %d is gone", first, second, seed, base)
+							}
 						}
 					}
 					if stopped == nil {
@@ -430,6 +538,72 @@ func TestKilledThenCrashed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// halve rewrites files at rest, without every other batch.
+func halve(from, to int64) func(l *Log) error {
+	return func(l *Log) error {
+		_, err := l.Rewrite(from, to, func(b []byte) ([]byte, error) {
+			if record.Batch(b).BaseOffset()/10%2 == 1 {
+				return nil, nil
+			}
+			return b, nil
+		})
+		return err
+	}
+}
+
+// Readers of a file that is rewritten beneath them get every batch that stays, in order.
+func TestReadWhileRewriting(t *testing.T) {
+	fsys := vfs.NewMem()
+	l, err := Open(fsys, dir, NewCache(fsys, 1), Options{FileBytes: 20_000}) // handles come and go
+	ok(t, err)
+	fill(t, l, 120)
+	ok(t, l.Sync())
+	stop, done := make(chan struct{}), make(chan error, 2)
+	for range 2 {
+		go func() {
+			for {
+				select {
+				case <-stop:
+					done <- nil
+					return
+				default:
+				}
+				got, err := all(l, 0)
+				next := int64(0)
+				for _, b := range got {
+					if base := record.Batch(b).BaseOffset(); base == next {
+						next += 160
+					}
+				}
+				if err == nil && next != 1280 {
+					err = fmt.Errorf("batch %d stays, and was not read", next)
+				}
+				if err != nil {
+					done <- err
+					return
+				}
+			}
+		}()
+	}
+	for _, every := range []int64{2, 4, 8, 16} {
+		bounds := l.Bounds()
+		for i := range len(bounds) - 1 {
+			_, err := l.Rewrite(bounds[i], bounds[i+1], func(b []byte) ([]byte, error) {
+				if record.Batch(b).BaseOffset()/10%every != 0 {
+					return nil, nil
+				}
+				return b, nil
+			})
+			ok(t, err)
+		}
+	}
+	close(stop)
+	for range 2 {
+		ok(t, <-done)
+	}
+	ok(t, l.Close())
 }
 
 // A reader never needs more files open than the cache allows, and one that is removed

@@ -102,9 +102,14 @@ type Segment interface {
 	// one batch where there is one, and stops before exceeding maxBytes after that.
 	// nil: nothing at or after offset.
 	Read(offset int64, maxBytes int) ([]byte, error)
-	// OffsetForTime returns the base offset and the position of the first batch whose
-	// MaxTimestamp is at or after ms.
-	OffsetForTime(ms int64) (base int64, ok bool, err error)
+	// OffsetForTime returns the first batch that ends at or after offset from and whose
+	// MaxTimestamp is at or after ms: its base offset and that time.
+	OffsetForTime(from, ms int64) (base, latest int64, ok bool, err error)
+	// SizeFrom is the bytes of the batches that end at or after offset.
+	SizeFrom(offset int64) (int64, error)
+	// LastBytes returns where the newest batches begin that have at most n bytes together,
+	// or an offset in the gap before them; End when the last one alone has more.
+	LastBytes(n int64) (int64, error)
 	// Start and End bound what is held: End is one past the last offset, and equals
 	// Start when nothing is held.
 	Start() int64
@@ -114,6 +119,21 @@ type Segment interface {
 	TruncateTo(end int64) error
 	// DropBefore lets go of whole files whose last offset is before offset.
 	DropBefore(offset int64) error
+
+	// SetFileBytes changes the size at which a file is ended and the next begun. Roll ends
+	// the last one now.
+	SetFileBytes(n int64)
+	Roll() error
+	// Bounds returns where each file begins, in order. All but the last are at rest: they
+	// may be rewritten.
+	Bounds() []int64
+	// Rewrite replaces the files at rest between two of Bounds by one that has of each batch
+	// what edit makes of it: the batch itself, another one within its offsets, or nil for
+	// nothing. Where the last offset would go with its batch, an empty batch stands for it.
+	// false: the files are not there any more, or not synced, and nothing was done. It is
+	// durable when it returns; a crash before that leaves the old files or the new one.
+	// Readers and the writer go on meanwhile. A batch is valid until edit returns.
+	Rewrite(from, to int64, edit func(batch []byte) ([]byte, error)) (bool, error)
 	Close() error
 }
 

@@ -205,9 +205,26 @@ func (s *seg) Read(offset int64, maxBytes int) ([]byte, error) {
 	return b, told(err)
 }
 
-func (s *seg) OffsetForTime(ms int64) (int64, bool, error) {
-	base, ok, err := s.Log.OffsetForTime(ms)
-	return base, ok, told(err)
+func (s *seg) OffsetForTime(from, ms int64) (int64, int64, bool, error) {
+	base, latest, ok, err := s.Log.OffsetForTime(from, ms)
+	return base, latest, ok, told(err)
+}
+
+func (s *seg) SizeFrom(offset int64) (int64, error) {
+	n, err := s.Log.SizeFrom(offset)
+	return n, told(err)
+}
+
+func (s *seg) LastBytes(n int64) (int64, error) {
+	offset, err := s.Log.LastBytes(n)
+	return offset, told(err)
+}
+
+func (s *seg) Roll() error { return told(s.Log.Roll()) }
+
+func (s *seg) Rewrite(from, to int64, edit func([]byte) ([]byte, error)) (bool, error) {
+	done, err := s.Log.Rewrite(from, to, edit)
+	return done, told(err)
 }
 
 // Close gives the handle back; the last one closes the segment.

@@ -81,6 +81,7 @@ type segment struct {
 	slab    int     // capacity of the last slab made
 	end     int64
 	size    int64
+	rest    int64 // batches before it are at rest: see Roll
 }
 
 // batch is where one batch lies.
@@ -161,17 +162,132 @@ func (s *segment) Read(offset int64, maxBytes int) ([]byte, error) {
 	return first.data[:n:n], nil
 }
 
-func (s *segment) OffsetForTime(ms int64) (int64, bool, error) {
+func (s *segment) OffsetForTime(from, ms int64) (int64, int64, bool, error) {
 	if s.closed.Load() {
-		return 0, false, storage.ErrClosed
+		return 0, 0, false, storage.ErrClosed
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	i := sort.Search(len(s.batches), func(i int) bool { return s.batches[i].latest >= ms })
-	if i == len(s.batches) {
-		return 0, false, nil
+	// Nothing before the first of these is as late, or none of it ends after from.
+	i := max(sort.Search(len(s.batches), func(i int) bool { return s.batches[i].latest >= ms }), s.find(from))
+	for ; i < len(s.batches); i++ {
+		if at := record.Batch(s.batches[i].data).MaxTime(); at >= ms {
+			return s.batches[i].base, at, true, nil
+		}
 	}
-	return s.batches[i].base, true, nil
+	return 0, 0, false, nil
+}
+
+// find is the index of the first batch that ends at or after offset. Caller holds mu.
+func (s *segment) find(offset int64) int {
+	return sort.Search(len(s.batches), func(i int) bool { return s.batches[i].last >= offset })
+}
+
+func (s *segment) SizeFrom(offset int64) (int64, error) {
+	if s.closed.Load() {
+		return 0, storage.ErrClosed
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var n int64
+	for i := range s.batches[s.find(offset):] {
+		n += int64(len(s.batches[len(s.batches)-1-i].data))
+	}
+	return n, nil
+}
+
+func (s *segment) LastBytes(n int64) (int64, error) {
+	if s.closed.Load() {
+		return 0, storage.ErrClosed
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	first := s.end
+	for _, b := range slices.Backward(s.batches) {
+		if n -= int64(len(b.data)); n < 0 {
+			break
+		}
+		first = b.base
+	}
+	return first, nil
+}
+
+// SetFileBytes changes nothing: there are no files.
+func (s *segment) SetFileBytes(int64) {}
+
+// Roll puts what there is to rest.
+func (s *segment) Roll() error {
+	if s.closed.Load() {
+		return storage.ErrClosed
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rest = s.end
+	return nil
+}
+
+// Bounds are those of one file at rest, and of the one that follows.
+func (s *segment) Bounds() []int64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if len(s.batches) == 0 || s.batches[0].base >= s.rest {
+		return []int64{s.end}
+	}
+	return []int64{s.batches[0].base, s.rest}
+}
+
+func (s *segment) Rewrite(from, to int64, edit func([]byte) ([]byte, error)) (bool, error) {
+	if s.closed.Load() {
+		return false, storage.ErrClosed
+	}
+	s.mu.RLock()
+	n := s.find(to)
+	old := slices.Clone(s.batches[:n])
+	there := n > 0 && old[0].base == from && to == s.rest
+	s.mu.RUnlock()
+	if !there {
+		return false, nil
+	}
+	made := segment{closed: s.closed} // with slabs of its own
+	for i := range old {
+		b := old[i].data[:len(old[i].data):len(old[i].data)]
+		out, err := edit(b)
+		if err != nil {
+			return false, err
+		}
+		if out != nil {
+			made.appendLocked(record.Batch(out))
+		}
+	}
+	if made.end < to {
+		made.appendLocked(record.Empty(to - 1))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.rest != to || len(s.batches) < n || !same(s.batches[:n], old) {
+		return false, nil // cut or dropped meanwhile
+	}
+	behind := s.batches[n:]
+	latest, no := made.batches[len(made.batches)-1].latest, made.batches[len(made.batches)-1].slabNo+1
+	for i := range behind {
+		behind[i].slabNo += no // slabs are told apart by their numbers
+		latest = max(latest, record.Batch(behind[i].data).MaxTime())
+		behind[i].latest = latest
+	}
+	s.batches = slices.Concat(made.batches, behind)
+	for i := range old {
+		s.size -= int64(len(old[i].data))
+	}
+	s.size += made.size
+	if len(behind) == 0 {
+		s.tail = nil // the next batch goes to a new slab, of a number of its own
+	}
+	return true, nil
+}
+
+// same tells whether two lists are of the same batches.
+func same(a, b []batch) bool {
+	return slices.EqualFunc(a, b, func(a, b batch) bool { return &a.data[0] == &b.data[0] })
 }
 
 func (s *segment) Start() int64 {
@@ -205,6 +321,7 @@ func (s *segment) TruncateTo(end int64) error {
 	if n < len(s.batches) {
 		s.tail = nil // what was cut stays as it is for those who read it
 	}
+	s.rest = min(s.rest, max(end, 0))
 	for _, b := range s.batches[n:] {
 		s.size -= int64(len(b.data))
 	}

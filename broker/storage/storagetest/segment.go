@@ -127,7 +127,7 @@ func segmentReadBounds(r *rig) {
 
 func segmentTime(r *rig) {
 	s := r.segment(logA)
-	if _, ok, err := s.OffsetForTime(0); ok || err != nil {
+	if _, _, ok, err := s.OffsetForTime(0, 0); ok || err != nil {
 		r.Errorf("OffsetForTime on an empty segment: %v, %v", ok, err)
 	}
 	// Times go back and forth, as producers' clocks do.
@@ -136,12 +136,15 @@ func segmentTime(r *rig) {
 	}
 	for range 2 {
 		for _, tt := range []struct {
-			ms, base int64
-			ok       bool
-		}{{0, 0, true}, {100, 0, true}, {101, 20, true}, {300, 20, true}, {301, 50, true}, {400, 50, true}, {401, 0, false}} {
-			base, ok, err := s.OffsetForTime(tt.ms)
-			if err != nil || ok != tt.ok || base != tt.base {
-				r.Errorf("OffsetForTime(%d) = %d, %v, %v; want %d, %v", tt.ms, base, ok, err, tt.base, tt.ok)
+			from, ms     int64
+			base, latest int64 // -1: there is none
+		}{
+			{0, 0, 0, 100}, {0, 100, 0, 100}, {0, 101, 20, 300}, {0, 300, 20, 300}, {0, 301, 50, 400}, {0, 400, 50, 400}, {0, 401, -1, 0},
+			{9, 0, 0, 100}, {10, 0, 10, 90}, {10, 100, 20, 300}, {30, 201, 40, 300}, {41, 100, 40, 300}, {60, 50, 60, 50}, {60, 51, -1, 0}, {70, 0, -1, 0},
+		} {
+			base, latest, ok, err := s.OffsetForTime(tt.from, tt.ms)
+			if err != nil || ok != (tt.base >= 0) || ok && (base != tt.base || latest != tt.latest) {
+				r.Errorf("OffsetForTime(%d, %d) = %d, %d, %v, %v; want %d, %d", tt.from, tt.ms, base, latest, ok, err, tt.base, tt.latest)
 			}
 		}
 		s = r.reopenSegment(s, logA)
@@ -173,10 +176,10 @@ func segmentTruncate(r *rig) {
 	if !bytes.Equal(kept, held) {
 		r.Error("bytes that were read have changed")
 	}
-	if base, ok, err := s.OffsetForTime(77); err != nil || !ok || base != 100 {
+	if base, _, ok, err := s.OffsetForTime(0, 77); err != nil || !ok || base != 100 {
 		r.Errorf("OffsetForTime(77) = %d, %v, %v", base, ok, err)
 	}
-	if _, ok, _ := s.OffsetForTime(78); ok {
+	if _, _, ok, _ := s.OffsetForTime(0, 78); ok {
 		r.Error("the time index remembers what was cut")
 	}
 	s = r.reopenSegment(s, logA)
@@ -307,7 +310,7 @@ func segmentReaders(r *rig) {
 						return
 					}
 				}
-				if _, _, err := s.OffsetForTime(batches / 2); err != nil {
+				if _, _, _, err := s.OffsetForTime(0, batches/2); err != nil {
 					r.Errorf("time: %v", err)
 					return
 				}
@@ -325,4 +328,88 @@ func segmentReaders(r *rig) {
 	}
 	close(stop)
 	readers.Wait()
+}
+
+func segmentSize(r *rig) {
+	s := r.segment(logA)
+	var b [][]byte
+	for i := range int64(40) {
+		b = append(b, Batch(10*i, 5, i, 100+int(i)*50)) // with gaps
+	}
+	r.ok(s.Append(b...))
+	for range 2 {
+		held := int64(0)
+		for i := int64(39); i >= 0; i-- {
+			if got, err := s.LastBytes(held + int64(len(b[i])) - 1); err != nil || got <= 10*i+4 || got > 10*i+10 {
+				r.Errorf("LastBytes, batches after %d: %d, %v", 10*i, got, err)
+			}
+			held += int64(len(b[i]))
+			for _, from := range []int64{10*i - 5, 10 * i, 10*i + 4} {
+				if got, err := s.SizeFrom(from); err != nil || got != held {
+					r.Errorf("SizeFrom(%d) = %d, %v; want %d", from, got, err, held)
+				}
+			}
+		}
+		if got, err := s.LastBytes(1 << 40); err != nil || got != 0 {
+			r.Errorf("LastBytes of everything: %d, %v", got, err)
+		}
+		s = r.reopenSegment(s, logA)
+	}
+}
+
+// segmentRewrite: what is at rest is rewritten; offsets stay, and so do the bytes of who
+// has read.
+func segmentRewrite(r *rig) {
+	s := r.segment(logA)
+	var b [][]byte
+	for i := range int64(9) {
+		b = append(b, Batch(10*i, 10, i, 1000))
+	}
+	r.ok(s.Append(b[:3]...))
+	r.ok(s.Roll())
+	r.ok(s.Append(b[3:6]...))
+	r.ok(s.Sync())
+	bounds := s.Bounds()
+	if len(bounds) != 2 || bounds[0] != 0 || bounds[1] != 30 {
+		r.Fatalf("bounds %v, want [0 30]", bounds)
+	}
+	held, err := s.Read(0, 1<<20)
+	r.ok(err)
+	before := bytes.Clone(held)
+	if done, err := s.Rewrite(0, 60, func(b []byte) ([]byte, error) { return b, nil }); done || err != nil {
+		r.Errorf("rewriting what is not at rest: %v, %v", done, err)
+	}
+	failed := errors.New("no")
+	if done, err := s.Rewrite(0, 30, func([]byte) ([]byte, error) { return nil, failed }); done || !errors.Is(err, failed) {
+		r.Errorf("a refused rewriting: %v, %v", done, err)
+	}
+	r.wantSegment(s, 0, 60, b[:6]...)
+	other := Batch(12, 3, 99, 50)
+	done, err := s.Rewrite(0, 30, func(b []byte) ([]byte, error) {
+		switch base := record.Batch(b).BaseOffset(); base {
+		case 10:
+			return other, nil
+		case 20:
+			return nil, nil
+		}
+		return b, nil
+	})
+	if !done || err != nil {
+		r.Fatalf("rewriting: %v, %v", done, err)
+	}
+	want := append([][]byte{b[0], other, record.Empty(29)}, b[3:6]...)
+	r.wantSegment(s, 0, 60, want...)
+	r.ok(s.Append(b[6:]...))
+	want = append(want, b[6:]...)
+	r.wantSegment(s, 0, 90, want...)
+	if base, latest, ok, err := s.OffsetForTime(0, 9); err != nil || !ok || base != 12 || latest != 99 {
+		r.Errorf("OffsetForTime(0, 9) = %d, %d, %v, %v", base, latest, ok, err)
+	}
+	if !bytes.Equal(held, before) {
+		r.Error("bytes that were read have changed")
+	}
+	s = r.reopenSegment(s, logA)
+	r.wantSegment(s, 0, 90, want...)
+	r.ok(s.TruncateTo(29))
+	r.wantSegment(s, 0, 15, b[0], other)
 }

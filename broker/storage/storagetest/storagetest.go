@@ -49,6 +49,8 @@ func Run(t *testing.T, factory func(t *testing.T) Opener) {
 		{"segment/truncate", segmentTruncate},
 		{"segment/truncate below start", segmentTruncateAll},
 		{"segment/drop", segmentDrop},
+		{"segment/size", segmentSize},
+		{"segment/rewrite", segmentRewrite},
 		{"segment/refuse", segmentRefuse},
 		{"segment/list and remove", segmentList},
 		{"segment/readers", segmentReaders},
