@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"os/exec"
@@ -54,6 +55,7 @@ func TestMain(m *testing.M) {
 type process struct {
 	t    *testing.T
 	cmd  *exec.Cmd
+	out  io.Reader
 	urls adminapi.URLs
 	errs bytes.Buffer
 	once sync.Once
@@ -65,30 +67,41 @@ const readyMax = time.Minute
 // up starts `rmq up` in the foreground and returns when every port accepts clients.
 func up(t *testing.T, args ...string) *process {
 	t.Helper()
+	p := launch(t, args...)
+	check(t, p.ready())
+	return p
+}
+
+// launch starts `rmq up` and does not wait for it.
+func launch(t *testing.T, args ...string) *process {
+	t.Helper()
 	path, err := binary()
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	home := t.TempDir()
 	p := &process{t: t, cmd: exec.Command(path, append([]string{"up", "--json"}, args...)...)}
 	p.cmd.Env = append(os.Environ(), "HOME="+home, "XDG_RUNTIME_DIR="+home, "XDG_STATE_HOME="+home, "XDG_DATA_HOME="+home, "XDG_CONFIG_HOME="+home)
 	p.cmd.Dir = home
 	p.cmd.Stderr = &p.errs
-	out, err := p.cmd.StdoutPipe()
+	p.out, err = p.cmd.StdoutPipe()
 	check(t, err)
 	check(t, p.cmd.Start())
 	t.Cleanup(p.kill)
+	return p
+}
+
+// ready waits until every port accepts clients. A broker that does not come up is killed.
+func (p *process) ready() error {
 	late := time.AfterFunc(readyMax, func() { _ = p.cmd.Process.Kill() })
 	defer late.Stop()
 	var status struct {
 		Data adminapi.Status `json:"data"`
 	}
-	if err := json.NewDecoder(out).Decode(&status); err != nil {
+	if err := json.NewDecoder(p.out).Decode(&status); err != nil {
 		p.kill()
-		t.Fatalf("rmq up: %v\n%s", err, &p.errs)
+		return fmt.Errorf("rmq up: %w\n%s", err, &p.errs)
 	}
 	p.urls = status.Data.URLs
-	return p
+	return nil
 }
 
 // kill ends the process with SIGKILL: nothing of it runs any more when kill returns.

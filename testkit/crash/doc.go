@@ -1,9 +1,26 @@
-// Package crash holds no code: its tests start the real binary, kill it with SIGKILL while
-// clients of all protocols are at work, and look whether everything that was acknowledged
-// is there when it has started again.
+// Package crash holds no code: its tests start the real binary, do to it what happens to
+// programs while clients of all protocols are at work, and look whether everything that
+// was acknowledged is there when it has started again.
 //
-// The binary is built by the tests, unless RMQ_BINARY names one. How much is sent is a
-// flag:
+//	kill_test.go     two kills, with as much before each as a flag says
+//	loop_test.go     kill after kill, pauses, and kills during recovery
+//	load_*_test.go   the clients of that loop, which come back by themselves
+//	ledger_test.go   what they were told, and what they saw
 //
-//	go test ./testkit/crash -messages 10000
+// The binary is built by the tests, unless RMQ_BINARY names one. Flags say how much:
+//
+//	go test ./testkit/crash -run TestNothingAcknowledgedIsLost -messages 10000
+//	go test -v ./testkit/crash -run TestKillLoop -kills 50
+//
+// # What the ledger holds against a broker
+//
+//   - A message that was acknowledged, and that one of those who should see it does not:
+//     readers of the log, a consumer group, sessions online and offline, queues.
+//   - A message that comes twice: of an idempotent Kafka producer; of MQTT at QoS 2, in the
+//     log and to a subscriber; of AMQP once it was settled and a later publish on that
+//     channel confirmed.
+//   - Messages of one producer in another order than sent.
+//   - An offset that has another record than before; a committed offset that goes back; a
+//     retained value older than the last acknowledged.
+//   - A queue, session or topic that is gone, and a message that nobody sent.
 package crash

@@ -1,0 +1,111 @@
+package crash
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// load is clients of all protocols at work against one address. They know that a broker
+// may be gone, and come back by themselves; they are never told that it was killed.
+type load struct {
+	*ledger
+	addr string // host:port
+
+	// sending ends the producers; answered ends what they still wait for, answerMax later;
+	// living ends everybody.
+	sending, answered, living context.Context
+	stopSending, stop         context.CancelFunc
+
+	producers, readers sync.WaitGroup
+
+	log      *log      // what Kafka's readers see
+	group    *group    // what the members of a group commit
+	retained *retained // what addresses hold
+	work     *work     // the queue that is consumed while it is filled
+	held     *track    // of the queue that is drained at the end
+}
+
+// retryOf is how long clients wait before they try to connect again.
+const retryOf = 20 * time.Millisecond
+
+// answerMax is how long producers wait for the last answers. What is published in the moment
+// of a reconnect may lie in the client's store until the next reconnect, which never comes.
+const answerMax = 5 * time.Second
+
+// newLoad declares what the load needs and starts it.
+func newLoad(t *testing.T, addr string) *load {
+	t.Helper()
+	l := &load{ledger: newLedger(), addr: addr}
+	l.living, l.stop = context.WithCancel(context.Background())
+	l.sending, l.stopSending = context.WithCancel(l.living)
+	answered, giveUp := context.WithCancel(l.living)
+	l.answered = answered
+	context.AfterFunc(l.sending, func() { time.AfterFunc(answerMax, giveUp) })
+	t.Cleanup(l.end)
+	l.startKafka(t)
+	l.startMQTT(t)
+	l.startAMQP(t)
+	return l
+}
+
+// end stops every client, at once.
+func (l *load) end() {
+	l.stop()
+	l.producers.Wait()
+	l.readers.Wait()
+}
+
+// check waits until everything that was acknowledged before the call has been seen by
+// everybody who should, and looks at what is not a message: committed offsets and
+// retained values.
+func (l *load) check(ctx context.Context, t *testing.T) {
+	t.Helper()
+	committed, values := l.group.snapshot(), l.retained.snapshot()
+	due := l.due()
+	l.checkCommitted(ctx, t, committed)
+	l.checkRetained(ctx, t, values)
+	l.await(ctx, due)
+}
+
+// finish stops the producers and checks everything that there is.
+func (l *load) finish(ctx context.Context, t *testing.T) {
+	t.Helper()
+	l.stopSending()
+	l.producers.Wait()
+	l.drainAway(ctx, t)
+	l.drainHeld(ctx, t)
+	l.check(ctx, t)
+	l.checkWorkIsDone(ctx, t)
+	l.checkLogAgain(ctx, t)
+}
+
+// summary is a line for each protocol.
+func (l *load) summary() string {
+	counts := l.acknowledged()
+	var b strings.Builder
+	for _, protocol := range slices.Sorted(maps.Keys(counts)) {
+		fmt.Fprintf(&b, "%s %d, ", protocol, counts[protocol])
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	repeats := make(map[string]int)
+	for _, t := range l.tracks {
+		for _, v := range t.views {
+			repeats[v.name] += v.repeats
+		}
+	}
+	fmt.Fprintf(&b, "retained %d, offsets committed %d", l.retained.acks, l.group.commits)
+	b.WriteString("; came again where that is allowed:")
+	for _, name := range slices.Sorted(maps.Keys(repeats)) {
+		if repeats[name] > 0 {
+			fmt.Fprintf(&b, " %s %d,", name, repeats[name])
+		}
+	}
+	return strings.TrimSuffix(b.String(), ",")
+}
