@@ -267,7 +267,7 @@ func (s *shardRun) addTail(log uint64, address string, start, next int64) *tail 
 		return t
 	}
 	id := storage.LogID{Shard: s.id, Log: log}
-	t := &tail{id: id, address: address, start: start, next: next, first: next, flushed: next}
+	t := &tail{id: id, cold: &s.cold, address: address, start: start, next: next, first: next, flushed: next}
 	t.seg = func() (storage.Segment, error) { return s.k.engine.Segments().Open(id) }
 	s.tails[log] = t
 	return t

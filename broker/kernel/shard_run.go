@@ -69,6 +69,7 @@ type shardRun struct {
 
 	tailsMu sync.RWMutex
 	tails   map[uint64]*tail
+	cold    cold
 
 	epoch   atomic.Int32 // newest term seen: Kafka's leader epoch
 	ticking tickState

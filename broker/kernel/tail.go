@@ -22,6 +22,7 @@ type tail struct {
 	id      storage.LogID
 	address string                          // of the stream; "" for bodies
 	seg     func() (storage.Segment, error) // opens the segment on first use
+	cold    *cold                           // the shard's
 
 	mu      sync.RWMutex
 	batches []tailBatch // in offset order; gaps are legal
@@ -236,22 +237,7 @@ func (t *tail) record(offset int64, fn func(r *record.Record, made bool) error) 
 		return b.record(offset, fn)
 	}
 	t.mu.RUnlock()
-	seg, err := t.open()
-	if err != nil {
-		return err
-	}
-	raw, err := seg.Read(offset, 1)
-	if err != nil {
-		return err
-	}
-	b, _, err := record.Next(raw)
-	if err != nil {
-		return err
-	}
-	if b.BaseOffset() > offset || b.NextOffset() <= offset {
-		return fault.New(fault.NotFound, "read record", "", "offset %d is not held", offset)
-	}
-	return walk(b, offset, fn)
+	return t.cold.record(t, offset, fn)
 }
 
 func (b *tailBatch) record(offset int64, fn func(r *record.Record, made bool) error) error {

@@ -23,6 +23,8 @@ type Options struct {
 	NoCapture       bool
 	DataShards      int
 	CheckpointBytes int
+	// Machine stands between a shard's group and the kernel's machine; nil: nothing does.
+	Machine func(kernel.Machine) kernel.Machine
 }
 
 // Open opens a kernel that the test's end closes.
@@ -53,6 +55,9 @@ func Start(t testing.TB, o Options) (k *kernel.Kernel, stop func()) {
 	k, err := kernel.Open(kernel.Config{
 		Engine: o.Engine, Time: o.Time, Link: o.Link, Capture: !o.NoCapture, DataShards: o.DataShards, CheckpointBytes: o.CheckpointBytes,
 		OpenGroup: func(s kernel.GroupSpec) (kernel.Group, error) {
+			if o.Machine != nil {
+				s.Machine = o.Machine(s.Machine)
+			}
 			return OpenGroup(host, o.Engine.Log(), s)
 		},
 	})
