@@ -1,12 +1,17 @@
 package group
 
 import (
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
+
+	pb "go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/cluster/transport"
@@ -500,5 +505,34 @@ func TestPromise(t *testing.T) {
 		if s.leader(0) == nil {
 			t.Errorf("seed %d: nobody was elected", seed)
 		}
+	}
+}
+
+// TestLogFailsBetweenMessages: a message of a new term is written at once; when the log
+// refuses that, what else has arrived is let go of.
+func TestLogFailsBetweenMessages(t *testing.T) {
+	s := newSim(t, 1, 1)
+	s.run(time.Second, nil)
+	v := s.nodes[s.leader(0).id%3]
+	frame := func(m *pb.Message) []byte {
+		m.To, m.From = new(v.id), new(1+v.id%3)
+		body, err := proto.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := append([]byte{frameVersion}, make([]byte, 12)...)
+		return append(binary.LittleEndian.AppendUint32(f, uint32(len(body))), body...)
+	}
+	v.log.fail(errors.New("device gone"))
+	for term := range uint64(2) {
+		m := &pb.Message{Type: pb.MsgHeartbeat.Enum(), Term: new(10 + term)}
+		if err := v.host.Receive(1+v.id%3, frame(m)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for v.host.Step() {
+	}
+	if err := v.groups[0].Status().Err; err == nil {
+		t.Error("the group has not stopped")
 	}
 }

@@ -51,7 +51,9 @@ func (g *Group) handle(in *inbox) {
 		g.written()
 	}
 	for i := range in.messages {
-		g.receive(&in.messages[i])
+		if g.receive(&in.messages[i]); g.done { // a new term could not be written
+			return
+		}
 	}
 	if len(in.proposals) > 0 {
 		g.submit(in.proposals)
