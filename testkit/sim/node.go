@@ -39,9 +39,9 @@ func (s *sim) open(life int) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n.host = group.NewHost(group.Options{Self: 1, Workers: 2, Clock: clock.Wall{}, Seed: s.seed})
+	n.host = group.NewHost(group.Options{Self: 1, Workers: 2, Clock: n.time, Seed: s.seed})
 	n.Kernel, err = kernel.Open(kernel.Config{
-		Engine: n.engine, Time: n.time, Link: clock.Wall{}, Capture: true, DataShards: 1 + int(s.seed%3),
+		Engine: n.engine, Time: n.time, Link: n.time, Capture: true, DataShards: 1 + int(s.seed%3),
 		CheckpointBytes: 2 << 10 << r.IntN(6),
 		OpenGroup: func(spec kernel.GroupSpec) (kernel.Group, error) {
 			machine := spec.Machine

@@ -36,6 +36,9 @@
 // power goes between an answer and the next request. Whatever the broker's goroutines do
 // meanwhile, each answer, each offset and all that is there after each restart follow
 // from the seed, and two runs are compared.
+//
+// Voters: everything. It runs three nodes that replicate shards, in one goroutine and in
+// virtual time; voters.go says what it checks.
 package sim
 
 import (

@@ -3,42 +3,71 @@ package sim
 import (
 	"flag"
 	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
 
 // How many seeds, and from which one: go test -v ./testkit/sim -seeds 5000 -from 100. With
-// -v it tells how often the power went, what was acknowledged, and how much of it was lost.
+// -v it tells what was exercised, and how long it took. One seed alone tells all that happened
+// in it.
 var (
 	seedsFlag = flag.Int("seeds", 60, "how many seeds to run")
 	fromFlag  = flag.Int("from", 0, "the first seed")
-	traceFlag = flag.String("trace", "", "log operations on files with this in their path")
+	filesFlag = flag.String("files", "", "tell operations on files with this in their path")
 )
 
-// TestSeeds runs the simulation for many seeds. go test ./testkit/sim -run TestSeeds/17
-// repeats one, as far as goroutines allow.
-func TestSeeds(t *testing.T) {
+// failuresMax is how many seeds may fail before the rest is left alone.
+const failuresMax = 5
+
+// eachSeed runs f for all seeds, as many at once as there are processors, and returns how many
+// there were. What f says of a seed is shown if that fails, with the command that repeats it,
+// or if it is the only one.
+func eachSeed(t *testing.T, f func(seed uint64, say func(format string, args ...any)) error) int {
 	seeds := *seedsFlag
 	if testing.Short() {
 		seeds = min(seeds, 20)
 	}
-	var sum Report
-	failed := 0
-	for seed := *fromFlag; seed < *fromFlag+seeds; seed++ {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			r, err := Run(uint64(seed), Options{Log: t.Logf, Trace: *traceFlag, Patience: 20 * time.Second})
-			sum.add(r)
-			if err != nil {
-				failed++
-				t.Fatal(err)
+	began := time.Now()
+	var next, failed atomic.Int64
+	var all sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		all.Go(func() {
+			for i := next.Add(1) - 1; i < int64(seeds) && failed.Load() < failuresMax; i = next.Add(1) - 1 {
+				seed := uint64(*fromFlag) + uint64(i)
+				var said []byte
+				err := f(seed, func(format string, args ...any) {
+					said = append(fmt.Appendf(said, format, args...), '\n')
+				})
+				if err != nil {
+					failed.Add(1)
+					t.Errorf("%s%v\nonce more: go test ./testkit/sim -count 1 -v -run '^%s$' -seeds 1 -from %d", said, err, t.Name(), seed)
+				} else if seeds == 1 {
+					t.Logf("%s", said)
+				}
 			}
 		})
-		if failed == 5 {
-			t.Fatal("enough")
-		}
 	}
-	t.Logf("%d seeds, %d failed: %d power losses (%d while opening), %d kills, %d closes; %d published, %d acknowledged, %d lost",
-		seeds, failed, sum.PowerLosses, sum.FailedOpens, sum.Kills, sum.Closes, sum.Published, sum.Acknowledged, sum.Lost)
+	all.Wait()
+	t.Logf("%d seeds from %d, %d failed, in %v", seeds, *fromFlag, failed.Load(), time.Since(began).Round(time.Millisecond))
+	return seeds
+}
+
+// TestSeeds runs one broker whose power goes. A seed is repeated as far as goroutines allow.
+func TestSeeds(t *testing.T) {
+	var mu sync.Mutex
+	var sum Report
+	seeds := eachSeed(t, func(seed uint64, say func(string, ...any)) error {
+		r, err := Run(seed, Options{Log: say, Trace: *filesFlag, Patience: time.Minute})
+		mu.Lock()
+		defer mu.Unlock()
+		sum.add(r)
+		return err
+	})
+	t.Logf("%d power losses (%d while opening), %d kills, %d closes; %d published, %d acknowledged, %d lost",
+		sum.PowerLosses, sum.FailedOpens, sum.Kills, sum.Closes, sum.Published, sum.Acknowledged, sum.Lost)
 	t.Logf("%+v", sum)
 	if t.Failed() || seeds < 20 {
 		return

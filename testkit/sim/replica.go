@@ -1,0 +1,557 @@
+package sim
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"time"
+
+	"github.com/robustmq/rmq/broker/cluster/group"
+	"github.com/robustmq/rmq/broker/kernel/meta"
+	"github.com/robustmq/rmq/broker/kernel/shard"
+	"github.com/robustmq/rmq/broker/record"
+	"github.com/robustmq/rmq/broker/storage"
+)
+
+// replica is one machine of one node, in one life: log 0's or the shard's. It does what the
+// kernel does, in one goroutine: proposes what clients ask for, applies what is committed,
+// answers, and takes checkpoints.
+type replica struct {
+	v     *voter
+	id    storage.ShardID
+	group *group.Group
+	dead  bool
+
+	meta *meta.State    // log 0's machine
+	data *shard.Machine // the shard's
+	out  shard.Outcome
+	logs map[uint64]*batches
+
+	index, term uint64
+	since       int // entries since the last checkpoint was begun
+	every       int // entries between checkpoints
+	saving      bool
+	leading     uint64 // the term in which the machine was told that it leads; 0: it does not
+
+	// seq numbers what this life has proposed to the shard. asked are those proposals that are
+	// not applied, in order: they are proposed again when this node leads again.
+	seq   uint64
+	asked []*ask
+	// tokens are the same for log 0, where nothing is proposed again.
+	tokens map[uint64]*ask
+}
+
+// ask is one thing that a client has asked this replica to do.
+type ask struct {
+	seq  uint64
+	data []byte
+	done func(*reply)
+}
+
+// reply is what became of an ask.
+type reply struct {
+	meta meta.Result
+	out  *shard.Outcome // valid during the call
+}
+
+// compareEvery is how many entries are between two comparisons of all machines.
+const compareEvery = 4
+
+func (v *voter) openReplica(id storage.ShardID) (*replica, error) {
+	r := &replica{v: v, id: id, every: 2 << v.rand.IntN(3), tokens: make(map[uint64]*ask)}
+	if id == dataShard {
+		r.every *= 4
+	}
+	at, pairs, err := v.disk.Load(id)
+	if err != nil {
+		return nil, err
+	}
+	r.index, r.term = at.Index, at.Term
+	if id == log0Shard {
+		r.meta = new(meta.State)
+		err = r.meta.Restore(pairs)
+	} else {
+		r.data, r.logs = shard.New(), make(map[uint64]*batches)
+		if err = r.data.Restore(pairs); err == nil {
+			err = r.openLogs()
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	r.group, err = v.host.Open(group.Config{
+		Shard: id, Voters: voterIDs, Log: voterLog{v.engine.Log(), v, v.life}, Sync: true,
+		Applied: at.Index, AppliedTerm: at.Term, Machine: r, CatchUp: v.c.catchUp,
+	})
+	return r, err
+}
+
+func (r *replica) die() {
+	r.dead = true
+	r.leading = 0
+}
+
+// leads tells whether this node leads at this moment, for reads.
+func (r *replica) leads() bool { return !r.dead && r.leading != 0 && r.group.Leading() }
+
+// now is the node's broker time.
+func (r *replica) now() int64 { return r.v.c.clock.Now().Add(r.v.skew).UnixMilli() }
+
+// change proposes commands to the shard; false: this node does not take them.
+func (r *replica) change(fill func(b *shard.Builder), done func(*reply)) bool {
+	if r.dead || r.leading == 0 {
+		return false
+	}
+	var b shard.Builder
+	fill(&b)
+	a := &ask{seq: r.seq + 1, done: done}
+	a.data = b.Finish(nil, shard.Header{Time: r.now(), Incarnation: uint64(r.v.life), Link: uint32(r.v.id), Seq: a.seq})
+	if r.group.Propose(a.data) != nil {
+		return false
+	}
+	r.seq++
+	r.asked = append(r.asked, a)
+	return true
+}
+
+// command proposes a command to log 0; false: this node does not take it.
+func (r *replica) command(c *meta.Command, done func(*reply)) bool {
+	if r.dead || r.leading == 0 {
+		return false
+	}
+	body, err := json.Marshal(c)
+	if err != nil {
+		panic(err)
+	}
+	r.seq++
+	token := r.v.id<<48 | uint64(r.v.life)<<24 | r.seq
+	a := &ask{seq: token, done: done, data: append(binary.LittleEndian.AppendUint64(nil, token), body...)}
+	if r.group.Propose(a.data) != nil {
+		return false
+	}
+	r.tokens[token] = a
+	return true
+}
+
+// Lead implements group.Machine.
+func (r *replica) Lead(term uint64, leading bool) {
+	if r.dead || !r.v.up {
+		return
+	}
+	c := r.v.c
+	c.note("node %d leads shard %d in term %d: %v", r.v.id, r.id, term, leading)
+	r.leading = 0
+	if !leading {
+		return
+	}
+	key := termKey{r.id, term}
+	switch who := c.leaders[key]; {
+	case who == 0:
+		c.leaders[key] = r.v.id
+		c.report.Leaders++
+	case who != r.v.id:
+		c.breach("nodes %d and %d both lead shard %d in term %d", who, r.v.id, r.id, term)
+	}
+	r.leading = term
+	for _, a := range r.asked { // what may be lost comes again, before anything new
+		if err := r.group.Propose(a.data); err != nil {
+			c.breach("node %d leads shard %d and takes no proposal: %v", r.v.id, r.id, err)
+		}
+	}
+}
+
+// Apply implements group.Machine.
+func (r *replica) Apply(entries []storage.Entry) {
+	for i := range entries {
+		if r.dead || r.v.c.broken != nil {
+			return
+		}
+		r.apply(&entries[i])
+	}
+	if r.since >= r.every && !r.saving && !r.dead {
+		r.save()
+	}
+}
+
+func (r *replica) apply(e *storage.Entry) {
+	c := r.v.c
+	c.agree(r, e)
+	r.index, r.term = e.Index, e.Term
+	r.since++
+	c.report.Applied++
+	if r.id == log0Shard {
+		r.applyMeta(e)
+	} else {
+		r.applyData(e)
+	}
+	if e.Index%compareEvery == 0 && c.broken == nil {
+		r.sameState()
+	}
+}
+
+func (r *replica) applyMeta(e *storage.Entry) {
+	c := new(meta.Command)
+	if err := json.Unmarshal(e.Data[8:], c); err != nil {
+		r.v.c.breach("node %d, entry %d of log 0: %v", r.v.id, e.Index, err)
+		return
+	}
+	res := r.meta.Apply(c)
+	token := binary.LittleEndian.Uint64(e.Data)
+	if a := r.tokens[token]; a != nil {
+		delete(r.tokens, token)
+		r.answer(a, e, &reply{meta: res})
+	}
+}
+
+func (r *replica) applyData(e *storage.Entry) {
+	r.out.Reset()
+	h, err := r.data.Apply(e.Data, int32(e.Term), &r.out)
+	if err != nil {
+		r.v.c.breach("node %d, shard %d, entry %d: %v", r.v.id, r.id, e.Index, err)
+		return
+	}
+	for i := range r.out.Appends {
+		a := &r.out.Appends[i]
+		b := slices.Clone(a.Batch)
+		a.Stamp(b)
+		r.log(a.Log).append(b)
+	}
+	for i := range r.out.Effects {
+		if f := &r.out.Effects[i]; f.Kind == shard.Free {
+			r.log(f.Log).free(f.Offset)
+		}
+	}
+	if h.Link != uint32(r.v.id) || h.Incarnation != uint64(r.v.life) || len(r.asked) == 0 || r.asked[0].seq != h.Seq {
+		return
+	}
+	a := r.asked[0]
+	r.asked = r.asked[1:]
+	r.answer(a, e, &reply{out: &r.out})
+}
+
+// answer tells who asked. What it says is kept, whatever happens to a minority from now on.
+func (r *replica) answer(a *ask, e *storage.Entry, what *reply) {
+	c := r.v.c
+	if !c.opt.Outcomes && !c.onMajority(r.id, e.Index, e.Term) {
+		c.breach("node %d acknowledges entry %d of term %d of shard %d, which is not on the disks of a majority", r.v.id, e.Index, e.Term, r.id)
+		return
+	}
+	c.note("node %d answers entry %d of shard %d", r.v.id, e.Index, r.id)
+	if a.done != nil {
+		a.done(what)
+	}
+}
+
+// written is BugAckAlone: entries that this node's own log has are answered, as far as the
+// machine can tell without them.
+func (r *replica) written(entries []storage.Entry) {
+	if r.leading == 0 || r.id != dataShard || r.dead {
+		return
+	}
+	fork := shard.New()
+	if fork.Restore(r.data.Encode(everything())) != nil {
+		return
+	}
+	for i := range entries {
+		var out shard.Outcome
+		if entries[i].Index <= r.index || len(entries[i].Data) == 0 {
+			continue
+		}
+		if _, err := fork.Apply(slices.Clone(entries[i].Data), int32(entries[i].Term), &out); err != nil {
+			return
+		}
+		for _, a := range r.asked {
+			if a.done != nil && len(out.Batches) > 0 && len(out.Effects) == 0 && bytes.Equal(a.data, entries[i].Data) {
+				r.answer(a, &entries[i], &reply{out: &out})
+				a.done = nil
+			}
+		}
+	}
+}
+
+// agree holds an entry against what others were given at its index.
+func (c *cluster) agree(r *replica, e *storage.Entry) {
+	h := fnv.New64a()
+	h.Write(e.Data)
+	sum := h.Sum64()
+	c.note("node %d applies %d of term %d of shard %d: %x", r.v.id, e.Index, e.Term, r.id, sum)
+	log := c.logs[r.id]
+	if e.Index <= r.index {
+		c.breach("node %d applies entry %d of shard %d after %d", r.v.id, e.Index, r.id, r.index)
+		return
+	}
+	at, known := slices.BinarySearchFunc(log, e.Index, func(a agreed, i uint64) int { return int(a.index) - int(i) })
+	switch {
+	case known:
+		if a := log[at]; a.term != e.Term || a.sum != sum {
+			c.breach("node %d applies entry %d of shard %d as %d:%x, others as %d:%x", r.v.id, e.Index, r.id, e.Term, sum, a.term, a.sum)
+		}
+	case at != len(log):
+		c.breach("node %d applies entry %d of shard %d, which others have not", r.v.id, e.Index, r.id)
+	default:
+		c.logs[r.id] = append(log, agreed{e.Index, e.Term, sum})
+	}
+	if at > 0 && log[at-1].index > r.index {
+		c.breach("node %d applies entry %d of shard %d after %d; others have %d between", r.v.id, e.Index, r.id, r.index, log[at-1].index)
+	}
+}
+
+// sameState holds the machine against what others had after the same entry.
+func (r *replica) sameState() {
+	h := fnv.New64a()
+	h.Write(r.encode())
+	c, key, sum := r.v.c, stateKey{r.id, r.index}, h.Sum64()
+	if before, known := c.states[key]; known && before != sum {
+		c.breach("node %d: after entry %d the machine of shard %d is %x; it was %x elsewhere, or before", r.v.id, r.index, r.id, sum, before)
+	}
+	c.states[key] = sum
+}
+
+// encode is the machine's full checkpoint.
+func (r *replica) encode() []byte {
+	var all []byte
+	if r.id == log0Shard {
+		for k, v := range r.meta.Encode(nil) {
+			all = fmt.Appendf(all, "%s=%s\n", k, v)
+		}
+		return all
+	}
+	for k, v := range r.data.Encode(everything()) {
+		all = fmt.Appendf(all, "%x=%x\n", k, v)
+	}
+	return all
+}
+
+// everything asks for a full checkpoint. It is another machine's, so that the books on what
+// the next checkpoint has to write are left alone.
+func everything() shard.Delta {
+	_, all := shard.New().Fork(true)
+	return all
+}
+
+// save takes a checkpoint: the machine as of now is written a little later, beside what is
+// applied meanwhile.
+func (r *replica) save() {
+	r.since, r.saving = 0, true
+	at := storage.CheckpointMeta{Index: r.index, Term: r.term, Voters: voterIDs}
+	var write func() error
+	if r.id == log0Shard {
+		fork, keys := r.meta.Fork(), r.meta.Changes()
+		write = func() error { return r.v.disk.Save(r.id, at, false, fork.Encode(keys)) }
+		if len(keys) == 0 {
+			r.saving = false
+			return
+		}
+	} else {
+		fork, delta := r.data.Fork(false)
+		write = func() error {
+			if err := r.flush(fork); err != nil {
+				return err
+			}
+			if err := r.v.disk.Save(r.id, at, delta.Full(), fork.Encode(delta)); err != nil {
+				return err
+			}
+			return r.drop(fork)
+		}
+	}
+	d := time.Duration(r.v.rand.IntN(30)) * time.Millisecond
+	if r.v.c.opt.Bug == BugTornCheckpoint {
+		r.group.Checkpointed(at.Index, at.Term)
+		d *= 20
+	}
+	r.v.c.later(d, func() { r.finish(at, write) })
+}
+
+// finish writes a checkpoint, and only then lets the log forget.
+func (r *replica) finish(at storage.CheckpointMeta, write func() error) {
+	v := r.v
+	switch {
+	case r.dead || !v.up:
+		return
+	case v.paused > 0:
+		v.c.later(50*time.Millisecond, func() { r.finish(at, write) })
+		return
+	}
+	r.saving = false
+	if err := write(); err != nil {
+		if !v.disk.stopped() {
+			v.exit(err)
+		}
+		return
+	}
+	v.c.report.Checkpoints++
+	v.c.note("node %d: checkpoint of shard %d at %d", v.id, r.id, at.Index)
+	r.group.Checkpointed(at.Index, at.Term)
+}
+
+// batches are what a log of the shard holds: in its segment, and behind that in memory.
+type batches struct {
+	seg     storage.Segment
+	tail    []record.Batch // in order of offset
+	flushed int64          // the segment has, or will never have, what is before it
+}
+
+func (r *replica) openLogs() error {
+	for l := range r.data.Logs() {
+		b, err := r.openLog(l.ID)
+		if err != nil {
+			return err
+		}
+		if err := b.seg.TruncateTo(l.Next); err != nil {
+			return err
+		}
+		if l.ID != shard.Bodies && b.seg.End() != l.Next {
+			return fmt.Errorf("%w: the segment of log %d ends at %d, the checkpoint at %d", storage.ErrCorrupt, l.ID, b.seg.End(), l.Next)
+		}
+		b.flushed = l.Next
+	}
+	return nil
+}
+
+func (r *replica) openLog(id uint64) (*batches, error) {
+	seg, err := r.v.engine.Segments().Open(storage.LogID{Shard: r.id, Log: id})
+	if err != nil {
+		return nil, err
+	}
+	b := &batches{seg: seg}
+	r.logs[id] = b
+	return b, nil
+}
+
+func (r *replica) log(id uint64) *batches {
+	if b := r.logs[id]; b != nil {
+		return b
+	}
+	b := new(batches)
+	r.logs[id] = b
+	return b
+}
+
+func (b *batches) append(batch record.Batch) { b.tail = append(b.tail, batch) }
+
+func (b *batches) free(base int64) {
+	b.tail = slices.DeleteFunc(b.tail, func(x record.Batch) bool { return x.BaseOffset() == base })
+}
+
+// flush moves to the segments what a machine speaks of.
+func (r *replica) flush(m *shard.Machine) error {
+	for l := range m.Logs() {
+		b := r.log(l.ID)
+		n := 0
+		var list [][]byte
+		for n < len(b.tail) && b.tail[n].BaseOffset() < l.Next {
+			list = append(list, b.tail[n])
+			n++
+		}
+		if b.seg == nil {
+			seg, err := r.v.engine.Segments().Open(storage.LogID{Shard: r.id, Log: l.ID})
+			if err == nil {
+				err = seg.TruncateTo(b.flushed) // a checkpoint that was cut short may have been here
+			}
+			if err != nil {
+				return err
+			}
+			b.seg = seg
+		}
+		held := b.flushed
+		if n > 0 {
+			held = b.tail[n-1].NextOffset()
+		}
+		if held < l.Next { // as the kernel marks that nothing is missing here
+			var rb record.Builder
+			rb.Reset(nil, 0)
+			rb.Cover(int32(l.Next - 1 - held))
+			gap := rb.Finish()
+			gap.SetBaseOffset(held)
+			list = append(list, gap)
+		}
+		if len(list) > 0 {
+			if err := b.seg.Append(list...); err != nil {
+				return err
+			}
+		}
+		if err := b.seg.Sync(); err != nil {
+			return err
+		}
+		b.tail, b.flushed = slices.Clone(b.tail[n:]), l.Next
+	}
+	return nil
+}
+
+// drop lets go of what a machine needs no more.
+func (r *replica) drop(m *shard.Machine) error {
+	for l := range m.Logs() {
+		if b := r.logs[l.ID]; b != nil && b.seg != nil {
+			if err := b.seg.DropBefore(l.Keep()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// values returns the ids of all records of a log from an offset on, by offset.
+func (r *replica) values(log uint64, from int64) (ids []string, offsets []int64, err error) {
+	b := r.log(log)
+	var all []record.Batch
+	for off := from; b.seg != nil && off < b.flushed; {
+		raw, err := b.seg.Read(off, 1<<20)
+		if err != nil {
+			return nil, nil, err
+		}
+		if len(raw) == 0 {
+			break
+		}
+		for len(raw) > 0 {
+			x, rest, err := record.Check(raw, 1<<20)
+			if err != nil {
+				return nil, nil, err
+			}
+			all, raw, off = append(all, x), rest, x.NextOffset()
+		}
+	}
+	for _, x := range append(all, b.tail...) {
+		err := x.Each(func(rec *record.Record) error {
+			if rec.Offset >= from {
+				ids, offsets = append(ids, idOf(rec.Value)), append(offsets, rec.Offset)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	return ids, offsets, nil
+}
+
+// partition returns the records of the partition; each must be where it is due.
+func (r *replica) partition() ([]string, error) {
+	if r.id != dataShard {
+		return nil, nil
+	}
+	ids, offsets, err := r.values(partitionLog, 0)
+	if err != nil {
+		return nil, fmt.Errorf("node %d: %w", r.v.id, err)
+	}
+	for i, off := range offsets {
+		if off != int64(i) {
+			return nil, fmt.Errorf("node %d: the partition has a record at %d where %d is due", r.v.id, off, i)
+		}
+	}
+	return ids, nil
+}
+
+// body returns the id of one record.
+func (r *replica) body(log uint64, offset int64) (string, error) {
+	ids, offsets, err := r.values(log, offset)
+	if err != nil {
+		return "", err
+	}
+	if len(ids) == 0 || offsets[0] != offset {
+		return "", fmt.Errorf("node %d: there is no record at %d of log %d", r.v.id, offset, log)
+	}
+	return ids[0], nil
+}

@@ -1,0 +1,466 @@
+package sim
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/robustmq/rmq/broker/cluster/group"
+	"github.com/robustmq/rmq/broker/storage"
+	"github.com/robustmq/rmq/broker/storage/filelog"
+	"github.com/robustmq/rmq/broker/vfs"
+)
+
+// voter is one node of three.
+type voter struct {
+	c    *cluster
+	id   uint64
+	disk *disk
+	rand *rand.Rand // of its disk
+
+	// One life.
+	life     int
+	up       bool
+	engine   *filelog.Engine
+	host     *group.Host
+	replicas [shardsOfVoters]*replica
+	busy     bool // the disk works, or is asked to
+	writing  int  // writes that it has not ended
+	dying    bool // its end is decided
+
+	paused int64         // the process is stopped until then, in Unix nanoseconds; 0: it is not
+	slow   time.Duration // what a group of writes takes; 0: less than a millisecond
+	syncs  error         // of every sync, until it starts again
+	until  int           // operations until the power goes; 0: it does not
+	full   bool          // its disk has no room
+	skew   time.Duration // of its broker time
+	gone   bool          // destroyed
+	out    bool          // its log has lost what it had promised; it says so, and is out
+
+	promised map[storage.ShardID]*promise
+}
+
+// promise is what a node has said to have on its disk.
+type promise struct {
+	hard    storage.HardState
+	first   uint64 // of terms
+	terms   []uint64
+	forgets uint64 // released up to
+}
+
+func newVoter(c *cluster, id uint64) *voter {
+	v := &voter{c: c, id: id, disk: newDisk(), rand: rand.New(rand.NewPCG(c.seed, id)), promised: make(map[storage.ShardID]*promise)}
+	for i := range shardsOfVoters {
+		v.promised[storage.ShardID(i)] = &promise{first: 1}
+	}
+	return v
+}
+
+// runs tells whether the node does anything now.
+func (v *voter) runs() bool { return v.up && v.paused == 0 && !v.disk.stopped() }
+
+// lost tells whether the node is out of the cluster for good.
+func (v *voter) lost() bool { return v.gone || v.out }
+
+// start begins a life. It may be a short one: the power goes when it is to.
+func (v *voter) start() {
+	if v.up || v.lost() {
+		return
+	}
+	v.life++
+	v.syncs, v.busy, v.writing, v.dying, v.slow = nil, false, 0, false, 0
+	v.disk.off.Store(false)
+	v.disk.dark = make(chan struct{})
+	v.disk.faulty = vfs.NewFaulty(v.disk.mem, v.operation)
+	v.up = true
+	v.c.report.Opened++
+	v.c.note("node %d starts its life %d", v.id, v.life)
+	if err := v.open(); err != nil {
+		switch {
+		case v.disk.stopped():
+			v.die(powerLoss)
+		case errors.Is(err, storage.ErrCorrupt) && v.c.opt.Forget:
+			v.die(killed)
+			v.out = true
+			v.c.report.Fenced++
+			v.c.note("node %d is out: %v", v.id, err)
+		case errors.Is(err, syscall.ENOSPC):
+			v.c.note("node %d does not start: %v", v.id, err)
+			v.die(killed)
+			v.startLater()
+		default:
+			v.c.breach("node %d does not start: %v", v.id, err)
+		}
+	}
+}
+
+func (v *voter) open() (err error) {
+	life := v.life
+	salts := rand.New(rand.NewPCG(v.c.seed^v.id<<32, uint64(life)))
+	v.engine, err = filelog.Open(dataDir, filelog.Options{
+		FS: v.disk.faulty, Stepped: true, Random: salts.Uint64,
+		Checkpoints: func(string) (filelog.CheckpointStore, error) { return v.disk, nil },
+		WALFileMin:  5 << 10, WALFileMax: 6 << 10, SegmentBytes: 4 << 10, OpenFiles: 4,
+	})
+	if err != nil {
+		v.engine = nil
+		return err
+	}
+	port := v.c.net.Join(v.id, func(from uint64, frame []byte) error { return v.receive(life, from, frame) })
+	v.host = group.NewHost(group.Options{
+		Self: v.id, Clock: v.c.clock, Seed: v.c.seed + uint64(life)<<32,
+		Transport: &sender{v, life, v.c.weather.Wrap(v.id, port)},
+	})
+	for i := range v.replicas {
+		if v.replicas[i], err = v.openReplica(storage.ShardID(i)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sender is a node's way to the others, while it lives.
+type sender struct {
+	v    *voter
+	life int
+	to   group.Transport
+}
+
+func (s *sender) Send(to uint64, frame []byte) {
+	if !s.v.up || s.v.life != s.life || s.v.disk.stopped() {
+		return
+	}
+	s.v.c.report.Frames++
+	_ = binary.Write(s.v.c.trace, binary.LittleEndian, [3]uint64{s.v.id, to, uint64(len(frame))})
+	s.to.Send(to, frame)
+}
+
+func (v *voter) receive(life int, from uint64, frame []byte) error {
+	if !v.up || v.life != life || v.host == nil {
+		return errors.New("down")
+	}
+	return v.host.Receive(from, frame)
+}
+
+// operation is asked before each operation on the node's files.
+func (v *voter) operation(op vfs.Op) error {
+	switch {
+	case v.disk.off.Load():
+		return vfs.ErrStopped
+	case !op.Kind.Changes():
+		return nil
+	case op.Kind == vfs.OpSync && v.syncs != nil:
+		return v.syncs
+	case (op.Kind == vfs.OpRename || op.Kind == vfs.OpRemove) && strings.HasSuffix(op.Path, ".wal"):
+		v.c.report.Recycled++
+	}
+	if v.until == 0 {
+		return nil
+	}
+	if v.until--; v.until > 0 {
+		return nil
+	}
+	v.c.note("node %d: power goes at %v", v.id, op.Kind)
+	v.disk.cut()
+	if op.Kind == vfs.OpWrite {
+		return &vfs.Short{Bytes: v.rand.Int64N(op.Size + 1), Err: vfs.ErrStopped}
+	}
+	return vfs.ErrStopped
+}
+
+// wantDisk has the disk do what waits, in a while.
+func (v *voter) wantDisk() {
+	if v.busy || !v.up {
+		return
+	}
+	v.busy = true
+	d := v.slow
+	if d == 0 {
+		d = time.Duration(50+v.rand.IntN(800)) * time.Microsecond
+	}
+	if v.full {
+		d = max(d, 10*time.Millisecond)
+	}
+	life := v.life
+	v.c.later(d, func() { v.stepDisk(life) })
+}
+
+func (v *voter) stepDisk(life int) {
+	if v.life != life || !v.up {
+		return
+	}
+	v.busy = false
+	if v.paused > 0 {
+		return // resume asks again
+	}
+	v.engine.Step()
+	if v.writing > 0 {
+		v.wantDisk()
+	}
+}
+
+// dieSoon ends this life once the node has done what it does at this moment.
+func (v *voter) dieSoon(how end) {
+	if !v.up || v.dying {
+		return
+	}
+	v.dying = true
+	life := v.life
+	v.c.later(0, func() {
+		if v.up && v.life == life {
+			v.die(how)
+		}
+	})
+}
+
+// die ends this life. What is not on the disk is gone, as far as chance decides.
+func (v *voter) die(how end) {
+	v.c.note("node %d: %v", v.id, how)
+	if how == powerLoss {
+		v.c.report.PowerLosses++
+	} else {
+		v.c.report.Kills++
+	}
+	v.up = false
+	v.c.net.Leave(v.id)
+	v.disk.cut()
+	if v.host != nil {
+		_ = v.host.Close(context.Background())
+	}
+	if v.engine != nil {
+		_ = v.engine.Close()
+	}
+	for _, r := range v.replicas {
+		if r != nil {
+			r.die()
+		}
+	}
+	v.host, v.engine, v.replicas = nil, nil, [shardsOfVoters]*replica{}
+	v.disk.end(how, v.rand.Uint64())
+	v.until, v.dying = 0, false
+	v.startLater()
+}
+
+// startLater starts the node again after a while.
+func (v *voter) startLater() {
+	if v.lost() {
+		return
+	}
+	d := time.Duration(10+v.rand.IntN(2500)) * time.Millisecond
+	if v.c.calm {
+		d = 10 * time.Millisecond
+	}
+	v.c.later(d, v.start)
+}
+
+// exit is what a broker does that can promise nothing any more.
+func (v *voter) exit(err error) {
+	v.c.note("node %d gives up: %v", v.id, err)
+	v.dieSoon(killed)
+}
+
+// pause stops the process for a while; time goes on.
+func (v *voter) pause(d time.Duration) {
+	v.c.note("node %d is stopped for %v", v.id, d)
+	v.c.report.Pauses++
+	v.paused = max(v.paused, v.c.clock.Now().Add(d).UnixNano())
+	v.c.later(d, v.resume)
+}
+
+func (v *voter) resume() {
+	if v.paused == 0 || v.paused > v.c.clock.Now().UnixNano() {
+		return
+	}
+	v.paused = 0
+	v.c.note("node %d goes on", v.id)
+	if v.up {
+		v.wantDisk()
+	}
+}
+
+// fill leaves the disk no room but for a few bytes.
+func (v *voter) fill(bytes int) {
+	v.c.note("node %d: its disk is full", v.id)
+	v.c.report.Full++
+	v.full = true
+	v.disk.mem.Limit(v.disk.mem.Used() + int64(bytes))
+}
+
+func (v *voter) room() {
+	v.full = false
+	v.disk.mem.Limit(0)
+}
+
+// destroy takes the node away with its disk.
+func (v *voter) destroy() {
+	v.c.note("node %d is destroyed", v.id)
+	v.c.report.Destroyed++
+	v.gone = true
+	if v.up {
+		v.die(powerLoss)
+	}
+}
+
+// well ends everything that is wrong with the node, except that it was destroyed, and
+// starts it.
+func (v *voter) well() {
+	v.until, v.slow, v.paused = 0, 0, min(v.paused, v.c.clock.Now().UnixNano())
+	v.room()
+	v.resume()
+	if v.up && v.syncs != nil {
+		v.dieSoon(killed)
+	}
+	v.syncs = nil
+	if !v.up {
+		v.start()
+	}
+}
+
+// voterLog is a node's log, with what it has said noted.
+type voterLog struct {
+	storage.Log
+	v    *voter
+	life int
+}
+
+func (l voterLog) Append(w storage.Write) error {
+	v, p := l.v, l.v.promised[w.Shard]
+	if len(w.Entries) > 0 {
+		p.replace(w.Entries[0].Index)
+	}
+	done, entries, hard := w.Done, w.Entries, w.Hard
+	ended := func(err error) {
+		if err == nil {
+			p.keep(entries, hard)
+		}
+		done(err)
+	}
+	early := false
+	switch v.c.opt.Bug {
+	case BugVoteNotSynced:
+		early = len(entries) == 0
+	case BugFollowerEarly:
+		early = len(entries) > 0 && v.replicas[w.Shard] != nil && !v.replicas[w.Shard].group.Leading()
+	}
+	v.writing++
+	w.Done = func(err error) {
+		if v.life == l.life {
+			v.writing--
+		}
+		if !early {
+			ended(err)
+		}
+		if v.c.opt.Bug == BugAckAlone && err == nil && v.up && v.replicas[w.Shard] != nil {
+			v.replicas[w.Shard].written(entries)
+		}
+	}
+	if err := l.Log.Append(w); err != nil {
+		return err
+	}
+	v.wantDisk()
+	if early {
+		ended(nil)
+	}
+	return nil
+}
+
+func (l voterLog) Release(shard storage.ShardID, index uint64) {
+	p := l.v.promised[shard]
+	p.forgets = max(p.forgets, index)
+	l.Log.Release(shard, index)
+	l.v.wantDisk()
+}
+
+// Load compares what is there with what was said to be there.
+func (l voterLog) Load(shard storage.ShardID) (storage.HardState, []storage.Entry, error) {
+	hard, entries, err := l.Log.Load(shard)
+	if err != nil {
+		return hard, entries, err
+	}
+	if l.v.c.opt.Forget && l.v.id == voterIDs[0] && len(entries) > 3 && l.v.rand.IntN(2) == 0 {
+		last := entries[len(entries)-1].Index
+		entries = entries[:len(entries)/2]
+		l.v.c.note("node %d: shard %d ends at %d of %d, commit %d", l.v.id, shard, entries[len(entries)-1].Index, last, hard.Commit)
+		if l.v.c.opt.Bug == BugCommitBeyond {
+			hard.Commit = min(hard.Commit, entries[len(entries)-1].Index)
+		}
+		return hard, entries, nil
+	}
+	if err := l.v.promised[shard].missing(hard, entries); err != nil && !l.v.c.opt.Outcomes {
+		l.v.c.breach("node %d, shard %d: %v", l.v.id, shard, err)
+	}
+	p := l.v.promised[shard] // what was there without having been promised is, from now on
+	p.hard = hard
+	if len(entries) > 0 {
+		p.first, p.terms = entries[0].Index, nil
+		p.keep(entries, nil)
+	}
+	return hard, entries, nil
+}
+
+// replace is called when entries from index on are about to be replaced: from then on they
+// may be there, or not.
+func (p *promise) replace(index uint64) {
+	if index < p.first {
+		p.first, p.terms = index, nil
+	} else if n := index - p.first; n < uint64(len(p.terms)) {
+		p.terms = p.terms[:n]
+	}
+}
+
+// keep is called when entries and a hard state are said to be there.
+func (p *promise) keep(entries []storage.Entry, hard *storage.HardState) {
+	for _, e := range entries {
+		p.replace(e.Index)
+		if e.Index != p.first+uint64(len(p.terms)) {
+			p.first, p.terms = e.Index, nil
+		}
+		p.terms = append(p.terms, e.Term)
+	}
+	if hard != nil {
+		p.hard = *hard
+	}
+}
+
+// holds tells whether an entry is said to be there, or was and is needed no more.
+func (p *promise) holds(index, term uint64) bool {
+	if index <= p.forgets {
+		return true
+	}
+	return index >= p.first && index-p.first < uint64(len(p.terms)) && p.terms[index-p.first] == term
+}
+
+func (p *promise) missing(hard storage.HardState, entries []storage.Entry) error {
+	if hard.Term < p.hard.Term || hard.Term == p.hard.Term && p.hard.Vote != 0 && hard.Vote != p.hard.Vote {
+		return fmt.Errorf("the disk was said to hold term %d with a vote for %d, and holds %d and %d", p.hard.Term, p.hard.Vote, hard.Term, hard.Vote)
+	}
+	for i, term := range p.terms {
+		index := p.first + uint64(i)
+		if index <= p.forgets {
+			continue
+		}
+		at := slices.IndexFunc(entries, func(e storage.Entry) bool { return e.Index == index })
+		if at < 0 || entries[at].Term < term {
+			return fmt.Errorf("the disk was said to hold entry %d of term %d, and does not", index, term)
+		}
+	}
+	return nil
+}
+
+// onMajority tells whether an entry is on the disks of a majority, as far as they say. One
+// that was destroyed had it on its disk.
+func (c *cluster) onMajority(shard storage.ShardID, index, term uint64) bool {
+	n := 0
+	for _, v := range c.nodes {
+		if v.promised[shard].holds(index, term) {
+			n++
+		}
+	}
+	return n > len(c.nodes)/2
+}
