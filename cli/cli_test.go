@@ -45,7 +45,7 @@ func TestMain(m *testing.M) {
 // Beyond testscript's own commands: `exit CODE COMMAND…` runs a command and wants that
 // exit code; `json PATH VALUE` wants a value in the last standard output; `port URL VAR`
 // keeps a port of a status; `killbroker NAME` is a power cut; `cmpfields stdout NAME…`
-// keeps those fields of JSON lines in a file "fields".
+// keeps those fields of JSON lines in a file "fields"; `flip FILE POSITION` damages a byte.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
@@ -71,7 +71,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exit": wantExit,
 			"json": wantJSON,
-			"port": savePort, "killbroker": killBroker, "cmpfields": saveFields,
+			"port": savePort, "flip": flip, "killbroker": killBroker, "cmpfields": saveFields,
 		},
 	})
 }
@@ -136,6 +136,19 @@ func wantJSON(ts *testscript.TestScript, neg bool, args []string) {
 	if (got == args[1]) == neg {
 		ts.Fatalf("%s is %s", args[0], got)
 	}
+}
+
+func flip(ts *testscript.TestScript, _ bool, args []string) {
+	at, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	f, err := os.OpenFile(ts.MkAbs(args[0]), os.O_RDWR, 0)
+	ts.Check(err)
+	b := make([]byte, 1)
+	_, err = f.ReadAt(b, at)
+	ts.Check(err)
+	b[0] ^= 0x10
+	_, err = f.WriteAt(b, at)
+	ts.Check(errors.Join(err, f.Close()))
 }
 
 func savePort(ts *testscript.TestScript, _ bool, args []string) {

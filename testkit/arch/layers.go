@@ -25,7 +25,7 @@ var layers = []string{
 	"broker/kernel/shard broker/kernel/meta broker/cluster/group broker/cluster/placement broker/cluster/transport",
 	"broker/kernel broker/cluster broker/auth",
 	"broker/kernel/kerneltest",
-	"broker/mqtt broker/kafka broker/amqp broker/bulk broker/rules broker/admin",
+	"broker/mqtt broker/kafka broker/amqp broker/bulk broker/rules broker/admin broker/doctor",
 	"broker/edge",
 	"broker",
 	"testkit cli/env cli/link",

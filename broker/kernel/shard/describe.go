@@ -94,6 +94,12 @@ func (o Op) String() string {
 	return fmt.Sprintf("command %d", uint8(o))
 }
 
+// HeaderOf returns the header of an entry.
+func HeaderOf(entry []byte) (Header, error) {
+	h, _, err := parseHeader(entry)
+	return h, err
+}
+
 // Describe takes an entry apart. What comes before an error is described.
 func Describe(data []byte) (d Description, err error) {
 	var rest []byte
