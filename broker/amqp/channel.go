@@ -289,7 +289,7 @@ func (ch *channel) serve() {
 
 func (ch *channel) serveItem(it item) *failure {
 	if it.method == nil {
-		ch.c.waitFor(func() bool { return ch.c.inflight.Load() <= publishWindow })
+		ch.c.waitFor(func() bool { return ch.c.inflight.Load() <= publishWindow && ch.c.s.k.Refusal() == nil })
 		return ch.publish(it.publish, it.publish.body)
 	}
 	m, err := amqpwire.DecodeMethod(it.method)
@@ -392,7 +392,7 @@ func (ch *channel) slow(ctx context.Context, m amqpwire.Method) *failure {
 	case *amqpwire.BasicGet:
 		return ch.get(ctx, m)
 	case *amqpwire.TxCommit:
-		return ch.txCommit(ctx)
+		return ch.txCommit()
 	case *amqpwire.BasicAck, *amqpwire.BasicNack, *amqpwire.BasicReject:
 		return ch.settleMethod(m)
 	case *amqpwire.ChannelClose:

@@ -430,23 +430,32 @@ func (c *conn) block(what string) {
 	c.s.link.AfterFunc(blockedFor, c.unblock)
 }
 
+// unblock takes that back, or has it tried again later.
 func (c *conn) unblock() {
-	if c.ended.Load() {
-		return
-	}
-	if c.waiting.Load() > waitingMax/2 {
+	if !c.tryUnblock() {
 		c.s.link.AfterFunc(blockedFor, c.unblock)
-		return
 	}
-	c.blocked.Store(false)
-	c.out.Append(func(dst []byte) []byte { return amqpwire.AppendMethod(dst, 0, &amqpwire.ConnectionUnblocked{}) })
+}
+
+// tryUnblock takes it back if publishes can be taken. false: they cannot yet.
+func (c *conn) tryUnblock() bool {
+	if c.ended.Load() {
+		return true
+	}
+	if c.waiting.Load() > waitingMax/2 || c.s.k.Refusal() != nil {
+		return false
+	}
+	if c.blocked.CompareAndSwap(true, false) {
+		c.out.Append(func(dst []byte) []byte { return amqpwire.AppendMethod(dst, 0, &amqpwire.ConnectionUnblocked{}) })
+	}
+	return true
 }
 
 // release lets go of what the channels hold. lost: the client did not close in order, so
 // that what it had is counted as failed; otherwise what it asked for before is done first.
 func (c *conn) release(lost bool) {
 	c.released = true
-	if lost {
+	if lost || c.s.k.Refusal() != nil { // what is parked would keep the client waiting
 		c.end()
 	}
 	var all sync.WaitGroup

@@ -124,6 +124,9 @@ func (ch *channel) complete(body []byte) *failure {
 	c := ch.c
 	var f *failure
 	switch full := c.inflight.Load() > publishWindow; {
+	case c.s.k.Refusal() != nil: // parked on any connection: heartbeats are heard meanwhile
+		c.block("disk")
+		f = ch.park(body)
 	case ch.busy.Load() || full && c.acking.Load() > 0:
 		f = ch.park(body)
 	default:
@@ -173,7 +176,7 @@ func (ch *channel) hand(part *content, body []byte) *failure {
 		return fail
 	}
 	p.Msg.Value = body
-	p.Namespace, p.ViaExchange = c.vhost, true
+	p.Namespace, p.ViaExchange, p.Admitted = c.vhost, true, true
 	p.Exchange, p.Key, p.CC = part.exchange, part.key, cc
 	c.s.stats.Published.Add(1)
 	c.s.stats.PublishedBytes.Add(uint64(len(body)))
@@ -187,7 +190,7 @@ func (ch *channel) hand(part *content, body []byte) *failure {
 	size := len(body) + len(part.props) + publishOverhead
 	p.Reply, p.Tag = ch, ch.number(size, b)
 	c.inflight.Add(int64(size))
-	c.s.k.Publish(p)
+	_ = c.s.k.Publish(p) // admitted: never refused
 	return nil
 }
 

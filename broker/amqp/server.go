@@ -94,7 +94,25 @@ func New(cfg Config) *Server {
 	}
 	s := &Server{cfg: cfg, k: cfg.Kernel, link: cfg.Link, log: cfg.Log, conns: make(map[*conn]struct{})}
 	s.hello = amqpwire.AppendMethod(nil, 0, s.start())
+	s.k.OnRefusal(s.readmit)
 	return s
+}
+
+// readmit has parked publishes go on, when the kernel lets them in again.
+func (s *Server) readmit() {
+	if s.k.Refusal() != nil {
+		return
+	}
+	s.mu.Lock()
+	all := make([]*conn, 0, len(s.conns))
+	for c := range s.conns {
+		all = append(all, c)
+	}
+	s.mu.Unlock()
+	for _, c := range all {
+		c.signal()
+		c.tryUnblock()
+	}
 }
 
 // ServeConn serves one connection until it ends, and closes it. It returns why it ended;

@@ -61,11 +61,17 @@ func (ch *channel) txSettle(ps []pending, o kernel.Outcome) {
 	}
 }
 
-func (ch *channel) txCommit(ctx context.Context) *failure {
+func (ch *channel) txCommit() *failure {
 	tx := ch.tx
 	if tx == nil {
 		return preconditionFailed("channel is not transactional")
 	}
+	if c := ch.c; len(tx.publishes) > 0 && c.s.k.Refusal() != nil {
+		c.block("disk")
+		c.waitFor(func() bool { return c.s.k.Refusal() == nil })
+	}
+	ctx, cancel := context.WithTimeout(ch.c.ctx, opMax)
+	defer cancel()
 	ch.tx = new(transaction)
 	ops := make([]kernel.SettleOp, len(tx.settles))
 	ps := make([]pending, len(tx.settles))

@@ -36,6 +36,9 @@ type Publish struct {
 	// deduplicated until Session.Release; 0 otherwise.
 	PacketID uint16
 
+	// Admitted: the adapter asks Kernel.Refusal itself before it lets a publish in.
+	Admitted bool
+
 	Reply Publisher // told the outcome; nil when nobody waits
 	Tag   uint64    // handed back to Reply
 

@@ -19,6 +19,10 @@ func (k *Kernel) commit(ctx context.Context, ps []*Publish, settles []SettleOp) 
 	if total > MessageMax {
 		return nil, fault.New(fault.TooLarge, "commit", "", "messages of %d bytes in one transaction, %d at most", total, MessageMax)
 	}
+	if err := k.refused(); err != nil && len(ps) > 0 {
+		k.stats.Refused.Add(1)
+		return nil, err
+	}
 	results := make([]PublishResult, len(ps))
 	w := &commitWait{results: results, done: make(chan struct{})}
 	w.left.Store(int64(len(ps)+len(settles)) + 1)
@@ -29,7 +33,7 @@ func (k *Kernel) commit(ctx context.Context, ps []*Publish, settles []SettleOp) 
 	release := k.holdEntries()
 	for i, p := range ps {
 		p.Reply, p.Tag = w, uint64(i)
-		k.publish(p, false)
+		_ = k.publish(p, false) // refused is only who may be held
 	}
 	for _, s := range settles {
 		if err := s.Attachment.settle(s.No, false, s.Outcome, w); err != nil {

@@ -137,6 +137,10 @@ func (k *Kernel) post(w work) {
 	k.works.mu.Lock()
 	k.works.list = append(k.works.list, w)
 	k.works.mu.Unlock()
+	k.wakeLetters()
+}
+
+func (k *Kernel) wakeLetters() {
 	select {
 	case k.works.more <- struct{}{}:
 	default: // letters looks again anyway
@@ -152,18 +156,26 @@ func (w *works) take() []work {
 	return list
 }
 
-// letters publishes dead letters and wills, and deletes queues that expired. It ends with
-// the kernel.
+// letters publishes dead letters and wills, and deletes queues that expired. What it would
+// publish waits while publishes are refused; it is held where it came from. It ends with the
+// kernel.
 func (k *Kernel) letters() {
+	var later []work
 	for {
 		select {
 		case <-k.ctx.Done():
 			return
 		case <-k.works.more:
 		}
-		for _, w := range k.works.take() {
+		list := append(later, k.works.take()...)
+		later = nil
+		for _, w := range list {
 			if k.closing.Load() {
 				return
+			}
+			if (w.publish != nil || w.will != nil) && k.refused() != nil {
+				later = append(later, w)
+				continue
 			}
 			k.carryOut(w)
 			k.changes.handled.Add(1)
@@ -176,7 +188,7 @@ func (k *Kernel) carryOut(w work) {
 	switch {
 	case w.publish != nil:
 		w.publish.Reply = &deadReply{w}
-		k.publish(w.publish, false)
+		_ = k.publish(w.publish, false) // refused is only who may be held
 	case w.will != nil:
 		k.publishWill(&w)
 	case w.expired != 0:

@@ -54,6 +54,9 @@ type Config struct {
 	Capture bool
 	// CheckpointBytes is how much a shard applies between checkpoints; 0: 64 MiB.
 	CheckpointBytes int
+	// SpaceReserve is how many bytes of the device publishes leave free; 0: a 32nd of it,
+	// 4 to 64 MiB.
+	SpaceReserve int64
 }
 
 // GroupSpec asks for one shard's log.
@@ -109,6 +112,7 @@ type Kernel struct {
 	cancel     context.CancelFunc
 
 	works     works
+	pressure  pressure
 	groups    groups
 	retention retention
 	stats     Stats
@@ -145,6 +149,7 @@ func Open(cfg Config) (*Kernel, error) {
 		works:    works{more: make(chan struct{}, 1)},
 	}
 	k.ctx, k.cancel = context.WithCancel(context.Background())
+	k.pressure.init()
 	k.topo.init()
 	k.groups.waiting, k.groups.timers = make(map[uint64]func(*group.Effect)), make(map[timerKey]*groupTimer)
 	if err := k.open(); err != nil {
@@ -152,6 +157,7 @@ func Open(cfg Config) (*Kernel, error) {
 		return nil, err
 	}
 	k.spawn(k.letters)
+	k.spawn(k.watchSpace)
 	k.startRetention()
 	return k, nil
 }
@@ -269,6 +275,7 @@ func (s *shardRun) addTail(log uint64, address string, start, next int64) *tail 
 	id := storage.LogID{Shard: s.id, Log: log}
 	t := &tail{id: id, cold: &s.cold, address: address, start: start, next: next, first: next, flushed: next}
 	t.seg = func() (storage.Segment, error) { return s.k.engine.Segments().Open(id) }
+	t.saved.Store(next)
 	s.tails[log] = t
 	return t
 }

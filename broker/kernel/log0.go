@@ -26,7 +26,11 @@ type log0 struct {
 	index     uint64
 	term      uint64
 	sinceSave int
-	broken    bool // an entry could not be applied, or a checkpoint not written
+	full      bool         // the next checkpoint is a full one: an earlier one found no space
+	broken    bool         // an entry could not be applied, or a checkpoint not written
+	unsaved   atomic.Int64 // as shardRun has them
+	savedAt   atomic.Uint64
+	saveAsked atomic.Bool
 
 	mu      sync.Mutex
 	next    uint64
@@ -90,6 +94,7 @@ func (l *log0) Apply(entries []storage.Entry) {
 		e := &entries[i]
 		l.index, l.term = e.Index, e.Term
 		l.sinceSave += len(e.Data)
+		l.unsaved.Add(int64(len(e.Data)))
 		var c meta.Command
 		if len(e.Data) < 8 || json.Unmarshal(e.Data[8:], &c) != nil {
 			err := fault.New(fault.Internal, "apply", "log 0", "entry %d is malformed", e.Index)
@@ -138,21 +143,30 @@ func (l *log0) stop(err error) {
 // maybeSave checkpoints log 0 when enough was applied. Log 0 is small and rarely written:
 // it is saved in place.
 func (l *log0) maybeSave() {
-	if l.k.engine == nil || l.sinceSave < l.k.cfg.CheckpointBytes/8 {
+	if l.k.engine == nil || l == l.k.transient || l.sinceSave < l.k.cfg.CheckpointBytes/8 && !l.saveAsked.Load() {
 		return
 	}
-	l.sinceSave = 0
+	l.saveAsked.Store(false)
 	keys := l.state.Changes()
-	if len(keys) == 0 {
+	if l.full {
+		keys = nil // all
+	} else if len(keys) == 0 {
 		return
 	}
 	at := storage.CheckpointMeta{Index: l.index, Term: l.term, Voters: l.k.cfg.Voters}
-	if err := l.k.engine.Checkpoints().Save(0, at, false, l.state.Encode(keys)); err != nil {
+	err := l.k.engine.Checkpoints().Save(0, at, l.full, l.state.Encode(keys))
+	if l.full = storage.NoSpace(err); l.full {
+		return // it is asked for again
+	}
+	if err != nil {
 		err = fault.New(fault.Internal, "checkpoint", "log 0", "%w", err)
 		l.broken = true // the next checkpoint would lack what this one was to change
 		l.k.fail(err)
 		l.stop(err)
 		return
 	}
+	l.sinceSave = 0
+	l.unsaved.Store(0)
+	l.savedAt.Store(l.k.engine.Log().Stats().Bytes)
 	l.group.Checkpointed(l.index, l.term)
 }

@@ -16,7 +16,11 @@ import (
 // wait while a shard's queue of entries is full (queuedMax): that is how a publisher is
 // held back, and it ends with the disk's work alone, never with a client's. So it must not be
 // called from a Sink or a Publisher.
-func (k *Kernel) Publish(p *Publish) { k.publish(p, true) }
+//
+// An error (fault.Full) says that publishes are refused and nothing has happened: Reply is
+// not told. A publish that nobody waits for is then given to who is connected, as QoS 0 is
+// without a log, and is not refused.
+func (k *Kernel) Publish(p *Publish) error { return k.publish(p, true) }
 
 // NameMax bounds, in bytes, the names that become keys of a checkpoint: of sessions, shared
 // subscriptions, groups and retained messages, each with its namespace.
@@ -26,40 +30,54 @@ const NameMax = meta.MaxKey
 // together.
 const MessageMax = 32 << 20
 
-func (k *Kernel) publish(p *Publish, hold bool) {
+func (k *Kernel) publish(p *Publish, hold bool) error {
 	m := &p.Msg
 	if n := m.Size(); n > MessageMax {
 		if p.Reply != nil {
 			p.Reply.Published(p.Tag, PublishResult{Err: fault.New(fault.TooLarge, "publish", m.Address, "%d bytes, %d at most", n, MessageMax)})
 		}
-		return
+		return nil
 	}
 	if n := len(p.Namespace) + len(m.Address); m.Retain && n > NameMax {
 		if p.Reply != nil {
 			p.Reply.Published(p.Tag, PublishResult{Err: fault.New(fault.TooLarge, "retain", "", "address of %d bytes, %d at most", n, NameMax)})
 		}
-		return
+		return nil
 	}
 	if m.Time == 0 {
 		m.Time = k.nowMs()
+	}
+	sp := k.topo.space(p.Namespace)
+	r := k.resolve(sp, p)
+	shed := false
+	if hold && !p.Admitted {
+		err := k.refused()
+		switch {
+		case err == nil || !m.Retain && m.Delay == 0 && !r.logs(m.QoS):
+		case p.PacketID != 0 && p.From != nil && p.From.holds(p.PacketID): // a repeat
+		default:
+			if p.Reply != nil {
+				k.stats.Refused.Add(1)
+				return err
+			}
+			shed = true
+		}
 	}
 	if !p.again {
 		k.stats.in(m.Source, 1, len(m.Value))
 		k.taps.show(p.Namespace, m)
 	}
-	sp := k.topo.space(p.Namespace)
-	r := k.resolve(sp, p)
 	if !r.found {
 		if p.Reply != nil {
 			p.Reply.Published(p.Tag, PublishResult{NoExchange: true})
 		}
-		return
+		return nil
 	}
 	if r.err != nil {
 		if p.Reply != nil {
 			p.Reply.Published(p.Tag, PublishResult{Err: r.err})
 		}
-		return
+		return nil
 	}
 	if p.dead {
 		r = k.withoutCycles(sp, r, m)
@@ -69,8 +87,13 @@ func (k *Kernel) publish(p *Publish, hold bool) {
 	var rc *receipt
 	if exactlyOnce {
 		if rc = p.From.receiving(p, res); rc == nil {
-			return // a repeat of what is stored, or on its way
+			return nil // a repeat of what is stored, or on its way
 		}
+	}
+	if shed {
+		k.stats.Shed.Add(1)
+		k.deliverLive(p, r, &res)
+		return nil
 	}
 	late := m.Delay > 0
 	logged := late
@@ -83,7 +106,7 @@ func (k *Kernel) publish(p *Publish, hold bool) {
 		if p.Reply != nil {
 			p.Reply.Published(p.Tag, res)
 		}
-		return
+		return nil
 	}
 	op := publishes.Get().(*publishOp)
 	op.reply, op.tag, op.res, op.waiting = p.Reply, p.Tag, res, 1
@@ -108,6 +131,7 @@ func (k *Kernel) publish(p *Publish, hold bool) {
 		p.From.incoming(p.PacketID, op)
 	}
 	op.applied(nil, nil, nil) // the one that was counted while shards were added
+	return nil
 }
 
 // resolve finds who is to have the message, and makes its home when capture asks for one.

@@ -69,6 +69,17 @@ func (s *Session) receiving(p *Publish, res PublishResult) *receipt {
 	return nil
 }
 
+// holds tells whether the publish with a packet identifier is stored, or on its way.
+func (s *Session) holds(id uint16) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.receipts[id] != nil {
+		return true
+	}
+	_, noted := s.incarnation(id)
+	return noted
+}
+
 // incarnation tells the use of a packet identifier, and whether its publish was noted.
 func (s *Session) incarnation(id uint16) (once shard.Once, noted bool) {
 	s.shard.readMu.RLock()

@@ -31,14 +31,82 @@ func (s *shardRun) maybeSave() {
 		default:
 		}
 	}
-	if s.class == classTransient || s.sinceSave < s.k.cfg.CheckpointBytes || s.saving.running {
+	if s.class == classTransient || s.saving.running || s.sinceSave == 0 {
 		return
 	}
+	if s.sinceSave < s.k.cfg.CheckpointBytes && !s.saveAsked.Load() {
+		return
+	}
+	s.saveAsked.Store(false)
+	bytes := int64(s.sinceSave)
 	s.sinceSave = 0
 	at := storage.CheckpointMeta{Index: s.index, Term: s.term, Voters: s.k.cfg.Voters}
 	fork, delta := s.m.Fork(s.saving.full)
 	s.saving.full = false
-	s.saving.running = s.k.spawn(func() { s.saving.done <- s.save(at, fork, delta) })
+	s.saving.running = s.k.spawn(func() {
+		err := s.saveWhenRoom(at, fork, delta)
+		if err == nil {
+			s.unsaved.Add(-bytes)
+			s.savedAt.Store(s.k.engine.Log().Stats().Bytes)
+			s.k.pressure.look()
+		}
+		s.saving.done <- err
+		if s.saveAsked.Load() { // meanwhile
+			s.nudge()
+		}
+	})
+}
+
+// saveWhenRoom tries to write the checkpoint until the device has room for it. What gives
+// room meanwhile is what the entries after it say: whose stream is deleted, and what is
+// consumed, is not written any more.
+func (s *shardRun) saveWhenRoom(at storage.CheckpointMeta, m *shard.Machine, delta shard.Delta) error {
+	p := &s.k.pressure
+	err := s.save(at, m, delta)
+	if !storage.NoSpace(err) {
+		return err
+	}
+	p.starved.Add(1)
+	defer p.starved.Add(-1)
+	for storage.NoSpace(err) {
+		s.dropEarly()
+		looked := p.next()
+		p.look()
+		select {
+		case <-looked:
+		case <-s.k.ctx.Done():
+			return nil // not written, and not wanted: the log has everything
+		}
+		err = s.save(at, m, delta)
+	}
+	return err
+}
+
+// dropEarly lets go of segment files that no state will speak of again once the log is
+// replayed, before a checkpoint says so: a checkpoint that waits for space would never free
+// it. Only where what was applied outlives a crash, and never beyond what the checkpoint
+// that there is speaks of, for a segment must reach to where replay goes on.
+func (s *shardRun) dropEarly() {
+	if s.class != classSync {
+		return
+	}
+	keep := make(map[uint64]int64)
+	s.readMu.RLock()
+	for l := range s.m.Logs() {
+		keep[l.ID] = l.Keep()
+	}
+	s.readMu.RUnlock()
+	for id, keep := range keep {
+		t := s.tail(id)
+		if t == nil {
+			continue
+		}
+		if seg := t.opened(); seg != nil {
+			if err := seg.DropBefore(min(keep, t.saved.Load())); err != nil && !t.ended() {
+				s.k.log.Warn("segment files not dropped", "shard", s.id, "log", id, "err", err)
+			}
+		}
+	}
 }
 
 // save writes one checkpoint: first the batches that it speaks of, then the state, and
@@ -66,6 +134,7 @@ func (s *shardRun) save(at storage.CheckpointMeta, m *shard.Machine, delta shard
 		if t == nil {
 			continue
 		}
+		t.saved.Store(l.Next)
 		t.release(tailKeep / len(tails))
 		if seg := t.opened(); seg != nil {
 			if err := seg.DropBefore(l.Keep()); err != nil && !t.ended() {

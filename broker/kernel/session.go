@@ -616,8 +616,7 @@ func (k *Kernel) publishWill(w *work) {
 		if m.ExpiresAt != 0 {
 			m.ExpiresAt += now - r.Time
 		}
-		k.publish(&Publish{Namespace: ns, Msg: m, Reply: &deadReply{*w}}, false)
-		return nil
+		return k.publish(&Publish{Namespace: ns, Msg: m, Reply: &deadReply{*w}}, false)
 	})
 	if err != nil {
 		k.log.Error("will not readable", "session", w.session, "err", err)

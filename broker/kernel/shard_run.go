@@ -66,14 +66,18 @@ type shardRun struct {
 	index     uint64
 	term      uint64
 	sinceSave int // bytes of entries applied since the last checkpoint
+	sinceLook int // the same, since the last look at the device
 
 	tailsMu sync.RWMutex
 	tails   map[uint64]*tail
 	cold    cold
 
-	epoch   atomic.Int32 // newest term seen: Kafka's leader epoch
-	ticking tickState
-	saving  saveState
+	epoch     atomic.Int32  // newest term seen: Kafka's leader epoch
+	unsaved   atomic.Int64  // bytes of entries applied and in no checkpoint that is written
+	savedAt   atomic.Uint64 // what the node's log had written when the last checkpoint was
+	saveAsked atomic.Bool   // a checkpoint is wanted now
+	ticking   tickState
+	saving    saveState
 }
 
 // class is what a shard promises.
@@ -240,6 +244,8 @@ func (s *shardRun) Apply(entries []storage.Entry) {
 		e := &entries[i]
 		s.index, s.term = e.Index, e.Term
 		s.sinceSave += len(e.Data)
+		s.sinceLook += len(e.Data)
+		s.unsaved.Add(int64(len(e.Data)))
 		s.out.Reset()
 		s.epoch.Store(int32(e.Term))
 		s.readMu.Lock()
@@ -327,6 +333,10 @@ func (s *shardRun) afterApply() {
 	s.mu.Unlock()
 	s.schedule()
 	s.maybeSave()
+	if s.sinceLook >= lookBytes || s.k.pressure.refusal.Load() != nil {
+		s.sinceLook = 0
+		s.k.pressure.look()
+	}
 	s.k.changes.tell()
 }
 

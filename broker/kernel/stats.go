@@ -13,6 +13,8 @@ type Stats struct {
 	Out         atomic.Uint64    // deliveries to queues' consumers and sessions
 	OutBytes    atomic.Uint64
 	Dropped     atomic.Uint64 // deliveries a sink had no room for
+	Refused     atomic.Uint64 // publishes refused because the log was full
+	Shed        atomic.Uint64 // publishes that nobody waited for, and for which it had no room
 }
 
 func (s *Stats) in(p message.Protocol, n, bytes int) {

@@ -219,6 +219,15 @@ func (p *Partition) Info() PartitionInfo {
 // and routes its records to whoever else wants what is sent to the stream's address. Batch
 // is copied. acks 0 and a nil reply: nobody is told.
 func (p *Partition) Append(batch []byte, acks int16, reply Appended, tag uint64) {
+	if err := p.k.refused(); err != nil && p.s.class != classTransient {
+		if reply == nil {
+			p.k.stats.Shed.Add(uint64(record.Batch(batch).Count()))
+			return
+		}
+		p.k.stats.Refused.Add(uint64(record.Batch(batch).Count()))
+		reply.Appended(tag, AppendResult{Err: err, BaseOffset: -1, LogAppend: -1})
+		return
+	}
 	p.k.stats.in(message.Kafka, int(record.Batch(batch).Count()), len(batch))
 	p.k.taps.showBatch(p.st, batch)
 	if p.k.appendRouted(p, batch, acks, reply, tag) {

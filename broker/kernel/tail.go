@@ -3,6 +3,7 @@ package kernel
 import (
 	"sort"
 	"sync"
+	"sync/atomic"
 
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/record"
@@ -23,6 +24,7 @@ type tail struct {
 	address string                          // of the stream; "" for bodies
 	seg     func() (storage.Segment, error) // opens the segment on first use
 	cold    *cold                           // the shard's
+	saved   atomic.Int64                    // next, as the last checkpoint has it
 
 	mu      sync.RWMutex
 	batches []tailBatch // in offset order; gaps are legal

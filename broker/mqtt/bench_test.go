@@ -38,7 +38,9 @@ func (s *echoSession) Subscribe(_ context.Context, subs []kernel.Subscription) (
 	return make([]bool, len(subs)), make([]error, len(subs))
 }
 
-func (k *echo) Publish(p *kernel.Publish) {
+func (k *echo) Refusal() *kernel.Refusal { return nil }
+
+func (k *echo) Publish(p *kernel.Publish) error {
 	d := k.d.Get().(*kernel.Delivery)
 	*d = kernel.Delivery{Msg: &p.Msg, Batch: p.Batch}
 	k.mu.RLock()
@@ -50,6 +52,7 @@ func (k *echo) Publish(p *kernel.Publish) {
 	if p.Reply != nil {
 		p.Reply.Published(p.Tag, kernel.PublishResult{Subscribers: 1})
 	}
+	return nil
 }
 
 // echoServer returns a dialer of a server on an echo kernel, over TCP.

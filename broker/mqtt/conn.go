@@ -21,7 +21,7 @@ import (
 //     clientID, ...) it writes before connected is set, and nobody after.
 //   - mu: the window of deliveries, publishes in progress, topic aliases out, the timer.
 //     Held while the outbox takes bytes whose order matters, never across a kernel call.
-//   - atomic: ended, connected, lastIn.
+//   - atomic: ended, connected, lastIn, parked.
 //
 // Lock order: conn.mu → Outbox.mu.
 type conn struct {
@@ -51,10 +51,11 @@ type conn struct {
 	bytes     uint64
 	messages  uint64
 
-	ended     atomic.Bool  // nothing more is done for the client
-	gone      atomic.Bool  // the kernel has ended the session
-	connected atomic.Bool  // CONNACK with success is in the outbox
-	lastIn    atomic.Int64 // link time of the last packet, ns
+	ended     atomic.Bool             // nothing more is done for the client
+	gone      atomic.Bool             // the kernel has ended the session
+	connected atomic.Bool             // CONNACK with success is in the outbox
+	lastIn    atomic.Int64            // link time of the last packet, ns
+	parked    atomic.Pointer[parking] // nil: nothing ever was
 
 	mu         sync.Mutex
 	window     window
@@ -95,6 +96,7 @@ func (c *conn) run() {
 		c.fail(e)
 	}
 	c.ended.Store(true)
+	c.unpark()
 	c.mu.Lock()
 	c.over = true
 	if c.timer != nil {

@@ -11,6 +11,7 @@
 //	conn.go       one connection: reading, dispatch, ending
 //	connect.go    CONNECT
 //	publish.go    PUBLISH and PUBREL from the client, and their answers
+//	park.go       publishes of MQTT 3 that the log has no room for
 //	subscribe.go  SUBSCRIBE, UNSUBSCRIBE
 //	deliver.go    PUBLISH to the client, and its answers
 //	window.go     packet identifiers and receive maximum of shared deliveries
@@ -24,7 +25,8 @@
 // Nothing here blocks but a connection's own reader, and that only while it waits
 // for the commit of CONNECT, SUBSCRIBE or UNSUBSCRIBE. A publisher is held back by
 // the receive maximum; its socket is always read, for it may carry acknowledgements
-// too. To a client that does not read, QoS 0 is dropped beyond Config.DropAbove
+// too. While the log is full, MQTT 5 is answered 0x97, MQTT 3 waits for its PUBACK
+// (park.go), and QoS 0 that a log should have kept is dropped and counted. To a client that does not read, QoS 0 is dropped beyond Config.DropAbove
 // bytes and counted; QoS 1 and 2 are bounded by the session's window, and beyond
 // Config.OutboxMax the connection ends, with the session keeping what was not
 // acknowledged.

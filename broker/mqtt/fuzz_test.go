@@ -63,13 +63,16 @@ func (fuzzKernel) Open(_ context.Context, spec kernel.SessionSpec) (session, boo
 	return fuzzSession{sink: spec.Sink}, false, nil
 }
 
-func (fuzzKernel) Publish(p *kernel.Publish) {
+func (fuzzKernel) Refusal() *kernel.Refusal { return nil }
+
+func (fuzzKernel) Publish(p *kernel.Publish) error {
 	if p.Reply != nil {
 		sink := p.Reply.(*conn)
 		sink.Deliver(&kernel.Delivery{Msg: &p.Msg, QoS: p.Msg.QoS, PacketID: 1, SubIDs: []uint32{1}})
 		sink.Deliver(&kernel.Delivery{Msg: &message.Message{Source: message.AMQP, Address: p.Msg.Address, Headers: p.Msg.Headers}})
 		p.Reply.Published(p.Tag, kernel.PublishResult{Subscribers: int(p.Tag % 2)})
 	}
+	return nil
 }
 
 type fuzzSession struct {

@@ -46,7 +46,9 @@ func (k *fakeKernel) Open(_ context.Context, spec kernel.SessionSpec) (session, 
 	return k.session, k.present, nil
 }
 
-func (k *fakeKernel) Publish(p *kernel.Publish) {
+func (k *fakeKernel) Refusal() *kernel.Refusal { return nil }
+
+func (k *fakeKernel) Publish(p *kernel.Publish) error {
 	k.mu.Lock()
 	k.messages = append(k.messages, fmt.Sprintf("%s %q qos%d retain=%v", p.Msg.Address, p.Msg.Value, p.Msg.QoS, p.Msg.Retain))
 	f := k.publish
@@ -57,6 +59,7 @@ func (k *fakeKernel) Publish(p *kernel.Publish) {
 	case p.Reply != nil:
 		p.Reply.Published(p.Tag, kernel.PublishResult{Subscribers: 1})
 	}
+	return nil
 }
 
 // said returns what was published so far.

@@ -44,8 +44,18 @@ func (c *conn) publish(f mqttwire.Frame) error {
 		if err := c.begin(p.PacketID, p.QoS); err != nil {
 			return err
 		}
+		if c.version != mqttwire.V5 {
+			if parked, err := c.parksBehind(k); parked {
+				return err
+			}
+		}
 	}
-	c.server.core.Publish(k)
+	if err := c.server.core.Publish(k); err != nil {
+		if c.version != mqttwire.V5 {
+			return c.park(k)
+		}
+		c.Published(k.Tag, kernel.PublishResult{Err: err})
+	}
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"slices"
 	"sort"
+	"syscall"
 
 	"github.com/robustmq/rmq/broker/vfs"
 )
@@ -249,14 +250,17 @@ func (l *Log) DropBefore(offset int64) error {
 		if err := l.cutTear(); err != nil {
 			return err
 		}
-		f, err := l.newFile()
-		if err != nil {
+		switch f, err := l.newFile(); {
+		case err == nil:
+			if err := l.settle(f); err != nil {
+				return err
+			}
+			kept = append(kept, f)
+		case errors.Is(err, syscall.ENOSPC) && n > 1: // then the others go first
+			gone, kept = l.files[:n-1], slices.Clone(l.files[n-1:])
+		default:
 			return err
 		}
-		if err := l.settle(f); err != nil {
-			return err
-		}
-		kept = append(kept, f)
 	}
 	l.publish(func() {
 		l.files = kept

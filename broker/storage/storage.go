@@ -20,6 +20,7 @@ package storage
 import (
 	"errors"
 	"iter"
+	"syscall"
 )
 
 // ShardID names a shard: one replicated log and its machine. 0 is metadata.
@@ -73,6 +74,8 @@ type Log interface {
 	Load(ShardID) (HardState, []Entry, error)
 	// Release says that the shard needs no entry at or below index any more.
 	Release(shard ShardID, index uint64)
+	// Full is LogStats.Full at the price of one load.
+	Full() bool
 	// Err is the error that stopped the log, or nil.
 	Err() error
 	Stats() LogStats
@@ -86,7 +89,13 @@ type LogStats struct {
 	Groups uint64 // flushes: Bytes/Groups is the mean group
 	Files  int    // files that hold entries now
 	Room   uint64 // bytes that can be written before the device must give more
-	Full   bool   // the next file could not be made, for want of space; writes will wait
+	// Full: the device gave nothing when it was last asked. The log goes on in what it
+	// has set aside for that, which is meant for what makes room: settlements, deletions,
+	// the ticks of checkpoints. When that is used up too, writes wait. It ends by itself.
+	Full bool
+	// Free and Total are of the device, in bytes, for everything that is kept on it. A
+	// zero Total: there is no telling, or no limit.
+	Free, Total int64
 }
 
 // Segment holds the record batches (Kafka RecordBatch v2, base offset already
@@ -169,6 +178,12 @@ type Engine interface {
 	// Durable tells whether anything outlives the process.
 	Durable() bool
 	Close() error
+}
+
+// NoSpace tells whether an error is that of a device, or a quota, that is full: it may be
+// gone when the same is tried again.
+func NoSpace(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
 var (

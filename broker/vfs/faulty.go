@@ -163,6 +163,9 @@ func (f *Faulty) wrap(file File, err error) func(string) (File, error) {
 	}
 }
 
+// Space cannot be made to fail: nobody relies on an answer.
+func (f *Faulty) Space(name string) (Space, error) { return f.inner.Space(name) }
+
 func (f *Faulty) Rename(from, to string) error {
 	if err := f.before(OpRename, from, 0); err != nil {
 		return err

@@ -78,6 +78,16 @@ func (m *Mem) Used() int64 {
 	return m.used
 }
 
+// Space is what Limit leaves; without one there is no telling.
+func (m *Mem) Space(string) (Space, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.limit == 0 {
+		return Space{}, nil
+	}
+	return Space{Free: max(0, m.limit-m.used), Total: m.limit}, nil
+}
+
 // split returns the names that lead from the root to name.
 func split(name string) []string {
 	name = filepath.ToSlash(filepath.Clean(name))

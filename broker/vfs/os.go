@@ -85,6 +85,8 @@ func (OS) Lock(name string) (io.Closer, error) {
 	return f, nil
 }
 
+func (OS) Space(name string) (Space, error) { return space(name) }
+
 var errHeld = errors.New("held")
 
 func readPID(f *os.File) int {

@@ -31,6 +31,8 @@ func (ReadOnly) Remove(name string) error         { return refused("remove", nam
 func (ReadOnly) MkdirAll(name string) error       { return refused("mkdir", name) }
 func (ReadOnly) SyncDir(name string) error        { return refused("sync", name) }
 
+func (ReadOnly) Space(name string) (Space, error) { return space(name) }
+
 func (ReadOnly) Lock(name string) (io.Closer, error) { return nil, refused("lock", name) }
 
 func refused(op, name string) error { return &fs.PathError{Op: op, Path: name, Err: syscall.EROFS} }

@@ -41,6 +41,14 @@ type FS interface {
 	// Lock takes an exclusive lock, kept in a file that is created when missing, and
 	// held until it is closed or the process ends. *HeldError: another one has it.
 	Lock(name string) (io.Closer, error)
+	// Space tells what the device that holds a directory has left.
+	Space(name string) (Space, error)
+}
+
+// Space is the room of a device, in bytes. A zero Total: there is no telling, or no limit.
+type Space struct {
+	Free  int64 // that this process may still take
+	Total int64
 }
 
 // File is an open file. Safe for concurrent use, except that writes which overlap

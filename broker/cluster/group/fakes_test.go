@@ -124,6 +124,7 @@ func (l *fakeLog) Release(id storage.ShardID, index uint64) {
 	}
 }
 
+func (l *fakeLog) Full() bool              { return l.stats.Full }
 func (l *fakeLog) Err() error              { return l.err }
 func (l *fakeLog) Stats() storage.LogStats { return l.stats }
 func (l *fakeLog) Close() error            { return nil }

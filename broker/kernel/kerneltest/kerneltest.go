@@ -24,7 +24,8 @@ type Options struct {
 	DataShards      int
 	CheckpointBytes int
 	// Machine stands between a shard's group and the kernel's machine; nil: nothing does.
-	Machine func(kernel.Machine) kernel.Machine
+	Machine      func(kernel.Machine) kernel.Machine
+	SpaceReserve int64
 }
 
 // Open opens a kernel that the test's end closes.
@@ -54,6 +55,7 @@ func Start(t testing.TB, o Options) (k *kernel.Kernel, stop func()) {
 	host := group.NewHost(group.Options{Self: 1, Workers: 2, Clock: clock.Wall{}, Seed: 1})
 	k, err := kernel.Open(kernel.Config{
 		Engine: o.Engine, Time: o.Time, Link: o.Link, Capture: !o.NoCapture, DataShards: o.DataShards, CheckpointBytes: o.CheckpointBytes,
+		SpaceReserve: o.SpaceReserve,
 		OpenGroup: func(s kernel.GroupSpec) (kernel.Group, error) {
 			if o.Machine != nil {
 				s.Machine = o.Machine(s.Machine)

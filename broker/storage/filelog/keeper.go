@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"slices"
 	"syscall"
 	"time"
@@ -78,8 +79,8 @@ func (w *wal) takeNext(atLeast int64) (*readyFile, error) {
 			w.want = w.nextWanted(atLeast)
 			w.wake()
 			w.awaitLocked()
-		case w.full != nil && w.closed:
-			return nil, fmt.Errorf("filelog: closed while waiting for the next file: %w", w.full)
+		case w.stuck != nil && w.closed:
+			return nil, fmt.Errorf("filelog: closed while waiting for the next file: %w", w.stuck)
 		default:
 			if w.want == nil {
 				w.want = w.nextWanted(atLeast)
@@ -98,7 +99,8 @@ func (w *wal) wake() {
 }
 
 // keep puts dropped files away and makes the next one ready, until Close. On a full
-// device it tries again whenever something was dropped, and now and then.
+// device it takes the reserve for that, and tries to set another aside whenever something
+// was dropped, and now and then.
 func (w *wal) keep() {
 	defer close(w.closedKeeper)
 	retry := time.NewTimer(fullRetry)
@@ -112,11 +114,20 @@ func (w *wal) keep() {
 		case <-w.kick:
 		case <-retry.C:
 		}
-		w.putAway()
-		if w.makeNext() {
+		if w.tend() {
 			retry.Reset(fullRetry)
 		}
 	}
+}
+
+// tend does what there is to do, and tells whether it is to be tried again.
+func (w *wal) tend() (again bool) {
+	w.putAway()
+	again = w.makeNext()
+	if err := w.setAside(); err != nil {
+		w.failNext(err)
+	}
+	return again || w.reserve == nil
 }
 
 // makeNext does what was asked, and tells whether it is to be tried again.
@@ -137,14 +148,18 @@ func (w *wal) makeNext() (again bool) {
 	if err == nil {
 		next, err = w.ready(*want)
 	}
+	if passes(err) && w.reserve != nil && w.reserve.size >= want.min {
+		next, err = w.fromReserve(*want)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.next = next
+	w.stuck = nil
 	again = passes(err)
-	w.full = nil
 	switch {
 	case again:
-		w.full = err
+		w.stuck = err
+		w.setFullLocked(err)
 	case err != nil:
 		w.nextErr = err
 	}
@@ -153,6 +168,79 @@ func (w *wal) makeNext() (again bool) {
 	}
 	w.work.Signal()
 	return again
+}
+
+// fromReserve makes the reserve ready, under the name of a new file.
+func (w *wal) fromReserve(want wanted) (*readyFile, error) {
+	path := newName(w.dir, want.number)
+	err := w.discard(path)
+	if err == nil {
+		err = w.fs.Rename(w.reserve.path, path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	w.pool = append(w.pool, spare{path, w.reserve.size})
+	w.reserve = nil
+	return w.readyOf(want.number, want.min, want.min)
+}
+
+// setAside makes the reserve when there is none, or a larger one when the log's files have
+// grown. A device that has no space for it is full, and the log works all the same.
+// Otherwise it is not full, unless a file is still asked for. Caller is keep, or open
+// before there is one.
+func (w *wal) setAside() error {
+	size := max(min(w.made/4, reserveMax), w.opt.WALFileMin)
+	var err error
+	switch space, serr := w.fs.Space(w.dir); {
+	case w.reserve != nil && w.reserve.size >= size/2:
+	case serr == nil && space.Total > 0 && space.Free < 2*size: // what is left is needed more elsewhere
+		err = errNoSpare
+	default:
+		err = w.makeReserve(size)
+	}
+	if w.reserve != nil && passes(err) {
+		err = nil // a smaller one there is
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case err == nil && w.want == nil:
+		w.setFullLocked(nil)
+	case passes(err):
+		w.setFullLocked(err)
+	default:
+		return err
+	}
+	return nil
+}
+
+// errNoSpare: the device has something left, and the log leaves it to others.
+var errNoSpare = fmt.Errorf("not enough to set aside: %w", syscall.ENOSPC)
+
+// makeReserve replaces the reserve. Its name need not be durable: without it, open makes
+// another.
+func (w *wal) makeReserve(size int64) error {
+	path := reserveName(w.dir)
+	made := filepath.Join(w.dir, "reserve.new.spare")
+	if err := w.discard(made); err != nil {
+		return err
+	}
+	f, err := w.fs.Create(made)
+	if err != nil {
+		return err
+	}
+	if err = zeroFill(f, size); err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = w.fs.Rename(made, path)
+	}
+	if err != nil {
+		return errors.Join(err, w.fs.Remove(made))
+	}
+	w.reserve = &spare{path, size}
+	return nil
 }
 
 // passes tells whether an error may be gone when it is tried again: space comes back,
@@ -166,19 +254,41 @@ func passes(err error) bool {
 	return false
 }
 
-// ready makes a file ready: a spare one when there is one large enough, else a new one
+// ready makes a file ready: a spare one when there is one large enough, else a new one, of
+// the size that is wanted or, where the device has no room for that, a smaller one.
+func (w *wal) ready(want wanted) (f *readyFile, err error) {
+	size := want.target
+	floor := max(want.min, min(w.opt.WALFileMin, size))
+	if space, err := w.fs.Space(w.dir); err == nil && space.Total > 0 {
+		for size > floor && size > space.Free/4 {
+			size = max(size/walGrowth, floor)
+		}
+	}
+	for {
+		if f, err = w.readyOf(want.number, max(want.min, size/2), size); !passes(err) || size == floor {
+			break
+		}
+		size = max(size/walGrowth, floor)
+	}
+	if err == nil {
+		w.made = f.size
+	}
+	return f, err
+}
+
+// readyOf makes a spare of at least enough bytes ready, or else a new file of size bytes,
 // filled with zeros, so that a later sync has data to write and no metadata.
-func (w *wal) ready(want wanted) (*readyFile, error) {
-	h := walHeader{number: want.number, salt: w.opt.Random()}
-	f := &readyFile{number: want.number, salt: h.salt}
+func (w *wal) readyOf(number uint64, enough, size int64) (*readyFile, error) {
+	h := walHeader{number: number, salt: w.opt.Random()}
+	f := &readyFile{number: number, salt: h.salt}
 	var err error
-	i := slices.IndexFunc(w.pool, func(s spare) bool { return s.size >= max(want.min, want.target/2) })
+	i := slices.IndexFunc(w.pool, func(s spare) bool { return s.size >= enough })
 	if i >= 0 {
 		f.path, f.size = w.pool[i].path, w.pool[i].size
 		w.pool = slices.Delete(w.pool, i, i+1)
 		f.file, err = w.fs.Open(f.path)
 	} else {
-		f.path, f.size = newName(w.dir, want.number), want.target
+		f.path, f.size = newName(w.dir, number), size
 		if err = w.discard(f.path); err == nil {
 			f.file, err = w.fs.Create(f.path)
 		}

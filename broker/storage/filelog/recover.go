@@ -49,6 +49,9 @@ func openWAL(fsys vfs.FS, dir string, opt Options, fresh bool) (*wal, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := w.setAside(); err != nil {
+		return nil, errors.Join(err, w.file.Close())
+	}
 	w.start()
 	return w, nil
 }
@@ -62,8 +65,11 @@ func (w *wal) list() error {
 	for _, e := range entries {
 		hex, isLog := strings.CutSuffix(e.Name, ".wal")
 		if !isLog {
-			if strings.HasSuffix(e.Name, ".spare") {
-				w.pool = append(w.pool, spare{filepath.Join(w.dir, e.Name), e.Size})
+			switch path := filepath.Join(w.dir, e.Name); {
+			case path == reserveName(w.dir):
+				w.reserve = &spare{path, e.Size}
+			case strings.HasSuffix(e.Name, ".spare"):
+				w.pool = append(w.pool, spare{path, e.Size})
 			}
 			continue
 		}
@@ -130,6 +136,7 @@ func (w *wal) recover() error {
 		w.shards[id] = s
 	}
 	w.fileCount.Store(int64(len(w.files)))
+	w.made = w.current().size
 	return nil
 }
 

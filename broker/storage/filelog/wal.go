@@ -25,6 +25,9 @@ const (
 	arenaMax = 2 << 20
 	// spareMax bounds the released files that are kept to be written again.
 	spareMax = 2
+	// reserveMax bounds the file that is set aside for a full device. It is a quarter of
+	// the file that is written, at most: what a broker with little to write takes is little.
+	reserveMax = 16 << 20
 )
 
 // wal is the write-ahead log of all shards: a row of numbered files, of which the last
@@ -45,8 +48,10 @@ type wal struct {
 	dir string
 	opt Options
 
-	writer         // owned by run
-	pool   []spare // owned by keep
+	writer          // owned by run
+	pool    []spare // owned by keep
+	reserve *spare  // owned by keep: written when the device gives nothing; nil: it was, or cannot be made
+	made    int64   // owned by keep: size of the file that was made ready last
 
 	written, closedKeeper chan struct{} // closed when run and keep have ended
 	kick                  chan struct{} // capacity 1: keep has something to do
@@ -59,6 +64,7 @@ type wal struct {
 	bytes, syncs, groups atomic.Uint64
 	fileCount            atomic.Int64
 	room                 atomic.Int64 // left in the file that is written
+	isFull               atomic.Bool  // full is not nil
 
 	mu       sync.Mutex
 	work     sync.Cond // for run: queue, released, next, nextErr or closed has changed
@@ -72,7 +78,8 @@ type wal struct {
 	want    *wanted    // the file that keep is to make ready; nil: none
 	next    *readyFile // made ready
 	nextErr error      // final: why it could not be
-	full    error      // why keep waits before it tries again: no space; nil: it does not
+	stuck   error      // why want could not be made, for want of space; nil: it was not tried
+	full    error      // the device gave nothing: the reserve is lacking, or want is stuck; nil: it did
 	dropped []*walFile // for keep to put away, oldest first
 
 	// recovered is what Open found, until the shard's first Append; then nil.
@@ -106,6 +113,9 @@ func newName(dir string, number uint64) string {
 	return filepath.Join(dir, fmt.Sprintf("%016x.new.spare", number))
 }
 
+// reserveName is the name of the file that is written when the device gives nothing.
+func reserveName(dir string) string { return filepath.Join(dir, "reserve.spare") }
+
 func (w *wal) start() {
 	w.work.L, w.space.L = &w.mu, &w.mu
 	w.written, w.closedKeeper = make(chan struct{}), make(chan struct{})
@@ -128,8 +138,7 @@ func (w *wal) step() bool {
 	_, running := w.resume()
 	select {
 	case <-w.kick:
-		w.putAway()
-		if w.makeNext() {
+		if w.tend() {
 			w.wake() // again, at the next step
 		}
 	default:
@@ -177,6 +186,14 @@ func (w *wal) Release(shard storage.ShardID, index uint64) {
 	w.work.Signal()
 }
 
+func (w *wal) Full() bool { return w.isFull.Load() }
+
+// setFullLocked notes what the device said when it was asked. Caller holds mu.
+func (w *wal) setFullLocked(err error) {
+	w.full = err
+	w.isFull.Store(err != nil)
+}
+
 func (w *wal) Err() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -184,6 +201,7 @@ func (w *wal) Err() error {
 }
 
 func (w *wal) Stats() storage.LogStats {
+	space, _ := w.fs.Space(w.dir) // without an answer, Full will tell
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	room := w.room.Load()
@@ -193,6 +211,7 @@ func (w *wal) Stats() storage.LogStats {
 	return storage.LogStats{
 		Bytes: w.bytes.Load(), Syncs: w.syncs.Load(), Groups: w.groups.Load(),
 		Files: int(w.fileCount.Load()), Room: uint64(max(0, room)), Full: w.full != nil,
+		Free: space.Free, Total: space.Total,
 	}
 }
 

@@ -509,6 +509,40 @@ func TestFull(t *testing.T) {
 	ok(t, e.Close())
 }
 
+// When the device gives nothing any more, the log says so and goes on in what it has set
+// aside, for as long as that lasts; and sets aside as much again when there is space.
+func TestReserve(t *testing.T) {
+	disk := vfs.NewMem()
+	opt := on(disk)
+	e := opened(t, opt)
+	index := uint64(1)
+	next := func() {
+		put(t, e, 1, index, 100, true)
+		index++
+	}
+	next()
+	for round := range 2 {
+		disk.Limit(disk.Used())
+		for !e.Log().Stats().Full {
+			next()
+		}
+		for written := int64(0); written < opt.WALFileMin/2; written += 200 {
+			next()
+		}
+		disk.Limit(0)
+		for e.Log().Stats().Full { // it looks again by itself, or when something is released
+			e.Log().Release(1, uint64(round))
+			runtime.Gosched()
+		}
+	}
+	ok(t, e.Close())
+	e = opened(t, opt)
+	if got := last(t, e, 1); got != index-1 {
+		t.Errorf("the log ends at %d, want %d", got, index-1)
+	}
+	ok(t, e.Close())
+}
+
 // Close does not wait for space; what waited for it fails.
 func TestCloseWhileFull(t *testing.T) {
 	disk := vfs.NewMem()

@@ -150,6 +150,9 @@ func (l *log) shardLocked(id storage.ShardID) *shard {
 
 func (l *log) Err() error { return nil }
 
+// Full is never so: memory that there is not ends the process.
+func (l *log) Full() bool { return false }
+
 func (l *log) Stats() storage.LogStats {
 	l.mu.Lock()
 	defer l.mu.Unlock()

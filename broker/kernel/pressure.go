@@ -1,0 +1,272 @@
+package kernel
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/robustmq/rmq/broker/clock"
+	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/kernel/meta"
+	"github.com/robustmq/rmq/broker/storage"
+)
+
+// pressure decides whether publishes are let in, by what the device has left.
+//
+// What is left has to do for three things: to settle, delete and trim, which is what
+// makes room; to move what the log holds to segments, without which the log cannot let
+// go of a file; and to write checkpoints. So publishes are refused while there is less
+// than a reserve and what is owed to segments, and when the log, or a checkpoint, was
+// given nothing. Everything else goes on, in the reserve. When there is room again
+// publishes are let in by themselves.
+//
+// What was let in before is in flight and uses the reserve as well: queuedMax of each
+// shard at most.
+//
+// Ownership: watch runs alone, and writes refusal. mu guards watchers and looked.
+type pressure struct {
+	refusal atomic.Pointer[Refusal] // nil: publishes are let in
+	ahead   atomic.Bool             // somebody was refused before a look: to be told when that is over
+	starved atomic.Int32            // checkpoints that wait for space
+	kick    chan struct{}           // capacity 1: look now
+	sudden  Refusal                 // until a look has told more; never changes
+
+	mu       sync.Mutex
+	watchers []func()
+	looked   chan struct{} // closed after the next look
+}
+
+// Refusal is why publishes are refused, as of the last look.
+type Refusal struct {
+	Since       time.Time // broker time
+	Free, Total int64     // bytes of the device; Total 0: not known
+	Need        int64     // bytes that must be free
+	Full        bool      // the device gave nothing when it was asked
+	err         error
+}
+
+func (r *Refusal) String() string {
+	at := r.Since.UTC().Format(time.RFC3339)
+	if r.Since.IsZero() {
+		return "log full: publishes refused"
+	}
+	if r.Total == 0 {
+		return fmt.Sprintf("log full: the device has no space, publishes refused since %s", at)
+	}
+	return fmt.Sprintf("log full: %d bytes free of %d, %d needed, publishes refused since %s", r.Free, r.Total, r.Need, at)
+}
+
+const (
+	lookEvery   = time.Second            // link time, between two looks at the device
+	lookRefused = 250 * time.Millisecond // the same while publishes are refused
+	lookBytes   = 1 << 20                // bytes that one shard applies between two looks
+
+	// The default reserve is a part of the device, within bounds.
+	reservePart = 32
+	reserveMin  = 4 << 20
+	reserveMax  = 64 << 20
+
+	// pinnedMax is how much the node's log may grow, in checkpoint intervals, while one
+	// shard has not been checkpointed: it holds back all files from its first entry on.
+	pinnedMax = 4
+)
+
+func (p *pressure) init() {
+	p.kick = make(chan struct{}, 1)
+	p.sudden = Refusal{Full: true, err: fault.New(fault.Full, "publish", "", "log full")}
+}
+
+// Refusal tells why publishes are refused now; nil: they are let in.
+func (k *Kernel) Refusal() *Refusal {
+	r := k.pressure.refusal.Load()
+	if r == nil && k.engine.Log().Full() { // the reserve is not for what comes before the next look
+		k.pressure.ahead.Store(true)
+		k.pressure.look()
+		return &k.pressure.sudden
+	}
+	return r
+}
+
+// refused is the error for a publish, or nil.
+func (k *Kernel) refused() error {
+	if r := k.Refusal(); r != nil {
+		return r.err
+	}
+	return nil
+}
+
+// OnRefusal has f called whenever publishes begin or cease to be refused. It must not
+// block. It is not called any more when the kernel is closed.
+func (k *Kernel) OnRefusal(f func()) {
+	p := &k.pressure
+	p.mu.Lock()
+	p.watchers = append(p.watchers, f)
+	p.mu.Unlock()
+}
+
+// look asks for a look at the device, soon.
+func (p *pressure) look() {
+	select {
+	case p.kick <- struct{}{}:
+	default:
+	}
+}
+
+// next returns a channel that is closed after the next look.
+func (p *pressure) next() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.looked == nil {
+		p.looked = make(chan struct{})
+	}
+	return p.looked
+}
+
+// watchSpace looks at the device until the kernel ends.
+func (k *Kernel) watchSpace() {
+	p := &k.pressure
+	for {
+		was := p.refusal.Load()
+		ahead := p.ahead.Swap(false)
+		now := k.weigh(was, k.engine.Log().Stats())
+		p.refusal.Store(now)
+		p.mu.Lock()
+		looked, watchers := p.looked, p.watchers
+		p.looked = nil
+		p.mu.Unlock()
+		if looked != nil {
+			close(looked)
+		}
+		if (was == nil) != (now == nil) || ahead {
+			k.turn(was, now, watchers)
+		}
+		every := lookEvery
+		if now != nil {
+			every = lookRefused
+		}
+		if !p.sleep(k, every) {
+			return
+		}
+	}
+}
+
+func (p *pressure) sleep(k *Kernel, d time.Duration) bool {
+	var t clock.Timer = k.cfg.Link.AfterFunc(d, p.look)
+	defer t.Stop()
+	select {
+	case <-k.ctx.Done():
+		return false
+	case <-p.kick:
+		return true
+	}
+}
+
+func (k *Kernel) turn(was, now *Refusal, watchers []func()) {
+	switch {
+	case was == nil && now != nil:
+		k.log.Error("publishes are refused: log full", "free", now.Free, "total", now.Total, "needed", now.Need)
+	case was != nil && now == nil:
+		k.log.Info("publishes are let in again", "after", k.time.Now().Sub(was.Since))
+	}
+	for _, f := range watchers {
+		f()
+	}
+	k.wakeLetters()
+	k.changes.tell()
+}
+
+// weigh decides, and has shards checkpointed that hold on to the log for too long: all
+// that can be, when space is short.
+func (k *Kernel) weigh(was *Refusal, st storage.LogStats) *Refusal {
+	var owed int64
+	for _, s := range k.shards {
+		if s.class != classTransient {
+			owed += s.unsaved.Load()
+		}
+	}
+	need := k.reserve(st.Total) + owed
+	full := st.Full || k.pressure.starved.Load() > 0
+	short := st.Total > 0 && st.Free < need
+	if was != nil && st.Total > 0 {
+		short = st.Free < need+need/4 // not back and forth at one byte
+	}
+	enough := int64(lookBytes)
+	switch {
+	case full || short:
+		enough = 1
+	case st.Total > 0 && st.Free < 2*need:
+		enough = max(enough, st.Free/16)
+	default:
+		enough = -1
+	}
+	for _, s := range k.shards {
+		if s.class == classTransient {
+			continue
+		}
+		due := enough > 0 && s.unsaved.Load() >= enough
+		pins := s.unsaved.Load() > 0 && int64(st.Bytes-s.savedAt.Load()) > pinnedMax*int64(k.cfg.CheckpointBytes)
+		if due || pins {
+			s.askSave()
+		}
+	}
+	if l := k.meta; l.unsaved.Load() > 0 &&
+		(enough > 0 || int64(st.Bytes-l.savedAt.Load()) > pinnedMax*int64(k.cfg.CheckpointBytes)) {
+		l.askSave()
+	}
+	if !full && !short {
+		return nil
+	}
+	r := &Refusal{Since: k.time.Now(), Free: st.Free, Total: st.Total, Need: need, Full: full}
+	if was != nil {
+		r.Since = was.Since
+	}
+	r.err = fault.New(fault.Full, "publish", "", "%s", r)
+	return r
+}
+
+// reserve is what publishes may not use of a device of so many bytes.
+func (k *Kernel) reserve(total int64) int64 {
+	if k.cfg.SpaceReserve > 0 {
+		return k.cfg.SpaceReserve
+	}
+	return min(max(total/reservePart, reserveMin), reserveMax)
+}
+
+// askSave has the shard checkpointed though little was applied since the last time.
+func (s *shardRun) askSave() {
+	if s.saveAsked.Swap(true) {
+		return
+	}
+	s.nudge()
+}
+
+// nudge has the applying goroutine look whether a checkpoint is wanted. A shard that has
+// stopped is past that.
+func (s *shardRun) nudge() { _ = s.do(false, func(p *pending) { p.b.Tick() }) }
+
+// askSave is the same for log 0, whose command that changes nothing is to allocate no
+// producer ids.
+func (l *log0) askSave() {
+	if l.saveAsked.Swap(true) {
+		return
+	}
+	if !l.k.spawn(func() {
+		if _, err := l.do(l.k.ctx, &meta.Command{Op: meta.AllocateProducers}); err != nil {
+			l.saveAsked.Store(false)
+		}
+	}) {
+		l.saveAsked.Store(false)
+	}
+}
+
+// logs tells whether the message cannot do without a log on the device.
+func (r *resolved) logs(qos uint8) bool {
+	for i := range r.logged {
+		sr := &r.logged[i]
+		if sr.shard.class != classTransient && (len(sr.queues) > 0 || sr.log != 0 || sr.sessions && qos > 0) {
+			return true
+		}
+	}
+	return false
+}
