@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/anishathalye/porcupine"
@@ -14,12 +15,14 @@ import (
 // there one order, in which each thing is done at one moment between call and answer, that
 // explains all answers?
 type histories struct {
+	mu      sync.Mutex
 	tick    int64
 	objects map[string][]*operation
 	ids     map[uint64]bool // of logs that log 0 has made
 }
 
-// operation is one call. One that is not done may have an effect at any later time.
+// operation is one call. One that is not done may have an effect at any later time up to ret,
+// or, if that is 0, ever.
 type operation struct {
 	client    int
 	in, out   any
@@ -33,6 +36,8 @@ func newHistories() *histories {
 }
 
 func (h *histories) call(object string, client int, in any) *operation {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	h.tick++
 	op := &operation{client: client, in: in, call: h.tick}
 	h.objects[object] = append(h.objects[object], op)
@@ -40,21 +45,93 @@ func (h *histories) call(object string, client int, in any) *operation {
 }
 
 func (h *histories) end(op *operation, out any) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	h.tick++
 	op.out, op.ret, op.done = out, h.tick, true
 }
 
-func (h *histories) cancel(op *operation) { op.cancelled = true }
+func (h *histories) cancel(op *operation) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	op.cancelled = true
+}
+
+// resolve uses what was there at the very end, when the partition was read and the queue was
+// emptied by the last who attached to it. It tells in which order messages came, and what
+// became of calls without an answer. The search for an order would find both, but only after
+// it has tried in vain what turns out impossible much later.
+func (h *histories) resolve() {
+	var last uint64
+	place := make(map[string]int) // by id: in the queue, as the last attachment saw it
+	for _, op := range h.objects["queue"] {
+		switch in := op.in.(queueAsk); {
+		case in.attach != 0:
+			last = in.attach
+			clear(place)
+		case in.get == last && op.done && op.out != "":
+			place[op.out.(string)] = len(place) + 1
+		}
+	}
+	for _, op := range h.objects["queue"] {
+		if in := op.in.(queueAsk); in.publish != "" {
+			in.place = place[in.publish]
+			op.in = in
+		}
+	}
+	h.resolveUnknown()
+}
+
+// resolveUnknown tells what became of calls without an answer.
+func (h *histories) resolveUnknown() {
+	first := make(map[string]int64) // by id: end of the first call that shows it
+	last := make(map[string]int64)  // by id: begin of the last call that shows it
+	for _, object := range []string{"partition", "queue"} {
+		for _, op := range h.objects[object] {
+			out, ok := op.out.(string)
+			if !op.done || !ok {
+				continue
+			}
+			for _, id := range strings.Fields(out) {
+				if at, seen := first[id]; !seen || op.ret < at {
+					first[id] = op.ret
+				}
+				last[id] = max(last[id], op.call)
+			}
+		}
+		for _, op := range h.objects[object] {
+			if op.done {
+				continue
+			}
+			var id string
+			switch in := op.in.(type) {
+			case partitionAsk:
+				id, _, _ = strings.Cut(in.ids, " ")
+			case queueAsk:
+				if in.settle != "" && !in.requeue && last[in.settle] > op.call {
+					op.cancelled = true // it came again
+				}
+				id = in.publish
+			}
+			if at, seen := first[id]; seen {
+				op.ret = at
+			} else if id != "" {
+				op.cancelled = true // it never came
+			}
+		}
+	}
+}
 
 // unknown stands for the answer that a client never had.
 type unknown struct{}
 
 // checkWithin bounds the search for an order of one history. One that takes longer is
 // undecided: neither good nor bad.
-const checkWithin = 10 * time.Second
+const checkWithin = 3 * time.Second
 
-// check checks all histories.
-func (h *histories) check(r *VotersReport) error {
+// check checks all histories, once they are complete, and tells how many there were, and for
+// how many the search took too long.
+func (h *histories) check() (checked, undecided int, err error) {
 	for _, object := range sortedKeys(h.objects) {
 		model, ok := modelOf(object)
 		if !ok {
@@ -67,18 +144,22 @@ func (h *histories) check(r *VotersReport) error {
 			case op.done:
 				ops = append(ops, porcupine.Operation{ClientId: op.client, Input: op.in, Call: op.call, Output: op.out, Return: op.ret})
 			default:
-				ops = append(ops, porcupine.Operation{ClientId: op.client, Input: op.in, Call: op.call, Output: unknown{}, Return: math.MaxInt64})
+				ret := op.ret
+				if ret == 0 {
+					ret = math.MaxInt64
+				}
+				ops = append(ops, porcupine.Operation{ClientId: op.client, Input: op.in, Call: op.call, Output: unknown{}, Return: ret})
 			}
 		}
-		r.Histories++
+		checked++
 		switch porcupine.CheckOperationsTimeout(model, ops, checkWithin) {
 		case porcupine.Unknown:
-			r.Undecided++
+			undecided++
 		case porcupine.Illegal:
-			return fmt.Errorf("%s: no order explains what clients saw:\n%s", object, describe(ops))
+			return checked, undecided, fmt.Errorf("%s: no order explains what clients saw:\n%s", object, describe(ops))
 		}
 	}
-	return nil
+	return checked, undecided, nil
 }
 
 func describe(ops []porcupine.Operation) string {
@@ -199,17 +280,21 @@ var log0Model = porcupine.Model{
 }
 
 // queueAsk is one of: publish a message; attach; get one for an attachment; settle one that
-// the attachment by holds; detach.
+// the attachment by holds; detach; or that the broker starts again, without attachments.
 type queueAsk struct {
 	publish             string
+	place               int // of what is published among others that have one; 0: not known
 	attach, get, detach uint64
 	settle              string
 	by                  uint64
 	requeue             bool
+	restart             bool
 }
 
 func (q queueAsk) String() string {
 	switch {
+	case q.restart:
+		return "restart"
 	case q.publish != "":
 		return "publish " + q.publish
 	case q.attach != 0:
@@ -230,6 +315,7 @@ const detached = "detached"
 type queueState struct {
 	messages []queued
 	attached []uint64
+	place    int // of the last message that has one
 }
 
 // queued is a message, and the attachment that holds it; 0: it is ready.
@@ -243,19 +329,28 @@ var queueHistory = porcupine.Model{
 	Init: func() any { return queueState{} },
 	Step: func(state, in, out any) (bool, any) {
 		s, ask := state.(queueState), in.(queueAsk)
+		if ask.place != 0 && ask.place < s.place {
+			return false, s // it came before one that is there
+		}
 		want, next := s.step(ask)
 		return out == unknown{} || out == want, next
 	},
 	Equal: func(a, b any) bool {
 		x, y := a.(queueState), b.(queueState)
-		return slices.Equal(x.messages, y.messages) && slices.Equal(x.attached, y.attached)
+		return slices.Equal(x.messages, y.messages) && slices.Equal(x.attached, y.attached) && x.place == y.place
 	},
 }
 
 // step returns the answer and the state after it. s is left as it is.
 func (s queueState) step(ask queueAsk) (any, queueState) {
-	next := queueState{slices.Clone(s.messages), s.attached}
+	next := queueState{slices.Clone(s.messages), s.attached, max(s.place, ask.place)}
 	switch {
+	case ask.restart:
+		for i := range next.messages {
+			next.messages[i].by = 0
+		}
+		next.attached = nil
+		return "", next
 	case ask.publish != "":
 		next.messages = append(next.messages, queued{id: ask.publish})
 		return "", next

@@ -37,6 +37,9 @@
 // meanwhile, each answer, each offset and all that is there after each restart follow
 // from the seed, and two runs are compared.
 //
+// Linear: as Run. Its clients share what they use, and what they saw, over all lives, must be
+// explained by one order.
+//
 // Voters: everything. It runs three nodes that replicate shards, in one goroutine and in
 // virtual time; voters.go says what it checks.
 package sim

@@ -209,7 +209,9 @@ func (c *cluster) all() error {
 	if err := c.compare(); err != nil {
 		return err
 	}
-	return c.history.check(&c.report)
+	var err error
+	c.report.Histories, c.report.Undecided, err = c.history.check()
+	return err
 }
 
 // or is what was noticed first.
