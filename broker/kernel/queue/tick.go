@@ -107,15 +107,13 @@ func (q *Queue) Purge(now int64, eff []Effect) ([]Effect, int64) {
 
 // Close ends the queue: every attachment is Gone and every message is dropped, acquired
 // ones too. The queue takes no further commands but Tick, and can be forgotten once
-// Empty.
+// Empty. The keys that a checkpoint held of it are its owner's to delete: what it saves
+// from here on belongs elsewhere.
 func (q *Queue) Close(now int64, eff []Effect) []Effect {
 	q.own()
 	for len(q.attachments) > 0 {
 		a := q.attachments[len(q.attachments)-1]
 		eff = append(eff, Effect{Kind: Gone, Attachment: a.ID})
-		if a.born < q.gen {
-			q.gone = append(q.gone, goneKey{kind: keyAttachment, num: a.ID, born: a.born, died: q.gen})
-		}
 		q.attachments = q.attachments[:len(q.attachments)-1]
 	}
 	q.attachments, q.waiting, q.consumers, q.active, q.switching = nil, nil, 0, 0, false
@@ -127,6 +125,7 @@ func (q *Queue) Close(now int64, eff []Effect) []Effect {
 		l.ready, l.expiring, l.spare = 0, 0, nil
 	}
 	q.ready, q.readyBytes, q.unacked, q.held, q.busy = 0, 0, 0, 0, false
+	q.gone = nil
 	return q.sweep(StepMax, eff)
 }
 

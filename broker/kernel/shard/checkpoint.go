@@ -25,6 +25,8 @@ import (
 //	s <session> h          whether a session takes deliveries, and its deadline
 //	s <session> o <key>    what the session's own machine saves
 //	s <session> p <key>    what its backlog's saves
+//	x <number> h           deadline of what is left of a queue that is gone
+//	x <number> p <key>     what its own machine saves
 //
 // Numbers in keys are 8 bytes, big-endian; session and group keys are length-prefixed (two
 // bytes) so that no key is a prefix of another's. Equal states have equal full checkpoints.
@@ -35,7 +37,9 @@ type dirty struct {
 	delays           btree.Set[uint64]
 	sessions, groups btree.Set[string]
 	onces            btree.Set[string]
+	graves           btree.Set[uint64]
 	gone             btree.Set[string] // checkpoint keys of what was removed
+	burials          []burial          // the same, of queues
 }
 
 // Delta is what a checkpoint of a fork has to write.
@@ -61,7 +65,7 @@ func (m *Machine) Fork(full bool) (*Machine, Delta) {
 		now: m.now, gen: m.gen + 1, saved: m.saved,
 		links: *m.links.Copy(), logs: *m.logs.Copy(), queues: *m.queues.Copy(), sessions: *m.sessions.Copy(), groups: *m.groups.Copy(),
 		onces: *m.onces.Copy(), onceOrder: *m.onceOrder.Copy(), onceNext: m.onceNext,
-		delays: *m.delays.Copy(), delayNext: m.delayNext,
+		delays: *m.delays.Copy(), delayNext: m.delayNext, graves: *m.graves.Copy(),
 		retained: m.retained, retainedGen: m.retainedGen, retainedAt: m.retainedAt,
 	}
 	c.due = *m.due.Copy()
@@ -87,6 +91,9 @@ func (m *Machine) Encode(delta Delta) iter.Seq2[[]byte, []byte] {
 			ok = put([]byte(key), nil)
 			return ok
 		})
+		for i := range delta.d.burials {
+			ok = ok && delta.d.burials[i].keys(put)
+		}
 		if !ok {
 			return
 		}
@@ -139,6 +146,10 @@ func (m *Machine) encodeAll(put func(k, v []byte) bool) {
 		ok = ok && m.encodeSession(key, s, true, 0, put)
 		return ok
 	})
+	m.graves.Scan(func(id uint64, g *grave) bool {
+		ok = ok && encodeGrave(id, g, true, 0, put)
+		return ok
+	})
 }
 
 func (m *Machine) encodeChanges(delta Delta, put func(k, v []byte) bool) {
@@ -187,6 +198,11 @@ func (m *Machine) encodeChanges(delta Delta, put func(k, v []byte) bool) {
 	delta.d.sessions.Scan(func(key string) bool {
 		s, _ := m.sessions.Get(key)
 		ok = ok && m.encodeSession(key, s, false, delta.since, put)
+		return ok
+	})
+	delta.d.graves.Scan(func(id uint64) bool {
+		g, _ := m.graves.Get(id)
+		ok = ok && encodeGrave(id, g, false, delta.since, put)
 		return ok
 	})
 }
@@ -277,7 +293,7 @@ func (m *Machine) restore(k, v []byte, p *parts) error {
 	}
 	kind, name, rest := k[0], "", k[1:]
 	switch kind {
-	case 'q':
+	case 'q', 'x':
 		if len(k) < 10 {
 			return codec.ErrShort
 		}
@@ -315,7 +331,7 @@ func (m *Machine) restore(k, v []byte, p *parts) error {
 		return m.restoreOnce(string(rest), v)
 	case 'r':
 		return m.retained.Restore(rest, v)
-	case 'q', 's', 'g':
+	case 'q', 's', 'g', 'x':
 		key := append([]byte{}, rest[1:]...)
 		switch rest[0] {
 		case 'h':
@@ -366,6 +382,8 @@ func (m *Machine) finish(p *parts) error {
 		return m.finishSession(p)
 	case 'g':
 		return m.finishGroup(p)
+	case 'x':
+		return m.finishGrave(p)
 	}
 	return nil
 }

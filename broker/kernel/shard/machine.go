@@ -12,6 +12,7 @@
 //	ops.go       the fields of each command, written and read side by side
 //	routes.go    one message to the queues, sessions and retained values that want it
 //	queues.go sessions.go groups.go    commands of each kind
+//	graves.go    what is left to do of queues that are gone
 //	checkpoint.go    forks, incremental checkpoints, restore
 package shard
 
@@ -42,6 +43,7 @@ type Machine struct {
 	onces       btree.Map[string, stored]   // QoS 2 publishes stored here; see once.go
 	onceOrder   btree.Map[uint64, string]   // the same in the order in which they came
 	onceNext    uint64
+	graves      btree.Map[uint64, *grave]
 	delays      btree.Map[uint64, delayed]
 	delayNext   uint64 // number of the last delayed message
 	retained    *retained.Store

@@ -77,23 +77,13 @@ func (m *Machine) deleteQueue(r *codec.Reader, out *Outcome) OpResult {
 	case ifEmpty && st.Ready > 0:
 		return OpResult{Err: fault.New(fault.Conflict, "delete queue", "", "not empty"), N: st.Ready}
 	}
-	m.bury(func(full bool, put func(k, v []byte) bool) bool {
-		return encodeQueue(codec.Key([]byte("q"), id), q, full, m.saved, put)
-	})
-	m.endQueue(q, out)
+	prefix := codec.Key([]byte("q"), id)
+	m.dirty.gone.Insert(string(append(prefix, 'h')))
+	m.entomb(append(prefix, 'p'), q.Queue)
+	m.queueEffects(q, "", out)
 	m.queues.Delete(id)
 	m.setDue(&q.due, 0, dueQueue, queueKey(id))
 	return OpResult{N: st.Ready}
-}
-
-// endQueue ends the attachments of a queue and lets go of every body that it holds.
-func (m *Machine) endQueue(q *Queue, out *Outcome) {
-	m.eff = q.Close(m.now, m.eff[:0])
-	m.queueEffects(q, "", out)
-	for q.Busy() {
-		m.eff = q.Tick(m.now, tickMax, m.eff[:0])
-		m.queueEffects(q, "", out)
-	}
 }
 
 // Purge removes the ready messages of a queue; N is how many.

@@ -493,15 +493,8 @@ func (m *Machine) sessionEffects(s *Session, eff []session.Effect, out *Outcome)
 		case session.PublishWill:
 			m.will(s.Key, e.Will, out)
 		case session.Discarded:
-			m.bury(func(full bool, put func(k, v []byte) bool) bool {
-				return encodeBacklog(s.Key, s, full, m.saved, put)
-			})
-			m.eff = s.Backlog.Close(m.now, m.eff[:0])
+			m.entomb(append(named('s', s.Key), 'p'), s.Backlog)
 			m.backlogEffects(s, out)
-			for s.Backlog.Busy() {
-				m.eff = s.Backlog.Tick(m.now, tickMax, m.eff[:0])
-				m.backlogEffects(s, out)
-			}
 			s.Backlog = m.newBacklog()
 		case session.Ended:
 			m.bury(func(full bool, put func(k, v []byte) bool) bool {

@@ -16,6 +16,7 @@ const (
 	dueRetained
 	dueGroup
 	dueDelay
+	dueGrave
 )
 
 func queueKey(id uint64) string { return string(codec.Key(nil, id)) }
@@ -97,6 +98,8 @@ func (m *Machine) tick(out *Outcome) OpResult {
 			}
 		case dueDelay:
 			m.tickDelay(key, out)
+		case dueGrave:
+			m.tickGrave(key, out)
 		case dueRetained:
 			m.retainedAt = 0
 			m.tickRetained(out)
