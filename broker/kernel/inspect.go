@@ -38,17 +38,27 @@ type SessionInfo struct {
 func (k *Kernel) Sessions(ns string) []SessionInfo {
 	var out []SessionInfo
 	for _, s := range k.everyShard() {
-		s.readMu.RLock()
-		s.m.Sessions(func(ms *shard.Session) bool {
+		s.eachSession(func(ms *shard.Session) {
 			if space, _ := shard.SplitSessionKey(ms.Key); space == ns {
 				out = append(out, s.sessionInfo(ms))
 			}
-			return true
 		})
-		s.readMu.RUnlock()
 	}
 	sortBy(out, func(i *SessionInfo) string { return i.ClientID })
 	return out
+}
+
+// sessionStep is how many sessions are looked at while entries wait.
+const sessionStep = 256
+
+// eachSession calls fn for the sessions of a shard, in the order of their keys. It may miss
+// what comes meanwhile.
+func (s *shardRun) eachSession(fn func(ms *shard.Session)) {
+	for after, more := "", true; more; {
+		s.readMu.RLock()
+		after, more = s.m.SessionsAfter(after, sessionStep, fn)
+		s.readMu.RUnlock()
+	}
 }
 
 // SessionInfo returns one session.
@@ -136,16 +146,15 @@ func (k *Kernel) Counts() Counts {
 			c.Ready += st.Ready
 			c.Unacked += st.Unacked
 		}
-		s.m.Sessions(func(ms *shard.Session) bool {
-			c.Sessions++
-			if ms.Info().Connected {
-				c.Connected++
-			}
-			return true
-		})
+		c.Sessions += s.m.SessionCount()
 		c.Retained += s.m.Retained().Len()
 		c.Groups += s.m.GroupCount()
 		s.readMu.RUnlock()
+		s.eachSession(func(ms *shard.Session) {
+			if ms.Info().Connected {
+				c.Connected++
+			}
+		})
 	}
 	return c
 }

@@ -245,6 +245,7 @@ func (s *shardRun) open() error {
 	if err := s.m.Restore(pairs); err != nil {
 		return err
 	}
+	s.m.Prepare()
 	for l := range s.m.Logs() {
 		t := s.addTail(l.ID, l.Address, l.Start, l.Next)
 		seg, err := t.open()

@@ -493,9 +493,7 @@ func (k *Kernel) EndSession(ctx context.Context, ns, client string) error {
 
 // restoreRoutes makes the subscriptions of a shard's sessions findable after a start.
 func (k *Kernel) restoreRoutes(s *shardRun) {
-	s.readMu.RLock()
-	defer s.readMu.RUnlock()
-	s.m.Sessions(func(ms *shard.Session) bool {
+	s.eachSession(func(ms *shard.Session) {
 		ns, client := shard.SplitSessionKey(ms.Key)
 		r := k.routeOf(ns, client, true)
 		r.shard.Store(s)
@@ -511,7 +509,6 @@ func (k *Kernel) restoreRoutes(s *shardRun) {
 			k.addRoute(r, sub)
 			return true
 		})
-		return true
 	})
 }
 

@@ -91,7 +91,7 @@ func OpenGroup(host *group.Host, log storage.Log, s kernel.GroupSpec) (kernel.Gr
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	return g, g.Await(ctx)
 }

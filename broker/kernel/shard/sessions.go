@@ -377,20 +377,26 @@ func (m *Machine) watch(key, text string) {
 	t.Add(route.SlashedFilter(text), filter{key, text})
 }
 
-// table returns the filters of a namespace; nil when there are none. A machine that was
-// restored or forked derives all of them here, the first time that it is asked.
+// table returns the filters of a namespace; nil when there are none.
 func (m *Machine) table(ns string) *route.Table[filter] {
-	if m.filters == nil {
-		m.filters = make(map[string]*route.Table[filter])
-		m.sessions.Scan(func(key string, s *Session) bool {
-			s.Subscriptions(func(text string, _ session.Options) bool {
-				m.watch(key, text)
-				return true
-			})
+	m.Prepare()
+	return m.filters[ns]
+}
+
+// Prepare derives the table of filters, which a machine that was restored or forked does
+// not have, and else makes the first time that it is asked: then an entry would wait.
+func (m *Machine) Prepare() {
+	if m.filters != nil {
+		return
+	}
+	m.filters = make(map[string]*route.Table[filter])
+	m.sessions.Scan(func(key string, s *Session) bool {
+		s.Subscriptions(func(text string, _ session.Options) bool {
+			m.watch(key, text)
 			return true
 		})
-	}
-	return m.filters[ns]
+		return true
+	})
 }
 
 func (m *Machine) unwatch(key, text string) {
@@ -529,10 +535,27 @@ func (m *Machine) tickSession(s *Session, out *Outcome) {
 	m.sessionDue(s)
 }
 
-// Sessions yields the sessions in the order of their keys.
-func (m *Machine) Sessions(yield func(s *Session) bool) {
-	m.sessions.Scan(func(_ string, s *Session) bool { return yield(s) })
+// SessionsAfter calls f for at most n sessions whose keys come after the given one, in
+// their order. It returns the key of the last, and whether there may be more.
+func (m *Machine) SessionsAfter(after string, n int, f func(s *Session)) (last string, more bool) {
+	last = after
+	m.sessions.Ascend(after, func(key string, s *Session) bool {
+		if key == after {
+			return true
+		}
+		if more = n == 0; more {
+			return false
+		}
+		n--
+		last = key
+		f(s)
+		return true
+	})
+	return last, more
 }
+
+// SessionCount is how many sessions there are.
+func (m *Machine) SessionCount() int { return m.sessions.Len() }
 
 // Session returns a session, to be read.
 func (m *Machine) Session(key string) (*Session, bool) { return m.sessions.Get(key) }
