@@ -199,7 +199,7 @@ func TestWhatCanGoWrongAtTheStart(t *testing.T) {
 		{errors.Join(fault.New(fault.Exists, "listen", "127.0.0.1:1883", "taken"), errors.New("more")), env.Conflict, "127.0.0.1:1883 for MQTT is taken", "--mqtt-port N"},
 		{fmt.Errorf("%w: /d is open in process 7", storage.ErrInUse), env.Conflict, "/d is in use by process 7", "--data DIR --name NAME --any-port"},
 		{fmt.Errorf("%w: /d has format 9", storage.ErrVersion), env.Conflict, "newer release", "start it with the release that wrote it"},
-		{fmt.Errorf("%w: /d", storage.ErrCorrupt), env.Failed, "corrupt", "nothing was changed; keep a copy of /d"},
+		{fmt.Errorf("%w: /d", storage.ErrCorrupt), env.Failed, "corrupt", "nothing was changed; see what is damaged and what can be mended: rmq doctor /d"},
 		{filelog.ErrForeign, env.Usage, "not an rmq data directory", "use another directory"},
 		{&fs.PathError{Op: "open", Path: "/d", Err: syscall.EACCES}, env.Auth, "open /d: permission denied", "let this user read and write /d"},
 		{&fs.PathError{Op: "open", Path: "/d", Err: syscall.ENOTDIR}, env.Usage, "/d is no directory", "rmq up --data DIR"},

@@ -279,7 +279,7 @@ func (u *up) explain(err error, c Config) error {
 	case errors.Is(err, storage.ErrCorrupt):
 		f.Exit = env.Failed
 		f.What = err.Error()
-		f.Hint = "nothing was changed; keep a copy of " + env.Quote(c.DataDir) + " before anything else   to go on without it: " + elsewhere
+		f.Hint = "nothing was changed; see what is damaged and what can be mended: rmq doctor " + env.Quote(c.DataDir) + "   to go on without it: " + elsewhere
 	case errors.Is(err, filelog.ErrForeign):
 		f.Exit = env.Usage
 		f.What = err.Error()
