@@ -3,9 +3,9 @@
 //
 // It has three parts:
 //
-//	survey.go            everything that lies there (`rmq log inspect DIR`)
-//	check.go             findings, in order, each with what to do (`rmq doctor DIR`)
-//	plan.go repair.go    what can be repaired, and doing it (`rmq doctor --repair DIR`)
+//	survey.go    everything that lies there (`rmq log inspect DIR`)
+//	check.go     findings, in order, each with what to do (`rmq doctor DIR`)
+//	repair.go    what can be repaired, and doing it (`rmq doctor --repair DIR`)
 //
 // Looking changes nothing and takes no lock. A repair holds the directory's lock, and
 // nothing that it cuts or replaces is lost: a copy of each such file is durable in
