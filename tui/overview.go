@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/robustmq/rmq/broker/adminapi"
@@ -342,6 +343,13 @@ func (s *overview) perSecond(before, now uint64, what string, write func(float64
 	return part{n: write(float64(now-before) / seconds), what: what}
 }
 
+// sameAlarm tells whether a warning is an alarm of another moment: numbers differ, its
+// first words do not.
+func sameAlarm(a, b string) bool {
+	first, _, _ := strings.Cut(a, ":")
+	return strings.HasPrefix(b, first+":")
+}
+
 // remarks are what an operator should know of: the broker's warnings, and what went
 // wrong in which protocol.
 func (s *overview) remarks(t *theme) []string {
@@ -363,8 +371,13 @@ func (s *overview) remarks(t *theme) []string {
 			say(kind.Warn, x.Protocol+" errors: "+text[2:])
 		}
 	}
+	for _, a := range s.now.Alarms {
+		say(kind.Bad, "! "+a)
+	}
 	for _, w := range s.broker.Warnings {
-		say(kind.Warn, "! "+w)
+		if !slices.ContainsFunc(s.now.Alarms, func(a string) bool { return sameAlarm(a, w) }) {
+			say(kind.Warn, "! "+w)
+		}
 	}
 	return out
 }

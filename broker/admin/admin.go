@@ -78,6 +78,7 @@ func (s *Source) Status(context.Context) (adminapi.Status, error) {
 	if err := c.Kernel.Err(); err != nil {
 		st.Warnings = append(st.Warnings, err.Error())
 	}
+	st.Warnings = append(st.Warnings, c.Kernel.Alarms()...)
 	if st.Users == 0 {
 		st.Warnings = append(st.Warnings, "no users: everyone on this machine is let in")
 	}
@@ -98,6 +99,11 @@ func (s *Source) Overview(context.Context) (adminapi.Overview, error) {
 		Subscriptions: n.Subscriptions, Groups: len(groups), Retained: n.Retained,
 		HeapBytes: mem.HeapAlloc, RSSBytes: rss(), Goroutines: runtime.NumGoroutine(),
 		WAL: adminapi.WAL{Bytes: wal.Bytes, Syncs: wal.Syncs, Groups: wal.Groups, Files: wal.Files},
+		Device: adminapi.Device{
+			Free: wal.Free, Total: wal.Total, Refused: s.c.Kernel.Refusal() != nil,
+			RefusedTotal: s.c.Kernel.Stats().Refused.Load(), ShedTotal: s.c.Kernel.Stats().Shed.Load(),
+		},
+		Alarms: s.c.Kernel.Alarms(),
 	}
 	for i := range groups {
 		o.Lag += groups[i].Lag

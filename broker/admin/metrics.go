@@ -69,6 +69,18 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	counter("wal_bytes_total", "Bytes written to the write-ahead log.", o.WAL.Bytes)
 	counter("wal_syncs_total", "Flushes of the write-ahead log to the device.", o.WAL.Syncs)
 	counter("wal_groups_total", "Groups written to the write-ahead log.", o.WAL.Groups)
+	if o.Device.Total > 0 {
+		gauge("device_free_bytes", "Bytes that the device has left.", float64(o.Device.Free))
+		gauge("device_bytes", "Bytes of the device.", float64(o.Device.Total))
+	}
+	refused := 0.0
+	if o.Device.Refused {
+		refused = 1
+	}
+	gauge("publishes_refused", "1 while publishes are refused for want of space.", refused)
+	counter("publishes_refused_total", "Publishes that were refused for want of space.", o.Device.RefusedTotal)
+	counter("publishes_shed_total", "Publishes that nobody waits for, let go for want of space.", o.Device.ShedTotal)
+	gauge("alarms", "Alarms that are on.", float64(len(o.Alarms)))
 	gauge("heap_bytes", "Bytes of live heap.", float64(o.HeapBytes))
 	gauge("goroutines", "Goroutines.", float64(o.Goroutines))
 }

@@ -67,6 +67,9 @@ type Overview struct {
 	RSSBytes   uint64 `json:"rss_bytes,omitempty"` // 0 where the system does not tell
 	Goroutines int    `json:"goroutines"`
 	WAL        WAL    `json:"wal"`
+	Device     Device `json:"device"`
+	// Alarms are what keeps the broker from doing all that it is asked, one sentence each.
+	Alarms []string `json:"alarms,omitempty"`
 }
 
 // WAL counts what the write-ahead log has done since it was opened.
@@ -75,6 +78,18 @@ type WAL struct {
 	Syncs  uint64 `json:"syncs"`
 	Groups uint64 `json:"groups"` // flushes: bytes/groups is the mean group
 	Files  int    `json:"files"`
+}
+
+// Device is what everything is kept on.
+type Device struct {
+	Free  int64 `json:"free"`  // bytes
+	Total int64 `json:"total"` // bytes; 0: there is no telling, or no limit
+	// Refused: publishes are refused for want of space.
+	Refused bool `json:"refused,omitempty"`
+	// RefusedTotal counts publishes that were refused so, and ShedTotal those of QoS 0 or
+	// acks 0, for which nobody waits, that were let go.
+	RefusedTotal uint64 `json:"refused_total"`
+	ShedTotal    uint64 `json:"shed_total"`
 }
 
 // Traffic is what one protocol has carried since the broker started.

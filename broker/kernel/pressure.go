@@ -96,6 +96,15 @@ func (k *Kernel) refused() error {
 	return nil
 }
 
+// Alarms are what an operator should know of now, a sentence each, until it is over.
+func (k *Kernel) Alarms() []string {
+	var out []string
+	if r := k.Refusal(); r != nil {
+		out = append(out, r.String())
+	}
+	return out
+}
+
 // OnRefusal has f called whenever publishes begin or cease to be refused. It must not
 // block. It is not called any more when the kernel is closed.
 func (k *Kernel) OnRefusal(f func()) {
