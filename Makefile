@@ -2,6 +2,8 @@
 
 GO       ?= go
 FUZZTIME ?= 10s
+KILLS    ?= 50
+CUTS     ?= 50
 PKG      ?= ./...
 ARGS     ?=
 SEEDS    ?= 1000
@@ -13,10 +15,10 @@ FROM     ?= 0
 GOLANGCI ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 .DEFAULT_GOAL := help
-.PHONY: help up build test race sim fuzz lint bench micro gen clean
+.PHONY: help up build test race sim torture fuzz lint bench micro gen clean
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: ## build and run a broker here: make up ARGS="--any-port --memory"
 	$(GO) run ./cmd/rmq up $(ARGS)
@@ -34,6 +36,9 @@ race: ## every test under the race detector (needs a C compiler)
 sim: ## simulation: SEEDS seeds of a broker that loses power, VOTERS of three voters, from seed FROM on
 	GOGC=400 $(GO) test ./testkit/sim -count 1 -timeout 8h -v -run '^(TestSeeds|TestLinear)$$' -seeds $(SEEDS) -from $(FROM) $(ARGS)
 	GOGC=400 $(GO) test ./testkit/sim -count 1 -timeout 8h -v -run '^TestVoters$$' -seeds $(VOTERS) -from $(FROM) $(ARGS)
+
+torture: ## kill -9 and power loss under load, KILLS and CUTS times each, with what was acknowledged and how long restarts took
+	$(GO) test -v -count 1 -timeout 60m ./testkit/crash -run 'TestKillLoop|TestPowerLoss|TestDiskThatLies' -kills $(KILLS) -cuts $(CUTS) $(ARGS)
 
 fuzz: ## each fuzz target for FUZZTIME
 	@set -e; for p in $$($(GO) list $(PKG)); do \

@@ -83,6 +83,7 @@ var homes = []struct {
 
 	{"github.com/HdrHistogram/hdrhistogram-go", "cli testkit"},
 	{"github.com/anishathalye/porcupine", "testkit"},
+	{"github.com/hanwen/go-fuse/v2", "testkit/fusefs"},
 	{"github.com/rogpeppe/go-internal", "testkit"},
 	{"pgregory.net/rapid", "testkit"},
 	{"go.uber.org/goleak", "testkit"},

@@ -96,9 +96,10 @@ func (p *process) ready() error {
 	var status struct {
 		Data adminapi.Status `json:"data"`
 	}
-	if err := json.NewDecoder(p.out).Decode(&status); err != nil {
+	err := json.NewDecoder(p.out).Decode(&status)
+	if err != nil || !status.Data.Ready { // it prints an error where it is asked for JSON
 		p.kill()
-		return fmt.Errorf("rmq up: %w\n%s", err, &p.errs)
+		return fmt.Errorf("rmq up: not ready (%v)\n%s", err, &p.errs)
 	}
 	p.urls = status.Data.URLs
 	return nil

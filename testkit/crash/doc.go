@@ -4,13 +4,19 @@
 //
 //	kill_test.go     two kills, with as much before each as a flag says
 //	loop_test.go     kill after kill, pauses, and kills during recovery
-//	load_*_test.go   the clients of that loop, which come back by themselves
+//	power_test.go    power cuts: the binary runs on a disk that forgets what was not synced
+//	load_*_test.go   the clients of those loops, which come back by themselves
 //	ledger_test.go   what they were told, and what they saw
 //
 // The binary is built by the tests, unless RMQ_BINARY names one. Flags say how much:
 //
 //	go test ./testkit/crash -run TestNothingAcknowledgedIsLost -messages 10000
 //	go test -v ./testkit/crash -run TestKillLoop -kills 50
+//	go test -v ./testkit/crash -run TestPowerLoss -cuts 50
+//
+// TestDiskThatLiesIsFound has the same traffic on a disk that says it has synced and has
+// not: the ledger must know of losses then. Where no FUSE file system can be mounted
+// (testkit/fusefs says what that takes), tests of power loss are skipped, and say so.
 //
 // # What the ledger holds against a broker
 //

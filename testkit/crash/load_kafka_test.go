@@ -214,6 +214,23 @@ func (l *load) checkCommitted(ctx context.Context, t *testing.T, want map[int32]
 	}
 }
 
+// checkEnds checks that no record is beyond the end of its partition: such are lost, without
+// waiting for them.
+func (l *load) checkEnds(ctx context.Context, t *testing.T) {
+	t.Helper()
+	l.mu.Lock()
+	had := maps.Clone(l.log.records)
+	l.mu.Unlock()
+	c := l.kafkaClient(t)
+	defer c.Close()
+	ends := must(kadm.NewClient(c).ListEndOffsets(ctx, "orders", mqttStream))(t)
+	for p, value := range had {
+		if end, ok := ends.Lookup(p.topic, p.partition); !ok || end.Err != nil || p.offset >= end.Offset {
+			l.fault("%v was %.40q, and the log ends at %d (%v)", p, value, end.Offset, end.Err)
+		}
+	}
+}
+
 // checkLogAgain reads every topic from its first record: they are where they were said to
 // be, all of them, each once.
 func (l *load) checkLogAgain(ctx context.Context, t *testing.T) {

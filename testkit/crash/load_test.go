@@ -61,6 +61,32 @@ func (l *load) end() {
 	l.readers.Wait()
 }
 
+// awaitAcks waits until n messages more are acknowledged.
+func (l *load) awaitAcks(ctx context.Context, t *testing.T, n int) {
+	t.Helper()
+	want := 0
+	for {
+		have := 0
+		l.mu.Lock()
+		for _, tr := range l.tracks {
+			have += tr.acks
+		}
+		change := l.change
+		l.mu.Unlock()
+		if want == 0 {
+			want = have + n
+		}
+		if have >= want {
+			return
+		}
+		select {
+		case <-change:
+		case <-ctx.Done():
+			t.Fatalf("%d messages are acknowledged, %d are not", have, want-have)
+		}
+	}
+}
+
 // check waits until everything that was acknowledged before the call has been seen by
 // everybody who should, and looks at what is not a message: committed offsets and
 // retained values.
@@ -68,7 +94,11 @@ func (l *load) check(ctx context.Context, t *testing.T) {
 	t.Helper()
 	committed, values := l.group.snapshot(), l.retained.snapshot()
 	due := l.due()
+	l.checkEnds(ctx, t)
 	l.checkCommitted(ctx, t, committed)
+	if l.faulty() {
+		return // what is lost does not come
+	}
 	l.checkRetained(ctx, t, values)
 	l.await(ctx, due)
 }
