@@ -18,8 +18,12 @@ type tickState struct {
 }
 
 // schedule sets the timer to the machine's next deadline. Called by the applying
-// goroutine.
+// goroutine. During a replay there is nobody to propose a tick to; the tick of reconcile
+// sets the timer after it.
 func (s *shardRun) schedule() {
+	if !s.live {
+		return
+	}
 	at := s.m.NextDeadline()
 	t := &s.ticking
 	t.mu.Lock()
