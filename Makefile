@@ -4,6 +4,7 @@ GO       ?= go
 FUZZTIME ?= 10s
 KILLS    ?= 50
 CUTS     ?= 50
+BALLAST  ?= 16
 PKG      ?= ./...
 ARGS     ?=
 SEEDS    ?= 1000
@@ -37,8 +38,8 @@ sim: ## simulation: SEEDS seeds of a broker that loses power, VOTERS of three vo
 	GOGC=400 $(GO) test ./testkit/sim -count 1 -timeout 8h -v -run '^(TestSeeds|TestLinear)$$' -seeds $(SEEDS) -from $(FROM) $(ARGS)
 	GOGC=400 $(GO) test ./testkit/sim -count 1 -timeout 8h -v -run '^TestVoters$$' -seeds $(VOTERS) -from $(FROM) $(ARGS)
 
-torture: ## kill -9 and power loss under load, KILLS and CUTS times each, with what was acknowledged and how long restarts took
-	$(GO) test -v -count 1 -timeout 60m ./testkit/crash -run 'TestKillLoop|TestPowerLoss|TestDiskThatLies' -kills $(KILLS) -cuts $(CUTS) $(ARGS)
+torture: ## kill -9 and power loss under load: KILLS and CUTS times each, BALLAST MiB/s written besides
+	$(GO) test -v -count 1 -timeout 60m ./testkit/crash -run 'TestKillLoop|TestPowerLoss|TestDiskThatLies' -kills $(KILLS) -cuts $(CUTS) -ballast $(BALLAST) $(ARGS)
 
 fuzz: ## each fuzz target for FUZZTIME
 	@set -e; for p in $$($(GO) list $(PKG)); do \

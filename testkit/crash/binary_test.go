@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -57,8 +58,53 @@ type process struct {
 	cmd  *exec.Cmd
 	out  io.Reader
 	urls adminapi.URLs
-	errs bytes.Buffer
+	errs said
 	once sync.Once
+}
+
+// said is what a process has written, while it still writes.
+type said struct {
+	mu      sync.Mutex
+	text    bytes.Buffer
+	written chan struct{} // closed and replaced when there is more
+}
+
+func (s *said) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.written != nil {
+		close(s.written)
+		s.written = nil
+	}
+	return s.text.Write(b)
+}
+
+func (s *said) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
+}
+
+// await waits until it has written what.
+func (s *said) await(ctx context.Context, t testing.TB, what string) {
+	t.Helper()
+	for {
+		s.mu.Lock()
+		text := s.text.String()
+		if s.written == nil {
+			s.written = make(chan struct{})
+		}
+		written := s.written
+		s.mu.Unlock()
+		if strings.Contains(text, what) {
+			return
+		}
+		select {
+		case <-written:
+		case <-ctx.Done():
+			t.Fatalf("the broker does not say %q, but\n%s", what, text)
+		}
+	}
 }
 
 // readyMax bounds how long a broker may take to be up.

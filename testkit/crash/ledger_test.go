@@ -17,7 +17,7 @@ import (
 // mu guards it with all tracks and views: clients write it from many goroutines.
 type ledger struct {
 	mu     sync.Mutex
-	change chan struct{} // closed and replaced when a view has seen something
+	change chan struct{} // closed and replaced at every ack and sight of a message
 	tracks map[string]*track
 	faults []string // the first faultsMax
 	more   int      // faults beyond those
@@ -49,6 +49,11 @@ func (l *ledger) faulty() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.faults) > 0
+}
+
+func (l *ledger) changedLocked() {
+	close(l.change)
+	l.change = make(chan struct{})
 }
 
 // report makes the faults errors of t.
@@ -128,6 +133,7 @@ func (t *track) ack(n int) {
 			v.low = min(v.low, n)
 		}
 	}
+	t.l.changedLocked()
 }
 
 func grow[T any](s []T, n int) []T {
@@ -176,8 +182,7 @@ func (v *view) see(n int) {
 	}
 	v.seen[n] = true
 	v.last = max(v.last, n)
-	close(l.change)
-	l.change = make(chan struct{})
+	l.changedLocked()
 }
 
 // missingLocked are the numbers that were acknowledged and not seen.

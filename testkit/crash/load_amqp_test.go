@@ -166,12 +166,27 @@ func (l *load) consumer(queue string, marks *track, handle func(d *amqp.Delivery
 				return err
 			}
 			first := make(map[*track]int)
-			var settled []*job
+			var settled, marked []*job // since the last mark; before it
+			var mark *amqp.DeferredConfirmation
+			number := 0
 			for {
 				var d amqp.Delivery
+				var confirmed <-chan struct{}
+				if mark != nil {
+					confirmed = mark.Done()
+				}
 				select {
 				case <-l.living.Done():
 					return nil
+				case <-confirmed:
+					if mark.Acked() {
+						marks.ack(number)
+						for _, j := range marked {
+							sure(j)
+						}
+					}
+					mark = nil
+					continue
 				case next, open := <-deliveries:
 					if !open {
 						return context.Cause(broken)
@@ -179,13 +194,7 @@ func (l *load) consumer(queue string, marks *track, handle func(d *amqp.Delivery
 					d = next
 				}
 				j := handle(&d, first)
-				if j == nil {
-					if err := d.Ack(false); err != nil {
-						return err
-					}
-					continue
-				}
-				if j.rejected {
+				if j != nil && j.rejected {
 					err = d.Reject(false)
 				} else {
 					err = d.Ack(false)
@@ -193,21 +202,18 @@ func (l *load) consumer(queue string, marks *track, handle func(d *amqp.Delivery
 				if err != nil {
 					return err
 				}
-				if settled = append(settled, j); len(settled) < settleAfter {
+				if j != nil {
+					settled = append(settled, j)
+				}
+				if mark != nil || len(settled) < settleAfter {
 					continue
 				}
 				n, body := marks.body()
-				confirm, err := ch.PublishWithDeferredConfirm("", queue, true, false, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: []byte(body)})
+				mark, err = ch.PublishWithDeferredConfirm("", queue, true, false, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: []byte(body)})
 				if err != nil {
 					return err
 				}
-				if ok, err := confirm.WaitContext(broken); err == nil && ok {
-					marks.ack(n)
-					for _, j := range settled {
-						sure(j)
-					}
-					settled = settled[:0]
-				}
+				number, marked, settled = n, settled, nil
 			}
 		})
 	}

@@ -3,7 +3,9 @@ package crash
 import (
 	"context"
 	"errors"
+	"flag"
 	"maps"
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -88,10 +90,53 @@ func (l *load) startKafka(t *testing.T) {
 			l.producers.Go(func() { l.produce(c, tr, partition) })
 		}
 	}
+	l.startBallast(t)
 	l.readers.Go(l.kafkaReader(t, "the log", false))
 	for range groupMembers {
 		l.readers.Go(l.kafkaReader(t, "the group", true))
 	}
+}
+
+// ballast fills the log at so many bytes a second, so that checkpoints, segments, files
+// written again and retention have their part in what is killed: the numbered messages are
+// too few for that.
+var ballast = flag.Int("ballast", 0, "MiB a second that are written besides, to a topic that keeps few of them")
+
+const (
+	ballastRecord = 64 << 10 // bytes
+	ballastEvery  = 10 * time.Millisecond
+)
+
+// startBallast writes ballast, if there is to be any.
+func (l *load) startBallast(t *testing.T) {
+	t.Helper()
+	if *ballast == 0 {
+		return
+	}
+	admin := l.kafkaClient(t)
+	defer admin.Close()
+	must(kadm.NewClient(admin).CreateTopics(patient(t), 4, 1, map[string]*string{"retention.bytes": ptr("16777216"), "segment.bytes": ptr("4194304")}, "ballast"))(t)
+	c := l.kafkaClient(t, kgo.DefaultProduceTopic("ballast"), kgo.ProducerLinger(0), kgo.MaxBufferedRecords(window), kgo.ProducerBatchCompression(kgo.NoCompression()))
+	context.AfterFunc(l.living, c.Close)
+	value := make([]byte, ballastRecord)
+	for i := range value {
+		value[i] = byte(rand.Uint32())
+	}
+	l.producers.Go(func() {
+		tick := time.NewTicker(ballastEvery)
+		defer tick.Stop()
+		for owed := 0; l.sending.Err() == nil; owed -= owed / ballastRecord * ballastRecord {
+			<-tick.C
+			owed = min(owed+*ballast<<20/int(time.Second/ballastEvery), window*ballastRecord)
+			for range owed / ballastRecord {
+				c.Produce(l.sending, &kgo.Record{Value: value}, func(_ *kgo.Record, err error) {
+					if err == nil {
+						l.ballasted.Add(ballastRecord)
+					}
+				})
+			}
+		}
+	})
 }
 
 // produce sends until the load stops sending, and returns when everything is answered: an

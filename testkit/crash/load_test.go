@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -23,6 +24,7 @@ type load struct {
 	stopSending, stop         context.CancelFunc
 
 	producers, readers sync.WaitGroup
+	ballasted          atomic.Int64 // bytes of ballast acknowledged
 
 	log      *log      // what Kafka's readers see
 	group    *group    // what the members of a group commit
@@ -61,28 +63,26 @@ func (l *load) end() {
 	l.readers.Wait()
 }
 
-// awaitAcks waits until n messages more are acknowledged.
+// awaitAcks waits until n messages more of each protocol are acknowledged.
 func (l *load) awaitAcks(ctx context.Context, t *testing.T, n int) {
 	t.Helper()
-	want := 0
+	from := l.acknowledged()
 	for {
-		have := 0
 		l.mu.Lock()
-		for _, tr := range l.tracks {
-			have += tr.acks
-		}
 		change := l.change
 		l.mu.Unlock()
-		if want == 0 {
-			want = have + n
+		have := l.acknowledged()
+		enough := true
+		for _, protocol := range []string{"mqtt", "kafka", "amqp"} {
+			enough = enough && have[protocol] >= from[protocol]+n
 		}
-		if have >= want {
+		if enough {
 			return
 		}
 		select {
 		case <-change:
 		case <-ctx.Done():
-			t.Fatalf("%d messages are acknowledged, %d are not", have, want-have)
+			t.Fatalf("acknowledged before: %v; now: %v; %d more of each are expected", from, have, n)
 		}
 	}
 }
@@ -129,6 +129,9 @@ func (l *load) summary() string {
 		for _, v := range t.views {
 			repeats[v.name] += v.repeats
 		}
+	}
+	if n := l.ballasted.Load(); n > 0 {
+		fmt.Fprintf(&b, "ballast %d MiB, ", n>>20)
 	}
 	fmt.Fprintf(&b, "retained %d, offsets committed %d", l.retained.acks, l.group.commits)
 	b.WriteString("; came again where that is allowed:")
