@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
 	"slices"
 	"syscall"
 	"time"
@@ -222,7 +221,7 @@ var errNoSpare = fmt.Errorf("not enough to set aside: %w", syscall.ENOSPC)
 // another.
 func (w *wal) makeReserve(size int64) error {
 	path := reserveName(w.dir)
-	made := filepath.Join(w.dir, "reserve.new.spare")
+	made := newReserveName(w.dir)
 	if err := w.discard(made); err != nil {
 		return err
 	}

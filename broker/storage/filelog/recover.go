@@ -68,6 +68,8 @@ func (w *wal) list() error {
 			switch path := filepath.Join(w.dir, e.Name); {
 			case path == reserveName(w.dir):
 				w.reserve = &spare{path, e.Size}
+			case path == newReserveName(w.dir):
+				_ = w.fs.Remove(path) // cut short. No spare: who makes a reserve next takes its name
 			case strings.HasSuffix(e.Name, ".spare"):
 				w.pool = append(w.pool, spare{path, e.Size})
 			}

@@ -116,6 +116,9 @@ func newName(dir string, number uint64) string {
 // reserveName is the name of the file that is written when the device gives nothing.
 func reserveName(dir string) string { return filepath.Join(dir, "reserve.spare") }
 
+// newReserveName is its name while it is made.
+func newReserveName(dir string) string { return filepath.Join(dir, "reserve.new.spare") }
+
 func (w *wal) start() {
 	w.work.L, w.space.L = &w.mu, &w.mu
 	w.written, w.closedKeeper = make(chan struct{}), make(chan struct{})

@@ -543,6 +543,28 @@ func TestReserve(t *testing.T) {
 	ok(t, e.Close())
 }
 
+// A reserve whose making was cut short is no spare: the next one to be made would take the
+// file's name from under the log.
+func TestReserveCutShort(t *testing.T) {
+	disk := vfs.NewMem()
+	opt := on(disk)
+	opt.WALFileMax = 512 << 10
+	e := opened(t, opt)
+	put(t, e, 1, 1, 100, true)
+	ok(t, e.Close())
+	ok(t, vfs.WriteFile(disk, "/data/wal/reserve.new.spare", make([]byte, opt.WALFileMax)))
+	e = opened(t, opt)
+	for i := range uint64(100) {
+		put(t, e, 1, i+2, 1000, true)
+	}
+	ok(t, e.Close())
+	e = opened(t, opt)
+	if got := last(t, e, 1); got != 101 {
+		t.Errorf("the log ends at %d", got)
+	}
+	ok(t, e.Close())
+}
+
 // Close does not wait for space; what waited for it fails.
 func TestCloseWhileFull(t *testing.T) {
 	disk := vfs.NewMem()
