@@ -263,13 +263,20 @@ func (c *cluster) settle() {
 	}
 }
 
-// oneLeader: no two nodes believe to lead one shard at the same moment.
+// oneLeader: no two nodes believe to lead one shard at the same moment, and a machine that
+// was told that it leads is told in time that it does not.
 func (c *cluster) oneLeader() {
 	for shard := range shardsOfVoters {
 		var who []uint64
 		for _, v := range c.nodes {
-			if v.up && v.replicas[shard] != nil && v.replicas[shard].group.Leading() {
+			if !v.up {
+				continue
+			}
+			r := v.replicas[shard]
+			if r.group.Leading() {
 				who = append(who, v.id)
+			} else if r.leading != 0 && v.runs() {
+				c.breach("node %d does not lead shard %d any more, and its machine does not know", v.id, shard)
 			}
 		}
 		if len(who) > 1 {
