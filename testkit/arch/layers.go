@@ -21,7 +21,7 @@ var layers = []string{
 	"broker/storage/* broker/adminapi/*",
 	"broker/kernel/codec",
 	"broker/kernel/route broker/kernel/stream broker/kernel/queue broker/kernel/session broker/kernel/group broker/kernel/retained " +
-		"broker/kernel/txn broker/kernel/timer broker/kernel/credit",
+		"broker/kernel/txn broker/kernel/timer broker/kernel/credit broker/kernel/compact",
 	"broker/kernel/shard broker/kernel/meta broker/cluster/group broker/cluster/placement broker/cluster/transport",
 	"broker/kernel broker/cluster broker/auth",
 	"broker/kernel/kerneltest",
