@@ -39,6 +39,7 @@ func (s *shardRun) effects() {
 			if t := s.tail(e.Log); t != nil {
 				t.trim(e.Offset, s.m.Keep(e.Log))
 			}
+			s.k.upkeep.wake(s.k)
 		case shard.DeadLetter:
 			s.deadLetter(e)
 		case shard.AttachmentGone:

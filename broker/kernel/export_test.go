@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/robustmq/rmq/broker/kernel/meta"
+	"github.com/robustmq/rmq/broker/kernel/shard"
 )
 
 // DeclareHalf does the first half of DeclareQueue: log 0 names the queue, its shard does
@@ -12,4 +13,15 @@ func (k *Kernel) DeclareHalf(ctx context.Context, spec QueueSpec) error {
 	s := k.slot(spec.Namespace, spec.Name)
 	_, err := k.meta.do(ctx, &meta.Command{Op: meta.CreateQueue, Queue: &spec, Shards: []uint32{uint32(s.id)}})
 	return err
+}
+
+// BodyBytes is what the segments of all shards' own logs have on the device.
+func (k *Kernel) BodyBytes() int64 {
+	var n int64
+	for _, s := range k.shards {
+		if t := s.tail(shard.Bodies); t != nil && t.opened() != nil {
+			n += t.opened().Size()
+		}
+	}
+	return n
 }

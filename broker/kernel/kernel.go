@@ -114,7 +114,8 @@ type Kernel struct {
 	works     works
 	pressure  pressure
 	groups    groups
-	retention retention
+	retention chore
+	upkeep    chore
 	stats     Stats
 	taps      taps
 	changes   changes
@@ -158,7 +159,8 @@ func Open(cfg Config) (*Kernel, error) {
 	}
 	k.spawn(k.letters)
 	k.spawn(k.watchSpace)
-	k.startRetention()
+	k.retention.start(k, retentionPeriod, k.sweepStreams)
+	k.upkeep.start(k, upkeepPeriod, k.keepUp)
 	return k, nil
 }
 
@@ -255,7 +257,7 @@ func (s *shardRun) open() error {
 		if err := seg.TruncateTo(l.Next); err != nil {
 			return err
 		}
-		t.total = seg.Size()
+		t.total = -1
 	}
 	s.addTail(shard.Bodies, "", 0, s.m.Bodies().Next)
 	s.index, s.term = at.Index, at.Term
@@ -332,7 +334,8 @@ func (k *Kernel) Close(ctx context.Context) error {
 	k.endSessions()
 	k.endAttachments()
 	k.groups.close()
-	k.stopRetention()
+	k.retention.stop()
+	k.upkeep.stop()
 	k.cancel()
 	closed := fault.Of(fault.Unavailable, "closing", "")
 	for _, s := range k.shards {

@@ -1,9 +1,10 @@
 package kernel
 
 import (
+	"math"
 	"strconv"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/robustmq/rmq/broker/clock"
@@ -11,93 +12,173 @@ import (
 	"github.com/robustmq/rmq/broker/kernel/shard"
 )
 
-// retention trims streams by time and by size, as their configuration says. What is over
-// is decided here, by the leader, and becomes true as an entry.
+// A stream whose cleanup.policy has delete is trimmed by time, by size and by number, as
+// its configuration says. What is over is decided here, by the leader, and becomes true as
+// an entry.
+
+// chore is something that is done in broker time, never twice at once: a period after
+// something was changed that it looks at, and when it said itself that something will be
+// due. An idle broker does nothing, and a leap of a virtual clock meets what is due on the
+// way, each at its time; advancing the clock returns when the chore has been done.
 //
-// Ownership: mu guards timer and closed; a sweep runs on the timer's goroutine alone.
-type retention struct {
-	mu     sync.Mutex
-	timer  clock.Timer
-	closed bool
+// Ownership: mu guards timer, again, running and closed. The work runs on the timer's
+// goroutine, and Close waits for it as for all that runs in the background.
+type chore struct {
+	period time.Duration
+	work   func() (next int64) // when something will be due, ms; 0: nothing
+
+	quiet atomic.Bool // wake has something to do: the timer is not set to the next period
+
+	mu      sync.Mutex
+	timer   clock.Timer
+	running bool
+	again   bool // wake was called while it ran
+	closed  bool
 }
 
-// retentionPeriod is how often, in broker time, streams are looked at.
+// start sets the timer for the first time.
+func (c *chore) start(k *Kernel, period time.Duration, work func() (next int64)) {
+	c.period, c.work = period, work
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.set(k, period)
+}
+
+// set sets the timer. Caller holds mu.
+func (c *chore) set(k *Kernel, wait time.Duration) {
+	if c.timer != nil {
+		c.timer.Stop()
+		c.timer = nil
+	}
+	if c.closed {
+		return
+	}
+	c.quiet.Store(wait > c.period)
+	c.timer = k.time.AfterFunc(wait, func() {
+		done := make(chan struct{})
+		if k.spawn(func() { defer close(done); c.run(k) }) {
+			<-done
+		}
+	})
+}
+
+func (c *chore) run(k *Kernel) {
+	c.mu.Lock()
+	if c.running || c.closed {
+		c.mu.Unlock()
+		return
+	}
+	c.running, c.again, c.timer = true, false, nil
+	c.mu.Unlock()
+	c.quiet.Store(true)
+	next := c.work()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.running = false
+	switch {
+	case c.again:
+		c.set(k, c.period)
+	case next != 0:
+		c.set(k, max(c.period, time.UnixMilli(next).Sub(k.time.Now())))
+	}
+}
+
+// wake says that something was changed. It costs nothing while the chore is about to be
+// done anyway.
+func (c *chore) wake(k *Kernel) {
+	if !c.quiet.Load() {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case !c.quiet.Load():
+	case c.running:
+		c.again = true
+	default:
+		c.set(k, c.period)
+	}
+}
+
+func (c *chore) stop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+}
+
+// earlier lowers a time at which something is due; 0 is never.
+func earlier(next *int64, at int64) {
+	if at != 0 && (*next == 0 || at < *next) {
+		*next = max(at, 1)
+	}
+}
+
+// retentionPeriod is how long after a change, in broker time, streams are looked at.
 const retentionPeriod = time.Second
 
-func (k *Kernel) startRetention() {
-	r := &k.retention
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.closed {
-		r.timer = k.time.AfterFunc(retentionPeriod, k.sweepStreams)
-	}
-}
-
-func (k *Kernel) stopRetention() {
-	r := &k.retention
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.closed = true
-	if r.timer != nil {
-		r.timer.Stop()
-	}
-}
-
-// sweepStreams is one sweep over all streams, and sets the timer for the next.
-func (k *Kernel) sweepStreams() {
+// sweepStreams is one sweep over all streams.
+func (k *Kernel) sweepStreams() (next int64) {
 	for st := range k.meta.view.Load().AllStreams() {
 		for _, place := range st.Logs {
+			if k.closing.Load() {
+				return 0
+			}
 			s := k.shards[place.Shard]
 			t := s.tail(place.Log)
 			if t == nil {
 				continue
 			}
 			start, _ := t.bounds()
-			if to := k.over(st, t); to > start {
-				_, _ = s.call(k.ctx, func(b *shard.Builder) int { return b.Trim(place.Log, to) })
+			to, due, err := k.over(st, t)
+			if err != nil && !t.ended() && !k.closing.Load() {
+				k.log.Warn("stream not trimmed", "address", st.Address, "err", err)
 			}
-		}
-		if k.closing.Load() {
-			return
+			if to > start {
+				if _, err := s.call(k.ctx, func(b *shard.Builder) int { return b.Trim(place.Log, to) }); err != nil {
+					due = 1 // again
+				}
+			}
+			earlier(&next, due)
 		}
 	}
-	k.startRetention()
+	return next
 }
 
 // Kafka's defaults: retention.ms is 7 days, retention.bytes is none.
 const defaultRetentionMs = 7 * 24 * 60 * 60 * 1000
 
-// over is the first offset of a partition that is to be kept.
-func (k *Kernel) over(st *meta.Stream, t *tail) int64 {
+// over is the first offset of a partition that is to be kept now, and when, in ms, there
+// may be another one if nothing is appended; 0: never. What can be told is told beside an
+// error.
+func (k *Kernel) over(st *meta.Stream, t *tail) (to, due int64, err error) {
 	start, next := t.bounds()
-	if start == next {
-		return start
+	to = start
+	if start == next || !policyHas(st, "delete") {
+		return to, 0, nil
 	}
-	if p, set := st.Config["cleanup.policy"]; set && !strings.Contains(p, "delete") {
-		return start // compacted only: nothing is dropped for age or size
+	if n := number(st.Config, "retention.records", -1); n >= 0 {
+		to = max(to, next-n)
 	}
-	to := start
+	if limit := number(st.Config, "retention.bytes", -1); limit >= 0 && t.size() > limit {
+		offset, err := t.lastBytes(limit)
+		if err != nil {
+			return to, 1, err
+		}
+		to = max(to, offset)
+	}
 	if ms := number(st.Config, "retention.ms", defaultRetentionMs); ms >= 0 {
-		cutoff := k.nowMs() - ms
-		if at, known := t.oldest(); known && at < cutoff {
-			switch offset, _, err := t.offsetForTime(cutoff); {
-			case err != nil:
-			case offset < 0:
-				to = next // all of it is too old
-			default:
-				to = max(to, offset)
-			}
+		offset, latest, err := t.youngerThan(k.nowMs()-ms, to)
+		if err != nil {
+			return to, 1, err
+		}
+		if to = max(to, offset); to < next && latest < math.MaxInt64-ms {
+			due = latest + ms + 1
 		}
 	}
-	if limit := number(st.Config, "retention.bytes", -1); limit >= 0 {
-		if size := t.size(); size > limit {
-			// Whole batches of about equal size: the share of bytes that is over is the share of
-			// offsets to let go, at most up to the last record.
-			drop := int64(float64(next-start) * (float64(size-limit) / float64(size)))
-			to = max(to, min(start+drop, next-1))
-		}
-	}
-	return to
+	return to, due, nil
 }
 
 // number reads a configuration value; what is not a number counts as not given.

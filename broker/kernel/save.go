@@ -1,6 +1,9 @@
 package kernel
 
 import (
+	"context"
+	"sync"
+
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel/shard"
 	"github.com/robustmq/rmq/broker/storage"
@@ -11,6 +14,61 @@ type saveState struct {
 	running bool
 	full    bool       // the next checkpoint is a full one: an earlier one failed
 	done    chan error // capacity 1
+
+	saves
+}
+
+// saves counts checkpoints, for who waits for one. It has a lock of its own.
+type saves struct {
+	mu           sync.Mutex
+	begun, ended uint64
+	wake         chan struct{} // closed when one has ended; nil: nobody waits
+	err          error         // of the last
+}
+
+// next is the number of the first checkpoint that begins from now on.
+func (s *saves) next() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.begun + 1
+}
+
+func (s *saves) begin() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.begun++
+}
+
+func (s *saves) end(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended, s.err = s.ended+1, err
+	if s.wake != nil {
+		close(s.wake)
+		s.wake = nil
+	}
+}
+
+// wait waits until the checkpoint of that number has ended, and returns the error of the
+// last one that has.
+func (s *saves) wait(ctx context.Context, number uint64) error {
+	for {
+		s.mu.Lock()
+		if s.ended >= number {
+			defer s.mu.Unlock()
+			return s.err
+		}
+		if s.wake == nil {
+			s.wake = make(chan struct{})
+		}
+		wake := s.wake
+		s.mu.Unlock()
+		select {
+		case <-wake:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // tailKeep is how many flushed bytes of one shard stay in memory for readers that are
@@ -43,6 +101,7 @@ func (s *shardRun) maybeSave() {
 	at := storage.CheckpointMeta{Index: s.index, Term: s.term, Voters: s.k.cfg.Voters}
 	fork, delta := s.m.Fork(s.saving.full)
 	s.saving.full = false
+	s.saving.begin()
 	s.saving.running = s.k.spawn(func() {
 		err := s.saveWhenRoom(at, fork, delta)
 		if err == nil {
@@ -51,6 +110,8 @@ func (s *shardRun) maybeSave() {
 			s.k.pressure.look()
 		}
 		s.saving.done <- err
+		s.saving.end(err)
+		s.k.upkeep.wake(s.k)
 		if s.saveAsked.Load() { // meanwhile
 			s.nudge()
 		}
@@ -135,6 +196,7 @@ func (s *shardRun) save(at storage.CheckpointMeta, m *shard.Machine, delta shard
 			continue
 		}
 		t.saved.Store(l.Next)
+		t.resting.kept.Store(l)
 		t.release(tailKeep / len(tails))
 		if seg := t.opened(); seg != nil {
 			if err := seg.DropBefore(l.Keep()); err != nil && !t.ended() {

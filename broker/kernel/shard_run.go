@@ -293,6 +293,9 @@ func (s *shardRun) appendBatches(entry int) {
 			t.append(b)
 		}
 	}
+	if len(s.out.Appends) > 0 {
+		s.k.lookAfter()
+	}
 }
 
 // answer tells who waited for the entry, if it was ours.

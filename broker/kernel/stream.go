@@ -94,6 +94,7 @@ func (k *Kernel) AddPartitions(ctx context.Context, ns, address string, total in
 // ConfigureStream sets and deletes configuration names.
 func (k *Kernel) ConfigureStream(ctx context.Context, ns, address string, set map[string]string, del []string) error {
 	_, err := k.meta.do(ctx, &meta.Command{Op: meta.ConfigureStream, Namespace: ns, Name: address, Set: set, Delete: del})
+	k.lookAfter()
 	return err
 }
 

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"math"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -33,11 +34,19 @@ type tail struct {
 	start   int64       // first offset that readers may see
 	next    int64       // offset of the next record
 	bytes   int         // of batches
-	total   int64       // bytes of everything between start and next, about
+	total   int64       // bytes of the batches from start to next; -1: to be counted anew
+	edits   uint64      // how often the segment was rewritten
+	head    headTime
 	waiters []waiting
 	gone    bool
 	segment storage.Segment
+
+	resting resting
 }
+
+// headTime is the latest time of the batch that holds offset, the start when it was looked
+// at: while that stays, nobody has to look again.
+type headTime struct{ offset, latest int64 }
 
 // tailBatch is one batch and, once somebody asked for a single record, where its
 // records begin.
@@ -67,7 +76,9 @@ func (t *tail) append(b record.Batch) {
 	}
 	t.batches = append(t.batches, tailBatch{base: b.BaseOffset(), next: b.NextOffset(), data: b, index: new(recordIndex)})
 	t.bytes += len(b)
-	t.total += int64(len(b))
+	if t.total >= 0 {
+		t.total += int64(len(b))
+	}
 	t.next = b.NextOffset()
 	wake := t.wakeLocked(nil)
 	t.mu.Unlock()
@@ -135,30 +146,139 @@ func (t *tail) bounds() (start, next int64) {
 	return t.start, t.next
 }
 
-// size is about how many bytes lie between start and next.
+// size is the bytes of the batches between start and next, as they rest: compressed if they
+// are. Having been trimmed or rewritten, they are counted anew, which may read a piece of
+// the segment. 0 where that cannot be read.
 func (t *tail) size() int64 {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	return t.total
+	for {
+		t.mu.RLock()
+		total, start, flushed, edits, gone := t.total, t.start, t.flushed, t.edits, t.gone
+		t.mu.RUnlock()
+		if total >= 0 || gone {
+			return max(total, 0)
+		}
+		var rest int64
+		if start < flushed {
+			var err error
+			if rest, err = t.restSize(start, flushed); err != nil {
+				return 0
+			}
+		}
+		t.mu.Lock()
+		if t.start == start && t.flushed == flushed && t.edits == edits {
+			for i := t.find(max(start, flushed)); i < len(t.batches); i++ {
+				rest += int64(len(t.batches[i].data))
+			}
+			t.total = rest
+		}
+		t.mu.Unlock()
+	}
 }
 
-// oldest is the largest time of the first batch in memory, or, when the log begins in its
-// segment, a time before all: known tells whether there is anything at all.
-func (t *tail) oldest() (ms int64, known bool) {
+// restSize is the bytes of the batches in the segment from one offset to another.
+func (t *tail) restSize(from, to int64) (int64, error) {
+	seg, err := t.open()
+	if err != nil {
+		return 0, err
+	}
+	n, err := seg.SizeFrom(from)
+	if err != nil {
+		return 0, err
+	}
+	behind, err := seg.SizeFrom(to)
+	return n - behind, err
+}
+
+// asLate returns where the first batch begins that ends at or after from and has a record
+// as late as ms, and the latest time in it. ok false: there is none.
+func (t *tail) asLate(from, ms int64) (offset, latest int64, ok bool, err error) {
 	t.mu.RLock()
-	defer t.mu.RUnlock()
-	if t.start == t.next {
-		return 0, false
-	}
-	if t.start < t.first {
-		return 0, true
-	}
-	for i := range t.batches {
-		if !t.batches[i].dead && t.batches[i].next > t.start {
-			return t.batches[i].data.MaxTime(), true
+	inSegment := from < t.flushed && (from < t.first || len(t.batches) == 0)
+	t.mu.RUnlock()
+	if inSegment {
+		seg, err := t.open()
+		if err != nil {
+			return 0, 0, false, err
+		}
+		base, latest, ok, err := seg.OffsetForTime(from, ms)
+		if ok || err != nil {
+			return max(base, from), latest, ok, err
 		}
 	}
-	return 0, false
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for i := t.find(from); i < len(t.batches); i++ {
+		if b := &t.batches[i]; !b.dead && b.data.MaxTime() >= ms {
+			return max(b.base, from), b.data.MaxTime(), true, nil
+		}
+	}
+	return 0, 0, false, nil
+}
+
+// youngerThan returns the first offset at or after from to keep where what is older than
+// ms is to go, and how old that is: the latest time in its batch. A batch is as old as its
+// newest record. A log without any time in it is of no age.
+func (t *tail) youngerThan(ms, from int64) (offset, latest int64, err error) {
+	t.mu.RLock()
+	next, head := t.next, t.head
+	t.mu.RUnlock()
+	if from == next {
+		return next, math.MaxInt64, nil
+	}
+	if head.offset == from && head.latest >= ms {
+		return from, head.latest, nil
+	}
+	offset, latest, ok, err := t.asLate(from, ms)
+	if err != nil {
+		return from, 0, err
+	}
+	if ok {
+		t.mu.Lock()
+		t.head = headTime{offset, latest}
+		t.mu.Unlock()
+		return offset, latest, nil
+	}
+	if _, _, timed, err := t.asLate(from, 0); !timed || err != nil {
+		return from, math.MaxInt64, err
+	}
+	return next, math.MaxInt64, nil
+}
+
+// lastBytes returns the first offset to keep where at most n bytes are to stay: the newest
+// batches that have no more together, and the last one at any rate.
+func (t *tail) lastBytes(n int64) (int64, error) {
+	t.mu.RLock()
+	start, first, held := t.start, t.first, len(t.batches)
+	if start == t.next {
+		t.mu.RUnlock()
+		return start, nil
+	}
+	for i := held - 1; i >= 0; i-- {
+		if n -= int64(len(t.batches[i].data)); n < 0 && i < held-1 {
+			defer t.mu.RUnlock()
+			return max(start, t.batches[i+1].base), nil
+		}
+	}
+	t.mu.RUnlock()
+	if held > 0 && (start >= first || n <= 0) {
+		return max(start, first), nil
+	}
+	seg, err := t.open()
+	if err != nil {
+		return start, err
+	}
+	dup, err := seg.SizeFrom(first) // what is in memory as well
+	if err != nil {
+		return start, err
+	}
+	offset, err := seg.LastBytes(n + dup)
+	if err == nil && held == 0 && offset >= seg.End() {
+		var raw []byte
+		if raw, err = seg.Read(seg.End()-1, 1); err == nil && len(raw) >= record.HeaderLen {
+			offset = record.Batch(raw).BaseOffset()
+		}
+	}
+	return max(start, offset), err
 }
 
 // read returns whole batches from offset on, as storage.Segment.Read does. offset must
@@ -351,8 +471,15 @@ func (t *tail) trim(start, keep int64) {
 		t.waiters = nil
 	}
 	if start > t.start {
-		if t.next > t.start {
-			t.total -= int64(float64(t.total) * float64(start-t.start) / float64(t.next-t.start))
+		switch {
+		case start == t.next:
+			t.total = 0
+		case len(t.batches) == 0 || t.start < t.first:
+			t.total = -1
+		case t.total >= 0:
+			for i := t.find(t.start); i < len(t.batches) && t.batches[i].next <= start; i++ {
+				t.total -= int64(len(t.batches[i].data))
+			}
 		}
 		t.start = start
 	}
@@ -385,7 +512,9 @@ func (t *tail) free(base int64) {
 	if i >= len(t.batches) || t.batches[i].base != base {
 		return // it left memory already
 	}
-	t.total -= int64(len(t.batches[i].data))
+	if t.total >= 0 {
+		t.total -= int64(len(t.batches[i].data))
+	}
 	t.bytes -= len(t.batches[i].data)
 	t.batches[i].dead, t.batches[i].data, t.batches[i].index = true, nil, nil
 	n := 0
@@ -448,6 +577,11 @@ func (t *tail) flush(end int64, sync bool) error {
 	t.mu.Lock()
 	t.flushed = max(t.flushed, done)
 	t.mu.Unlock()
+	if t.resting.roll.Swap(false) {
+		if seg := t.opened(); seg != nil {
+			return seg.Roll()
+		}
+	}
 	return nil
 }
 

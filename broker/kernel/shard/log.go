@@ -192,6 +192,19 @@ func (l *Log) Live(base int64) bool {
 	return ok
 }
 
+// LiveIn counts the batches that something refers to and that begin from one offset on,
+// before another.
+func (l *Log) LiveIn(from, to int64) int {
+	n := 0
+	l.live.Ascend(from, func(base int64, _ int32) bool {
+		if base < to {
+			n++
+		}
+		return base < to
+	})
+	return n
+}
+
 // Keep is the lowest offset that must stay on the device: the start for readers, or
 // before it the oldest batch that is still referred to.
 func (l *Log) Keep() int64 {
