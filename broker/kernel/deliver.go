@@ -31,6 +31,7 @@ func (s *shardRun) effects() {
 			if t := s.tail(e.Log); t != nil {
 				t.free(e.Offset)
 			}
+			s.k.upkeep.wake(s.k)
 		case shard.LogCreated:
 			s.addTail(e.Log, e.Key, 0, 0)
 		case shard.LogDeleted:

@@ -141,14 +141,20 @@ func (s *shardRun) wantsCheckpoint(t *tail, st *meta.Stream, at *int64) bool {
 	if seg != nil {
 		bounds = seg.Bounds()
 	}
-	if len(bounds) > 1 && s.keep(t.id.Log) >= bounds[1] {
+	keep, referred := s.wanted(t.id.Log)
+	kept := t.resting.kept.Load()
+	switch {
+	case len(bounds) < 2:
+	case keep >= bounds[1]:
 		return true // files that nobody wants
+	case kept != nil && kept.Referred() >= referredMin && 2*referred < kept.Referred():
+		return true // files of which nobody wants the most
 	}
 	if st == nil {
 		return false
 	}
 	compacted := policyHas(st, "compact")
-	if compacted && len(bounds) > 1 && t.resting.kept.Load() == nil {
+	if compacted && len(bounds) > 1 && kept == nil {
 		return true // the first since the start
 	}
 	r := &t.resting
@@ -186,11 +192,16 @@ func (s *shardRun) wantsCheckpoint(t *tail, st *meta.Stream, at *int64) bool {
 	return true
 }
 
-// keep is the lowest offset of a log that must stay on the device.
-func (s *shardRun) keep(log uint64) int64 {
+// referredMin is how many batches a log must have had in use for half of them to be worth
+// a checkpoint.
+const referredMin = 64
+
+// wanted is the lowest offset of a log that must stay on the device, and how many of its
+// batches something refers to.
+func (s *shardRun) wanted(log uint64) (keep int64, referred int) {
 	s.readMu.RLock()
 	defer s.readMu.RUnlock()
-	return s.m.Keep(log)
+	return s.m.Keep(log), s.m.Referred(log)
 }
 
 // checkpoint has a checkpoint written of what is applied by now, and waits until it is.

@@ -409,6 +409,14 @@ func (m *Machine) Keep(log uint64) int64 {
 	return 0
 }
 
+// Referred is how many batches of a log something refers to.
+func (m *Machine) Referred(log uint64) int {
+	if l, ok := m.logs.Get(log); ok {
+		return l.Referred()
+	}
+	return 0
+}
+
 // QueueStats tells how a queue stands.
 func (m *Machine) QueueStats(id uint64) (queue.Stats, bool) {
 	q, ok := m.queues.Get(id)

@@ -192,6 +192,9 @@ func (l *Log) Live(base int64) bool {
 	return ok
 }
 
+// Referred is how many batches something refers to.
+func (l *Log) Referred() int { return l.live.Len() }
+
 // LiveIn counts the batches that something refers to and that begin from one offset on,
 // before another.
 func (l *Log) LiveIn(from, to int64) int {
