@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/url"
 	"os"
 	"os/exec"
@@ -19,10 +20,23 @@ import (
 	"github.com/robustmq/rmq/broker/adminapi"
 )
 
+// module is the root of the source tree.
+const module = "../.."
+
+// sources are what the program is built of. The go command has to know that this test
+// depends on them, or it reports a result of another program as cached: it takes note of
+// what a test reads, and not of what the commands read that it runs.
+var sources = []string{"broker", "cli", "cmd", "tui"}
+
 // binary is the program under test.
 var binary = sync.OnceValues(func() (string, error) {
 	if path := os.Getenv("RMQ_BINARY"); path != "" {
 		return path, nil
+	}
+	for _, dir := range sources {
+		if err := filepath.WalkDir(filepath.Join(module, dir), func(_ string, _ fs.DirEntry, err error) error { return err }); err != nil {
+			return "", err
+		}
 	}
 	path := filepath.Join(scratch, "rmq")
 	if runtime.GOOS == "windows" {

@@ -5,7 +5,7 @@
 //	kill_test.go     two kills, with as much before each as a flag says
 //	loop_test.go     kill after kill, pauses, and kills during recovery
 //	power_test.go    power cuts: the binary runs on a disk that forgets what was not synced
-//	fault_test.go    a disk that fails
+//	fault_test.go    a disk that is full, and one that fails
 //	load_*_test.go   the clients of those loops, which come back by themselves
 //	ledger_test.go   what they were told, and what they saw
 //

@@ -158,6 +158,58 @@ func newRefusals(t *testing.T, addr string) *refusals {
 	return &refusals{t: t, addr: addr, fill: []byte(strings.Repeat("filler ", 10_000))}
 }
 
+// On a full disk publishers of each protocol are told in its own words to try later, and
+// whoever consumes, settles and commits goes on. When there is space again, everything
+// goes on by itself. Nothing that was acknowledged is lost, also when the broker is killed
+// while the disk is full.
+func TestFullDisk(t *testing.T) {
+	m := newMachine(t, honest)
+	m.mem.Limit(32 << 20)
+	m.start()
+	check(t, m.p.ready())
+	l := newLoad(t, m.addr())
+	l.awaitAcks(patient(t), t, 50)
+	r := newRefusals(t, m.addr())
+	for _, killed := range []bool{false, true} {
+		refused := func() (unblocked func() error) {
+			t.Helper()
+			if err := r.kafka(patient(t)); !kerr.IsRetriable(err) {
+				t.Errorf("Kafka: a producer is told %v", err)
+			}
+			if code, err := r.mqtt(patient(t)); code != 0x97 { // quota exceeded
+				t.Errorf("MQTT: a publisher is told %#x, %v", code, err)
+			}
+			unblocked, err := r.amqp(patient(t), false)
+			if err != nil {
+				t.Errorf("AMQP: the connection is not blocked: %v", err)
+			}
+			return unblocked
+		}
+		unblocked := refused()
+		l.check(patient(t), t)
+		if killed {
+			m.cut(15)
+			m.start()
+			check(t, m.p.ready())
+			unblocked = refused()
+			l.check(patient(t), t)
+		}
+		m.mem.Limit(m.mem.Used() + 32<<20)
+		if unblocked != nil {
+			if err := unblocked(); err != nil {
+				t.Errorf("AMQP: %v", err)
+			}
+		}
+		l.awaitAcks(patient(t), t, 50)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	m.mem.Limit(0)
+	l.finish(ctx, t)
+	l.report(t)
+	t.Logf("acknowledged: %s", l.summary())
+}
+
 // A sync that fails is final: who said EIO once may say success the next time, with the
 // pages dropped. The broker says which file it was, acknowledges nothing more that this
 // disk should have kept, and all that it did acknowledge is there on a disk that works.

@@ -24,7 +24,6 @@ type machine struct {
 	t    *testing.T
 	mem  *vfs.Mem
 	wrap func(vfs.FS) vfs.FS // what stands between the broker and mem
-	size atomic.Int64        // of mem, in bytes; 0: without end
 	dir  string              // where it is mounted
 	port int
 
@@ -52,20 +51,8 @@ func newMachine(t *testing.T, wrap func(vfs.FS) vfs.FS) *machine {
 }
 
 func (m *machine) mount() (err error) {
-	mem := m.mem
-	m.mounted, err = fusefs.Mount(m.dir, m.wrap(mem), func() (free, total int64) {
-		if total = m.size.Load(); total == 0 {
-			return 1 << 40, 1 << 40
-		}
-		return max(0, total-mem.Used()), total
-	})
+	m.mounted, err = fusefs.Mount(m.dir, m.wrap(m.mem))
 	return err
-}
-
-// limit gives the disk a size in bytes; 0: without end.
-func (m *machine) limit(bytes int64) {
-	m.mem.Limit(bytes)
-	m.size.Store(bytes)
 }
 
 // unmount waits for the kernel to let go of what a killed process had open.

@@ -23,15 +23,15 @@ type Mounted struct{ server *fuse.Server }
 // writeMax is the largest write that arrives as one, in bytes.
 const writeMax = 1 << 20
 
-// Mount mounts inner at dir, which exists. space says what is free of how much, in bytes;
-// nil: plenty. It tells programs; that they get no more is up to inner.
-func Mount(dir string, inner vfs.FS, space func() (free, total int64)) (*Mounted, error) {
+// Mount mounts inner at dir, which exists. The process that calls it must not map files
+// there: a page fault would wait for answers of the process that waits.
+func Mount(dir string, inner vfs.FS) (*Mounted, error) {
 	if f, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0); err != nil {
 		return nil, err
 	} else if err := f.Close(); err != nil {
 		return nil, err
 	}
-	server, err := fs.Mount(dir, &node{inner: inner, space: space}, &fs.Options{MountOptions: fuse.MountOptions{
+	server, err := fs.Mount(dir, &node{inner: inner}, &fs.Options{MountOptions: fuse.MountOptions{
 		FsName: "rmq-test", Name: "fusefs", DirectMountStrict: true, MaxWrite: writeMax,
 	}})
 	if err != nil {
@@ -48,7 +48,6 @@ func (m *Mounted) Unmount() error { return m.server.Unmount() }
 type node struct {
 	fs.Inode
 	inner vfs.FS
-	space func() (free, total int64)
 }
 
 var (
@@ -116,7 +115,7 @@ func attr(out *fuse.Attr, dir bool, size int64) {
 
 func (n *node) add(ctx context.Context, out *fuse.EntryOut, dir bool, size int64) *fs.Inode {
 	attr(&out.Attr, dir, size)
-	return n.NewInode(ctx, &node{inner: n.inner, space: n.space}, fs.StableAttr{Mode: out.Mode & syscall.S_IFMT})
+	return n.NewInode(ctx, &node{inner: n.inner}, fs.StableAttr{Mode: out.Mode & syscall.S_IFMT})
 }
 
 func (n *node) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
@@ -247,13 +246,16 @@ func (n *node) Allocate(_ context.Context, h fs.FileHandle, off, size uint64, mo
 }
 
 func (n *node) Statfs(_ context.Context, out *fuse.StatfsOut) syscall.Errno {
-	const block = 4096
-	free, total := int64(plenty), int64(plenty)
-	if n.space != nil {
-		free, total = n.space()
+	space, err := n.inner.Space(n.path())
+	if err != nil {
+		return errno(err)
 	}
+	if space.Total == 0 { // not known, which statfs cannot say
+		space.Free, space.Total = plenty, plenty
+	}
+	const block = 4096
 	out.Bsize, out.Frsize, out.NameLen = block, block, unix.NAME_MAX
-	out.Blocks, out.Bfree, out.Bavail = uint64(total/block), uint64(free/block), uint64(free/block)
+	out.Blocks, out.Bfree, out.Bavail = uint64(space.Total/block), uint64(space.Free/block), uint64(space.Free/block)
 	return 0
 }
 

@@ -15,7 +15,7 @@ import (
 // was synced, and of the rest what a disk may keep.
 func TestPowerFailure(t *testing.T) {
 	mem, dir := vfs.NewMem(), t.TempDir()
-	m, err := Mount(dir, mem, nil)
+	m, err := Mount(dir, mem)
 	if err != nil {
 		t.Skipf("SKIPPED: no FUSE file system can be mounted: %v", err)
 	}

@@ -12,7 +12,7 @@ import (
 type Mounted struct{}
 
 // Mount fails: only Linux has what it needs.
-func Mount(string, vfs.FS, func() (free, total int64)) (*Mounted, error) {
+func Mount(string, vfs.FS) (*Mounted, error) {
 	return nil, errors.ErrUnsupported
 }
 
