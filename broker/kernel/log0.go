@@ -146,11 +146,11 @@ func (l *log0) maybeSave() {
 	if l.k.engine == nil || l == l.k.transient || l.sinceSave < l.k.cfg.CheckpointBytes/8 && !l.saveAsked.Load() {
 		return
 	}
-	l.saveAsked.Store(false)
+	asked := l.saveAsked.Swap(false)
 	keys := l.state.Changes()
 	if l.full {
 		keys = nil // all
-	} else if len(keys) == 0 {
+	} else if len(keys) == 0 && !asked { // asked: the log waits to let go of older entries
 		return
 	}
 	at := storage.CheckpointMeta{Index: l.index, Term: l.term, Voters: l.k.cfg.Voters}

@@ -214,13 +214,11 @@ func (k *Kernel) weigh(was *Refusal, st storage.LogStats) *Refusal {
 			continue
 		}
 		due := enough > 0 && s.unsaved.Load() >= enough
-		pins := s.unsaved.Load() > 0 && int64(st.Bytes-s.savedAt.Load()) > pinnedMax*int64(k.cfg.CheckpointBytes)
-		if due || pins {
+		if due || k.pins(st.Bytes, &s.savedAt) {
 			s.askSave()
 		}
 	}
-	if l := k.meta; l.unsaved.Load() > 0 &&
-		(enough > 0 || int64(st.Bytes-l.savedAt.Load()) > pinnedMax*int64(k.cfg.CheckpointBytes)) {
+	if l := k.meta; enough > 0 && l.unsaved.Load() > 0 || k.pins(st.Bytes, &l.savedAt) {
 		l.askSave()
 	}
 	if !full && !short {
@@ -232,6 +230,13 @@ func (k *Kernel) weigh(was *Refusal, st storage.LogStats) *Refusal {
 	}
 	r.err = fault.New(fault.Full, "publish", "", "%s", r)
 	return r
+}
+
+// pins tells whether the node's log has grown too far since a shard was checkpointed. That
+// nothing was applied since is no reason not to: its leader's first entry, which no
+// checkpoint has, is in the log as well.
+func (k *Kernel) pins(written uint64, savedAt *atomic.Uint64) bool {
+	return int64(written-savedAt.Load()) > pinnedMax*int64(k.cfg.CheckpointBytes)
 }
 
 // reserve is what publishes may not use of a device of so many bytes.

@@ -22,7 +22,7 @@ type disk struct {
 	segments, checkpoints atomic.Int64 // bytes; of checkpoints, those of keys and values
 }
 
-func newDisk(t *testing.T) *disk {
+func newDisk(t *testing.T, walFile int64) *disk {
 	d := new(disk)
 	fs := vfs.NewFaulty(vfs.NewMem(), func(op vfs.Op) error {
 		if op.Kind == vfs.OpWrite && strings.Contains(op.Path, "segments") {
@@ -30,7 +30,7 @@ func newDisk(t *testing.T) *disk {
 		}
 		return nil
 	})
-	e, err := filelog.Open("data", filelog.Options{FS: fs, Checkpoints: func(string) (filelog.CheckpointStore, error) {
+	e, err := filelog.Open("data", filelog.Options{FS: fs, WALFileMin: walFile, WALFileMax: walFile, Checkpoints: func(string) (filelog.CheckpointStore, error) {
 		m := memlog.New()
 		return &countedCheckpoints{m.Checkpoints(), m, &d.checkpoints}, nil
 	}})
@@ -65,7 +65,7 @@ func (c *countedCheckpoints) Close() error { return c.engine.Close() }
 // twenty takers cost beside that, in checkpoints, is less than their names.
 func TestManyTakersShareOneBody(t *testing.T) {
 	ctx := context.Background()
-	d := newDisk(t)
+	d := newDisk(t, 0)
 	k := kerneltest.Open(t, kerneltest.Options{Engine: d, NoCapture: true, DataShards: 1, CheckpointBytes: 3 << 20})
 	if _, err := k.CreateStream(ctx, kernel.StreamSpec{Namespace: "/", Address: "orders", Partitions: 1}); err != nil {
 		t.Fatal(err)
@@ -113,5 +113,25 @@ func TestManyTakersShareOneBody(t *testing.T) {
 	}
 	if total > 2*int64(log) {
 		t.Errorf("%d bytes written, more than twice %d", total, log)
+	}
+}
+
+// Shards to which nothing happens do not keep the node's log from letting go of its files.
+func TestIdleShardsDoNotPinTheLog(t *testing.T) {
+	const file, checkpoint, total = 256 << 10, 256 << 10, 12 << 20
+	d := newDisk(t, file)
+	k := kerneltest.Open(t, kerneltest.Options{Engine: d, NoCapture: true, DataShards: 4, CheckpointBytes: checkpoint})
+	if _, _, err := k.DeclareQueue(context.Background(), queueSpec("q")); err != nil {
+		t.Fatal(err)
+	}
+	body := strings.Repeat("x", 32<<10)
+	most := 0
+	for d.Log().Stats().Bytes < total {
+		publish(t, k, mqtt("q", body))
+		most = max(most, d.Log().Stats().Files)
+	}
+	t.Logf("%d bytes of log in files of %d: %d files at most", d.Log().Stats().Bytes, file, most)
+	if most > total/file/2 {
+		t.Errorf("%d files of the log at once, %d were written", most, total/file)
 	}
 }

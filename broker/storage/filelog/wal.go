@@ -23,8 +23,9 @@ const (
 	inlineMax = 16 << 10
 	// arenaMax is the buffer that a writer keeps between groups.
 	arenaMax = 2 << 20
-	// spareMax bounds the released files that are kept to be written again.
-	spareMax = 2
+	// spareMax bounds the released files that are kept to be written again. Checkpoints
+	// release several at once: with fewer, every other file is zeroed anew under load.
+	spareMax = 6
 	// reserveMax bounds the file that is set aside for a full device. It is a quarter of
 	// the file that is written, at most: what a broker with little to write takes is little.
 	reserveMax = 16 << 20
