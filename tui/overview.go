@@ -293,6 +293,14 @@ func (s *overview) holdings(t *theme) []string {
 		{n(o.Sessions, "sessions"), n(o.Connected, "online"), n(o.Subscriptions, "subs"), n(o.Goroutines, "goroutines")},
 		{{n: kind.Bytes(int64(o.HeapBytes)), what: "heap"}, {n: kind.Bytes(int64(o.RSSBytes)), what: "resident"}, s.logRate(), s.syncRate()},
 	}
+	if l := &o.WAL; l.Syncs > 0 {
+		p99, group, written := part{n: brief(l.SyncP99), what: "sync p99"}, part{n: kind.Rate(l.GroupEntries), what: "per group"}, part{n: kind.Rate(l.Amplification) + "×", what: "written/in"}
+		if s.height < lowHeight { // one row for process and log
+			rows[len(rows)-1] = [parts]part{{n: kind.Bytes(int64(o.RSSBytes)), what: "resident"}, p99, group, written}
+		} else {
+			rows = append(rows, [parts]part{{n: brief(l.SyncP50), what: "sync p50"}, p99, group, written})
+		}
+	}
 	w := s.width
 	if w >= 2*parts*partWidth {
 		w /= 2
@@ -321,6 +329,25 @@ func (s *overview) holdings(t *theme) []string {
 	}
 	return pairs
 }
+
+// lowHeight is the lines below which the holdings are one row shorter: a terminal of 24 has
+// 20 for them and all else.
+const lowHeight = 22
+
+// brief is a time in seconds in at most eight columns.
+func brief(seconds float64) string {
+	switch d := time.Duration(seconds * float64(time.Second)); {
+	case d < time.Millisecond:
+		return fmt.Sprintf("%d µs", d.Microseconds())
+	case d < time.Second:
+		return fmt.Sprintf("%d ms", d.Milliseconds())
+	default:
+		return fmt.Sprintf("%.1f s", d.Seconds())
+	}
+}
+
+// pinnedMin is how much of the log one shard must keep before it is worth a remark.
+const pinnedMin = 256 << 20
 
 // logRate and syncRate are what the write-ahead log did since the pulse before; nothing
 // in a broker that has none.
@@ -373,6 +400,9 @@ func (s *overview) remarks(t *theme) []string {
 	}
 	for _, a := range s.now.Alarms {
 		say(kind.Bad, "! "+a)
+	}
+	if p := s.now.WAL.Pins; len(p) > 0 && p[0].Bytes >= pinnedMin {
+		say(kind.Warn, fmt.Sprintf("shard %d keeps %d files of the log, %s: its checkpoint does not cover them yet", p[0].Shard, p[0].Files, kind.Bytes(int64(p[0].Bytes))))
 	}
 	for _, w := range s.broker.Warnings {
 		if !slices.ContainsFunc(s.now.Alarms, func(a string) bool { return sameAlarm(a, w) }) {

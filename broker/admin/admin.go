@@ -74,6 +74,10 @@ func (s *Source) Status(context.Context) (adminapi.Status, error) {
 	if c.DataDir == "" {
 		durable, capture = "memory", "memory"
 	}
+	if c.DataDir != "" {
+		wal := s.wal()
+		st.Log = &wal
+	}
 	st.Durability = map[string]string{"streams": durable, "queues": durable, "sessions": durable, "capture": capture}
 	if err := c.Kernel.Err(); err != nil {
 		st.Warnings = append(st.Warnings, err.Error())
@@ -98,7 +102,7 @@ func (s *Source) Overview(context.Context) (adminapi.Overview, error) {
 		Consumers: n.Consumers, Exchanges: n.Exchanges, Bindings: n.Bindings, Sessions: n.Sessions, Connected: n.Connected,
 		Subscriptions: n.Subscriptions, Groups: len(groups), Retained: n.Retained,
 		HeapBytes: mem.HeapAlloc, RSSBytes: rss(), Goroutines: runtime.NumGoroutine(),
-		WAL: adminapi.WAL{Bytes: wal.Bytes, Syncs: wal.Syncs, Groups: wal.Groups, Files: wal.Files},
+		WAL: s.wal(),
 		Device: adminapi.Device{
 			Free: wal.Free, Total: wal.Total, Refused: s.c.Kernel.Refusal() != nil,
 			RefusedTotal: s.c.Kernel.Stats().Refused.Load(), ShedTotal: s.c.Kernel.Stats().Shed.Load(),

@@ -66,9 +66,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	gauge("groups", "Consumer groups.", float64(o.Groups))
 	gauge("group_lag", "Records that groups have not committed.", float64(o.Lag))
 	gauge("retained_messages", "Retained messages.", float64(o.Retained))
-	counter("wal_bytes_total", "Bytes written to the write-ahead log.", o.WAL.Bytes)
-	counter("wal_syncs_total", "Flushes of the write-ahead log to the device.", o.WAL.Syncs)
-	counter("wal_groups_total", "Groups written to the write-ahead log.", o.WAL.Groups)
+	c.log(ch, &o.WAL)
 	if o.Device.Total > 0 {
 		gauge("device_free_bytes", "Bytes that the device has left.", float64(o.Device.Free))
 		gauge("device_bytes", "Bytes of the device.", float64(o.Device.Total))

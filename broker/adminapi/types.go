@@ -2,7 +2,7 @@ package adminapi
 
 import "time"
 
-// Status says what a broker is and where it listens. Nothing in it changes faster
+// Status says what a broker is and where it listens. Nothing in it but Log changes faster
 // than an operator acts.
 type Status struct {
 	Version string `json:"version"`
@@ -25,6 +25,9 @@ type Status struct {
 	URLs  URLs `json:"urls"`
 	Users int  `json:"users"` // 0: everyone on this machine is let in
 	Ready bool `json:"ready"`
+
+	// Log is how the log stands; nil in memory.
+	Log *WAL `json:"log,omitempty"`
 
 	// Warnings are conditions that an operator should know of, one sentence each.
 	Warnings []string `json:"warnings,omitempty"`
@@ -72,12 +75,52 @@ type Overview struct {
 	Alarms []string `json:"alarms,omitempty"`
 }
 
-// WAL counts what the write-ahead log has done since it was opened.
+// WAL is what the write-ahead log has done since it was opened, and how it stands; with it,
+// what else is written for the sake of the same messages. Nearly all is 0 in memory.
 type WAL struct {
 	Bytes  uint64 `json:"bytes"`
 	Syncs  uint64 `json:"syncs"`
 	Groups uint64 `json:"groups"` // flushes: bytes/groups is the mean group
 	Files  int    `json:"files"`
+	Room   uint64 `json:"room"` // bytes that it can take before the device must give more
+	Full   bool   `json:"full,omitempty"`
+
+	// Seconds of a sync that half, and 99 of 100, do not exceed; at most twice the true ones.
+	SyncP50 float64 `json:"sync_p50_seconds,omitempty"`
+	SyncP99 float64 `json:"sync_p99_seconds,omitempty"`
+	// Entries of one flush, on average.
+	GroupEntries float64 `json:"group_entries,omitempty"`
+
+	// Payload is the bytes that clients published; Segments and Checkpoints were written
+	// besides the log. Amplification is all three over the payload; 0 before there is any.
+	Payload       uint64  `json:"payload_bytes"`
+	Segments      uint64  `json:"segment_bytes"`
+	Checkpoints   uint64  `json:"checkpoint_bytes"`
+	Amplification float64 `json:"amplification,omitempty"`
+
+	// Pins are the shards that keep log files which could go otherwise, who keeps most first.
+	Pins []Pin `json:"pins,omitempty"`
+	// Shards tells how far each is behind with applying, and with its checkpoints.
+	Shards []ShardLag `json:"shards,omitempty"`
+}
+
+// Pin is what one shard keeps in the log: it has no checkpoint yet of entries that are there.
+type Pin struct {
+	Shard uint32 `json:"shard"`
+	Files int    `json:"files"`
+	Bytes uint64 `json:"bytes"`
+}
+
+// ShardLag is what was given to one shard's log, or waits for that, and is not applied.
+type ShardLag struct {
+	Shard   uint32  `json:"shard"`
+	Entries int     `json:"entries"`
+	Bytes   int     `json:"bytes"`
+	Age     float64 `json:"age_seconds"` // of the oldest
+	// CheckpointAge is since the last checkpoint; -1: none since the start. CheckpointTook is
+	// how long that one took.
+	CheckpointAge  float64 `json:"checkpoint_age_seconds"`
+	CheckpointTook float64 `json:"checkpoint_took_seconds"`
 }
 
 // Device is what everything is kept on.

@@ -173,6 +173,7 @@ func (s *shardRun) dropEarly() {
 // save writes one checkpoint: first the batches that it speaks of, then the state, and
 // only then lets go of what came before.
 func (s *shardRun) save(at storage.CheckpointMeta, m *shard.Machine, delta shard.Delta) error {
+	begun := s.k.cfg.Link.Now()
 	s.tailsMu.RLock()
 	tails := make(map[uint64]*tail, len(s.tails))
 	for id, t := range s.tails {
@@ -186,9 +187,10 @@ func (s *shardRun) save(at storage.CheckpointMeta, m *shard.Machine, delta shard
 			}
 		}
 	}
-	if err := s.k.engine.Checkpoints().Save(s.id, at, delta.Full(), m.Encode(delta)); err != nil {
+	if err := s.k.engine.Checkpoints().Save(s.id, at, delta.Full(), s.saved.counted(m.Encode(delta))); err != nil {
 		return err
 	}
+	s.saved.done(begun, s.k.cfg.Link.Now())
 	s.group.Checkpointed(at.Index, at.Term)
 	for l := range m.Logs() {
 		t := tails[l.ID]

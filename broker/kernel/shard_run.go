@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/robustmq/rmq/broker/fault"
 	qm "github.com/robustmq/rmq/broker/kernel/queue"
@@ -78,6 +79,7 @@ type shardRun struct {
 	saveAsked atomic.Bool   // a checkpoint is wanted now
 	ticking   tickState
 	saving    saveState
+	saved     saveMeter
 }
 
 // class is what a shard promises.
@@ -95,6 +97,7 @@ type pending struct {
 	data  []byte // the entry, once it was proposed to a log
 	seq   uint64
 	size  int
+	since time.Time // when it was full, by link time
 	waits []wait
 }
 
@@ -153,6 +156,7 @@ func (p *pending) await(batch, op int, w waiter) {
 func (s *shardRun) sealLocked() {
 	p := s.building
 	p.size = p.b.Len()
+	p.since = s.k.cfg.Link.Now()
 	s.queued += p.size
 	s.queue = append(s.queue, p)
 	s.building = pendings.Get().(*pending)

@@ -21,6 +21,8 @@ import (
 	"errors"
 	"iter"
 	"syscall"
+
+	"github.com/robustmq/rmq/broker/telemetry"
 )
 
 // ShardID names a shard: one replicated log and its machine. 0 is metadata.
@@ -96,6 +98,22 @@ type LogStats struct {
 	// Free and Total are of the device, in bytes, for everything that is kept on it. A
 	// zero Total: there is no telling, or no limit.
 	Free, Total int64
+
+	SyncTime     telemetry.Snapshot // seconds of each sync
+	GroupBytes   telemetry.Snapshot // of each flush
+	GroupEntries telemetry.Snapshot // of each flush
+	// SegmentBytes were appended to the engine's segments.
+	SegmentBytes uint64
+	// Pins say which shards keep log files that could go otherwise, who keeps most first.
+	Pins []Pin
+}
+
+// Pin is what one shard keeps in the log: it has entries in so many files that it has not
+// released, from the oldest of which on all are kept, but for the one that is written.
+type Pin struct {
+	Shard ShardID
+	Files int
+	Bytes uint64
 }
 
 // Segment holds the record batches (Kafka RecordBatch v2, base offset already

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -60,6 +61,51 @@ func listRuns(e *env.Env) error {
 	return e.Print(env.View{Schema: "rmq.runs/1", Data: runs, Tables: []env.Table{t}, Empty: "no broker is running"})
 }
 
+// logFields is how the log stands, in a few lines.
+func logFields(l *adminapi.WAL) (fields []env.Field) {
+	if l == nil {
+		return nil
+	}
+	text := fmt.Sprintf("%d files, room for %s", l.Files, env.Bytes(l.Room))
+	if l.Full {
+		text += "; the device is full"
+	}
+	if l.Syncs > 0 {
+		text += fmt.Sprintf("; a sync takes %s (p50), %s (p99), with %.1f entries each", seconds(l.SyncP50), seconds(l.SyncP99), l.GroupEntries)
+	}
+	fields = append(fields, env.Field{Name: "log", Value: text})
+	if l.Amplification > 0 {
+		fields = append(fields, env.Field{Name: "written", Value: fmt.Sprintf("%.1f bytes for each byte published (log %s, segments %s, checkpoints %s)",
+			l.Amplification, env.Bytes(l.Bytes), env.Bytes(l.Segments), env.Bytes(l.Checkpoints))})
+	}
+	if len(l.Pins) > 0 {
+		p := l.Pins[0]
+		fields = append(fields, env.Field{Name: "pinned", Value: fmt.Sprintf("%s in %d files, by shard %d", env.Bytes(p.Bytes), p.Files, p.Shard)})
+	}
+	var slow *adminapi.ShardLag
+	for i := range l.Shards {
+		if x := &l.Shards[i]; x.Age > 1 && (slow == nil || x.Age > slow.Age) {
+			slow = x
+		}
+	}
+	if slow != nil {
+		fields = append(fields, env.Field{Name: "behind", Value: fmt.Sprintf("shard %d by %d entries, %s, the oldest %s old", slow.Shard, slow.Entries, env.Bytes(slow.Bytes), seconds(slow.Age))})
+	}
+	return fields
+}
+
+// seconds writes a measured time with three digits at most.
+func seconds(s float64) string {
+	d := time.Duration(s * float64(time.Second))
+	switch {
+	case d < time.Millisecond:
+		return d.Round(time.Microsecond).String()
+	case d < time.Second:
+		return d.Round(100 * time.Microsecond).String()
+	}
+	return d.Round(10 * time.Millisecond).String()
+}
+
 func statusView(e *env.Env, name string, s adminapi.Status) env.View {
 	state := "ready"
 	if !s.Ready {
@@ -90,6 +136,9 @@ func statusView(e *env.Env, name string, s adminapi.Status) env.View {
 		durable = append(durable, class+" "+s.Durability[class])
 	}
 	add("durability", strings.Join(durable, ", "))
+	for _, f := range logFields(s.Log) {
+		add(f.Name, f.Value)
+	}
 	add("profile", s.Profile)
 	add("users", s.Users)
 	add("process", s.PID)

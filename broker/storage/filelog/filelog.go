@@ -144,7 +144,7 @@ func Open(dir string, opt Options) (_ *Engine, err error) {
 	if err = home.settle(opt.Random); err != nil {
 		return nil, fmt.Errorf("filelog: open: %w", err)
 	}
-	e.segments = newSegments(opt.FS, filepath.Join(dir, segmentsDir), segment.Options{FileBytes: opt.SegmentBytes, ID: opt.Random}, opt.OpenFiles)
+	e.segments = newSegments(opt.FS, filepath.Join(dir, segmentsDir), segment.Options{FileBytes: opt.SegmentBytes, ID: opt.Random}, opt.OpenFiles, &e.wal.meters.segments)
 	if e.checkpoints, err = opt.Checkpoints(filepath.Join(dir, checkpointFile)); err != nil {
 		return nil, fmt.Errorf("filelog: open: %w", err)
 	}

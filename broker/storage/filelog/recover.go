@@ -139,6 +139,7 @@ func (w *wal) recover() error {
 	}
 	w.fileCount.Store(int64(len(w.files)))
 	w.made = w.current().size
+	w.pin()
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/robustmq/rmq/broker/segment"
 	"github.com/robustmq/rmq/broker/storage"
@@ -22,6 +23,7 @@ type segments struct {
 	dir   string
 	opt   segment.Options
 	cache *segment.Cache
+	wrote *atomic.Uint64 // bytes appended
 
 	mu     sync.Mutex // held across opening and removing, which are rare
 	open   map[storage.LogID]*shared
@@ -38,11 +40,11 @@ type shared struct {
 // a log that has lost some of its files.
 const removedSuffix = ".removed"
 
-func newSegments(fsys vfs.FS, dir string, opt segment.Options, openFiles int) *segments {
+func newSegments(fsys vfs.FS, dir string, opt segment.Options, openFiles int, wrote *atomic.Uint64) *segments {
 	opt.Parents = 3 // SHARD, segments, and the data directory
 	return &segments{
 		fs: fsys, dir: dir, opt: opt, cache: segment.NewCache(fsys, openFiles),
-		open: make(map[storage.LogID]*shared),
+		open: make(map[storage.LogID]*shared), wrote: wrote,
 	}
 }
 
@@ -195,10 +197,21 @@ type seg struct {
 
 var _ storage.Segment = (*seg)(nil)
 
-func (s *seg) Append(batches ...[]byte) error { return told(s.Log.Append(batches...)) }
-func (s *seg) Sync() error                    { return told(s.Log.Sync()) }
-func (s *seg) TruncateTo(end int64) error     { return told(s.Log.TruncateTo(end)) }
-func (s *seg) DropBefore(offset int64) error  { return told(s.Log.DropBefore(offset)) }
+func (s *seg) Append(batches ...[]byte) error {
+	err := s.Log.Append(batches...)
+	if err == nil {
+		n := 0
+		for _, b := range batches {
+			n += len(b)
+		}
+		s.owner.wrote.Add(uint64(n))
+	}
+	return told(err)
+}
+
+func (s *seg) Sync() error                   { return told(s.Log.Sync()) }
+func (s *seg) TruncateTo(end int64) error    { return told(s.Log.TruncateTo(end)) }
+func (s *seg) DropBefore(offset int64) error { return told(s.Log.DropBefore(offset)) }
 
 func (s *seg) Read(offset int64, maxBytes int) ([]byte, error) {
 	b, err := s.Log.Read(offset, maxBytes)

@@ -66,6 +66,7 @@ type wal struct {
 	fileCount            atomic.Int64
 	room                 atomic.Int64 // left in the file that is written
 	isFull               atomic.Bool  // full is not nil
+	meters               meters
 
 	mu       sync.Mutex
 	work     sync.Cond // for run: queue, released, next, nextErr or closed has changed
@@ -212,11 +213,13 @@ func (w *wal) Stats() storage.LogStats {
 	if w.next != nil {
 		room += w.next.size - walBlock
 	}
-	return storage.LogStats{
+	stats := storage.LogStats{
 		Bytes: w.bytes.Load(), Syncs: w.syncs.Load(), Groups: w.groups.Load(),
 		Files: int(w.fileCount.Load()), Room: uint64(max(0, room)), Full: w.full != nil,
 		Free: space.Free, Total: space.Total,
 	}
+	w.meters.fill(&stats)
+	return stats
 }
 
 // Close writes and syncs what is queued. Writes that wait for space on a full device

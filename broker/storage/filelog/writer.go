@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/robustmq/rmq/broker/storage"
 	"github.com/robustmq/rmq/broker/vfs"
@@ -278,6 +279,8 @@ func (w *wal) write() error {
 	n, err := w.file.WritevAt(w.enc.finish(), w.off)
 	w.bytes.Add(uint64(n))
 	w.groups.Add(1)
+	w.meters.groupBytes.Observe(uint64(n))
+	w.meters.groupEntries.Observe(uint64(w.enc.entries))
 	if err != nil {
 		return w.stopped("write", err)
 	}
@@ -294,9 +297,11 @@ func (w *wal) sync() error {
 		return nil
 	}
 	w.syncs.Add(1)
+	begun := time.Now() // only measured: nothing is decided by it
 	if err := w.file.SyncData(); err != nil {
 		return w.stopped("sync", err)
 	}
+	w.meters.syncTime.Observe(time.Since(begun))
 	w.durable = w.off
 	if n := w.current().number; w.based && w.basedTo < n {
 		w.basedTo = n
@@ -353,6 +358,7 @@ func (w *wal) use(f *readyFile) {
 	w.based = false
 	w.fileCount.Store(int64(len(w.files)))
 	w.room.Store(f.size - walBlock)
+	w.pin()
 }
 
 // dropLocked notes what shards released, and hands over the files at the front in
@@ -365,6 +371,7 @@ func (w *wal) dropLocked() {
 		}
 	}
 	clear(w.released)
+	defer w.pin()
 	n := 0
 	for n < len(w.files)-1 && w.files[n].number < w.basedTo && w.spentLocked(w.files[n]) {
 		n++
@@ -411,10 +418,15 @@ type encoder struct {
 	run   int // arena from here on is not in bufs yet
 	bufs  [][]byte
 	size  int64
+
+	entries int
 }
 
 // add encodes a record and returns its crc.
 func (e *encoder) add(r *rec, file uint64, seed uint32) uint32 {
+	if r.op == opEntry {
+		e.entries++
+	}
 	n := len(e.arena)
 	e.arena = append(e.arena, make([]byte, recordLen)...)
 	crc := encodeRecord(e.arena[n:], r, file, seed)
@@ -446,4 +458,5 @@ func (e *encoder) reset() {
 	}
 	clear(e.bufs)
 	e.arena, e.bufs, e.run, e.size = e.arena[:0], e.bufs[:0], 0, 0
+	e.entries = 0
 }
