@@ -177,7 +177,7 @@ func (o Once) String() string {
 
 // KeyDescription is a key of a shard's checkpoint, for a person.
 type KeyDescription struct {
-	Kind string // clock, delayed, group, log, qos2, queue, retained, session
+	Kind string // clock, delayed, grave, group, log, qos2, queue, retained, session
 	Of   string // which one: a number, or a name
 	Part string // which part of it: "head", "page", "member"…; "" when it has one
 	Text string // what the value says, where it is short; "" otherwise
@@ -219,12 +219,16 @@ func DescribeKey(k, v []byte) (d KeyDescription, ok bool) {
 	case 'o':
 		n, ok := number(k[1:])
 		return KeyDescription{Kind: "qos2", Of: fmt.Sprint(n)}, ok && len(k) == 11
-	case 'q':
+	case 'q', 'x':
 		n, ok := number(k[1:])
 		if !ok || len(k) < 10 {
 			return d, false
 		}
-		return KeyDescription{Kind: "queue", Of: fmt.Sprint(n), Part: queuePart(k[9:])}, true
+		kind := "queue"
+		if k[0] == 'x' { // one that is gone, of which something is left
+			kind = "grave"
+		}
+		return KeyDescription{Kind: kind, Of: fmt.Sprint(n), Part: queuePart(k[9:])}, true
 	case 'r':
 		return KeyDescription{Kind: "retained", Of: printable(string(k[1:]))}, true
 	case 's', 'g':

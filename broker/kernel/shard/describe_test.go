@@ -103,6 +103,9 @@ func TestDescribeKey(t *testing.T) {
 			t.Errorf("no %s in %v", kind, kinds)
 		}
 	}
+	if d, ok := DescribeKey([]byte("x\x00\x00\x00\x00\x00\x00\x00\x07h"), nil); !ok || d.Kind != "grave" || d.Of != "7" {
+		t.Errorf("what is left of a queue: %+v", d)
+	}
 	for _, k := range []string{"", "z", "l", "qxxxxxxxx", "s\x00", "s\xff\xffx"} {
 		if d, ok := DescribeKey([]byte(k), nil); ok {
 			t.Errorf("%q is %+v", k, d)
