@@ -13,7 +13,7 @@ import (
 )
 
 func loneShard(g Group) *shardRun {
-	k := &Kernel{time: clock.Wall{}, log: slog.New(slog.DiscardHandler), cfg: Config{CheckpointBytes: 1}, shards: make(map[uint32]*shardRun)}
+	k := &Kernel{time: clock.Wall{}, log: slog.New(slog.DiscardHandler), cfg: Config{Link: clock.Wall{}, CheckpointBytes: 1}, shards: make(map[uint32]*shardRun)}
 	s := k.newShard(1, classSync)
 	s.m, s.group = shard.New(), g
 	return s
