@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"math"
+	"slices"
 
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel"
@@ -209,7 +210,7 @@ func (c *conn) trim(t *topic, index int32, offset int64) (start int64, _ code) {
 	if t.view() {
 		return -1, codePolicyViolation // the records are also its neighbours'
 	}
-	if policy, ok := t.stream.Config["cleanup.policy"]; ok && policy == "compact" {
+	if policy, ok := t.stream.Config["cleanup.policy"]; ok && !slices.Contains(splitList(policy), "delete") {
 		return -1, codePolicyViolation
 	}
 	part, err := c.srv.partition(t, index)

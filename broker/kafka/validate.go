@@ -3,8 +3,8 @@ package kafka
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/message"
@@ -25,6 +25,7 @@ type rules struct {
 	compacted     bool  // cleanup.policy has compact: records need keys
 	appendTime    bool  // message.timestamp.type=LogAppendTime
 	before, after int64 // message.timestamp.before/after.max.ms
+	replicas      int   // min.insync.replicas
 	codec         record.Codec
 	recompress    bool // compression.type is not producer: codec is
 }
@@ -34,7 +35,7 @@ type rules struct {
 const batchMax = storage.EntryBytesMax - 64<<10
 
 func (s *Server) rulesOf(config map[string]string) rules {
-	r := rules{maxBytes: s.cfg.MessageMax, before: math.MaxInt64, after: 3600_000}
+	r := rules{maxBytes: s.cfg.MessageMax, before: math.MaxInt64, after: 3600_000, replicas: 1}
 	for name, value := range config {
 		switch name {
 		case "max.message.bytes":
@@ -42,7 +43,7 @@ func (s *Server) rulesOf(config map[string]string) rules {
 				r.maxBytes = n
 			}
 		case "cleanup.policy":
-			r.compacted = strings.Contains(value, "compact")
+			r.compacted = slices.Contains(splitList(value), "compact")
 		case "message.timestamp.type":
 			r.appendTime = value == "LogAppendTime"
 		case "message.timestamp.before.max.ms":
@@ -52,6 +53,10 @@ func (s *Server) rulesOf(config map[string]string) rules {
 		case "message.timestamp.after.max.ms":
 			if n, err := strconv.ParseInt(value, 10, 64); err == nil {
 				r.after = n
+			}
+		case "min.insync.replicas":
+			if n, err := strconv.Atoi(value); err == nil {
+				r.replicas = n
 			}
 		case "compression.type":
 			r.codec, r.recompress = codecNamed(value)
@@ -114,6 +119,9 @@ func (p *produce) validate(t *produceTarget, part *producePart) (c code, stamp i
 	var err error
 	if part.to, err = p.c.srv.partition(&t.topic, part.index); err != nil {
 		return codeOf(err), -1
+	}
+	if n := p.c.srv.kernel.Replicas(); p.acks == -1 && t.replicas > n {
+		return p.refuse(codeNotEnoughReplicas, "There are %d replicas, and min.insync.replicas is %d", n, t.replicas), -1
 	}
 	b, c := p.batch(t, part.records)
 	if c != codeNone {

@@ -181,6 +181,9 @@ func (k *Kernel) Leaf(ns, address string) (home StreamInfo, partition int32, vie
 	return k.streamInfo(st), partitionOf(st, address), view, true
 }
 
+// Replicas is how many nodes keep each record.
+func (k *Kernel) Replicas() int { return len(k.cfg.Voters) }
+
 // Partition is the handle of one partition.
 type Partition struct {
 	k     *Kernel
