@@ -22,6 +22,7 @@ type model struct {
 	queues   map[string]*queueModel // sessions too, by "session:" and their name
 	sessions map[string]uint64      // tick from which a session's subscription holds; 0: not yet
 	retained map[string]*retainedModel
+	latest   map[string]*retainedModel // by key of the compacted stream
 	offsets  map[offsetKey]*offsetModel
 	history  map[string][]string // of each message in a queue
 	broken   error               // what a client saw that it should not have
@@ -61,6 +62,7 @@ type retainedModel struct {
 
 func newModel() *model {
 	m := &model{streams: make(map[string]*streamModel), queues: make(map[string]*queueModel), retained: make(map[string]*retainedModel),
+		latest:  make(map[string]*retainedModel),
 		offsets: make(map[offsetKey]*offsetModel), sessions: make(map[string]uint64), history: make(map[string][]string)}
 	for i := range sessions {
 		m.sessions[fmt.Sprintf("s%d", i)] = 0
@@ -131,6 +133,9 @@ func (m *model) check(n *node) error {
 		if err := m.queues[name].check(n, name); err != nil {
 			return fmt.Errorf("queue %s: %w", name, err)
 		}
+	}
+	if err := m.checkLatest(n); err != nil {
+		return fmt.Errorf("stream %s: %w", latest, err)
 	}
 	if err := m.checkOffsets(n); err != nil {
 		return err

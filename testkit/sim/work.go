@@ -37,6 +37,9 @@ func (s *sim) setup(ctx context.Context, n *node) error {
 			return err
 		}
 	}
+	if err := createLatest(ctx, n); err != nil {
+		return err
+	}
 	for _, name := range queues {
 		spec := kernel.QueueSpec{Namespace: "/", Name: name, Durable: true, MessageTTL: -1, MaxLength: -1, MaxLengthBytes: -1, DeliveryLimit: -1}
 		if _, _, err := n.DeclareQueue(ctx, spec); err != nil {
@@ -74,6 +77,9 @@ func (s *sim) clients(n *node, life, ops int, seeds []uint64) error {
 		wg.Go(func() { c.consume(ctx) })
 		if i < sessions {
 			wg.Go(func() { c.subscribe(ctx) })
+		}
+		if i == 0 {
+			wg.Go(func() { c.overwrite(ctx, rand.New(rand.NewPCG(seed, 2))) })
 		}
 	}
 	done := make(chan struct{})
