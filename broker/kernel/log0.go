@@ -31,6 +31,8 @@ type log0 struct {
 	unsaved   atomic.Int64 // as shardRun has them
 	savedAt   atomic.Uint64
 	saveAsked atomic.Bool
+	saving    bool       // a checkpoint is being written
+	saved     chan error // how that ended; capacity 1
 
 	mu      sync.Mutex
 	next    uint64
@@ -42,7 +44,7 @@ type log0 struct {
 const commandMax = 1 << 20
 
 func newLog0(k *Kernel, state *meta.State, tokenBase uint64) *log0 {
-	l := &log0{k: k, state: state, next: tokenBase, waiting: make(map[uint64]chan meta.Result)}
+	l := &log0{k: k, state: state, next: tokenBase, waiting: make(map[uint64]chan meta.Result), saved: make(chan error, 1)}
 	l.view.Store(state.Fork())
 	return l
 }
@@ -140,10 +142,20 @@ func (l *log0) stop(err error) {
 	}
 }
 
-// maybeSave checkpoints log 0 when enough was applied. Log 0 is small and rarely written:
-// it is saved in place.
+// maybeSave begins a checkpoint of log 0 when enough was applied, or one is asked for. It
+// is written beside applying: though it is small, it may have to wait for that of a shard.
 func (l *log0) maybeSave() {
-	if l.k.engine == nil || l == l.k.transient || l.sinceSave < l.k.cfg.CheckpointBytes/8 && !l.saveAsked.Load() {
+	if l.saving {
+		select {
+		case err := <-l.saved:
+			l.saving = false
+			l.full = storage.NoSpace(err)
+			l.broken = err != nil && !l.full // the next checkpoint would lack what this one was to change
+		default:
+		}
+	}
+	if l.saving || l.broken || l.k.engine == nil || l == l.k.transient ||
+		l.sinceSave < l.k.cfg.CheckpointBytes/8 && !l.saveAsked.Load() {
 		return
 	}
 	asked := l.saveAsked.Swap(false)
@@ -154,19 +166,28 @@ func (l *log0) maybeSave() {
 		return
 	}
 	at := storage.CheckpointMeta{Index: l.index, Term: l.term, Voters: l.k.cfg.Voters}
-	err := l.k.engine.Checkpoints().Save(0, at, l.full, l.state.Encode(keys))
-	if l.full = storage.NoSpace(err); l.full {
-		return // it is asked for again
-	}
-	if err != nil {
+	state, full, bytes := l.view.Load(), l.full, l.unsaved.Load()
+	l.sinceSave = 0
+	l.saving = l.k.spawn(func() {
+		err := l.save(at, state, full, keys)
+		if err == nil {
+			l.unsaved.Add(-bytes)
+			l.savedAt.Store(l.k.engine.Log().Stats().Bytes)
+		}
+		l.saved <- err
+		l.saveAsked.Store(false) // who asked meanwhile asks again, if it is still wanted
+	})
+}
+
+func (l *log0) save(at storage.CheckpointMeta, state *meta.State, full bool, keys []string) error {
+	err := l.k.engine.Checkpoints().Save(0, at, full, state.Encode(keys))
+	switch {
+	case err == nil:
+		l.group.Checkpointed(at.Index, at.Term)
+	case !storage.NoSpace(err): // else it is asked for again
 		err = fault.New(fault.Internal, "checkpoint", "log 0", "%w", err)
-		l.broken = true // the next checkpoint would lack what this one was to change
 		l.k.fail(err)
 		l.stop(err)
-		return
 	}
-	l.sinceSave = 0
-	l.unsaved.Store(0)
-	l.savedAt.Store(l.k.engine.Log().Stats().Bytes)
-	l.group.Checkpointed(l.index, l.term)
+	return err
 }
