@@ -4,9 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -44,14 +42,6 @@ type voter struct {
 	out    bool          // its log has lost what it had promised; it says so, and is out
 
 	promised map[storage.ShardID]*promise
-}
-
-// promise is what a node has said to have on its disk.
-type promise struct {
-	hard    storage.HardState
-	first   uint64 // of terms
-	terms   []uint64
-	forgets uint64 // released up to
 }
 
 func newVoter(c *cluster, id uint64) *voter {
@@ -320,147 +310,4 @@ func (v *voter) well() {
 	if !v.up {
 		v.start()
 	}
-}
-
-// voterLog is a node's log, with what it has said noted.
-type voterLog struct {
-	storage.Log
-	v    *voter
-	life int
-}
-
-func (l voterLog) Append(w storage.Write) error {
-	v, p := l.v, l.v.promised[w.Shard]
-	if len(w.Entries) > 0 {
-		p.replace(w.Entries[0].Index)
-	}
-	done, entries, hard := w.Done, w.Entries, w.Hard
-	ended := func(err error) {
-		if err == nil {
-			p.keep(entries, hard)
-		}
-		done(err)
-	}
-	early := false
-	switch v.c.opt.Bug {
-	case BugVoteNotSynced:
-		early = len(entries) == 0
-	case BugFollowerEarly:
-		early = len(entries) > 0 && v.replicas[w.Shard] != nil && !v.replicas[w.Shard].group.Leading()
-	}
-	v.writing++
-	w.Done = func(err error) {
-		if v.life == l.life {
-			v.writing--
-		}
-		if !early {
-			ended(err)
-		}
-		if v.c.opt.Bug == BugAckAlone && err == nil && v.up && v.replicas[w.Shard] != nil {
-			v.replicas[w.Shard].written(entries)
-		}
-	}
-	if err := l.Log.Append(w); err != nil {
-		return err
-	}
-	v.wantDisk()
-	if early {
-		ended(nil)
-	}
-	return nil
-}
-
-func (l voterLog) Release(shard storage.ShardID, index uint64) {
-	p := l.v.promised[shard]
-	p.forgets = max(p.forgets, index)
-	l.Log.Release(shard, index)
-	l.v.wantDisk()
-}
-
-// Load compares what is there with what was said to be there.
-func (l voterLog) Load(shard storage.ShardID) (storage.HardState, []storage.Entry, error) {
-	hard, entries, err := l.Log.Load(shard)
-	if err != nil {
-		return hard, entries, err
-	}
-	if l.v.c.opt.Forget && l.v.id == voterIDs[0] && len(entries) > 3 && l.v.rand.IntN(2) == 0 {
-		last := entries[len(entries)-1].Index
-		entries = entries[:len(entries)/2]
-		l.v.c.note("node %d: shard %d ends at %d of %d, commit %d", l.v.id, shard, entries[len(entries)-1].Index, last, hard.Commit)
-		if l.v.c.opt.Bug == BugCommitBeyond {
-			hard.Commit = min(hard.Commit, entries[len(entries)-1].Index)
-		}
-		return hard, entries, nil
-	}
-	if err := l.v.promised[shard].missing(hard, entries); err != nil && !l.v.c.opt.Outcomes {
-		l.v.c.breach("node %d, shard %d: %v", l.v.id, shard, err)
-	}
-	p := l.v.promised[shard] // what was there without having been promised is, from now on
-	p.hard = hard
-	if len(entries) > 0 {
-		p.first, p.terms = entries[0].Index, nil
-		p.keep(entries, nil)
-	}
-	return hard, entries, nil
-}
-
-// replace is called when entries from index on are about to be replaced: from then on they
-// may be there, or not.
-func (p *promise) replace(index uint64) {
-	if index < p.first {
-		p.first, p.terms = index, nil
-	} else if n := index - p.first; n < uint64(len(p.terms)) {
-		p.terms = p.terms[:n]
-	}
-}
-
-// keep is called when entries and a hard state are said to be there.
-func (p *promise) keep(entries []storage.Entry, hard *storage.HardState) {
-	for _, e := range entries {
-		p.replace(e.Index)
-		if e.Index != p.first+uint64(len(p.terms)) {
-			p.first, p.terms = e.Index, nil
-		}
-		p.terms = append(p.terms, e.Term)
-	}
-	if hard != nil {
-		p.hard = *hard
-	}
-}
-
-// holds tells whether an entry is said to be there, or was and is needed no more.
-func (p *promise) holds(index, term uint64) bool {
-	if index <= p.forgets {
-		return true
-	}
-	return index >= p.first && index-p.first < uint64(len(p.terms)) && p.terms[index-p.first] == term
-}
-
-func (p *promise) missing(hard storage.HardState, entries []storage.Entry) error {
-	if hard.Term < p.hard.Term || hard.Term == p.hard.Term && p.hard.Vote != 0 && hard.Vote != p.hard.Vote {
-		return fmt.Errorf("the disk was said to hold term %d with a vote for %d, and holds %d and %d", p.hard.Term, p.hard.Vote, hard.Term, hard.Vote)
-	}
-	for i, term := range p.terms {
-		index := p.first + uint64(i)
-		if index <= p.forgets {
-			continue
-		}
-		at := slices.IndexFunc(entries, func(e storage.Entry) bool { return e.Index == index })
-		if at < 0 || entries[at].Term < term {
-			return fmt.Errorf("the disk was said to hold entry %d of term %d, and does not", index, term)
-		}
-	}
-	return nil
-}
-
-// onMajority tells whether an entry is on the disks of a majority, as far as they say. One
-// that was destroyed had it on its disk.
-func (c *cluster) onMajority(shard storage.ShardID, index, term uint64) bool {
-	n := 0
-	for _, v := range c.nodes {
-		if v.promised[shard].holds(index, term) {
-			n++
-		}
-	}
-	return n > len(c.nodes)/2
 }

@@ -22,7 +22,9 @@ import (
 //
 //	voters.go    the run: weather and time, what goes wrong when, what is checked all along
 //	voter.go     one node: its disk, its power, its lives
+//	promise.go   what it has said is on its disk
 //	replica.go   one machine of one node: entries in, answers and checkpoints out
+//	batches.go   what its logs hold
 //	asks.go      clients, and what they ask for
 //	history.go   what a client may see: models for porcupine
 //
@@ -85,14 +87,16 @@ type VotersOptions struct {
 
 // VotersReport says what a run has exercised.
 type VotersReport struct {
-	PowerLosses, Kills, Pauses, Cuts, Full, SyncErrors, Destroyed, Blackouts, Fenced, Stranded int
-	Leaders                                                                                    int // terms in which somebody led
-	Asked, Answered, Unknown                                                                   int
-	Applied, Checkpoints, Opened                                                               int
-	Recycled                                                                                   int // files of logs that held nothing that is needed
-	Frames                                                                                     int
-	Histories, Undecided                                                                       int // checked by porcupine; given up for want of time
-	Trace                                                                                      uint64
+	PowerLosses, Kills, Pauses, Cuts, Full, SyncErrors, Blackouts int
+	Destroyed, Fenced, Stranded                                   int // nodes lost: with their disks, by rot, and for want of what leaders keep
+
+	Leaders                  int // terms in which somebody led
+	Asked, Answered, Unknown int
+	Applied, Checkpoints     int
+	Opened, Recycled         int // lives; files of logs that held nothing any more
+	Frames                   int
+	Histories, Undecided     int // checked by porcupine; given up for want of time
+	Trace                    uint64
 }
 
 // Voters runs one seed of three voters. The error says what promise was broken.
