@@ -213,7 +213,7 @@ func (ch *channel) Published(n uint64, r kernel.PublishResult) {
 	case r.Err == nil:
 	case fault.Is(r.Err, fault.Exhausted):
 		c.block("memory")
-	case fault.Is(r.Err, fault.Full):
+	case fault.Is(r.Err, fault.Full) && c.s.k.Refusal() != nil: // else one log is ill, and its publishes are refused alone
 		c.block("disk")
 	}
 	if news {

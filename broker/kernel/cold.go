@@ -55,11 +55,7 @@ func (c *cold) record(t *tail, offset int64, fn func(r *record.Record, made bool
 }
 
 func readChunk(t *tail, offset int64) (*chunk, error) {
-	seg, err := t.open()
-	if err != nil {
-		return nil, err
-	}
-	raw, err := seg.Read(offset, coldRead)
+	raw, err := t.readSegment(offset, coldRead)
 	if err != nil {
 		return nil, err
 	}

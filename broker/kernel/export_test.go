@@ -25,3 +25,12 @@ func (k *Kernel) BodyBytes() int64 {
 	}
 	return n
 }
+
+// FlushWait is how long a checkpoint waits for one segment.
+const FlushWait = flushWait
+
+// SetCarryMax changes how much a log may hold back while its segment is not written.
+func (k *Kernel) SetCarryMax(n int64) { k.carryMax = n }
+
+// LogFiles is how many files the node's log has.
+func (k *Kernel) LogFiles() int { return k.engine.Log().Stats().Files }

@@ -32,6 +32,7 @@ import (
 	"github.com/robustmq/rmq/broker/kernel/group"
 	"github.com/robustmq/rmq/broker/kernel/meta"
 	"github.com/robustmq/rmq/broker/kernel/shard"
+	"github.com/robustmq/rmq/broker/record"
 	"github.com/robustmq/rmq/broker/storage"
 )
 
@@ -102,6 +103,8 @@ type Kernel struct {
 	attached  map[uint64]*Attachment
 	attachSeq atomic.Uint64
 
+	ills       atomic.Int32   // logs that are ill, of all shards
+	carryMax   int64          // of one log; tests make it small
 	capturing  sync.Mutex     // held by who makes a captured stream
 	background sync.WaitGroup // checkpoints, dead letters, wills: ended by Close
 	spawnMu    sync.Mutex     // orders spawn and the wait for background
@@ -147,6 +150,7 @@ func Open(cfg Config) (*Kernel, error) {
 		sharers:  make(map[string]int),
 		attached: make(map[uint64]*Attachment),
 		shards:   make(map[uint32]*shardRun),
+		carryMax: carryMax,
 		works:    works{more: make(chan struct{}, 1)},
 	}
 	k.ctx, k.cancel = context.WithCancel(context.Background())
@@ -244,17 +248,20 @@ func (s *shardRun) open() error {
 	if err != nil {
 		return fault.New(fault.Internal, "open", s.name(), "%w", err)
 	}
-	if err := s.m.Restore(pairs); err != nil {
-		return err
+	carried := make(map[uint64][]record.Batch)
+	var cerr error
+	if err := s.m.Restore(uncarry(pairs, carried, &cerr)); err != nil || cerr != nil {
+		return errors.Join(err, cerr)
 	}
 	s.m.Prepare()
+	s.carried = make(map[carriedAt]bool)
 	for l := range s.m.Logs() {
 		t := s.addTail(l.ID, l.Address, l.Start, l.Next)
-		seg, err := t.open()
-		if err != nil {
-			return err
+		for _, b := range carried[l.ID] {
+			s.carried[carriedAt{l.ID, b.BaseOffset()}] = true
 		}
-		if err := seg.TruncateTo(l.Next); err != nil {
+		t.restore(carried[l.ID])
+		if _, err := t.open(); err != nil { // cut to where what is carried begins
 			return err
 		}
 		t.total = -1

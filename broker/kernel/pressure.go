@@ -2,6 +2,8 @@ package kernel
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -101,6 +103,11 @@ func (k *Kernel) Alarms() []string {
 	var out []string
 	if r := k.Refusal(); r != nil {
 		out = append(out, r.String())
+	}
+	if k.ills.Load() > 0 {
+		for _, id := range slices.Sorted(maps.Keys(k.shards)) {
+			out = k.shards[id].illnesses(out)
+		}
 	}
 	return out
 }

@@ -79,6 +79,14 @@ func (k *Kernel) publish(p *Publish, hold bool) error {
 		}
 		return nil
 	}
+	if k.ills.Load() > 0 {
+		if err := r.takesAll(); err != nil {
+			if p.Reply != nil {
+				p.Reply.Published(p.Tag, PublishResult{Err: err})
+			}
+			return nil
+		}
+	}
 	if p.dead {
 		r = k.withoutCycles(sp, r, m)
 	}

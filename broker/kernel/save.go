@@ -159,7 +159,7 @@ func (s *shardRun) dropEarly() {
 	s.readMu.RUnlock()
 	for id, keep := range keep {
 		t := s.tail(id)
-		if t == nil {
+		if t == nil || t.ill.Load() != nil {
 			continue
 		}
 		if seg := t.opened(); seg != nil {
@@ -182,14 +182,20 @@ func (s *shardRun) save(at storage.CheckpointMeta, m *shard.Machine, delta shard
 	s.tailsMu.RUnlock()
 	for l := range m.Logs() {
 		if t := tails[l.ID]; t != nil {
-			if err := t.flush(l.Next, true); err != nil && !t.ended() { // its deletion is in the log
+			if err := s.flushTail(t, l.Next); err != nil {
 				return err
 			}
 		}
 	}
-	if err := s.k.engine.Checkpoints().Save(s.id, at, delta.Full(), s.saved.counted(m.Encode(delta))); err != nil {
+	was := s.carried
+	if delta.Full() {
+		was = nil
+	}
+	carried, now := carry(m, tails, was)
+	if err := s.k.engine.Checkpoints().Save(s.id, at, delta.Full(), s.saved.counted(both(m.Encode(delta), carried))); err != nil {
 		return err
 	}
+	s.carried = now
 	s.saved.done(begun, s.k.cfg.Link.Now())
 	s.group.Checkpointed(at.Index, at.Term)
 	for l := range m.Logs() {
@@ -197,12 +203,19 @@ func (s *shardRun) save(at storage.CheckpointMeta, m *shard.Machine, delta shard
 		if t == nil {
 			continue
 		}
+		t.release(tailKeep / len(tails))
+		if t.ill.Load() != nil {
+			continue
+		}
 		t.saved.Store(l.Next)
 		t.resting.kept.Store(l)
-		t.release(tailKeep / len(tails))
 		if seg := t.opened(); seg != nil {
-			if err := seg.DropBefore(l.Keep()); err != nil && !t.ended() {
+			switch err := seg.DropBefore(l.Keep()); {
+			case err == nil || t.ended():
+			case storage.NoSpace(err):
 				return err
+			default:
+				s.felt(t, err)
 			}
 		}
 	}

@@ -73,10 +73,11 @@ type shardRun struct {
 	tails   map[uint64]*tail
 	cold    cold
 
-	epoch     atomic.Int32  // newest term seen: Kafka's leader epoch
-	unsaved   atomic.Int64  // bytes of entries applied and in no checkpoint that is written
-	savedAt   atomic.Uint64 // what the node's log had written when the last checkpoint was
-	saveAsked atomic.Bool   // a checkpoint is wanted now
+	epoch     atomic.Int32       // newest term seen: Kafka's leader epoch
+	unsaved   atomic.Int64       // bytes of entries applied and in no checkpoint that is written
+	savedAt   atomic.Uint64      // what the node's log had written when the last checkpoint was
+	saveAsked atomic.Bool        // a checkpoint is wanted now
+	carried   map[carriedAt]bool // by the last checkpoint; owned by who saves
 	ticking   tickState
 	saving    saveState
 	saved     saveMeter

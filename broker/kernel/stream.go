@@ -223,7 +223,11 @@ func (p *Partition) Info() PartitionInfo {
 // and routes its records to whoever else wants what is sent to the stream's address. Batch
 // is copied. acks 0 and a nil reply: nobody is told.
 func (p *Partition) Append(batch []byte, acks int16, reply Appended, tag uint64) {
-	if err := p.k.refused(); err != nil && p.s.class != classTransient {
+	err := p.k.refused()
+	if err == nil {
+		err = p.s.takes(p.log)
+	}
+	if err != nil && p.s.class != classTransient {
 		if reply == nil {
 			p.k.stats.Shed.Add(uint64(record.Batch(batch).Count()))
 			return
@@ -239,7 +243,7 @@ func (p *Partition) Append(batch []byte, acks int16, reply Appended, tag uint64)
 	}
 	w := appendWaits.Get().(*appendWait)
 	*w = appendWait{reply: reply, tag: tag}
-	err := p.s.do(true, func(g *pending) { g.await(g.b.Batch(p.log, batch), -1, w) })
+	err = p.s.do(true, func(g *pending) { g.await(g.b.Batch(p.log, batch), -1, w) })
 	if err != nil {
 		w.applied(nil, nil, err)
 	}

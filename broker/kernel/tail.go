@@ -21,11 +21,14 @@ import (
 //   - Everything else by anyone. mu guards all fields; it is never held across I/O,
 //     save that segment reads happen outside of it.
 type tail struct {
-	id      storage.LogID
-	address string                          // of the stream; "" for bodies
-	seg     func() (storage.Segment, error) // opens the segment on first use
-	cold    *cold                           // the shard's
-	saved   atomic.Int64                    // next, as the last checkpoint has it
+	id       storage.LogID
+	address  string                          // of the stream; "" for bodies
+	seg      func() (storage.Segment, error) // opens the segment on first use
+	cold     *cold                           // the shard's
+	saved    atomic.Int64                    // next, as the last checkpoint has it
+	ill      atomic.Pointer[Illness]         // why the segment is not written; nil: it is
+	flushing atomic.Bool                     // somebody writes the segment
+	opening  sync.Mutex                      // held while the segment is opened; before mu
 
 	mu      sync.RWMutex
 	batches []tailBatch // in offset order; gaps are legal
@@ -305,11 +308,7 @@ func (t *tail) read(offset int64, maxBytes int, minOne bool) ([][]byte, error) {
 	}
 	t.mu.RUnlock()
 
-	seg, err := t.open()
-	if err != nil {
-		return nil, err
-	}
-	b, err := seg.Read(offset, maxBytes)
+	b, err := t.readSegment(offset, maxBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -616,20 +615,26 @@ func (t *tail) open() (storage.Segment, error) {
 	if s := t.opened(); s != nil {
 		return s, nil
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.segment != nil {
-		return t.segment, nil
-	}
-	if t.gone { // opening would make it anew
+	t.opening.Lock()
+	defer t.opening.Unlock()
+	t.mu.RLock()
+	s, gone, flushed := t.segment, t.gone, t.flushed
+	t.mu.RUnlock()
+	switch {
+	case s != nil:
+		return s, nil
+	case gone: // opening would make it anew
 		return nil, fault.Of(fault.NotFound, "open segment", "")
 	}
 	s, err := t.seg()
 	if err == nil {
-		err = s.TruncateTo(t.flushed)
+		err = s.TruncateTo(flushed)
 	}
-	if err == nil {
-		t.segment = s
+	if err != nil {
+		return nil, err
 	}
-	return s, err
+	t.mu.Lock()
+	t.segment = s
+	t.mu.Unlock()
+	return s, nil
 }

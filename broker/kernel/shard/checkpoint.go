@@ -25,11 +25,15 @@ import (
 //	s <session> h          whether a session takes deliveries, and its deadline
 //	s <session> o <key>    what the session's own machine saves
 //	s <session> p <key>    what its backlog's saves
+//	w <log> <offset>       not the machine's: a batch that the log's segment lacks
 //	x <number> h           deadline of what is left of a queue that is gone
 //	x <number> p <key>     what its own machine saves
 //
 // Numbers in keys are 8 bytes, big-endian; session and group keys are length-prefixed (two
 // bytes) so that no key is a prefix of another's. Equal states have equal full checkpoints.
+
+// Carried begins the keys of batches that a checkpoint carries beside the machine.
+const Carried = 'w'
 
 // dirty is what changed since the last checkpoint.
 type dirty struct {
@@ -293,6 +297,8 @@ func (m *Machine) restore(k, v []byte, p *parts) error {
 	}
 	kind, name, rest := k[0], "", k[1:]
 	switch kind {
+	case Carried:
+		return nil
 	case 'q', 'x':
 		if len(k) < 10 {
 			return codec.ErrShort

@@ -177,7 +177,7 @@ func (o Once) String() string {
 
 // KeyDescription is a key of a shard's checkpoint, for a person.
 type KeyDescription struct {
-	Kind string // clock, delayed, grave, group, log, qos2, queue, retained, session
+	Kind string // carried, clock, delayed, grave, group, log, qos2, queue, retained, session
 	Of   string // which one: a number, or a name
 	Part string // which part of it: "head", "page", "member"…; "" when it has one
 	Text string // what the value says, where it is short; "" otherwise
@@ -231,6 +231,9 @@ func DescribeKey(k, v []byte) (d KeyDescription, ok bool) {
 		return KeyDescription{Kind: kind, Of: fmt.Sprint(n), Part: queuePart(k[9:])}, true
 	case 'r':
 		return KeyDescription{Kind: "retained", Of: printable(string(k[1:]))}, true
+	case Carried:
+		n, ok := number(k[1:])
+		return KeyDescription{Kind: "carried", Of: fmt.Sprint(n), Text: fmt.Sprintf("a batch of %d bytes that its segment lacks", len(v))}, ok && len(k) == 17
 	case 's', 'g':
 		name, rest, err := unnamed(k)
 		if err != nil || len(rest) == 0 {
