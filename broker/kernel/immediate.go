@@ -11,7 +11,8 @@ import (
 // being applied (by an effect of it, or by another goroutine) waits its turn with the
 // goroutine that is at it.
 type immediate struct {
-	m Machine
+	m    Machine
+	term uint64 // of every entry
 
 	mu      sync.Mutex
 	queue   [][]byte // bounded by the proposer's inflightMax
@@ -36,7 +37,7 @@ func (g *immediate) Propose(data []byte) error {
 	g.running = true
 	for len(g.queue) > 0 {
 		g.index++
-		e := [1]storage.Entry{{Index: g.index, Term: 1, Data: g.queue[0]}}
+		e := [1]storage.Entry{{Index: g.index, Term: g.term, Data: g.queue[0]}}
 		g.queue = g.queue[1:]
 		g.mu.Unlock()
 		g.m.Apply(e[:])

@@ -29,7 +29,7 @@ type SessionInfo struct {
 	Backlog             int64
 	BacklogBytes        int64
 	HasWill             bool
-	Durable             bool // outlives the broker
+	Durability          Durability
 	Shard               uint32
 	Subscriptions       []Subscription
 }
@@ -83,7 +83,7 @@ func (s *shardRun) sessionInfo(ms *shard.Session) SessionInfo {
 	st := ms.Backlog.Stats()
 	info := SessionInfo{
 		Connected: i.Connected, Expiry: i.Expiry, EndsAt: i.Ends, ReceiveMaximum: i.ReceiveMax, Inflight: i.Inflight, Receiving: i.Received,
-		Backlog: st.Ready, BacklogBytes: st.ReadyBytes, HasWill: i.HasWill, Durable: s.class != classTransient, Shard: uint32(s.id),
+		Backlog: st.Ready, BacklogBytes: st.ReadyBytes, HasWill: i.HasWill, Durability: s.class.durability(), Shard: uint32(s.id),
 	}
 	info.Namespace, info.ClientID = shard.SplitSessionKey(ms.Key)
 	ms.Subscriptions(func(text string, o sm.Options) bool {

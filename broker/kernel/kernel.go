@@ -20,7 +20,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"log/slog"
 	"runtime"
 	"sync"
@@ -47,8 +46,8 @@ type Config struct {
 	Log       *slog.Logger
 	Voters    []uint64
 
-	// DataShards is how many synced shards carry queues, sessions, groups and streams;
-	// 0: one per processor, at most 4. Kept from the first start on.
+	// DataShards is how many shards of each durability carry queues, sessions, groups and
+	// streams; 0: one per processor, at most 4. Kept from the first start on.
 	DataShards int
 	// Capture makes a stream of the first level for MQTT and AMQP traffic that has no
 	// home (profile dev).
@@ -90,8 +89,9 @@ type Kernel struct {
 	topo      topology
 
 	data   []*shardRun // synced, in the order of their ids
-	async  *shardRun   // captured streams
-	local  *shardRun   // not logged
+	async  []*shardRun // handed to the operating system
+	memory []*shardRun // not logged, of what log 0 names
+	local  *shardRun   // not logged, of what dies with the broker
 	shards map[uint32]*shardRun
 
 	sessionsMu sync.Mutex
@@ -124,16 +124,13 @@ type Kernel struct {
 	changes   changes
 }
 
-// Shard ids: 0 is log 0; data shards follow from 1; the two below are fixed.
-const (
-	asyncShard = storage.ShardID(1000)
-	localShard = storage.ShardID(1001) // never on a disk
-)
-
 // Open starts a kernel on what the engine holds.
 func Open(cfg Config) (*Kernel, error) {
 	if cfg.DataShards == 0 {
 		cfg.DataShards = min(max(runtime.GOMAXPROCS(0), 1), 4)
+	}
+	if cfg.DataShards < 0 || cfg.DataShards > DataShardsMax {
+		return nil, fault.New(fault.Invalid, "open", "kernel", "%d data shards, 1 to %d allowed", cfg.DataShards, DataShardsMax)
 	}
 	if cfg.CheckpointBytes == 0 {
 		cfg.CheckpointBytes = 64 << 20
@@ -178,18 +175,20 @@ func (k *Kernel) open() error {
 	}
 	k.incarnation = uint64(r.Number)
 	k.groups.token.Store(k.incarnation << 40)
-	if !k.meta.view.Load().Namespace(DefaultNamespace) {
+	if !k.HasNamespace(DefaultNamespace) {
 		if _, err := k.meta.do(k.ctx, &meta.Command{Op: meta.CreateNamespace, Namespace: DefaultNamespace}); err != nil {
 			return err
 		}
 	}
 	k.transient = newLog0(k, meta.NewTransient(), 0)
-	k.transient.group = &immediate{m: k.transient}
+	k.transient.group = &immediate{m: k.transient, term: 1}
 
 	for i := range k.meta.view.Load().DataShards() {
-		k.data = append(k.data, k.newShard(storage.ShardID(i+1), classSync))
+		id := storage.ShardID(i)
+		k.data = append(k.data, k.newShard(firstSync+id, classSync))
+		k.async = append(k.async, k.newShard(firstAsync+id, classAsync))
+		k.memory = append(k.memory, k.newShard(firstMemory+id, classMemory))
 	}
-	k.async = k.newShard(asyncShard, classAsync)
 	k.local = k.newShard(localShard, classTransient)
 	errs := make(chan error, len(k.shards))
 	for _, s := range k.shards {
@@ -238,10 +237,12 @@ func (k *Kernel) newShard(id storage.ShardID, c class) *shardRun {
 // open loads the shard's checkpoint and replays what the log holds after it.
 func (s *shardRun) open() error {
 	s.m = shard.New()
-	if s.class == classTransient {
+	if !s.class.logged() {
 		s.live = true
 		s.addTail(shard.Bodies, "", 0, 0)
-		s.group = &immediate{m: s}
+		// Each life of what is not kept is an epoch of its own.
+		s.group = &immediate{m: s, term: s.k.incarnation}
+		s.epoch.Store(int32(s.k.incarnation))
 		return nil
 	}
 	at, pairs, err := s.k.engine.Checkpoints().Load(s.id)
@@ -284,7 +285,12 @@ func (s *shardRun) addTail(log uint64, address string, start, next int64) *tail 
 	}
 	id := storage.LogID{Shard: s.id, Log: log}
 	t := &tail{id: id, cold: &s.cold, address: address, start: start, next: next, first: next, flushed: next}
-	t.seg = func() (storage.Segment, error) { return s.k.engine.Segments().Open(id) }
+	t.seg = func() (storage.Segment, error) {
+		if !s.class.logged() {
+			return noSegment{}, nil
+		}
+		return s.k.engine.Segments().Open(id)
+	}
 	t.saved.Store(next)
 	s.tails[log] = t
 	return t
@@ -300,7 +306,7 @@ func (s *shardRun) dropTail(log uint64) {
 		return
 	}
 	t.end()
-	if s.class == classTransient {
+	if !s.class.logged() {
 		return
 	}
 	if err := s.k.engine.Segments().Remove(t.id); err != nil {
@@ -380,16 +386,6 @@ func (k *Kernel) spawn(f func()) bool {
 }
 
 func (k *Kernel) nowMs() int64 { return k.time.Now().UnixMilli() }
-
-// slot spreads names over the data shards.
-func (k *Kernel) slot(ns, name string) *shardRun {
-	h := fnv.New32a()
-	h.Write([]byte(ns))
-	h.Write([]byte{0})
-	h.Write([]byte(name))
-	const slots = 4096
-	return k.data[h.Sum32()%slots%uint32(len(k.data))]
-}
 
 // newClusterID makes a cluster id in Kafka's form: 16 random bytes in base64.
 func newClusterID() string {

@@ -197,7 +197,7 @@ func (k *Kernel) turn(was, now *Refusal, watchers []func()) {
 func (k *Kernel) weigh(was *Refusal, st storage.LogStats) *Refusal {
 	var owed int64
 	for _, s := range k.shards {
-		if s.class != classTransient {
+		if s.class.logged() {
 			owed += s.unsaved.Load()
 		}
 	}
@@ -217,7 +217,7 @@ func (k *Kernel) weigh(was *Refusal, st storage.LogStats) *Refusal {
 		enough = -1
 	}
 	for _, s := range k.shards {
-		if s.class == classTransient {
+		if !s.class.logged() {
 			continue
 		}
 		due := enough > 0 && s.unsaved.Load() >= enough
@@ -285,7 +285,7 @@ func (l *log0) askSave() {
 func (r *resolved) logs(qos uint8) bool {
 	for i := range r.logged {
 		sr := &r.logged[i]
-		if sr.shard.class != classTransient && (len(sr.queues) > 0 || sr.log != 0 || sr.sessions && qos > 0) {
+		if sr.shard.class.logged() && (len(sr.queues) > 0 || sr.log != 0 || sr.sessions && qos > 0) {
 			return true
 		}
 	}

@@ -56,15 +56,24 @@ func (k *Kernel) DeclareQueue(ctx context.Context, spec QueueSpec) (info QueueIn
 		// Somebody else declares it at this moment, or counts on being reminded that it is used.
 		return k.queueInfo(q), false, k.makeQueue(ctx, q)
 	}
-	logged := spec.Durable && !spec.Exclusive
+	named := named(&spec)
 	s := k.local
-	if logged {
-		s = k.slot(spec.Namespace, spec.Name)
+	switch d := spec.Durability; {
+	case d != "" && !d.Valid():
+		return QueueInfo{}, false, fault.New(fault.Invalid, "declare queue", spec.Name, "durability %q is none of sync, async, memory", d)
+	case named:
+		spec.Durability = k.durabilityIn(spec.Namespace, d)
+		s = slotOf(k.of(spec.Durability), spec.Namespace, spec.Name)
+	case d == Sync || d == Async:
+		return QueueInfo{}, false, fault.New(fault.Invalid, "declare queue", spec.Name,
+			"durability %s needs a queue that is durable and not exclusive: this one dies with the broker", d)
+	default:
+		spec.Durability = Memory
 	}
 	if !spec.Exclusive {
 		spec.Owner = 0
 	}
-	r, err := k.metaFor(logged).do(ctx, &meta.Command{Op: meta.CreateQueue, Queue: &spec, Shards: []uint32{uint32(s.id)}})
+	r, err := k.metaFor(named).do(ctx, &meta.Command{Op: meta.CreateQueue, Queue: &spec, Shards: []uint32{uint32(s.id)}})
 	if err != nil {
 		return QueueInfo{}, false, err
 	}
@@ -77,6 +86,10 @@ func (k *Kernel) DeclareQueue(ctx context.Context, spec QueueSpec) (info QueueIn
 	}
 	return k.queueInfo(q), r.Created, nil
 }
+
+// named tells whether log 0 knows of a queue, so that it outlives the broker, if not its
+// messages.
+func named(q *meta.Queue) bool { return q.Durable && !q.Exclusive }
 
 // makeQueue makes a queue in its shard, or notes there that it was declared again.
 func (k *Kernel) makeQueue(ctx context.Context, q *queue) error {
@@ -146,8 +159,7 @@ func (k *Kernel) deleteQueue(ctx context.Context, q *queue, ifUnused, ifEmpty bo
 		return r.N, err
 	}
 	cmd := meta.Command{Op: meta.DeleteQueue, Namespace: q.spec.Namespace, Name: q.spec.Name}
-	logged := q.shard.class != classTransient
-	if logged {
+	if named(q.spec) {
 		if _, err := k.meta.do(ctx, &cmd); err != nil && !fault.Is(err, fault.NotFound) {
 			return r.N, err
 		}
@@ -354,18 +366,6 @@ func (k *Kernel) endAttachments() {
 	}
 }
 
-// HasNamespace tells whether a namespace exists.
-func (k *Kernel) HasNamespace(ns string) bool { return k.meta.view.Load().Namespace(ns) }
-
-// CreateNamespace makes a namespace; one that exists is left as it is.
-func (k *Kernel) CreateNamespace(ctx context.Context, ns string) error {
-	_, err := k.meta.do(ctx, &meta.Command{Op: meta.CreateNamespace, Namespace: ns})
-	return err
-}
-
-// Namespaces lists them.
-func (k *Kernel) Namespaces() []string { return k.meta.view.Load().Namespaces() }
-
 // DeclareExchange creates an exchange or returns the one of that name, which the caller
 // compares.
 func (k *Kernel) DeclareExchange(ctx context.Context, x Exchange) (existing Exchange, created bool, err error) {
@@ -464,7 +464,7 @@ func (k *Kernel) ends(b *Binding) (durable bool, err error) {
 	if q == nil {
 		return false, fault.New(fault.NotFound, "bind", b.Destination, "no such queue")
 	}
-	return durable && q.shard.class != classTransient, nil
+	return durable && named(q.spec), nil
 }
 
 // Bindings lists the bindings of a namespace, those of the default exchange not included.

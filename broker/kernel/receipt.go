@@ -89,7 +89,7 @@ func (s *Session) incarnation(id uint16) (once shard.Once, noted bool) {
 		return shard.Once{}, false
 	}
 	in, noted := ms.Incoming(id)
-	if s.shard.class == classTransient {
+	if !s.shard.class.logged() {
 		return shard.Once{}, noted
 	}
 	return shard.Once{Session: in.Session, PacketID: id, N: in.N}, noted

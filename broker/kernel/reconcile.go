@@ -3,6 +3,7 @@ package kernel
 import (
 	"github.com/robustmq/rmq/broker/kernel/meta"
 	"github.com/robustmq/rmq/broker/kernel/shard"
+	"github.com/robustmq/rmq/broker/message"
 )
 
 // reconcile makes the shards agree with log 0 after a start: log 0 is the truth. What it
@@ -29,10 +30,19 @@ func (k *Kernel) reconcile() error {
 	}
 	for id, s := range k.shards {
 		if s.class == classTransient {
-			continue
+			continue // nothing that log 0 names
 		}
 		if err := s.reconcile(logs[id], queues[id]); err != nil {
 			return err
+		}
+	}
+	// Streams in memory begin anew: an offset that a group has committed there would skip as
+	// many records of what comes now.
+	for st := range view.AllStreams() {
+		if st.Durability == Memory {
+			if err := k.dropFromGroups(k.ctx, st.Namespace, message.KafkaName(st.Address)); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

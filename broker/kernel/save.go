@@ -89,7 +89,7 @@ func (s *shardRun) maybeSave() {
 		default:
 		}
 	}
-	if s.class == classTransient || s.saving.running || s.sinceSave == 0 {
+	if !s.class.logged() || s.saving.running || s.sinceSave == 0 {
 		return
 	}
 	if s.sinceSave < s.k.cfg.CheckpointBytes && !s.saveAsked.Load() {

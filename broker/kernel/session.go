@@ -116,17 +116,17 @@ func (k *Kernel) OpenSession(ctx context.Context, spec SessionSpec) (s *Session,
 	return s, res.Known, nil
 }
 
-// placeSession chooses the shard: a logged one when the session outlives its connection, or
-// when an earlier connection left it in one and it is resumed. One that is somewhere else
-// ends.
+// placeSession chooses the shard: one of the namespace's durability when the session outlives
+// its connection, or that in which an earlier connection left it when it is resumed. One that
+// is somewhere else ends.
 func (k *Kernel) placeSession(ctx context.Context, r *sessionRoute, spec *SessionSpec) (*shardRun, error) {
 	want := k.local
 	if spec.Expiry > 0 {
-		want = k.slot(spec.Namespace, spec.ClientID)
+		want = slotOf(k.of(k.durabilityIn(spec.Namespace, "")), spec.Namespace, spec.ClientID)
 	}
 	have := r.shard.Load()
 	if have != nil && have != want {
-		if want == k.local && !spec.Clean {
+		if have != k.local && !spec.Clean {
 			return have, nil
 		}
 		key := shard.SessionKey(spec.Namespace, spec.ClientID)
@@ -317,7 +317,7 @@ func (s *Session) join(ctx context.Context, sub Subscription) error {
 	k.sharing.RLock()
 	defer k.sharing.RUnlock()
 	spec := QueueSpec{
-		Namespace: s.route.ns, Name: sub.Filter, Durable: s.shard.class != classTransient,
+		Namespace: s.route.ns, Name: sub.Filter, Durable: s.shard.class.logged(), Durability: s.shard.class.durability(),
 		MessageTTL: -1, MaxLength: shard.BacklogMax, MaxLengthBytes: shard.BacklogBytesMax, DeliveryLimit: -1,
 	}
 	if _, _, err := k.DeclareQueue(ctx, spec); err != nil {

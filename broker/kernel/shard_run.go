@@ -83,15 +83,6 @@ type shardRun struct {
 	saved     saveMeter
 }
 
-// class is what a shard promises.
-type class uint8
-
-const (
-	classSync      class = iota // logged, synced before it is acknowledged
-	classAsync                  // logged, handed to the operating system
-	classTransient              // not logged
-)
-
 // pending is an entry on its way, and who waits for what in it.
 type pending struct {
 	b     shard.Builder
@@ -185,7 +176,7 @@ func (s *shardRun) pumpLocked() {
 		s.inflight = append(s.inflight, p)
 		h := shard.Header{Time: s.k.nowMs(), Incarnation: s.k.incarnation, Link: s.link, Seq: p.seq}
 		var data []byte
-		if s.class == classTransient {
+		if !s.class.logged() {
 			data = p.b.Finish(nil, h) // the group gives it to Apply, where it is kept
 		} else {
 			p.data = p.b.Finish(p.data, h)
@@ -274,6 +265,9 @@ func (s *shardRun) Apply(entries []storage.Entry) {
 // Lead implements cluster/group.Machine.
 func (s *shardRun) Lead(term uint64, leading bool) {
 	s.live = s.live || leading
+	if leading { // from here on, and not from the first entry: a reader may ask before that
+		s.epoch.Store(int32(term))
+	}
 	s.k.led(s, term, leading)
 	if !leading {
 		s.stop(fault.New(fault.Unavailable, "commit", s.name(), "its log has stopped"))

@@ -21,6 +21,9 @@ func (k *Kernel) CreateStream(ctx context.Context, spec StreamSpec) (StreamInfo,
 	if spec.Address == "" {
 		return StreamInfo{}, fault.New(fault.Invalid, "create stream", "", "empty address")
 	}
+	if err := k.decideDurability(&spec); err != nil {
+		return StreamInfo{}, err
+	}
 	if _, err := rand.Read(spec.ID[:]); err != nil {
 		return StreamInfo{}, fault.New(fault.Internal, "create stream", spec.Address, "%w", err)
 	}
@@ -36,16 +39,14 @@ func (k *Kernel) CreateStream(ctx context.Context, spec StreamSpec) (StreamInfo,
 	return k.streamInfo(r.Stream), nil
 }
 
-// placement lists the shards that a new stream's partitions go to, in turn. It starts at
-// the address's slot, so that many one-partition streams spread.
+// placement lists the shards that a stream's partitions go to, in turn: those of its
+// durability. It starts at the address's slot, so that many one-partition streams spread.
 func (k *Kernel) placement(spec *StreamSpec) []uint32 {
-	if spec.Captured {
-		return []uint32{uint32(k.async.id)}
-	}
-	first := slices.Index(k.data, k.slot(spec.Namespace, spec.Address))
-	out := make([]uint32, len(k.data))
-	for i := range k.data {
-		out[i] = uint32(k.data[(first+i)%len(k.data)].id)
+	shards := k.of(spec.Durability)
+	first := slices.Index(shards, slotOf(shards, spec.Namespace, spec.Address))
+	out := make([]uint32, len(shards))
+	for i := range shards {
+		out[i] = uint32(shards[(first+i)%len(shards)].id)
 	}
 	return out
 }
@@ -91,8 +92,15 @@ func (k *Kernel) AddPartitions(ctx context.Context, ns, address string, total in
 	return k.createLogs(ctx, r.Stream, st.Partitions)
 }
 
-// ConfigureStream sets and deletes configuration names.
+// ConfigureStream sets and deletes configuration names. fault.Invalid: another durability,
+// which a stream has for all its life.
 func (k *Kernel) ConfigureStream(ctx context.Context, ns, address string, set map[string]string, del []string) error {
+	if st, ok := k.meta.view.Load().Stream(ns, address); ok {
+		var err error
+		if set, err = keepDurability(st, set); err != nil {
+			return err
+		}
+	}
 	_, err := k.meta.do(ctx, &meta.Command{Op: meta.ConfigureStream, Namespace: ns, Name: address, Set: set, Delete: del})
 	k.lookAfter()
 	return err
@@ -227,7 +235,7 @@ func (p *Partition) Append(batch []byte, acks int16, reply Appended, tag uint64)
 	if err == nil {
 		err = p.s.takes(p.log)
 	}
-	if err != nil && p.s.class != classTransient {
+	if err != nil && p.s.class.logged() {
 		if reply == nil {
 			p.k.stats.Shed.Add(uint64(record.Batch(batch).Count()))
 			return

@@ -42,28 +42,31 @@ type Command struct {
 	Delete    []string          `json:"del,omitempty"`
 	N         int64             `json:"n,omitempty"`
 	Flag      bool              `json:"flag,omitempty"` // DeleteExchange: only if unused
-	Shards    []uint32          `json:"shards,omitempty"`
+	// Durability of a namespace; "" is Sync.
+	Durability Durability `json:"durability,omitempty"`
+	Shards     []uint32   `json:"shards,omitempty"`
 }
 
 // Op says what a Command does.
 type Op uint8
 
 const (
-	CreateNamespace   Op = iota + 1
-	CreateStream         // Stream, Shards: where its partitions go, in turn
-	DeleteStream         // Namespace, Name
-	AddPartitions        // Namespace, Name, N: total, Shards
-	ConfigureStream      // Namespace, Name, Set, Delete
-	CreateQueue          // Queue, Shards[0]
-	DeleteQueue          // Namespace, Name
-	DeclareExchange      // Exchange
-	DeleteExchange       // Namespace, Name, Flag
-	Bind                 // Binding
-	Unbind               // Binding
-	PutUser              // User
-	DeleteUser           // Name
-	AllocateProducers    // N ids
-	StartNode            // raises the incarnation; N: data shards, Name: the cluster's id, both kept from the first start on
+	CreateNamespace    Op = iota + 1 // Namespace, Durability
+	CreateStream                     // Stream, Shards: where its partitions go, in turn
+	DeleteStream                     // Namespace, Name
+	AddPartitions                    // Namespace, Name, N: total, Shards
+	ConfigureStream                  // Namespace, Name, Set, Delete
+	CreateQueue                      // Queue, Shards[0]
+	DeleteQueue                      // Namespace, Name
+	DeclareExchange                  // Exchange
+	DeleteExchange                   // Namespace, Name, Flag
+	Bind                             // Binding
+	Unbind                           // Binding
+	PutUser                          // User
+	DeleteUser                       // Name
+	AllocateProducers                // N ids
+	StartNode                        // raises the incarnation; N: shards of each durability, Name: the cluster's id, both kept from the first start on
+	ConfigureNamespace               // Namespace, Durability
 )
 
 // Result is what a command came to.
@@ -71,6 +74,7 @@ type Result struct {
 	Err     error
 	Created bool
 	Number  int64 // first producer id; incarnation
+	Space   *Namespace
 	Stream  *Stream
 	Queue   *Queue
 	Binding *Binding // Unbind: the one removed
@@ -82,6 +86,7 @@ type Result struct {
 
 // Limits of one node's metadata; beyond them a command is refused with fault.Exhausted.
 const (
+	MaxNamespaces      = 10_000
 	MaxStreams         = 100_000
 	MaxPartitions      = 1_000 // of one stream
 	MaxQueues          = 1_000_000
@@ -94,7 +99,7 @@ const (
 
 // State is log 0's state. Not safe for concurrent use; forks are independent.
 type State struct {
-	namespaces btree.Map[string, bool]
+	namespaces btree.Map[string, *Namespace]
 	streams    btree.Map[string, *Stream]   // by ns, address
 	queues     btree.Map[string, *Queue]    // by ns, name
 	exchanges  btree.Map[string, *Exchange] // by ns, name
@@ -163,9 +168,18 @@ func (s *State) Apply(c *Command) Result {
 	}
 	switch c.Op {
 	case CreateNamespace:
-		_, existed := s.namespaces.Set(c.Namespace, true)
-		s.touch("n", c.Namespace)
-		return Result{Created: !existed}
+		if ns, ok := s.namespaces.Get(c.Namespace); ok {
+			return Result{Space: ns}
+		}
+		if s.namespaces.Len() >= MaxNamespaces {
+			return Result{Err: fault.New(fault.Exhausted, "create namespace", c.Namespace, "%d namespaces exist", s.namespaces.Len())}
+		}
+		return Result{Created: true, Space: s.putNamespace(c)}
+	case ConfigureNamespace:
+		if _, ok := s.namespaces.Get(c.Namespace); !ok {
+			return Result{Err: fault.Of(fault.NotFound, "configure namespace", c.Namespace)}
+		}
+		return Result{Space: s.putNamespace(c)}
 	case CreateStream:
 		return s.createStream(c)
 	case DeleteStream:
@@ -246,6 +260,20 @@ func (s *State) id() uint64 {
 	return s.nextID
 }
 
+func (s *State) putNamespace(c *Command) *Namespace {
+	ns := &Namespace{Name: c.Namespace, Durability: orSync(c.Durability)}
+	s.namespaces.Set(c.Namespace, ns)
+	s.touch("n", c.Namespace)
+	return ns
+}
+
+func orSync(d Durability) Durability {
+	if d == "" {
+		return Sync
+	}
+	return d
+}
+
 func (s *State) createStream(c *Command) Result {
 	k := pair(c.Namespace, c.Stream.Address)
 	if st, ok := s.streams.Get(k); ok {
@@ -259,6 +287,7 @@ func (s *State) createStream(c *Command) Result {
 	}
 	st := *c.Stream
 	st.Namespace = c.Namespace
+	st.Durability = orSync(st.Durability)
 	st.Created, st.Modulus = c.Time, st.Partitions
 	st.Logs = nil
 	for i := range st.Partitions {
@@ -319,6 +348,7 @@ func (s *State) createQueue(c *Command) Result {
 		return Result{Err: fault.New(fault.Exhausted, "create queue", c.Queue.Name, "%d queues exist", s.queues.Len())}
 	}
 	q := *c.Queue
+	q.Durability = orSync(q.Durability)
 	q.ID, q.Shard = s.id(), c.Shards[0]
 	s.queues.Set(k, &q)
 	s.touch("q", k)
@@ -456,7 +486,7 @@ func (s *State) unbind(c *Command) Result {
 
 // ---- reading ----
 
-func (s *State) Namespace(ns string) bool { _, ok := s.namespaces.Get(ns); return ok }
+func (s *State) Namespace(ns string) (*Namespace, bool) { return s.namespaces.Get(ns) }
 func (s *State) Stream(ns, address string) (*Stream, bool) {
 	return s.streams.Get(pair(ns, address))
 }
@@ -468,9 +498,11 @@ func (s *State) User(name string) (*User, bool)             { return s.users.Get
 func (s *State) Cluster() string { return s.cluster }
 
 // Captured is how many streams the capture rule made.
-func (s *State) Captured() int   { return s.captured }
+func (s *State) Captured() int { return s.captured }
+func (s *State) Users() int    { return s.users.Len() }
+
+// DataShards is how many shards each durability has.
 func (s *State) DataShards() int { return s.dataShards }
-func (s *State) Users() int      { return s.users.Len() }
 
 // Namespaces, Streams, … yield everything of a kind in the order of its key.
 func (s *State) Namespaces() []string { return s.namespaces.Keys() }
@@ -522,7 +554,7 @@ func (s *State) Encode(keys []string) iter.Seq2[[]byte, []byte] {
 			case 'c':
 				v, ok = counters{s.nextID, s.producer, s.incarnation, s.dataShards, s.cluster}, true
 			case 'n':
-				v, ok = s.namespaces.Get(rest)
+				v, ok = lookup(&s.namespaces, rest)
 			case 'q':
 				v, ok = lookup(&s.queues, rest)
 			case 's':
@@ -591,7 +623,7 @@ func (s *State) restore(k string, v []byte) error {
 		}
 		s.nextID, s.producer, s.incarnation, s.dataShards, s.cluster = c.NextID, c.Producer, c.Incarnation, c.DataShards, c.Cluster
 	case 'n':
-		s.namespaces.Set(rest, true)
+		return restoreInto(&s.namespaces, rest, v)
 	case 'q':
 		return restoreInto(&s.queues, rest, v)
 	case 's':

@@ -2,6 +2,26 @@ package meta
 
 import "github.com/robustmq/rmq/broker/message"
 
+// Durability is what an acknowledgement has waited for, and so what may be lost that was
+// acknowledged. The zero value stands for whatever is the default where it is given.
+type Durability string
+
+const (
+	Sync   Durability = "sync"   // the device: nothing
+	Async  Durability = "async"  // the operating system: the newest, when the machine stops
+	Memory Durability = "memory" // nothing: everything, when the process ends
+)
+
+// Valid tells whether d is one of the three.
+func (d Durability) Valid() bool { return d == Sync || d == Async || d == Memory }
+
+// Namespace keeps names apart. Its durability is that of the streams, queues and sessions
+// which are made in it from then on and do not say their own.
+type Namespace struct {
+	Name       string     `json:"name"`
+	Durability Durability `json:"durability"`
+}
+
 // Overflow is what a full queue does.
 type Overflow uint8
 
@@ -32,6 +52,10 @@ type Queue struct {
 	MaxPriority          uint8    `json:"max_priority,omitempty"`
 	DeliveryLimit        int64    `json:"delivery_limit"` // -1 none
 	SingleActive         bool     `json:"single_active,omitempty"`
+
+	// Durability of the messages; Memory where the queue itself dies with the broker. A state
+	// only holds queues that say it.
+	Durability Durability `json:"durability,omitempty"`
 
 	// Given by the state when the queue is created.
 	ID    uint64 `json:"id,omitempty"`
@@ -100,7 +124,8 @@ type Stream struct {
 	Partitions int               `json:"partitions"`
 	Config     map[string]string `json:"config,omitempty"`   // Kafka topic configuration names
 	Exact      bool              `json:"exact,omitempty"`    // capture: exact; nothing below its address is captured
-	Captured   bool              `json:"captured,omitempty"` // made by the namespace's capture rule: a bounded ring, async
+	Captured   bool              `json:"captured,omitempty"` // made by the namespace's capture rule: a bounded ring
+	Durability Durability        `json:"durability,omitempty"`
 
 	// Given by the state when the stream is created.
 	ID      StreamID   `json:"id"`
