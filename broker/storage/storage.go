@@ -195,6 +195,8 @@ type Engine interface {
 	Checkpoints() Checkpoints
 	// Durable tells whether anything outlives the process.
 	Durable() bool
+	// LastEnd tells how the engine was let go of before it was opened.
+	LastEnd() LastEnd
 	Close() error
 }
 
@@ -203,6 +205,20 @@ type Engine interface {
 func NoSpace(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
+
+// LastEnd is how an engine was let go of, and so what may be missing that was written
+// without Sync.
+type LastEnd uint8
+
+const (
+	// Orderly: it was closed, or never opened before. Nothing is missing.
+	Orderly LastEnd = iota
+	// Killed: the process ended, the machine ran on. What the operating system was given is
+	// there, unless the device failed.
+	Killed
+	// Crashed: the machine may have stopped. What was not synced may be missing.
+	Crashed
+)
 
 var (
 	// ErrClosed is returned by every call after Close.

@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -64,8 +65,9 @@ func (OS) ReadDir(name string) ([]Entry, error) {
 
 func (OS) SyncDir(name string) error { return syncDir(name) }
 
-// Lock writes the process id into the locked file, for the error of the next one. The
-// file stays behind: removing it would race with whoever waits for it.
+// Lock writes the process id into the locked file, for the error of the next one, and
+// which run of the machine this is, for SameBoot. The file stays behind: removing it would
+// race with whoever waits for it.
 func (OS) Lock(name string) (io.Closer, error) {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, filePerm)
 	if err != nil {
@@ -78,21 +80,30 @@ func (OS) Lock(name string) (io.Closer, error) {
 		}
 		return nil, &fs.PathError{Op: "lock", Path: name, Err: err}
 	}
-	// The text is for people; failing to write it must not stop anyone.
+	// Failing to write it must not stop anyone: less is known then.
 	if f.Truncate(0) == nil {
-		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+		_, _ = f.WriteAt(fmt.Appendf(nil, "%d\n%s\n", os.Getpid(), bootID()), 0)
 	}
 	return f, nil
 }
 
 func (OS) Space(name string) (Space, error) { return space(name) }
 
+// SameBoot tells from what a lock's file holds whether it was last taken in this run of the
+// machine: what was written since then has not been lost with the power. false also where
+// that cannot be known.
+func SameBoot(lock []byte) bool {
+	lines := strings.Split(string(lock), "\n")
+	return len(lines) > 1 && lines[1] != "" && lines[1] == bootID()
+}
+
 var errHeld = errors.New("held")
 
 func readPID(f *os.File) int {
 	var b [20]byte
 	n, _ := f.ReadAt(b[:], 0)
-	pid, err := strconv.Atoi(strings.TrimSpace(string(b[:n])))
+	line, _, _ := strings.Cut(string(b[:n]), "\n")
+	pid, err := strconv.Atoi(line)
 	if err != nil || pid < 0 {
 		return 0
 	}

@@ -4,12 +4,22 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
 // iovMax is the kernel's limit on buffers in one call (UIO_MAXIOV).
 const iovMax = 1024
+
+// bootID is drawn at random whenever the machine starts; "" where it cannot be read.
+func bootID() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
 
 // WritevAt goes around short writes and interrupted calls, as WriteAt does.
 func (f osFile) WritevAt(bufs [][]byte, off int64) (int64, error) {

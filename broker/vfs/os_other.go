@@ -11,3 +11,6 @@ func (f osFile) WritevAt(bufs [][]byte, off int64) (int64, error) { return write
 func (f osFile) SyncData() error { return f.Sync() }
 
 func reserve(f *os.File, _, size int64) error { return f.Truncate(size) }
+
+// bootID is not known: see os_linux.go.
+func bootID() string { return "" }

@@ -83,7 +83,8 @@ type Config struct {
 	Voters []uint64
 	Log    storage.Log
 	// Sync makes a promise wait for the device: votes and entries are durable
-	// before anybody is told of them. Without it they wait for the operating system.
+	// before anybody is told of them. Without it entries wait for the operating system;
+	// terms are durable all the same, so that no two lives of a group share one.
 	Sync bool
 	// Applied and AppliedTerm name the last entry that the machine has taken in:
 	// its checkpoint. Zero: none.

@@ -187,7 +187,10 @@ func (g *Group) write(m *pb.Message) {
 		}
 		return
 	}
-	w := storage.Write{Shard: g.shard, Sync: g.sync, Done: g.onWrote}
+	// A term is durable before anything is done in it, whatever the group promises of its
+	// entries: what a crash took away must not be told from what follows by nothing.
+	term := g.hard.Term != g.hardSaved.Term
+	w := storage.Write{Shard: g.shard, Sync: g.sync || term, Done: g.onWrote}
 	if g.hard != g.hardSaved {
 		hard := g.hard
 		w.Hard, g.hardSaved = &hard, hard

@@ -111,6 +111,7 @@ func (o Options) grow(size int64) int64 {
 // Engine is storage in a directory. Make one with Open.
 type Engine struct {
 	lock        io.Closer
+	sameBoot    bool // the machine has run on since somebody had the directory open
 	wal         *wal
 	segments    *segments
 	checkpoints CheckpointStore
@@ -132,7 +133,7 @@ func Open(dir string, opt Options) (_ *Engine, err error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{lock: home.lock}
+	e := &Engine{lock: home.lock, sameBoot: home.sameBoot}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, e.Close())
@@ -155,6 +156,18 @@ func (e *Engine) Log() storage.Log                 { return e.wal }
 func (e *Engine) Segments() storage.Segments       { return e.segments }
 func (e *Engine) Checkpoints() storage.Checkpoints { return e.checkpoints }
 func (e *Engine) Durable() bool                    { return true }
+
+// LastEnd tells how whoever had the directory open before us let go of it. A process that
+// did not live to make anything durable counts as not having been there.
+func (e *Engine) LastEnd() storage.LastEnd {
+	switch {
+	case e.wal.orderly:
+		return storage.Orderly
+	case e.sameBoot:
+		return storage.Killed
+	}
+	return storage.Crashed
+}
 
 // Step lets a stepped engine's log do what waits: at most one group of writes, and the
 // next file. A full device is tried again at every call.

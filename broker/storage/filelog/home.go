@@ -37,6 +37,8 @@ type home struct {
 	dir   string
 	lock  io.Closer
 	fresh bool // has no VERSION yet: nothing in it was ever acknowledged
+	// sameBoot: who had it open before had it open since the machine was last started.
+	sameBoot bool
 }
 
 // openHome makes sure that dir is ours, of a format that we know, and that nobody else
@@ -49,6 +51,7 @@ func openHome(fsys vfs.FS, dir string) (*home, error) {
 	if err := h.mkdir(filepath.Join(dir, walDir)); err != nil {
 		return nil, fmt.Errorf("filelog: make data directory: %w", err)
 	}
+	before, _ := vfs.ReadFile(fsys, filepath.Join(dir, lockName), versionMax) // missing the first time
 	lock, err := fsys.Lock(filepath.Join(dir, lockName))
 	if held, ok := errors.AsType[*vfs.HeldError](err); ok {
 		if held.PID != 0 {
@@ -59,7 +62,7 @@ func openHome(fsys vfs.FS, dir string) (*home, error) {
 	if err != nil {
 		return nil, fmt.Errorf("filelog: lock data directory: %w", err)
 	}
-	h.lock = lock
+	h.lock, h.sameBoot = lock, vfs.SameBoot(before)
 	// Whoever held the lock until now may have written it.
 	if err := h.inspect(); err != nil {
 		return nil, errors.Join(err, lock.Close())

@@ -60,7 +60,8 @@ const (
 	opHard
 	// opMark says: in this file, everything before position index was durable when
 	// this was written. term is the crc of the record before (low half) and a number
-	// drawn when the log was opened (high half).
+	// drawn when the log was opened (high half). typ is markClosing for the last one of a
+	// log that was closed in order.
 	opMark
 	// opBase says: this file holds the hard state of every shard that had one when
 	// the file was begun. Earlier files are not needed for that.
@@ -70,6 +71,9 @@ const (
 
 	opLast = opEnd
 )
+
+// markClosing is the typ of a mark behind which nothing was written any more.
+const markClosing = 1
 
 // rec is one record. Data aliases what it was parsed from.
 type rec struct {
@@ -175,8 +179,8 @@ func markSeed(salt uint64, at int64) uint32 {
 	return crc32.Checksum(b[:], castagnoli)
 }
 
-func newMark(durable int64, prev, nonce uint32) rec {
-	return rec{op: opMark, index: uint64(durable), term: uint64(nonce)<<32 | uint64(prev)}
+func newMark(typ uint8, durable int64, prev, nonce uint32) rec {
+	return rec{op: opMark, typ: typ, index: uint64(durable), term: uint64(nonce)<<32 | uint64(prev)}
 }
 
 func newHard(shard storage.ShardID, hs storage.HardState) rec {

@@ -103,6 +103,7 @@ func (w *wal) first() error {
 	if err != nil {
 		return err
 	}
+	w.orderly = true
 	return w.begun(f)
 }
 
@@ -196,7 +197,7 @@ func (w *wal) recoverFile(f *walFile, last bool) (err error) {
 	keep = true
 	w.file, w.salt, w.prev = file, s.head.salt, s.crc
 	w.off, w.durable, w.marked = s.off, s.off, s.marked
-	w.unmarked, w.based = true, s.based
+	w.unmarked, w.based, w.orderly = true, s.based, s.closed || s.off == walBlock && f.number == 1
 	w.room.Store(f.size - w.off)
 	return nil
 }
@@ -262,6 +263,7 @@ type scanner struct {
 	marked int64 // the highest position that a mark calls durable
 	based  bool
 	ended  bool
+	closed bool // the current record is the last mark of a log that was closed in order
 	err    error
 }
 
@@ -323,6 +325,7 @@ func (s *scanner) next() bool {
 		s.err = fmt.Errorf("%w: record of kind %d at byte %d", storage.ErrVersion, r.op, s.off)
 		return false
 	}
+	s.closed = r.op == opMark && r.typ == markClosing
 	switch r.op {
 	case opMark:
 		s.marked = max(s.marked, int64(r.index))

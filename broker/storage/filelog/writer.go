@@ -25,6 +25,7 @@ type writer struct {
 	nonce   uint32 // of the marks of this process
 
 	unmarked bool   // no mark since open: what stood behind a cut tail must never chain
+	orderly  bool   // when it was opened, the log had been closed in order, or was new
 	based    bool   // the file holds opBase
 	basedTo  uint64 // the newest file whose opBase is durable
 
@@ -215,7 +216,7 @@ func (w *writer) begin() {
 		return
 	}
 	if w.durable > w.marked || w.unmarked {
-		w.encodeMark()
+		w.encodeMark(0)
 	}
 	if w.based {
 		return
@@ -234,8 +235,8 @@ func (w *writer) encode(r *rec) {
 	w.prev = w.enc.add(r, w.current().number, w.prev)
 }
 
-func (w *writer) encodeMark() {
-	r := newMark(w.durable, w.prev, w.nonce)
+func (w *writer) encodeMark(typ uint8) {
+	r := newMark(typ, w.durable, w.prev, w.nonce)
 	w.prev = w.enc.add(&r, w.current().number, markSeed(w.salt, w.off+w.enc.size))
 	w.marked, w.unmarked = w.durable, false
 }
@@ -321,7 +322,7 @@ func (w *wal) stopped(what string, err error) error {
 // anything in the file is acknowledged.
 func (w *wal) roll(need int64) error {
 	if w.enc.size == 0 && w.unmarked {
-		w.encodeMark()
+		w.encodeMark(0)
 	}
 	w.encode(&rec{op: opEnd})
 	if err := w.write(); err != nil {
@@ -394,14 +395,14 @@ func (w *wal) spentLocked(f *walFile) bool {
 }
 
 // finish syncs, says so in a last mark, and closes the file. After an error it only
-// closes.
+// closes: then the next to open it does not find that it was closed in order.
 func (w *wal) finish() error {
 	err := w.Err()
 	if err != nil {
 		return errors.Join(err, w.file.Close())
 	}
-	if err = w.sync(); err == nil && w.durable > w.marked {
-		w.encodeMark()
+	if err = w.sync(); err == nil && w.durable > w.marked { // or nothing was ever written
+		w.encodeMark(markClosing)
 		if err = w.write(); err == nil {
 			err = w.sync()
 		}

@@ -43,6 +43,9 @@ func (e *Engine) Checkpoints() storage.Checkpoints { return e.checkpoints }
 // Durable is false: that is the point of it.
 func (e *Engine) Durable() bool { return false }
 
+// LastEnd is Orderly: nobody was there before.
+func (e *Engine) LastEnd() storage.LastEnd { return storage.Orderly }
+
 // Close finishes queued writes, then lets go of everything. It may be called twice.
 func (e *Engine) Close() error {
 	err := e.log.Close()
