@@ -122,6 +122,8 @@ type Kernel struct {
 	stats     Stats
 	taps      taps
 	changes   changes
+	syncing   syncing
+	restarts  []Restart // set by open
 }
 
 // Open starts a kernel on what the engine holds.
@@ -205,6 +207,7 @@ func (k *Kernel) open() error {
 		k.restoreRoutes(s)
 		k.restoreGroups(s)
 	}
+	k.lookBack()
 	return k.reconcile()
 }
 
@@ -349,6 +352,7 @@ func (k *Kernel) Close(ctx context.Context) error {
 	k.groups.close()
 	k.retention.stop()
 	k.upkeep.stop()
+	k.syncing.close()
 	k.cancel()
 	closed := fault.Of(fault.Unavailable, "closing", "")
 	for _, s := range k.shards {

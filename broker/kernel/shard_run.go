@@ -339,6 +339,9 @@ func (s *shardRun) afterApply() {
 		s.sinceLook = 0
 		s.k.pressure.look()
 	}
+	if s.class == classAsync {
+		s.k.syncSoon(s)
+	}
 	s.k.changes.tell()
 }
 
