@@ -15,6 +15,7 @@ import (
 
 const (
 	argQueueType   = "x-queue-type"
+	argDurability  = "x-durability" // ours: sync, async or memory
 	typeClassic    = "classic"
 	typeQuorum     = "quorum"
 	quorumDelivery = 20 // default delivery limit of a quorum queue
@@ -80,7 +81,7 @@ func argument(args []kernel.Argument, name string) (value string, ok bool) {
 var queueArguments = []string{
 	"x-expires", "x-message-ttl", "x-dead-letter-exchange", "x-dead-letter-routing-key", "x-dead-letter-strategy",
 	"x-max-length", "x-max-length-bytes", "x-max-priority", "x-overflow", "x-queue-mode", "x-queue-version",
-	"x-single-active-consumer", argQueueType, "x-delivery-limit",
+	"x-single-active-consumer", argQueueType, "x-delivery-limit", argDurability,
 }
 
 // sameArguments checks what was received against what is there, for the arguments named.
@@ -211,6 +212,14 @@ func (r *argReader) apply(q *kernel.QueueSpec) *failure {
 		r.refuse(argQueueType, "streams are declared over Kafka, or by the address they hold")
 	default:
 		r.refuse(argQueueType, "\"unsupported queue type '%s'\"", kind)
+	}
+	if s, ok := r.string(argDurability); ok {
+		switch q.Durability = kernel.Durability(s); {
+		case !q.Durability.Valid():
+			r.refuse(argDurability, "\"%.64s is none of sync, async, memory\"", s)
+		case q.Durability != kernel.Memory && (!q.Durable || q.Exclusive):
+			r.refuse(argDurability, "\"a queue that is not durable, or exclusive, is in memory\"")
+		}
 	}
 	if n, ok := r.int("x-message-ttl", 0, expiryMax); ok {
 		q.MessageTTL = n

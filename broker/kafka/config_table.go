@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -44,6 +45,7 @@ var topicSettings = []setting{
 	{name: "compression.type", kind: typeString, def: "producer", broker: "compression.type", oneOf: []string{"uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"}, doc: "Codec of stored batches. producer keeps what was sent."},
 	{name: "compression.zstd.level", kind: typeInt, def: "3", broker: "compression.zstd.level", min: -131072, max: 22, doc: "Level of zstd where the broker compresses; no effect."},
 	{name: "delete.retention.ms", kind: typeLong, def: "86400000", broker: "log.cleaner.delete.retention.ms", doc: "How long compaction keeps a deletion (null value) for readers to see."},
+	{name: kernel.DurabilityConfig, kind: typeString, def: string(kernel.Sync), oneOf: []string{string(kernel.Sync), string(kernel.Async), string(kernel.Memory)}, doc: "What an acknowledgement has waited for: the device, the operating system, or nothing that outlives the broker. Decided when the topic is created, by its namespace where it is not given, and never changed."},
 	{name: "file.delete.delay.ms", kind: typeLong, def: "60000", broker: "log.segment.delete.delay.ms", doc: "How long a deleted file stays on disk; no effect."},
 	{name: "flush.messages", kind: typeLong, def: maxLong, broker: "log.flush.interval.messages", min: 1, doc: "Records between flushes. An append is as durable when it is acknowledged as its stream says: no effect."},
 	{name: "flush.ms", kind: typeLong, def: maxLong, broker: "log.flush.interval.ms", doc: "Time between flushes. An append is as durable when it is acknowledged as its stream says: no effect."},

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/kernel/group"
 	"github.com/robustmq/rmq/broker/message"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -15,6 +16,32 @@ import (
 
 // configEntry is one setting as DescribeConfigs shows it, kmsg's form of it.
 type configEntry = kmsg.DescribeConfigsResponseResourceConfig
+
+// ownConfig is what a topic's configuration says of it alone. Its durability is part of that
+// where it is not the default.
+func ownConfig(st *kernel.StreamSpec) map[string]string {
+	if st.Durability == kernel.Sync {
+		return st.Config
+	}
+	own := maps.Clone(st.Config)
+	if own == nil {
+		own = make(map[string]string)
+	}
+	own[kernel.DurabilityConfig] = string(st.Durability)
+	return own
+}
+
+// keepDurability refuses a configuration that would change a topic's durability, and takes it
+// out of one that would not.
+func keepDurability(st *kernel.StreamSpec, next map[string]string) *refusal {
+	want := cmp.Or(next[kernel.DurabilityConfig], string(kernel.Sync))
+	if want != string(st.Durability) {
+		return refusef(codeInvalidConfig, "The durability of %s is %s and stays so: create another topic with durability=%s, and copy what is to be kept.",
+			message.KafkaName(st.Address), st.Durability, want)
+	}
+	delete(next, kernel.DurabilityConfig)
+	return nil
+}
 
 // topicConfig lists every setting of a topic that has config of its own.
 func (s *Server) topicConfig(config map[string]string) []configEntry {
@@ -168,7 +195,7 @@ func (c *conn) configOf(kind kmsg.ConfigResourceType, name string) ([]configEntr
 		if no != nil {
 			return nil, no
 		}
-		return c.srv.topicConfig(t.stream.Config), nil
+		return c.srv.topicConfig(ownConfig(t.stream)), nil
 	case kmsg.ConfigResourceTypeBroker:
 		if name == "" {
 			return nil, nil // the cluster's dynamic defaults: there are none
@@ -212,8 +239,11 @@ func (c *conn) alterConfigs(q *kmsg.AlterConfigsRequest) kmsg.Response {
 		rq := &q.Resources[i]
 		rr := kmsg.NewAlterConfigsResponseResource()
 		rr.ResourceType, rr.ResourceName = rq.ResourceType, rq.ResourceName
-		no := c.alter(rq.ResourceType, rq.ResourceName, q.ValidateOnly, func(map[string]string) (map[string]string, *refusal) {
+		no := c.alter(rq.ResourceType, rq.ResourceName, q.ValidateOnly, func(now map[string]string) (map[string]string, *refusal) {
 			next := make(map[string]string, len(rq.Configs))
+			if d, ok := now[kernel.DurabilityConfig]; ok {
+				next[kernel.DurabilityConfig] = d // who replaces the rest does not mean this
+			}
 			for _, e := range rq.Configs {
 				if e.Value == nil {
 					return nil, refusef(codeInvalidRequest, "Null value not supported for : %s", e.Name)
@@ -325,9 +355,12 @@ func (c *conn) alter(kind kmsg.ConfigResourceType, name string, validateOnly boo
 	if t.view() {
 		return refusef(codePolicyViolation, "%s is a view of %s, and has its configuration", name, message.KafkaName(t.stream.Address))
 	}
-	next, no := change(t.stream.Config)
+	next, no := change(ownConfig(t.stream))
 	if no == nil {
 		no = checkTopicConfig(next)
+	}
+	if no == nil {
+		no = keepDurability(t.stream, next)
 	}
 	if no != nil || validateOnly {
 		return no

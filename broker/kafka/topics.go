@@ -97,7 +97,7 @@ func (c *conn) createTopic(t *kmsg.CreateTopicsRequestTopic, validateOnly bool, 
 		case err != nil:
 			return refusalOf(createCode(err))
 		}
-		id = info.ID
+		id, config = info.ID, ownConfig(&info.StreamSpec)
 	}
 	rt.TopicID, rt.NumPartitions, rt.ReplicationFactor = id, int32(partitions), 1
 	for _, e := range c.srv.topicConfig(config) {
