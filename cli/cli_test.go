@@ -193,14 +193,16 @@ func sample() *adminapitest.Fake {
 		Version: "1.2.3", Node: 1, PID: 4711, Profile: "dev", Started: at, Uptime: 3723, Ready: true,
 		Durability: map[string]string{"streams": "sync"}, DataDir: "/data", URLs: adminapi.URLs{MQTT: "mqtt://127.0.0.1:1883"},
 	}
+	f.S.Holdings = []adminapi.Holding{{Durability: "sync", Shards: []uint32{1}, Topics: 1, Queues: 1, Sessions: 2}, {Durability: "async", Shards: []uint32{1000}, Topics: 1}}
+	f.N = []adminapi.Namespace{{Name: "/", Durability: "sync", Topics: 2, Queues: 1, Sessions: 2}, {Name: "telemetry", Durability: "async"}}
 	f.T = []adminapi.Topic{
 		{
-			Namespace: "/", Name: "orders", Names: adminapi.Names{MQTT: "orders", Kafka: "orders", AMQP: "orders"}, ID: "0f", Created: at, Records: 7, Bytes: 2048,
+			Namespace: "/", Name: "orders", Names: adminapi.Names{MQTT: "orders", Kafka: "orders", AMQP: "orders"}, ID: "0f", Created: at, Records: 7, Bytes: 2048, Durability: "sync",
 			Config: map[string]string{"retention.ms": "1"}, Partitions: []adminapi.Partition{{Index: 0, Shard: 1, Leader: 1, End: 7, LastStable: 7, Bytes: 2048}},
 		},
-		{Namespace: "/", Name: "sensors", Names: adminapi.Names{MQTT: "sensors", Kafka: "sensors", AMQP: "sensors"}, Created: at, Captured: true, Partitions: []adminapi.Partition{}},
+		{Namespace: "/", Name: "sensors", Names: adminapi.Names{MQTT: "sensors", Kafka: "sensors", AMQP: "sensors"}, Created: at, Captured: true, Durability: "async", Partitions: []adminapi.Partition{}},
 	}
-	f.Q = []adminapi.Queue{{QueueSpec: adminapi.QueueSpec{Namespace: "/", Name: "jobs", Durable: true, Arguments: []adminapi.Argument{{Name: "x-max-length", Value: "int:10"}}}, Ready: 3, Unacked: 1, Consumers: 1, Bytes: 30}}
+	f.Q = []adminapi.Queue{{QueueSpec: adminapi.QueueSpec{Namespace: "/", Name: "jobs", Durable: true, Durability: "sync", Arguments: []adminapi.Argument{{Name: "x-max-length", Value: "int:10"}}}, Ready: 3, Unacked: 1, Consumers: 1, Bytes: 30}}
 	f.X = []adminapi.Exchange{{Namespace: "/", Name: "", Type: "direct", Durable: true}, {Namespace: "/", Name: "amq.topic", Type: "topic", Durable: true}, {Namespace: "/", Name: "events", Type: "topic", Durable: true}}
 	f.B = []adminapi.Binding{{Namespace: "/", Source: "amq.topic", Destination: "jobs", Key: "jobs.#"}}
 	f.C = []adminapi.Session{

@@ -20,6 +20,7 @@ import (
 	"github.com/robustmq/rmq/cli/group"
 	"github.com/robustmq/rmq/cli/local"
 	"github.com/robustmq/rmq/cli/message"
+	"github.com/robustmq/rmq/cli/namespace"
 	"github.com/robustmq/rmq/cli/queue"
 	"github.com/robustmq/rmq/cli/retained"
 	"github.com/robustmq/rmq/cli/session"
@@ -71,7 +72,7 @@ func New(e *env.Env, open local.Open) *cobra.Command {
 	}
 	add(groupBroker, local.NewUp(e, open), local.NewDown(e), local.NewStatus(e), tui.Command(e), local.NewEnv(e), local.NewDoctor(e), local.NewLog(e))
 	add(groupMessages, message.NewProduce(e), message.NewConsume(e))
-	add(groupThings, topic.Command(e), queue.Command(e), exchange.Command(e), binding.Command(e),
+	add(groupThings, namespace.Command(e), topic.Command(e), queue.Command(e), exchange.Command(e), binding.Command(e),
 		session.Command(e), retained.Command(e), group.Command(e), user.Command(e))
 	add(groupRest, newConfig(e), newCompletion(e), newVersion(e), newExitCodes())
 	root.SetHelpCommand(newHelp(e))

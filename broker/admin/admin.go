@@ -70,19 +70,18 @@ func (s *Source) Status(context.Context) (adminapi.Status, error) {
 		Started: c.Started, Uptime: c.Clock.Now().Sub(c.Started).Seconds(), DataDir: c.DataDir,
 		URLs: c.URLs(), Users: len(c.Kernel.Users()), Ready: c.Kernel.Err() == nil,
 	}
-	durable, capture := "sync", "async"
-	if c.DataDir == "" {
-		durable, capture = "memory", "memory"
-	}
+	s.durability(&st)
 	if c.DataDir != "" {
 		wal := s.wal()
 		st.Log = &wal
 	}
-	st.Durability = map[string]string{"streams": durable, "queues": durable, "sessions": durable, "capture": capture}
 	if err := c.Kernel.Err(); err != nil {
 		st.Warnings = append(st.Warnings, err.Error())
 	}
 	st.Warnings = append(st.Warnings, c.Kernel.Alarms()...)
+	for _, r := range st.Restarts {
+		st.Warnings = append(st.Warnings, r.Text)
+	}
 	if st.Users == 0 {
 		st.Warnings = append(st.Warnings, "no users: everyone on this machine is let in")
 	}
@@ -170,7 +169,7 @@ func (s *Source) topic(st *kernel.StreamInfo) adminapi.Topic {
 	t := adminapi.Topic{
 		Namespace: st.Namespace, Name: st.Address, ID: uuid(st.ID), Created: time.UnixMilli(st.Created).UTC(),
 		Names:    adminapi.Names{MQTT: st.Address, Kafka: message.KafkaName(st.Address), AMQP: message.AMQPKey(st.Address)},
-		Captured: st.Captured, Exact: st.Exact, Config: st.Config,
+		Captured: st.Captured, Exact: st.Exact, Config: st.Config, Durability: s.effective(st.Durability),
 	}
 	for _, p := range st.Parts {
 		t.Partitions = append(t.Partitions, adminapi.Partition{
@@ -233,6 +232,7 @@ func (s *Source) CreateTopic(ctx context.Context, spec adminapi.TopicSpec) (admi
 	}
 	st, err := s.c.Kernel.CreateStream(ctx, kernel.StreamSpec{
 		Namespace: namespace(spec.Namespace), Address: a, Partitions: max(spec.Partitions, 1), Config: spec.Config, Exact: spec.Exact,
+		Durability: kernel.Durability(spec.Durability),
 	})
 	if err != nil {
 		return adminapi.Topic{}, err
@@ -280,7 +280,8 @@ func (s *Source) Sessions(_ context.Context, q adminapi.Query) ([]adminapi.Sessi
 func (s *Source) session(i *kernel.SessionInfo) adminapi.Session {
 	x := adminapi.Session{
 		Namespace: i.Namespace, ClientID: i.ClientID, Connected: i.Connected, Expiry: int64(i.Expiry),
-		Inflight: i.Inflight, InflightMax: i.ReceiveMaximum, Backlog: i.Backlog, BacklogBytes: i.BacklogBytes,
+		Durability: s.effective(i.Durability),
+		Inflight:   i.Inflight, InflightMax: i.ReceiveMaximum, Backlog: i.Backlog, BacklogBytes: i.BacklogBytes,
 		Subscriptions: make([]adminapi.Subscription, 0, len(i.Subscriptions)),
 	}
 	if i.Expiry == kernel.ExpiryNever {

@@ -15,15 +15,16 @@ import (
 func (s *Source) Queues(_ context.Context, q adminapi.Query) ([]adminapi.Queue, error) {
 	var out []adminapi.Queue
 	for _, i := range s.c.Kernel.Queues(namespace(q.Namespace)) {
-		out = append(out, queueOf(&i))
+		out = append(out, s.queue(&i))
 	}
 	return page(q, out, func(x *adminapi.Queue) string { return x.Name }), nil
 }
 
-func queueOf(i *kernel.QueueInfo) adminapi.Queue {
+func (s *Source) queue(i *kernel.QueueInfo) adminapi.Queue {
 	return adminapi.Queue{
 		QueueSpec: adminapi.QueueSpec{
 			Namespace: i.Namespace, Name: i.Name, Durable: i.Durable, AutoDelete: i.AutoDelete, Exclusive: i.Exclusive, Arguments: argumentsOf(i.Arguments),
+			Durability: s.effective(i.Durability),
 		},
 		Ready: i.Ready, Unacked: i.Unacked, Consumers: i.Consumers, Bytes: i.Bytes, Shard: i.Shard,
 	}
@@ -52,12 +53,12 @@ func (s *Source) Queue(_ context.Context, r adminapi.Ref) (adminapi.Queue, error
 	if err != nil {
 		return adminapi.Queue{}, err
 	}
-	return queueOf(&i), nil
+	return s.queue(&i), nil
 }
 
 func (s *Source) CreateQueue(ctx context.Context, spec adminapi.QueueSpec) (adminapi.Queue, error) {
 	k := kernel.QueueSpec{
-		Namespace: namespace(spec.Namespace), Name: spec.Name, Durable: spec.Durable, AutoDelete: spec.AutoDelete,
+		Namespace: namespace(spec.Namespace), Name: spec.Name, Durable: spec.Durable, AutoDelete: spec.AutoDelete, Durability: kernel.Durability(spec.Durability),
 		MessageTTL: -1, MaxLength: -1, MaxLengthBytes: -1, DeliveryLimit: -1,
 	}
 	for _, a := range spec.Arguments {
@@ -70,10 +71,10 @@ func (s *Source) CreateQueue(ctx context.Context, spec adminapi.QueueSpec) (admi
 	if err != nil {
 		return adminapi.Queue{}, err
 	}
-	if !created && (i.Durable != k.Durable || i.AutoDelete != k.AutoDelete) {
+	if !created && (i.Durable != k.Durable || i.AutoDelete != k.AutoDelete || k.Durability != "" && i.Durability != k.Durability) {
 		return adminapi.Queue{}, fault.New(fault.Conflict, "create queue", spec.Name, "it exists with other properties")
 	}
-	return queueOf(&i), nil
+	return s.queue(&i), nil
 }
 
 // argument sets what a queue argument stands for; its text carries its type: "int:60000".
@@ -113,6 +114,11 @@ func argument(k *kernel.QueueSpec, a adminapi.Argument) error {
 		k.DeadLetterRoutingKey = &text
 	case "x-single-active-consumer":
 		k.SingleActive = text == "true"
+	case "x-durability":
+		if k.Durability != "" && k.Durability != kernel.Durability(text) {
+			return fault.New(fault.Invalid, "create queue", k.Name, "durability is to be %s, and %s", k.Durability, text)
+		}
+		k.Durability = kernel.Durability(text)
 	case "x-overflow":
 		switch text {
 		case "drop-head":

@@ -29,6 +29,7 @@
 //	GET    /v1/sessions · GET, DELETE /v1/sessions/{client id}
 //	GET    /v1/groups · GET, DELETE /v1/groups/{id}
 //	GET    /v1/retained?filter=           []Message
+//	GET    /v1/namespaces · POST · GET, PATCH /v1/namespace (which one: ?namespace=)
 //	GET    /v1/users · GET, PUT, DELETE /v1/users/{name}
 //	POST   /v1/shutdown
 //
@@ -117,6 +118,13 @@ type Source interface {
 	// Retained returns retained messages whose address matches an MQTT filter; ""
 	// matches all.
 	Retained(ctx context.Context, q Query, filter string) ([]Message, error)
+
+	Namespaces(context.Context) ([]Namespace, error)
+	Namespace(ctx context.Context, name string) (Namespace, error)
+	CreateNamespace(context.Context, NamespaceSpec) (Namespace, error)
+	// AlterNamespace changes what is made in a namespace from then on, and nothing that is
+	// there.
+	AlterNamespace(context.Context, NamespaceSpec) (Namespace, error)
 
 	Users(context.Context) ([]User, error)
 	User(ctx context.Context, name string) (User, error)

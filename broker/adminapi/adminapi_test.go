@@ -104,7 +104,7 @@ func TestLists(t *testing.T) {
 
 func TestEmptyListIsAList(t *testing.T) {
 	_, c := serve(t, adminapi.HandlerOptions{})
-	for _, path := range []string{"topics", "queues", "exchanges", "bindings", "sessions", "groups", "retained", "users"} {
+	for _, path := range []string{"topics", "queues", "exchanges", "bindings", "sessions", "groups", "retained", "namespaces", "users"} {
 		resp, err := http.Get(c.Base() + "/v1/" + path)
 		if err != nil {
 			t.Fatal(err)

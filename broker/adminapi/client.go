@@ -164,6 +164,22 @@ func (c *Client) Retained(ctx context.Context, q Query, filter string) (ms []Mes
 	return ms, c.call(ctx, "GET", "/v1/retained", v, nil, &ms)
 }
 
+func (c *Client) Namespaces(ctx context.Context) (ns []Namespace, err error) {
+	return ns, c.call(ctx, "GET", "/v1/namespaces", nil, nil, &ns)
+}
+
+func (c *Client) Namespace(ctx context.Context, name string) (n Namespace, err error) {
+	return n, c.call(ctx, "GET", "/v1/namespace", Ref{Namespace: name}.values(), nil, &n)
+}
+
+func (c *Client) CreateNamespace(ctx context.Context, s NamespaceSpec) (n Namespace, err error) {
+	return n, c.call(ctx, "POST", "/v1/namespaces", nil, s, &n)
+}
+
+func (c *Client) AlterNamespace(ctx context.Context, s NamespaceSpec) (n Namespace, err error) {
+	return n, c.call(ctx, "PATCH", "/v1/namespace", Ref{Namespace: s.Name}.values(), s, &n)
+}
+
 func (c *Client) Users(ctx context.Context) (us []User, err error) {
 	return us, c.call(ctx, "GET", "/v1/users", nil, nil, &us)
 }

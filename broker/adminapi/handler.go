@@ -17,25 +17,27 @@ import (
 
 // Schemas name the shape of Envelope.Data.
 const (
-	schemaError     = "rmq.error/1"
-	SchemaStatus    = "rmq.status/1"
-	SchemaOverview  = "rmq.overview/1"
-	SchemaTopics    = "rmq.topics/1"
-	SchemaTopic     = "rmq.topic/1"
-	SchemaQueues    = "rmq.queues/1"
-	SchemaQueue     = "rmq.queue/1"
-	SchemaExchanges = "rmq.exchanges/1"
-	SchemaExchange  = "rmq.exchange/1"
-	SchemaBindings  = "rmq.bindings/1"
-	SchemaBinding   = "rmq.binding/1"
-	SchemaSessions  = "rmq.sessions/1"
-	SchemaSession   = "rmq.session/1"
-	SchemaGroups    = "rmq.groups/1"
-	SchemaGroup     = "rmq.group/1"
-	SchemaMessages  = "rmq.messages/1"
-	SchemaUsers     = "rmq.users/1"
-	SchemaUser      = "rmq.user/1"
-	SchemaDone      = "rmq.done/1" // a Done: what a command changed
+	schemaError      = "rmq.error/1"
+	SchemaStatus     = "rmq.status/1"
+	SchemaOverview   = "rmq.overview/1"
+	SchemaTopics     = "rmq.topics/1"
+	SchemaTopic      = "rmq.topic/1"
+	SchemaQueues     = "rmq.queues/1"
+	SchemaQueue      = "rmq.queue/1"
+	SchemaExchanges  = "rmq.exchanges/1"
+	SchemaExchange   = "rmq.exchange/1"
+	SchemaBindings   = "rmq.bindings/1"
+	SchemaBinding    = "rmq.binding/1"
+	SchemaSessions   = "rmq.sessions/1"
+	SchemaSession    = "rmq.session/1"
+	SchemaGroups     = "rmq.groups/1"
+	SchemaGroup      = "rmq.group/1"
+	SchemaMessages   = "rmq.messages/1"
+	SchemaNamespaces = "rmq.namespaces/1"
+	SchemaNamespace  = "rmq.namespace/1"
+	SchemaUsers      = "rmq.users/1"
+	SchemaUser       = "rmq.user/1"
+	SchemaDone       = "rmq.done/1" // a Done: what a command changed
 )
 
 // Done is the answer to what returns nothing else.
@@ -112,6 +114,21 @@ func Handler(src Source, opt HandlerOptions) http.Handler {
 	drop(h, mux, "DELETE /v1/groups/{name}", src.DeleteGroup)
 
 	mux.HandleFunc("GET /v1/retained", h.retained)
+
+	get(h, mux, "GET /v1/namespaces", SchemaNamespaces, func(ctx context.Context, _ *http.Request) ([]Namespace, error) {
+		ns, err := src.Namespaces(ctx)
+		return some(ns), err
+	})
+	get(h, mux, "GET /v1/namespace", SchemaNamespace, func(ctx context.Context, r *http.Request) (Namespace, error) {
+		return src.Namespace(ctx, namespaceOf(r))
+	})
+	put(h, mux, "POST /v1/namespaces", SchemaNamespace, func(ctx context.Context, _ *http.Request, s NamespaceSpec) (Namespace, error) {
+		return src.CreateNamespace(ctx, s)
+	})
+	put(h, mux, "PATCH /v1/namespace", SchemaNamespace, func(ctx context.Context, r *http.Request, s NamespaceSpec) (Namespace, error) {
+		s.Name = namespaceOf(r)
+		return src.AlterNamespace(ctx, s)
+	})
 
 	get(h, mux, "GET /v1/users", SchemaUsers, func(ctx context.Context, _ *http.Request) ([]User, error) {
 		us, err := src.Users(ctx)

@@ -18,9 +18,15 @@ type Status struct {
 	Uptime  float64   `json:"uptime_seconds"`
 
 	DataDir string `json:"data_dir,omitempty"` // "" when everything is kept in memory
-	// Durability tells, for each class of data (streams, queues, sessions, capture),
-	// what an acknowledgement has waited for: sync, async or memory.
+	// Durability tells, for each class of data (streams, queues, sessions, capture), what an
+	// acknowledgement waits for where nothing else is said in the default namespace: sync,
+	// async or memory.
 	Durability map[string]string `json:"durability"`
+	// Holdings is what there is of each durability: sync, async, memory.
+	Holdings []Holding `json:"holdings,omitempty"`
+	// Restarts tell what became of what was not synced, when the broker before this one did
+	// not close in order, or had something in memory.
+	Restarts []Restart `json:"restarts,omitempty"`
 
 	URLs  URLs `json:"urls"`
 	Users int  `json:"users"` // 0: everyone on this machine is let in
@@ -31,6 +37,51 @@ type Status struct {
 
 	// Warnings are conditions that an operator should know of, one sentence each.
 	Warnings []string `json:"warnings,omitempty"`
+}
+
+// Holding is what there is of one durability.
+type Holding struct {
+	Durability string   `json:"durability"`
+	Shards     []uint32 `json:"shards"`
+	Topics     int      `json:"topics"`
+	Queues     int      `json:"queues"`
+	Sessions   int      `json:"sessions"`
+	Groups     int      `json:"groups"`
+	Retained   int      `json:"retained"`
+}
+
+// Restart is what the last end may have cost.
+type Restart struct {
+	Durability string `json:"durability"` // async or memory
+	Shard      uint32 `json:"shard,omitempty"`
+	// Held: nothing that was acknowledged is missing; the machine ran on.
+	Held bool `json:"held"`
+	// Until: what an async shard had acknowledged by then is there; of what came after, at
+	// most BehindSeconds before the end, some may be missing.
+	Until         time.Time `json:"until,omitzero"`
+	BehindSeconds float64   `json:"behind_seconds,omitempty"`
+	// Topics and Queues were in memory, and are empty now.
+	Topics int `json:"topics,omitempty"`
+	Queues int `json:"queues,omitempty"`
+	// Text says it in a sentence.
+	Text string `json:"text"`
+}
+
+// Namespace keeps names apart; AMQP calls it a virtual host.
+type Namespace struct {
+	Name string `json:"name"`
+	// Durability is that of topics, queues and sessions which are made in it from now on and
+	// do not say their own.
+	Durability string `json:"durability"`
+	Topics     int    `json:"topics"`
+	Queues     int    `json:"queues"`
+	Sessions   int    `json:"sessions"`
+}
+
+// NamespaceSpec creates a namespace, or changes one.
+type NamespaceSpec struct {
+	Name       string `json:"name"`
+	Durability string `json:"durability,omitempty"` // "" when it is created is sync
 }
 
 // URLs are where clients connect; "" where nothing listens.
@@ -186,6 +237,8 @@ type Topic struct {
 	Created  time.Time `json:"created"`
 	Captured bool      `json:"captured"` // made by the namespace's capture rule: a bounded ring
 	Exact    bool      `json:"exact"`    // nothing below its address is captured
+	// Durability is what an acknowledgement waits for: sync, async or memory.
+	Durability string `json:"durability"`
 
 	Config     map[string]string `json:"config,omitempty"`
 	Partitions []Partition       `json:"partitions"`
@@ -213,6 +266,7 @@ type TopicSpec struct {
 	Partitions int               `json:"partitions,omitempty"` // 0: the broker's default
 	Config     map[string]string `json:"config,omitempty"`     // Kafka topic configuration names
 	Exact      bool              `json:"exact,omitempty"`
+	Durability string            `json:"durability,omitempty"` // "": the namespace's
 }
 
 // TopicChange alters a topic; zero fields change nothing.
@@ -236,6 +290,9 @@ type QueueSpec struct {
 	AutoDelete bool       `json:"auto_delete"`
 	Exclusive  bool       `json:"exclusive,omitempty"` // never set by the API: a property of connections
 	Arguments  []Argument `json:"arguments,omitempty"`
+	// Durability of its messages; "" in a declaration: that of the namespace, or memory when
+	// the queue is not durable.
+	Durability string `json:"durability,omitempty"`
 }
 
 // Queue is a queue as it stands.
@@ -291,7 +348,8 @@ type Session struct {
 	Subscriptions []Subscription `json:"subscriptions"`
 	Inflight      int            `json:"inflight"`     // unacknowledged QoS 1 and 2 deliveries
 	InflightMax   int            `json:"inflight_max"` // receive maximum
-	Backlog       int64          `json:"backlog"`      // messages that wait
+	Durability    string         `json:"durability,omitempty"`
+	Backlog       int64          `json:"backlog"` // messages that wait
 	BacklogBytes  int64          `json:"backlog_bytes"`
 	Dropped       uint64         `json:"dropped"`
 	Will          *Will          `json:"will,omitempty"`

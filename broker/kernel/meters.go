@@ -57,7 +57,7 @@ func (k *Kernel) ShardStats() []ShardStats {
 	now := k.cfg.Link.Now()
 	var out []ShardStats
 	for _, s := range k.everyShard() {
-		if s.class == classTransient {
+		if !s.class.logged() {
 			continue
 		}
 		x := ShardStats{Shard: uint32(s.id), CheckpointAge: -1}

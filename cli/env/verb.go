@@ -30,6 +30,15 @@ func NamespaceFlag(fs *pflag.FlagSet, namespace *string) {
 	fs.StringVar(namespace, "namespace", adminapi.DefaultNamespace, "namespace (AMQP: virtual host)")
 }
 
+// DurabilityHelp says what the durabilities are.
+const DurabilityHelp = "A durability is what an acknowledgement waits for: sync, the device, and nothing is lost; async, the operating\n" +
+	"system, and the last second may be lost with the machine; memory, nothing, and all of it ends with the broker."
+
+// DurabilityFlag adds --durability.
+func DurabilityFlag(fs *pflag.FlagSet, value *string, usage string) {
+	fs.Var(&Choice{Value: value, Of: []string{"sync", "async", "memory"}}, "durability", "what acknowledgements wait for, "+usage)
+}
+
 // Ref reads a name that may say whose spelling it is in: "kafka:orders.eu".
 func Ref(namespace, arg string) adminapi.Ref {
 	r := adminapi.Ref{Namespace: namespace, Name: arg}

@@ -106,6 +106,20 @@ func seconds(s float64) string {
 	return d.Round(10 * time.Millisecond).String()
 }
 
+// holds is what there is of one durability; "" when there is nothing.
+func holds(h *adminapi.Holding) string {
+	var all []string
+	for _, x := range []struct {
+		n    int
+		what string
+	}{{h.Topics, "topics"}, {h.Queues, "queues"}, {h.Sessions, "sessions"}, {h.Groups, "groups"}, {h.Retained, "retained"}} {
+		if x.n > 0 {
+			all = append(all, fmt.Sprintf("%d %s", x.n, x.what))
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
 func statusView(e *env.Env, name string, s adminapi.Status) env.View {
 	state := "ready"
 	if !s.Ready {
@@ -138,6 +152,9 @@ func statusView(e *env.Env, name string, s adminapi.Status) env.View {
 	add("durability", strings.Join(durable, ", "))
 	for _, f := range logFields(s.Log) {
 		add(f.Name, f.Value)
+	}
+	for _, h := range s.Holdings {
+		add("in "+h.Durability, holds(&h))
 	}
 	add("profile", s.Profile)
 	add("users", s.Users)

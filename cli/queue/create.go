@@ -16,9 +16,10 @@ func newCreate(e *env.Env) *cobra.Command {
 		change    env.Change
 	)
 	cmd := &cobra.Command{
-		Use:     "create QUEUE",
-		Short:   "Create a queue",
-		Long:    "Create a queue.\n\nArguments are AMQP's, with their type: x-message-ttl=int:60000, x-overflow=str:reject-publish. A number without\na type is an int, anything else a str.",
+		Use:   "create QUEUE",
+		Short: "Create a queue",
+		Long: "Create a queue.\n\nArguments are AMQP's, with their type: x-message-ttl=int:60000, x-overflow=str:reject-publish. A number without\na type is an int, anything else a str.\n" +
+			env.DurabilityHelp,
 		Example: "  rmq queue create jobs\n  rmq queue create jobs --argument x-max-length=1000 --if-not-exists",
 		Args:    env.Exactly("QUEUE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -51,6 +52,7 @@ func newCreate(e *env.Env) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&transient, "transient", false, "the queue dies with the broker")
+	env.DurabilityFlag(cmd.Flags(), &spec.Durability, "for ever (default: the namespace's)")
 	cmd.Flags().BoolVar(&spec.AutoDelete, "auto-delete", false, "the queue dies with its last consumer")
 	cmd.Flags().StringArrayVar(&arguments, "argument", nil, "AMQP argument, as name=value or name=type:value; repeatable")
 	cmd.Flags().BoolVar(&ifAbsent, "if-not-exists", false, "one that exists is no failure")

@@ -23,9 +23,9 @@ func newList(e *env.Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			t := env.Table{Head: []string{"QUEUE", "READY", "UNACKED", "CONSUMERS", "BYTES", "FEATURES"}}
+			t := env.Table{Head: []string{"QUEUE", "READY", "UNACKED", "CONSUMERS", "BYTES", "FEATURES", "DURABILITY"}}
 			for _, x := range queues {
-				t.Rows = append(t.Rows, []any{x.Name, x.Ready, x.Unacked, x.Consumers, env.Bytes(x.Bytes), features(x)})
+				t.Rows = append(t.Rows, []any{x.Name, x.Ready, x.Unacked, x.Consumers, env.Bytes(x.Bytes), features(x), x.Durability})
 			}
 			return e.Print(env.View{Schema: adminapi.SchemaQueues, Data: queues, Tables: []env.Table{t}, Empty: "no queues"})
 		},

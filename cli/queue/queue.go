@@ -46,6 +46,7 @@ func view(q adminapi.Queue) env.View {
 		{Name: "name", Value: q.Name},
 		{Name: "namespace", Value: q.Namespace},
 		{Name: "features", Value: features(q)},
+		{Name: "durability", Value: q.Durability},
 		{Name: "ready", Value: q.Ready},
 		{Name: "unacked", Value: q.Unacked},
 		{Name: "consumers", Value: q.Consumers},

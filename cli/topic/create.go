@@ -18,8 +18,9 @@ func newCreate(e *env.Env) *cobra.Command {
 		Use:   "create TOPIC",
 		Short: "Create a topic",
 		Long: "Create a topic.\n\nTOPIC is in MQTT's spelling unless it begins with kafka: or amqp:. It becomes home to every message\n" +
-			"whose address is its name or below it, unless --exact keeps those out.",
-		Example: "  rmq topic create orders --partitions 4 --config retention.ms=86400000\n  rmq topic create kafka:orders.eu --if-not-exists",
+			"whose address is its name or below it, unless --exact keeps those out.\n" +
+			env.DurabilityHelp,
+		Example: "  rmq topic create orders --partitions 4 --config retention.ms=86400000\n  rmq topic create telemetry --durability async\n  rmq topic create kafka:orders.eu --if-not-exists",
 		Args:    env.Exactly("TOPIC"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ref := env.Ref(spec.Namespace, args[0])
@@ -54,6 +55,7 @@ func newCreate(e *env.Env) *cobra.Command {
 	}
 	cmd.Flags().IntVar(&spec.Partitions, "partitions", 0, "number of partitions; 0 is the broker's default")
 	cmd.Flags().StringArrayVar(&config, "config", nil, "setting by its Kafka name, as name=value; repeatable")
+	env.DurabilityFlag(cmd.Flags(), &spec.Durability, "for ever (default: the namespace's)")
 	cmd.Flags().BoolVar(&spec.Exact, "exact", false, "keep messages below its name out of it")
 	cmd.Flags().BoolVar(&ifAbsent, "if-not-exists", false, "one that exists is no failure")
 	change.Flags(cmd.Flags(), false)

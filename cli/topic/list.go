@@ -23,9 +23,9 @@ func newList(e *env.Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			t := env.Table{Head: []string{"TOPIC", "KAFKA", "PARTITIONS", "RECORDS", "BYTES", "CAPTURED"}}
+			t := env.Table{Head: []string{"TOPIC", "KAFKA", "PARTITIONS", "RECORDS", "BYTES", "CAPTURED", "DURABILITY"}}
 			for _, x := range topics {
-				t.Rows = append(t.Rows, []any{x.Name, x.Names.Kafka, len(x.Partitions), x.Records, env.Bytes(x.Bytes), x.Captured})
+				t.Rows = append(t.Rows, []any{x.Name, x.Names.Kafka, len(x.Partitions), x.Records, env.Bytes(x.Bytes), x.Captured, x.Durability})
 			}
 			return e.Print(env.View{Schema: adminapi.SchemaTopics, Data: topics, Tables: []env.Table{t}, Empty: "no topics"})
 		},

@@ -34,6 +34,7 @@ func view(t adminapi.Topic) env.View {
 		{Name: "namespace", Value: t.Namespace},
 		{Name: "id", Value: t.ID},
 		{Name: "created", Value: t.Created},
+		{Name: "durability", Value: t.Durability},
 		{Name: "captured", Value: t.Captured},
 		{Name: "exact", Value: t.Exact},
 		{Name: "records", Value: t.Records},

@@ -30,6 +30,7 @@ type Fake struct {
 	C    []adminapi.Session
 	G    []adminapi.Group
 	R    []adminapi.Message
+	N    []adminapi.Namespace
 	U    []adminapi.User
 	Fail error // every call fails with it, when not nil
 
@@ -164,7 +165,7 @@ func (f *Fake) CreateTopic(_ context.Context, s adminapi.TopicSpec) (adminapi.To
 	dotted := strings.ReplaceAll(name, "/", ".")
 	t := adminapi.Topic{
 		Namespace: cmp.Or(s.Namespace, adminapi.DefaultNamespace), Name: name,
-		Names: adminapi.Names{MQTT: name, Kafka: dotted, AMQP: dotted}, Config: s.Config, Exact: s.Exact,
+		Names: adminapi.Names{MQTT: name, Kafka: dotted, AMQP: dotted}, Config: s.Config, Exact: s.Exact, Durability: cmp.Or(s.Durability, "sync"),
 	}
 	for i := range int32(max(1, s.Partitions)) {
 		t.Partitions = append(t.Partitions, adminapi.Partition{Index: i, Shard: 1, Leader: 1})
@@ -231,6 +232,7 @@ func (f *Fake) Queue(_ context.Context, r adminapi.Ref) (adminapi.Queue, error) 
 }
 
 func (f *Fake) CreateQueue(_ context.Context, s adminapi.QueueSpec) (adminapi.Queue, error) {
+	s.Durability = cmp.Or(s.Durability, "sync")
 	return add(f, &f.Q, queueName, "queue", adminapi.Queue{QueueSpec: s})
 }
 
@@ -361,6 +363,34 @@ func (f *Fake) Retained(_ context.Context, q adminapi.Query, filter string) ([]a
 // ---- users
 
 func userName(u adminapi.User) string { return u.Name }
+
+func namespaceName(n adminapi.Namespace) string { return n.Name }
+
+func (f *Fake) Namespaces(context.Context) ([]adminapi.Namespace, error) {
+	return all(f, &f.N, namespaceName, adminapi.Query{Limit: adminapi.ListMax})
+}
+
+func (f *Fake) Namespace(_ context.Context, name string) (adminapi.Namespace, error) {
+	return find(f, &f.N, namespaceName, "namespace", name)
+}
+
+func (f *Fake) CreateNamespace(_ context.Context, s adminapi.NamespaceSpec) (adminapi.Namespace, error) {
+	return add(f, &f.N, namespaceName, "namespace", adminapi.Namespace{Name: s.Name, Durability: cmp.Or(s.Durability, "sync")})
+}
+
+func (f *Fake) AlterNamespace(_ context.Context, s adminapi.NamespaceSpec) (adminapi.Namespace, error) {
+	unlock, err := f.lock()
+	if err != nil {
+		return adminapi.Namespace{}, err
+	}
+	defer unlock()
+	i := slices.IndexFunc(f.N, func(n adminapi.Namespace) bool { return n.Name == s.Name })
+	if i < 0 {
+		return adminapi.Namespace{}, fault.New(fault.NotFound, "alter", s.Name, "no such namespace")
+	}
+	f.N[i].Durability = cmp.Or(s.Durability, f.N[i].Durability)
+	return f.N[i], nil
+}
 
 func (f *Fake) Users(context.Context) ([]adminapi.User, error) {
 	return all(f, &f.U, userName, adminapi.Query{Limit: adminapi.ListMax})
