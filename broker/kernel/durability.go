@@ -4,6 +4,7 @@ import (
 	"context"
 	"hash/fnv"
 	"slices"
+	"strings"
 
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel/meta"
@@ -116,9 +117,21 @@ func (k *Kernel) decideDurability(spec *StreamSpec) error {
 	if spec.Captured && !given && spec.Durability == Sync {
 		spec.Durability = Async
 	}
+	if err := compactable(spec, spec.Config); err != nil {
+		return err
+	}
 	if spec.Durability == Memory && spec.Config["retention.bytes"] == "" {
 		spec.Config = configBut(spec.Config, "")
 		spec.Config["retention.bytes"] = memoryBytes
+	}
+	return nil
+}
+
+// compactable refuses compaction of what is in memory: it is files at rest that are
+// compacted.
+func compactable(st *meta.Stream, config map[string]string) error {
+	if st.Durability == Memory && strings.Contains(config["cleanup.policy"], "compact") {
+		return fault.New(fault.Invalid, "configure stream", st.Address, "a stream in memory is not compacted: give it durability sync or async")
 	}
 	return nil
 }
@@ -141,6 +154,9 @@ func configBut(config map[string]string, name string) map[string]string {
 // keepDurability takes the durability out of a change of configuration: to say again what is
 // so changes nothing, and anything else is refused.
 func keepDurability(st *meta.Stream, set map[string]string) (map[string]string, error) {
+	if err := compactable(st, set); err != nil {
+		return nil, err
+	}
 	v, ok := set[DurabilityConfig]
 	if !ok {
 		return set, nil

@@ -4,7 +4,9 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/kernel/group"
@@ -102,6 +104,10 @@ func TestDurabilityThatCannotBeIsRefused(t *testing.T) {
 	if _, err := k.CreateStream(ctx, kernel.StreamSpec{Namespace: "/", Address: "x", Partitions: 1, Config: map[string]string{"durability": "paper"}}); !fault.Is(err, fault.Invalid) {
 		t.Errorf("creating with another: %v", err)
 	}
+	createStream(t, k, "/", "brief", kernel.Memory)
+	if err := k.ConfigureStream(ctx, "/", "brief", map[string]string{"cleanup.policy": "compact,delete"}, nil); !fault.Is(err, fault.Invalid) {
+		t.Errorf("compacting what is in memory: %v", err)
+	}
 	q := queueSpec("mine")
 	q.Durable, q.Durability = false, kernel.Async
 	if _, _, err := k.DeclareQueue(ctx, q); !fault.Is(err, fault.Invalid) {
@@ -197,5 +203,27 @@ func TestMemoryIsEmptyAfterARestart(t *testing.T) {
 		if got := records(t, k, name, ""); len(got) != want+1 {
 			t.Errorf("stream %s then holds %v", name, got)
 		}
+	}
+}
+
+// What is in memory is kept to its bound, with no segment to look into.
+func TestMemoryIsBounded(t *testing.T) {
+	wall := clock.NewVirtual(time.Unix(1_700_000_000, 0))
+	k := kerneltest.Open(t, kerneltest.Options{Time: wall})
+	if _, err := k.CreateStream(t.Context(), kernel.StreamSpec{
+		Namespace: "/", Address: "brief", Partitions: 1, Durability: kernel.Memory, Config: map[string]string{"retention.bytes": "10000"},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		publish(t, k, mqtt("brief", strings.Repeat("x", 1000)))
+	}
+	wall.Advance(5 * time.Second)
+	st, _ := k.Stream("/", "brief")
+	if p := st.Parts[0]; p.End != 100 || p.Start == 0 || p.Start > 95 || p.Bytes > 12_000 {
+		t.Errorf("it holds %d to %d, %d bytes", p.Start, p.End, p.Bytes)
+	}
+	if got := records(t, k, "brief", ""); len(got) != int(100-st.Parts[0].Start) {
+		t.Errorf("%d records can be read", len(got))
 	}
 }

@@ -87,7 +87,7 @@ func (k *Kernel) keepUp() (next int64) {
 	}
 	ids := make([]uint32, 0, len(k.shards))
 	for id, s := range k.shards {
-		if _, unlogged := s.group.(*immediate); !unlogged { // else it has no segments
+		if s.class.logged() {
 			ids = append(ids, id)
 		}
 	}
