@@ -19,26 +19,75 @@ const sector = 512
 //   - of the sizes that a file had since it was synced, any remains;
 //   - of what was written to it since then, each sector separately is there or not.
 func (m *Mem) CrashClone(seed uint64) *Mem {
+	r := rand.New(rand.NewPCG(seed, 0x637261736821))
+	// Disks that keep nothing, or everything, are outcomes that chance would seldom give.
+	switch r.IntN(4) {
+	case 0:
+		return m.crash(r, 0)
+	case 1:
+		return m.crash(r, 1)
+	}
+	return m.crash(r, r.Float64())
+}
+
+// CrashKeep is CrashClone with a given chance for each unsynced sector: with 0 nothing
+// remains that was not synced, with 1 everything does.
+func (m *Mem) CrashKeep(seed uint64, keep float64) *Mem {
+	return m.crash(rand.New(rand.NewPCG(seed, 0x637261736821)), keep)
+}
+
+func (m *Mem) crash(r *rand.Rand, keep float64) *Mem {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c := &crash{
-		rand: rand.New(rand.NewPCG(seed, 0x637261736821)),
-		done: make(map[*node]*node),
-	}
-	// Disks that keep nothing, or everything, are outcomes that chance would seldom give.
-	switch c.rand.IntN(4) {
-	case 0:
-		c.keep = 0
-	case 1:
-		c.keep = 1
-	default:
-		c.keep = c.rand.Float64()
-	}
+	c := &crash{rand: r, keep: keep, done: make(map[*node]*node)}
 	after := NewMem()
 	after.limit = m.limit
 	after.root = c.clone(m.root)
 	after.used = usedBy(after.root)
 	return after
+}
+
+// Clone returns the disk as a killed process leaves it: the system has everything, and
+// what was not synced may still be lost. Locks are not carried over.
+func (m *Mem) Clone() *Mem {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	done := make(map[*node]*node)
+	after := NewMem()
+	after.limit, after.used = m.limit, m.used
+	after.root = m.root.clone(done)
+	return after
+}
+
+// clone copies a node and what is below it, with the names that it had when its
+// directory was synced.
+func (n *node) clone(done map[*node]*node) *node {
+	if n == nil {
+		return nil
+	}
+	if c := done[n]; c != nil {
+		return c
+	}
+	c := &node{dir: n.dir, data: slices.Clone(n.data), synced: slices.Clone(n.synced), writes: slices.Clone(n.writes)}
+	done[n] = c
+	if !n.dir {
+		return c
+	}
+	c.names, c.stable = make(map[string]*node, len(n.names)), make(map[string]*node, len(n.stable))
+	for name, child := range n.names {
+		c.names[name] = child.clone(done)
+	}
+	for name, child := range n.stable {
+		c.stable[name] = child.clone(done)
+	}
+	for _, change := range n.changes {
+		nodes := make([]*node, len(change.nodes))
+		for i, child := range change.nodes {
+			nodes[i] = child.clone(done)
+		}
+		c.changes = append(c.changes, nameChange{change.names, nodes})
+	}
+	return c
 }
 
 // crash is one power failure.

@@ -53,6 +53,9 @@ type Op struct {
 	Kind Kind
 	Path string
 	Size int64 // bytes to read or write, or the size to truncate or reserve to
+	Off  int64 // of a read or write
+
+	Data [][]byte // of a write: not to be changed, and not to be kept
 }
 
 func (o Op) String() string { return fmt.Sprintf("%d %s %s %d", o.N, o.Kind, o.Path, o.Size) }
@@ -68,6 +71,11 @@ func (s *Short) Unwrap() error { return s.Err }
 
 // ErrStopped is what a file system answers after StopAt stopped it.
 var ErrStopped = errors.New("vfs: stopped")
+
+// ErrSkip is a hook's answer for an operation that is to be left out and to look done: a
+// sync that a drive has lied about, or that a program has forgotten. Of use for what
+// returns no more than an error.
+var ErrSkip = errors.New("vfs: skipped")
 
 // Faulty passes operations on to another file system, unless its hook says no.
 // Files opened before the hook changed obey the new one.
@@ -125,30 +133,44 @@ func FailNth(kind Kind, n int, err error) func(Op) error {
 	}
 }
 
-func (f *Faulty) before(kind Kind, path string, size int64) error {
+// before asks the hook. The operation is to be done unless the error says otherwise.
+func (f *Faulty) before(op Op) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if kind.Changes() {
+	if op.Kind.Changes() {
 		f.n++
 	}
 	if f.hook == nil {
 		return nil
 	}
-	if err := f.hook(Op{f.n, kind, path, size}); err != nil {
-		return &fs.PathError{Op: kind.String(), Path: path, Err: err}
+	op.N = f.n
+	if err := f.hook(op); err != nil {
+		return &fs.PathError{Op: op.Kind.String(), Path: op.Path, Err: err}
 	}
 	return nil
 }
 
+// run does an operation unless the hook says otherwise.
+func (f *Faulty) run(op Op, do func() error) error {
+	switch err := f.before(op); {
+	case err == nil:
+		return do()
+	case errors.Is(err, ErrSkip):
+		return nil
+	default:
+		return err
+	}
+}
+
 func (f *Faulty) Open(name string) (File, error) {
-	if err := f.before(OpOpen, name, 0); err != nil {
+	if err := f.before(Op{Kind: OpOpen, Path: name}); err != nil {
 		return nil, err
 	}
 	return f.wrap(f.inner.Open(name))(name)
 }
 
 func (f *Faulty) Create(name string) (File, error) {
-	if err := f.before(OpCreate, name, 0); err != nil {
+	if err := f.before(Op{Kind: OpCreate, Path: name}); err != nil {
 		return nil, err
 	}
 	return f.wrap(f.inner.Create(name))(name)
@@ -167,42 +189,30 @@ func (f *Faulty) wrap(file File, err error) func(string) (File, error) {
 func (f *Faulty) Space(name string) (Space, error) { return f.inner.Space(name) }
 
 func (f *Faulty) Rename(from, to string) error {
-	if err := f.before(OpRename, from, 0); err != nil {
-		return err
-	}
-	return f.inner.Rename(from, to)
+	return f.run(Op{Kind: OpRename, Path: from}, func() error { return f.inner.Rename(from, to) })
 }
 
 func (f *Faulty) Remove(name string) error {
-	if err := f.before(OpRemove, name, 0); err != nil {
-		return err
-	}
-	return f.inner.Remove(name)
+	return f.run(Op{Kind: OpRemove, Path: name}, func() error { return f.inner.Remove(name) })
 }
 
 func (f *Faulty) MkdirAll(name string) error {
-	if err := f.before(OpMkdir, name, 0); err != nil {
-		return err
-	}
-	return f.inner.MkdirAll(name)
+	return f.run(Op{Kind: OpMkdir, Path: name}, func() error { return f.inner.MkdirAll(name) })
 }
 
 func (f *Faulty) ReadDir(name string) ([]Entry, error) {
-	if err := f.before(OpReadDir, name, 0); err != nil {
+	if err := f.before(Op{Kind: OpReadDir, Path: name}); err != nil {
 		return nil, err
 	}
 	return f.inner.ReadDir(name)
 }
 
 func (f *Faulty) SyncDir(name string) error {
-	if err := f.before(OpSyncDir, name, 0); err != nil {
-		return err
-	}
-	return f.inner.SyncDir(name)
+	return f.run(Op{Kind: OpSyncDir, Path: name}, func() error { return f.inner.SyncDir(name) })
 }
 
 func (f *Faulty) Lock(name string) (io.Closer, error) {
-	if err := f.before(OpLock, name, 0); err != nil {
+	if err := f.before(Op{Kind: OpLock, Path: name}); err != nil {
 		return nil, err
 	}
 	return f.inner.Lock(name)
@@ -215,7 +225,7 @@ type faultyFile struct {
 }
 
 func (f *faultyFile) ReadAt(p []byte, off int64) (int, error) {
-	if err := f.fs.before(OpRead, f.name, int64(len(p))); err != nil {
+	if err := f.fs.before(Op{Kind: OpRead, Path: f.name, Size: int64(len(p)), Off: off}); err != nil {
 		return 0, err
 	}
 	return f.File.ReadAt(p, off)
@@ -231,7 +241,7 @@ func (f *faultyFile) WritevAt(bufs [][]byte, off int64) (int64, error) {
 	for _, b := range bufs {
 		size += int64(len(b))
 	}
-	err := f.fs.before(OpWrite, f.name, size)
+	err := f.fs.before(Op{Kind: OpWrite, Path: f.name, Size: size, Off: off, Data: bufs})
 	if err == nil {
 		return f.File.WritevAt(bufs, off)
 	}
@@ -250,36 +260,24 @@ func (f *faultyFile) WritevAt(bufs [][]byte, off int64) (int64, error) {
 }
 
 func (f *faultyFile) Truncate(size int64) error {
-	if err := f.fs.before(OpTruncate, f.name, size); err != nil {
-		return err
-	}
-	return f.File.Truncate(size)
+	return f.fs.run(Op{Kind: OpTruncate, Path: f.name, Size: size}, func() error { return f.File.Truncate(size) })
 }
 
 func (f *faultyFile) Reserve(size int64) error {
-	if err := f.fs.before(OpReserve, f.name, size); err != nil {
-		return err
-	}
-	return f.File.Reserve(size)
+	return f.fs.run(Op{Kind: OpReserve, Path: f.name, Size: size}, func() error { return f.File.Reserve(size) })
 }
 
 func (f *faultyFile) Sync() error {
-	if err := f.fs.before(OpSync, f.name, 0); err != nil {
-		return err
-	}
-	return f.File.Sync()
+	return f.fs.run(Op{Kind: OpSync, Path: f.name}, func() error { return f.File.Sync() })
 }
 
 func (f *faultyFile) SyncData() error {
-	if err := f.fs.before(OpSync, f.name, 0); err != nil {
-		return err
-	}
-	return f.File.SyncData()
+	return f.fs.run(Op{Kind: OpSync, Path: f.name}, func() error { return f.File.SyncData() })
 }
 
 // Close always closes, so that a test leaves nothing open; its error can be made up.
 func (f *faultyFile) Close() error {
-	ferr := f.fs.before(OpClose, f.name, 0)
+	ferr := f.fs.before(Op{Kind: OpClose, Path: f.name})
 	if err := f.File.Close(); err != nil {
 		return err
 	}

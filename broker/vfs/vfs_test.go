@@ -135,6 +135,31 @@ func conform(t *testing.T, fsys vfs.FS, dir string) {
 	ok(l.Close())
 }
 
+// A clone is as its original, unsynced changes included, and goes its own way.
+func TestClone(t *testing.T) {
+	m := vfs.NewMem()
+	must(0, m.MkdirAll("/d"))
+	must(0, m.SyncDir("/"))
+	f := must(m.Create("/d/f"))
+	must(f.WriteAt([]byte("synced"), 0))
+	must(0, f.Sync())
+	must(0, m.SyncDir("/d"))
+	must(f.WriteAt([]byte("SY"), 0))
+	must(0, m.Rename("/d/f", "/d/g"))
+	c := m.Clone()
+	must(f.WriteAt([]byte("later"), 0))
+	must(0, m.Remove("/d/g"))
+	if got := dump(t, c); len(got) != 1 || got["g"] != "SYnced" || c.Used() != 6 {
+		t.Errorf("the clone has %v, and uses %d bytes", got, c.Used())
+	}
+	if got := dump(t, c.CrashKeep(1, 0)); len(got) != 1 || got["f"] != "synced" {
+		t.Errorf("of what was not synced nothing remains but %v", got)
+	}
+	if got := dump(t, c.CrashKeep(1, 1)); len(got) != 1 || got["g"] != "SYnced" {
+		t.Errorf("all remains, and is %v", got)
+	}
+}
+
 func must[T any](v T, err error) T {
 	if err != nil {
 		panic(err)
@@ -330,6 +355,22 @@ func TestFaulty(t *testing.T) {
 		t.Errorf("after a short write: %q", got)
 	}
 
+	f.SetHook(func(op vfs.Op) error {
+		if op.Kind == vfs.OpWrite && (op.Off != 2 || string(op.Data[0]) != "skip") {
+			t.Errorf("a write at %d of %q", op.Off, op.Data)
+		}
+		if op.Kind == vfs.OpSync || op.Kind == vfs.OpRename {
+			return vfs.ErrSkip
+		}
+		return nil
+	})
+	if err := errors.Join(file.Sync(), f.Rename("/f", "/g")); err != nil {
+		t.Errorf("what is skipped does not look done: %v", err)
+	}
+	must(file.WriteAt([]byte("skip"), 2))
+	if got, _ := content(t, f, "/f"); got != "ABskip6789" {
+		t.Errorf("after a rename that was skipped: %q", got)
+	}
 	f.SetHook(vfs.StopAt(f.Ops() + 2))
 	if err := file.Truncate(9); err != nil {
 		t.Errorf("stopped too early: %v", err)
