@@ -319,10 +319,18 @@ func (s *shardRun) dropTail(log uint64) {
 
 func (s *shardRun) name() string { return fmt.Sprintf("shard %d", s.id) }
 
-// led is told by groups; one voter leads from its opening until it fails.
+// led is told by groups; one voter leads from its opening until it fails. When that is
+// because the node's log has stopped, nothing can be promised any more, and Err says so
+// before anybody who waits is told.
 func (k *Kernel) led(s *shardRun, term uint64, leading bool) {
-	if !leading && !k.closing.Load() {
-		k.log.Warn("leadership lost", "term", term)
+	if leading || k.closing.Load() {
+		return
+	}
+	k.log.Warn("leadership lost", "term", term)
+	if k.engine != nil {
+		if err := k.engine.Log().Err(); err != nil {
+			k.fail(fault.New(fault.Unavailable, "commit", "", "%w", err))
+		}
 	}
 }
 
