@@ -146,9 +146,11 @@ func Open(dir string, opt Options) (_ *Engine, err error) {
 		return nil, fmt.Errorf("filelog: open: %w", err)
 	}
 	e.segments = newSegments(opt.FS, filepath.Join(dir, segmentsDir), segment.Options{FileBytes: opt.SegmentBytes, ID: opt.Random}, opt.OpenFiles, &e.wal.meters.segments)
-	if e.checkpoints, err = opt.Checkpoints(filepath.Join(dir, checkpointFile)); err != nil {
+	checkpoints, err := opt.Checkpoints(filepath.Join(dir, checkpointFile))
+	if err != nil { // what came with it may be a nil of some type, which is not to be closed
 		return nil, fmt.Errorf("filelog: open: %w", err)
 	}
+	e.checkpoints = checkpoints
 	return e, nil
 }
 
