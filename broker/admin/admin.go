@@ -82,6 +82,9 @@ func (s *Source) Status(context.Context) (adminapi.Status, error) {
 	for _, r := range st.Restarts {
 		st.Warnings = append(st.Warnings, r.Text)
 	}
+	for _, d := range c.Kernel.Damages() {
+		st.Warnings = append(st.Warnings, d.String())
+	}
 	if st.Users == 0 {
 		st.Warnings = append(st.Warnings, "no users: everyone on this machine is let in")
 	}

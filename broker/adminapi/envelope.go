@@ -66,6 +66,7 @@ var kinds = map[fault.Kind]struct {
 	fault.OutOfRange:   {CategoryUsage, http.StatusRequestedRangeNotSatisfiable, false},
 	fault.OutOfOrder:   {CategoryConflict, http.StatusConflict, false},
 	fault.Full:         {CategoryUnavailable, http.StatusInsufficientStorage, true},
+	fault.Damaged:      {CategoryInternal, http.StatusInternalServerError, false},
 }
 
 // Code returns the API's word for a kind.

@@ -33,11 +33,12 @@ const (
 	OutOfRange               // an offset outside what the log holds
 	OutOfOrder               // a sequence number that is neither next nor a repeat
 	Full                     // no space on the storage device
+	Damaged                  // what the storage device has of it is not whole: an operator must look
 )
 
 var kindNames = [...]string{
 	"internal", "invalid", "not found", "exists", "conflict", "denied", "unauthorized", "locked", "too large",
-	"exhausted", "unavailable", "timeout", "unsupported", "fenced", "out of range", "out of order", "full",
+	"exhausted", "unavailable", "timeout", "unsupported", "fenced", "out of range", "out of order", "full", "damaged",
 }
 
 func (k Kind) String() string {

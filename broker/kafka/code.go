@@ -93,6 +93,7 @@ var kinds = map[fault.Kind]code{
 	fault.OutOfRange:   codeOffsetOutOfRange,
 	fault.OutOfOrder:   codeOutOfOrderSequence,
 	fault.Full:         codeStorage,
+	fault.Damaged:      codeStorage,
 }
 
 // codeOf returns the error code for err; 0 for nil.

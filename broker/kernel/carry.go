@@ -40,6 +40,9 @@ var errSlow = errors.New("its segment takes too long to be written")
 // flushTail brings a log's segment up to end, or finds the log ill. An error is of the
 // device's space alone: then it is worth waiting.
 func (s *shardRun) flushTail(t *tail, end int64) error {
+	if t.whole() != nil {
+		return nil // fenced: nothing is written there
+	}
 	if t.flushedTo(end) && !t.resting.roll.Load() {
 		if !t.flushing.Load() {
 			s.felt(t, nil) // it was slow, and is done

@@ -119,6 +119,7 @@ type Kernel struct {
 	groups    groups
 	retention chore
 	upkeep    chore
+	damage    damages
 	stats     Stats
 	taps      taps
 	changes   changes
@@ -194,7 +195,7 @@ func (k *Kernel) open() error {
 	k.local = k.newShard(localShard, classTransient)
 	errs := make(chan error, len(k.shards))
 	for _, s := range k.shards {
-		go func() { errs <- s.open() }()
+		go func() { errs <- s.fenced(s.open()) }()
 	}
 	for range k.shards {
 		err = errors.Join(err, <-errs)
@@ -261,14 +262,14 @@ func (s *shardRun) open() error {
 	s.carried = make(map[carriedAt]bool)
 	for l := range s.m.Logs() {
 		t := s.addTail(l.ID, l.Address, l.Start, l.Next)
+		t.keep = l.Keep()
 		for _, b := range carried[l.ID] {
 			s.carried[carriedAt{l.ID, b.BaseOffset()}] = true
 		}
 		t.restore(carried[l.ID])
-		if _, err := t.open(); err != nil { // cut to where what is carried begins
+		if err := t.mount(); err != nil {
 			return err
 		}
-		t.total = -1
 	}
 	s.addTail(shard.Bodies, "", 0, s.m.Bodies().Next)
 	s.index, s.term = at.Index, at.Term
@@ -292,8 +293,9 @@ func (s *shardRun) addTail(log uint64, address string, start, next int64) *tail 
 		if !s.class.logged() {
 			return noSegment{}, nil
 		}
-		return s.k.engine.Segments().Open(id)
+		return t.openSegment(s.k.engine)
 	}
+	t.damaged = func(err error) { s.k.damaged(Damage{Shard: s.id, Log: log, Address: address, Err: err}) }
 	t.saved.Store(next)
 	s.tails[log] = t
 	return t

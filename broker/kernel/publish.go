@@ -249,6 +249,12 @@ func (k *Kernel) append(p *Publish, r *resolved, sr *shardRoute, op *publishOp, 
 	}
 	once := rc.at(sr.shard)
 	op.add()
+	if t := sr.shard.tail(sr.log); sr.log != 0 && t != nil {
+		if err := t.whole(); err != nil {
+			op.applied(nil, nil, err)
+			return
+		}
+	}
 	err := sr.shard.do(hold, func(g *pending) {
 		batch, rec := addRecord(&g.b, sr.log, m, stream, once)
 		if len(sr.queues) == 0 && !sessions {

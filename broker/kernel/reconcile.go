@@ -29,8 +29,8 @@ func (k *Kernel) reconcile() error {
 		queues[q.Shard][q.ID] = q
 	}
 	for id, s := range k.shards {
-		if s.class == classTransient {
-			continue // nothing that log 0 names
+		if s.class == classTransient || s.fence != nil {
+			continue // nothing that log 0 names, or nothing that may be changed
 		}
 		if err := s.reconcile(logs[id], queues[id]); err != nil {
 			return err

@@ -62,8 +62,9 @@ type shardRun struct {
 	readMu    sync.RWMutex // held by the applying goroutine while m changes, by others to look
 	m         *shard.Machine
 	out       shard.Outcome
-	live      bool // replay is over: effects are carried out
-	broken    bool // an entry could not be applied: the state means nothing from there on
+	live      bool  // replay is over: effects are carried out
+	broken    bool  // an entry could not be applied: the state means nothing from there on
+	fence     error // set by opening alone: what of the shard is damaged, so that it answers nothing
 	index     uint64
 	term      uint64
 	sinceSave int // bytes of entries applied since the last checkpoint

@@ -212,6 +212,9 @@ func (k *Kernel) Partition(id StreamID, index int32) (*Partition, error) {
 	place := st.Logs[index]
 	s := k.shards[place.Shard]
 	t := s.tail(place.Log)
+	if t == nil && s.fence != nil {
+		return nil, s.fence
+	}
 	if t == nil {
 		return nil, fault.Of(fault.Unavailable, "open partition", st.Address)
 	}
@@ -246,6 +249,12 @@ func (p *Partition) Append(batch []byte, acks int16, reply Appended, tag uint64)
 	}
 	p.k.stats.in(message.Kafka, int(record.Batch(batch).Count()), len(batch))
 	p.k.taps.showBatch(p.st, batch)
+	if err := p.t.whole(); err != nil {
+		if reply != nil {
+			reply.Appended(tag, AppendResult{Err: err, BaseOffset: -1, LogAppend: -1})
+		}
+		return
+	}
 	if p.k.appendRouted(p, batch, acks, reply, tag) {
 		return
 	}

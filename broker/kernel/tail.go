@@ -28,6 +28,8 @@ type tail struct {
 	saved    atomic.Int64                    // next, as the last checkpoint has it
 	ill      atomic.Pointer[Illness]         // why the segment is not written; nil: it is
 	flushing atomic.Bool                     // somebody writes the segment
+	broken   atomic.Pointer[error]           // what is damaged: see fence.go
+	damaged  func(error)                     // tells the kernel so
 	opening  sync.Mutex                      // held while the segment is opened; before mu
 
 	mu      sync.RWMutex
@@ -35,6 +37,7 @@ type tail struct {
 	first   int64       // every batch held at or after first is in batches
 	flushed int64       // every batch before flushed is in the segment, or is not wanted
 	start   int64       // first offset that readers may see
+	keep    int64       // first offset that the segment must have, as of opening
 	next    int64       // offset of the next record
 	bytes   int         // of batches
 	total   int64       // bytes of the batches from start to next; -1: to be counted anew
