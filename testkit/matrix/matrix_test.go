@@ -79,3 +79,42 @@ func TestFail(t *testing.T) {
 		})
 	}
 }
+
+// No damage to a file loses anything in silence.
+func TestRot(t *testing.T) {
+	positions := 4
+	if *all {
+		positions = 72
+	}
+	r, err := Rot(RotOptions{Dir: t.TempDir(), Positions: positions})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Log(r.String())
+	for _, s := range r.Silent[:min(breachesMax, len(r.Silent))] {
+		t.Errorf("silent: %s", s)
+	}
+	for _, s := range r.Unnamed[:min(breachesMax, len(r.Unnamed))] {
+		t.Errorf("not told as it should be: %s", s)
+	}
+}
+
+// The corruption matrix sees what it is for: a reader that takes a record with a bad checksum
+// gives out what nobody sent, and nobody is told.
+func TestRotBugs(t *testing.T) {
+	for file, positions := range map[string]int{"seg": 6, "wal": 48} {
+		t.Run(file, func(t *testing.T) {
+			r, err := Rot(RotOptions{
+				Dir: t.TempDir(), Positions: positions, Lenient: Lenient,
+				Only: func(kind, what string) bool { return kind == file && what == "flip" },
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Log(r.String())
+			if len(r.Silent) == 0 {
+				t.Error("nothing wrong is read, or the matrix does not see it")
+			}
+		})
+	}
+}

@@ -23,6 +23,9 @@ type seen struct {
 	queues   map[string][]string // in order of delivery
 	retained map[string]string
 	offsets  map[string]int64
+
+	refused map[string]error // things that the kernel says are damaged
+	damaged bool             // anything is
 }
 
 type seenPart struct {
@@ -40,6 +43,15 @@ const markPrefix = "mark/"
 
 // arrival is how long a message that is ready may take to be delivered.
 const arrival = 5 * time.Second
+
+// arrivalOf is less for a kernel that has said that something is damaged: not everything is to
+// come.
+func arrivalOf(n *node) time.Duration {
+	if len(n.Damages()) > 0 {
+		return arrival / 50
+	}
+	return arrival
+}
 
 // look reads all that a kernel has. Nothing is settled. The error says what could not be
 // read.
@@ -61,7 +73,7 @@ func look(ctx context.Context, n *node, m *model, at moment, mark string) (*seen
 	slices.Sort(queues)
 	s := &seen{
 		streams: make(map[string][]seenPart), queues: make(map[string][]string),
-		retained: make(map[string]string), offsets: make(map[string]int64),
+		retained: make(map[string]string), offsets: make(map[string]int64), refused: make(map[string]error),
 	}
 	for _, name := range streams {
 		if err := s.readStream(n, name); err != nil {
@@ -82,10 +94,11 @@ func look(ctx context.Context, n *node, m *model, at moment, mark string) (*seen
 		} else {
 			err = s.readQueue(ctx, n, name)
 		}
-		if err != nil {
+		if err != nil && !s.refuses(name, err) {
 			return nil, fmt.Errorf("queue %s: %w", name, err)
 		}
 	}
+	s.damaged = len(n.Damages()) > 0 // some is found by reading
 	return s, nil
 }
 
@@ -97,15 +110,24 @@ func (s *seen) readStream(n *node, name string) error {
 	parts := make([]seenPart, len(info.Parts))
 	for i := range parts {
 		p, err := n.Partition(info.ID, int32(i))
-		if err != nil {
-			return err
+		if err == nil {
+			parts[i], err = readPartition(p)
 		}
-		if parts[i], err = readPartition(p); err != nil {
+		if err != nil && !s.refuses(fmt.Sprintf("%s/%d", name, i), err) {
 			return fmt.Errorf("partition %d: %w", i, err)
 		}
 	}
 	s.streams[name] = parts
 	return nil
+}
+
+// refuses notes that the kernel calls something damaged; false: the error is another.
+func (s *seen) refuses(what string, err error) bool {
+	if !fault.Is(err, fault.Damaged) {
+		return false
+	}
+	s.refused[what] = err
+	return true
 }
 
 func readPartition(p *kernel.Partition) (part seenPart, err error) {
@@ -155,7 +177,7 @@ func (s *seen) readQueue(ctx context.Context, n *node, name string) error {
 		return err
 	}
 	s.queues[name] = []string{}
-	wait, cancel := context.WithTimeout(ctx, arrival)
+	wait, cancel := context.WithTimeout(ctx, arrivalOf(n))
 	defer cancel()
 	for range info.Ready {
 		d, err := in.next(wait)
@@ -190,7 +212,7 @@ func (s *seen) readSession(ctx context.Context, n *node, client, mark string) er
 	}
 	name := sessionName(client)
 	s.queues[name] = []string{}
-	wait, cancel := context.WithTimeout(ctx, arrival)
+	wait, cancel := context.WithTimeout(ctx, arrivalOf(n))
 	defer cancel()
 	for {
 		d, err := in.next(wait)
@@ -225,9 +247,14 @@ type verdict struct {
 	disks, promises      int
 	lost, refused, wrong int
 	breaches             []string
+
+	told bool // what is missing now was told to be damaged
 }
 
 func (v *verdict) loses(n int, format string, args ...any) {
+	if v.told {
+		return
+	}
 	v.lost += n
 	v.breaches = append(v.breaches, "lost: "+fmt.Sprintf(format, args...))
 }
@@ -279,6 +306,9 @@ func (v *verdict) open(ctx context.Context, disk *vfs.Mem, m *model, at moment, 
 		return nil, nil
 	}
 	s, err := look(ctx, n, m, at, mark)
+	for _, d := range n.Damages() { // a crash is no rot
+		err = errors.Join(err, errors.New(d.String()))
+	}
 	if err = errors.Join(err, n.Err()); err != nil {
 		v.refused++
 		v.breaches = append(v.breaches, fmt.Sprintf("refused: %v", err))
@@ -318,14 +348,18 @@ func (v *verdict) hold(s *seen, m *model, at moment) {
 		parts, there := s.streams[name]
 		if v.lives(&st.life, there, at, "stream "+name) {
 			for i, msgs := range st.parts {
-				p := seenPart{}
+				p, name := seenPart{}, fmt.Sprintf("%s/%d", name, i)
 				if i < len(parts) {
 					p = parts[i]
 				}
-				v.holdPart(fmt.Sprintf("%s/%d", name, i), st, i, msgs, p, at)
+				v.told = s.refused[name] != nil
+				v.holdPart(name, st, i, msgs, p, at)
+				v.told = false
 			}
 		}
 	}
+	v.told = s.damaged // a queue's bodies may lie in a stream that it shares them with
+	defer func() { v.told = false }()
 	for _, name := range slices.Sorted(maps.Keys(m.queues)) {
 		q := m.queues[name]
 		ids, there := s.queues[name]
@@ -371,6 +405,9 @@ func (v *verdict) holdPart(name string, st *streamModel, part int, msgs []*messa
 		if t.part == part && t.maybe(at) {
 			most = max(most, t.to)
 		}
+	}
+	if v.told && len(p.records) == 0 {
+		return
 	}
 	if p.start < least || p.start > most {
 		v.finds("%s begins at %d, between %d and %d are due", name, p.start, least, most)
