@@ -61,6 +61,13 @@ func (l *Log) truncateTo(end int64) error {
 	}
 	f := l.files[n]
 	if f.empty() || f.first >= end {
+		if n == 0 && f.base == end {
+			// The only file that says where the log ends. It is emptied where it is: were it
+			// removed and made again, a crash between would leave a log that ends at 0.
+			kept := &file{header: f.header, path: f.path}
+			kept.reset()
+			return l.truncateFile(0, kept)
+		}
 		return l.truncateFiles(n, end)
 	}
 	kept, err := l.prefix(f, end)
@@ -140,7 +147,7 @@ func (l *Log) truncateFiles(n int, end int64) error {
 		return err
 	}
 	l.publish(func() { l.files = append(l.files, f) })
-	return nil
+	return l.settle(f)
 }
 
 // remove durably takes files away that readers do not see any more: the newest first, so
