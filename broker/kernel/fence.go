@@ -97,7 +97,9 @@ func (s *shardRun) fenced(err error) error {
 	if !rotten(err) {
 		return err
 	}
+	s.readMu.Lock()
 	s.m = shard.New() // what there is of it must not be taken for all
+	s.readMu.Unlock()
 	s.tailsMu.Lock()
 	clear(s.tails)
 	s.tailsMu.Unlock()
@@ -166,17 +168,54 @@ func (t *tail) openSegment(e storage.Engine) (storage.Segment, error) {
 	return watched{seg, t}, nil
 }
 
-// fits tells whether a segment has all that it should: a file that is missing at one end is
-// noticed here, and one between two others by the segment itself.
+// fits tells whether a segment reaches to where it should. A file that is missing between two
+// others is noticed by the segment itself.
 func (t *tail) fits(seg storage.Segment) error {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	dir := fmt.Sprintf("segments/%08x/%016x", uint32(t.id.Shard), t.id.Log)
-	if at := seg.Bounds(); len(at) > 0 && at[0] > t.keep {
-		return fmt.Errorf("%w: %s begins at offset %d, where the checkpoint keeps those from %d on: a file is missing", storage.ErrCorrupt, dir, at[0], t.keep)
-	}
 	if seg.End() < t.flushed { // it was synced before the checkpoint was saved
-		return fmt.Errorf("%w: %s ends at offset %d, where the checkpoint has %d: a file is missing, or damaged", storage.ErrCorrupt, dir, seg.End(), t.flushed)
+		return fmt.Errorf("%w: %s ends at offset %d, where the checkpoint has %d: a file is missing, or damaged", storage.ErrCorrupt, t.dir(), seg.End(), t.flushed)
+	}
+	return nil
+}
+
+// dir is where the tail's segment is within the data directory.
+func (t *tail) dir() string { return fmt.Sprintf("segments/%08x/%016x", uint32(t.id.Shard), t.id.Log) }
+
+// checkBegin looks whether segments have all that the machine wants kept, once the log is
+// replayed: what it says was trimmed and settled may have been let go of before a checkpoint
+// spoke of it.
+func (s *shardRun) checkBegin() error {
+	if !s.k.engine.Durable() {
+		return nil // memory loses no file
+	}
+	s.readMu.RLock()
+	defer s.readMu.RUnlock()
+	for l := range s.m.Logs() {
+		t := s.tail(l.ID)
+		if t == nil {
+			continue
+		}
+		seg := t.opened()
+		if seg == nil {
+			continue
+		}
+		at := seg.Bounds()
+		if len(at) == 0 || at[0] <= l.Keep() {
+			continue
+		}
+		err := fmt.Errorf("%w: %s begins at offset %d, and those from %d on are wanted: a file is missing", storage.ErrCorrupt, t.dir(), at[0], l.Keep())
+		if l.ID == shard.Bodies {
+			return err
+		}
+		// Nor is the rest read: whoever asks for what is missing would be given what follows it.
+		t.mu.Lock()
+		t.segment = nil
+		t.mu.Unlock()
+		if err := seg.Close(); err != nil {
+			return err
+		}
+		t.fence(err)
 	}
 	return nil
 }

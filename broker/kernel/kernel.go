@@ -262,7 +262,6 @@ func (s *shardRun) open() error {
 	s.carried = make(map[carriedAt]bool)
 	for l := range s.m.Logs() {
 		t := s.addTail(l.ID, l.Address, l.Start, l.Next)
-		t.keep = l.Keep()
 		for _, b := range carried[l.ID] {
 			s.carried[carriedAt{l.ID, b.BaseOffset()}] = true
 		}
@@ -277,7 +276,10 @@ func (s *shardRun) open() error {
 		Shard: s.id, Sync: s.class == classSync, Applied: at.Index, AppliedTerm: at.Term, Machine: s, Bind: func(g Group) { s.group = g },
 		EntriesMax: 1 << 10, BytesMax: 1 << 30,
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	return s.checkBegin()
 }
 
 // addTail makes the tail of a log, if it is not there.

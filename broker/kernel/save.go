@@ -84,7 +84,9 @@ func (s *shardRun) maybeSave() {
 			s.saving.running = false
 			if err != nil {
 				s.saving.full = true
-				s.k.fail(fault.New(fault.KindOf(err), "checkpoint", s.name(), "%w", err))
+				if !fault.Is(err, fault.Damaged) { // what is damaged was told, and pins the log
+					s.k.fail(fault.New(fault.KindOf(err), "checkpoint", s.name(), "%w", err))
+				}
 			}
 		default:
 		}

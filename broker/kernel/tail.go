@@ -37,7 +37,6 @@ type tail struct {
 	first   int64       // every batch held at or after first is in batches
 	flushed int64       // every batch before flushed is in the segment, or is not wanted
 	start   int64       // first offset that readers may see
-	keep    int64       // first offset that the segment must have, as of opening
 	next    int64       // offset of the next record
 	bytes   int         // of batches
 	total   int64       // bytes of the batches from start to next; -1: to be counted anew

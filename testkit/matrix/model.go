@@ -2,6 +2,7 @@ package matrix
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -163,6 +164,24 @@ func (m *model) sent(x *message, err error, queues ...*queueModel) {
 				s.gone = m.now
 			}
 		}
+	}
+}
+
+// refused takes back what the broker has refused before it did anything: it was not sent.
+func (m *model) refused(x *message) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	same := func(y *message) bool { return y == x }
+	for _, st := range m.streams {
+		for i := range st.parts {
+			st.parts[i] = slices.DeleteFunc(st.parts[i], same)
+		}
+	}
+	for _, q := range m.queues {
+		q.sent = slices.DeleteFunc(q.sent, func(y *queued) bool { return y.message == x })
+	}
+	for address := range m.retained {
+		m.retained[address] = slices.DeleteFunc(m.retained[address], same)
 	}
 }
 

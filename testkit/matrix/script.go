@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/kernel/group"
 	"github.com/robustmq/rmq/broker/kernel/shard"
@@ -217,7 +218,9 @@ func (s *script) append(stream string, part, count int, key string) {
 	s.under.Add(1)
 	p.Append(b.Finish(), -1, appended(func(err error) {
 		for _, x := range all {
-			s.model.sent(x, err)
+			if s.model.sent(x, err); fault.Is(err, fault.Full) {
+				s.model.refused(x)
+			}
 		}
 		s.under.Done()
 	}), 0)
@@ -231,14 +234,17 @@ type published func(error)
 
 func (f published) Published(_ uint64, r kernel.PublishResult) { f(r.Err) }
 
-func (s *script) publish(p kernel.Publish, value []byte, answered func(error)) {
+func (s *script) publish(p kernel.Publish, x *message, value []byte, answered func(error)) {
 	s.under.Add(1)
 	p.Namespace, p.Msg.Value, p.Msg.QoS = "/", value, 1
 	p.Reply = published(func(err error) {
 		answered(err)
 		s.under.Done()
 	})
-	s.node.Publish(&p)
+	if s.node.Publish(&p) != nil { // the device is full
+		s.model.refused(x)
+		s.under.Done()
+	}
 }
 
 // publishPlant is MQTT's: to a stream, a queue and a session.
@@ -247,14 +253,14 @@ func (s *script) publishPlant(n int) {
 	queues := []*queueModel{s.model.queue(audit), s.model.queue(sessionName(client))}
 	s.model.sends(x, s.model.stream(plant, 1), 0, queues...)
 	p := kernel.Publish{Msg: msg.Message{Source: msg.MQTT, Address: fmt.Sprintf("plant/m%d/temp", n)}}
-	s.publish(p, value, func(err error) { s.model.sent(x, err, queues...) })
+	s.publish(p, x, value, func(err error) { s.model.sent(x, err, queues...) })
 }
 
 func (s *script) publishWork() {
 	x, value := s.next(work)
 	q := s.model.queue(work)
 	s.model.sends(x, nil, 0, q)
-	s.publish(kernel.Publish{ViaExchange: true, Key: work, Msg: msg.Message{Source: msg.AMQP, Address: work}}, value,
+	s.publish(kernel.Publish{ViaExchange: true, Key: work, Msg: msg.Message{Source: msg.AMQP, Address: work}}, x, value,
 		func(err error) { s.model.sent(x, err, q) })
 }
 
@@ -267,7 +273,7 @@ func (s *script) capture() {
 	}
 	s.model.mu.Unlock()
 	s.model.sends(x, st, 0)
-	s.publish(kernel.Publish{Msg: msg.Message{Source: msg.MQTT, Address: "loose/a"}}, value, func(err error) { s.model.sent(x, err) })
+	s.publish(kernel.Publish{Msg: msg.Message{Source: msg.MQTT, Address: "loose/a"}}, x, value, func(err error) { s.model.sent(x, err) })
 }
 
 // retain changes one of two retained values; every fifth time it is deleted.
@@ -281,7 +287,7 @@ func (s *script) retain(i int) {
 	s.model.asksLocked(&x.promise)
 	s.model.retained[address] = append(s.model.retained[address], x)
 	s.model.mu.Unlock()
-	s.publish(kernel.Publish{Msg: msg.Message{Source: msg.MQTT, Address: address, Retain: true}}, []byte(x.id),
+	s.publish(kernel.Publish{Msg: msg.Message{Source: msg.MQTT, Address: address, Retain: true}}, x, []byte(x.id),
 		func(err error) { s.model.told(&x.promise, err) })
 }
 
@@ -369,7 +375,7 @@ func (s *script) makeAndDelete(ctx context.Context, i int) error {
 	x, value := s.next(queue)
 	q := s.model.queue(queue)
 	s.model.sends(x, nil, 0, q)
-	s.publish(kernel.Publish{ViaExchange: true, Key: queue, Msg: msg.Message{Source: msg.AMQP, Address: queue}}, value,
+	s.publish(kernel.Publish{ViaExchange: true, Key: queue, Msg: msg.Message{Source: msg.AMQP, Address: queue}}, x, value,
 		func(err error) { s.model.sent(x, err, q) })
 	s.under.Wait()
 	if i < 8 {

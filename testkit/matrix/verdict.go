@@ -231,7 +231,9 @@ func (s *seen) readSession(ctx context.Context, n *node, client, mark string) er
 func (n *node) publish(ctx context.Context, p kernel.Publish) error {
 	done := make(chan error, 1)
 	p.Namespace, p.Msg.QoS, p.Reply = "/", 1, published(func(err error) { done <- err })
-	n.Publish(&p)
+	if err := n.Publish(&p); err != nil {
+		return err
+	}
 	select {
 	case err := <-done:
 		return err
