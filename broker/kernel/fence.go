@@ -113,13 +113,10 @@ func (s *shardRun) fenced(err error) error {
 // end that it names. Rot fences the tail, and is an error where the tail is the shard's bodies.
 func (t *tail) mount() error {
 	_, err := t.open()
-	if err == nil {
-		t.total = -1
-		return nil
-	}
 	if rotten(err) && t.id.Log != shard.Bodies {
 		return nil
 	}
+	t.total = -1
 	return err
 }
 
@@ -209,13 +206,14 @@ func (s *shardRun) checkBegin() error {
 			return err
 		}
 		// Nor is the rest read: whoever asks for what is missing would be given what follows it.
+		// Fenced first: a checkpoint may be opening it meanwhile.
+		t.fence(err)
 		t.mu.Lock()
 		t.segment = nil
 		t.mu.Unlock()
 		if err := seg.Close(); err != nil {
 			return err
 		}
-		t.fence(err)
 	}
 	return nil
 }
