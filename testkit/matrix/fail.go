@@ -92,8 +92,8 @@ func (f *failure) hook(op vfs.Op) error {
 		return f.fault
 	case op.Kind == vfs.OpSync && f.poisoned[op.Path]:
 		return vfs.ErrSkip
-	case op.Kind == vfs.OpRename && f.poisoned[op.Path]:
-		f.poisoned[op.Path] = false // another file will have the name
+	case op.Kind == vfs.OpRename, op.Kind == vfs.OpCreate, op.Kind == vfs.OpRemove:
+		delete(f.poisoned, op.Path) // another file will have the name
 	}
 	return nil
 }
