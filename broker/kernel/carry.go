@@ -18,11 +18,14 @@ import (
 // A log whose segment cannot be written, or not in time, is ill, and is so alone: the
 // checkpoint of its shard is written without it, and carries the batches that its segment
 // lacks, so that the node's log can let go of them. Each checkpoint tries again, on a
-// segment that was opened anew and cut to what it is known to hold: after a sync has failed
-// nobody knows what the device has of the rest, which is written again from memory. When
-// that succeeds the log is well.
+// segment that was opened anew and cut to what it is known to hold. When that succeeds the
+// log is well.
 //
-// A log that holds more than carryMax back takes no appends until then.
+// A sync that has failed is final, though: nobody knows what the device has of the file,
+// and a later sync of it may report success for what was dropped. Its segment is written
+// again after the next start, which reads what there is.
+//
+// A log that holds more than carryMax back takes no appends until it is well.
 const (
 	carryMax  = 64 << 20        // bytes of one log
 	flushWait = 5 * time.Second // link time that a checkpoint waits for one segment
@@ -34,14 +37,17 @@ type Illness struct {
 	Err   error
 }
 
+// errUnsynced: a sync of the segment has failed.
+var errUnsynced = errors.New("not written until the next start")
+
 // errSlow: a segment took longer than flushWait, and is written still.
 var errSlow = errors.New("its segment takes too long to be written")
 
 // flushTail brings a log's segment up to end, or finds the log ill. An error is of the
 // device's space alone: then it is worth waiting.
 func (s *shardRun) flushTail(t *tail, end int64) error {
-	if t.whole() != nil {
-		return nil // fenced: nothing is written there
+	if ill := t.ill.Load(); t.whole() != nil || ill != nil && errors.Is(ill.Err, errUnsynced) {
+		return nil // nothing is written there
 	}
 	if t.flushedTo(end) && !t.resting.roll.Load() {
 		if !t.flushing.Load() {
@@ -242,15 +248,28 @@ func (t *tail) flushedTo(end int64) bool {
 	return t.flushed >= min(end, t.next)
 }
 
-// lacking returns the live batches before end that the segment does not have for certain.
+// lacking returns what the segment, for certain, does not have of the batches before end: the
+// live ones, behind an empty one where the first of all is not wanted any more, so that the
+// first of them tells where the segment ends.
 func (t *tail) lacking(end int64) []record.Batch {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
+	end = min(end, t.next)
+	if t.flushed >= end {
+		return nil
+	}
 	var out []record.Batch
 	for i := range t.batches {
 		if b := &t.batches[i]; b.base >= t.flushed && b.base < end && !b.dead {
 			out = append(out, b.data)
 		}
+	}
+	first := end
+	if len(out) > 0 {
+		first = out[0].BaseOffset()
+	}
+	if first > t.flushed {
+		out = slices.Insert(out, 0, unwanted(t.flushed, first))
 	}
 	return out
 }

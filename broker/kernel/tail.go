@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"fmt"
 	"math"
 	"sort"
 	"sync"
@@ -550,29 +551,21 @@ func (t *tail) flush(end int64, sync bool) error {
 	if held < done {
 		// What stood at the end is not wanted any more. An empty batch in its place tells
 		// the segment, should it be torn later, that nothing is missing.
-		var rb record.Builder
-		rb.Reset(nil, 0)
-		rb.Cover(int32(done - 1 - held))
-		gap := rb.Finish()
-		gap.SetBaseOffset(held)
-		out = append(out, gap)
+		out = append(out, unwanted(held, done))
 	}
+	seg := t.opened()
 	if len(out) > 0 {
-		seg, err := t.open()
-		if err != nil {
+		var err error
+		if seg, err = t.open(); err != nil {
 			return err
 		}
 		if err := seg.Append(out...); err != nil {
 			return err
 		}
-		if sync {
-			if err := seg.Sync(); err != nil {
-				return err
-			}
-		}
-	} else if seg := t.opened(); seg != nil && sync {
+	}
+	if seg != nil && sync {
 		if err := seg.Sync(); err != nil {
-			return err
+			return fmt.Errorf("%w: %w", errUnsynced, err)
 		}
 	}
 	t.mu.Lock()
@@ -584,6 +577,16 @@ func (t *tail) flush(end int64, sync bool) error {
 		}
 	}
 	return nil
+}
+
+// unwanted is an empty batch in the place of those from base on to before next.
+func unwanted(base, next int64) record.Batch {
+	var rb record.Builder
+	rb.Reset(nil, 0)
+	rb.Cover(int32(next - 1 - base))
+	b := rb.Finish()
+	b.SetBaseOffset(base)
+	return b
 }
 
 // release lets go of flushed batches from the oldest on until at most keep bytes stay.
