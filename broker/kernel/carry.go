@@ -37,16 +37,13 @@ type Illness struct {
 	Err   error
 }
 
-// errUnsynced: a sync of the segment has failed.
-var errUnsynced = errors.New("not written until the next start")
-
 // errSlow: a segment took longer than flushWait, and is written still.
 var errSlow = errors.New("its segment takes too long to be written")
 
 // flushTail brings a log's segment up to end, or finds the log ill. An error is of the
 // device's space alone: then it is worth waiting.
 func (s *shardRun) flushTail(t *tail, end int64) error {
-	if ill := t.ill.Load(); t.whole() != nil || ill != nil && errors.Is(ill.Err, errUnsynced) {
+	if ill := t.ill.Load(); t.whole() != nil || ill != nil && errors.Is(ill.Err, storage.ErrUnsynced) {
 		return nil // nothing is written there
 	}
 	if t.flushedTo(end) && !t.resting.roll.Load() {

@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"fmt"
 	"math"
 	"sort"
 	"sync"
@@ -565,7 +564,7 @@ func (t *tail) flush(end int64, sync bool) error {
 	}
 	if seg != nil && sync {
 		if err := seg.Sync(); err != nil {
-			return fmt.Errorf("%w: %w", errUnsynced, err)
+			return err
 		}
 	}
 	t.mu.Lock()

@@ -37,6 +37,9 @@ var (
 	ErrVersion = errors.New("segment: written by a newer release")
 	// ErrClosed is returned by every call after Close.
 	ErrClosed = errors.New("segment: closed")
+	// ErrUnsynced: a sync has failed. Nobody knows what the device has of the file, and a
+	// later sync of it may report success for what was dropped.
+	ErrUnsynced = errors.New("segment: not synced")
 )
 
 // Options are all optional.
@@ -301,9 +304,8 @@ func (l *Log) sync() error {
 		if !f.dirty {
 			continue
 		}
-		err := l.with(f, vfs.File.SyncData)
-		if err != nil {
-			return err
+		if err := l.with(f, vfs.File.SyncData); err != nil {
+			return fmt.Errorf("%w: %w", ErrUnsynced, err)
 		}
 		l.publish(func() { f.dirty = false })
 		synced = append(synced, f)
@@ -311,7 +313,7 @@ func (l *Log) sync() error {
 	if l.unsafe {
 		for i, d := 0, l.dir; i <= l.opt.Parents; i, d = i+1, filepath.Dir(d) {
 			if err := l.fs.SyncDir(d); err != nil {
-				return err
+				return fmt.Errorf("%w: %w", ErrUnsynced, err)
 			}
 		}
 		l.unsafe = false

@@ -229,4 +229,6 @@ var (
 	ErrVersion = errors.New("storage: written by a newer release")
 	// ErrInUse: another process has the directory open.
 	ErrInUse = errors.New("storage: in use by another process")
+	// ErrUnsynced: a sync has failed, which is final for the file as long as the process lives.
+	ErrUnsynced = errors.New("storage: not synced, and not written until the next start")
 )

@@ -250,6 +250,7 @@ func (s *seg) Close() (err error) {
 func told(err error) error {
 	for _, is := range [...]struct{ from, to error }{
 		{segment.ErrCorrupt, storage.ErrCorrupt},
+		{segment.ErrUnsynced, storage.ErrUnsynced},
 		{segment.ErrVersion, storage.ErrVersion},
 		{segment.ErrClosed, storage.ErrClosed},
 	} {
