@@ -33,7 +33,7 @@ func (l *Log) TruncateTo(end int64) error {
 	return l.truncateTo(max(end, 0))
 }
 
-// inherit makes the names durable that Open found, before anything is changed. An
+// inherit makes durable what Open found, before anything is changed. An
 // earlier process may have been killed after it had removed files and before it had
 // synced that: after a power failure they would come back, behind an end that they do
 // not follow.
@@ -43,6 +43,12 @@ func (l *Log) inherit() error {
 	}
 	if err := l.fs.SyncDir(l.dir); err != nil {
 		return l.broken(err)
+	}
+	// And so the end of a file that it had cut, in front of a file that follows the new one.
+	if f := l.last(); f != nil {
+		if err := l.with(f, vfs.File.SyncData); err != nil {
+			return l.broken(err)
+		}
 	}
 	l.heir = false
 	for _, path := range l.litter {

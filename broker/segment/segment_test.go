@@ -449,13 +449,15 @@ func TestKilledThenCrashed(t *testing.T) {
 		cut  func(l *Log) error
 		kept int64 // offsets below are held to the end, whatever happens
 		from int64 // the first of them; -1: may differ
+		next bool  // what the second process appends goes to a file of its own
 	}{
-		{"to within the first file", func(l *Log) error { return l.TruncateTo(50) }, 50, 0},
-		{"to within the last file", func(l *Log) error { return l.TruncateTo(2*perFile*10 + 50) }, 2*perFile*10 + 50, 0},
-		{"to a file's end", func(l *Log) error { return l.TruncateTo(perFile * 10) }, perFile * 10, 0},
-		{"before the second file", func(l *Log) error { return l.DropBefore(perFile * 10) }, files * perFile * 10, -1},
-		{"one file rewritten", halve(perFile*10, 2*perFile*10), files * perFile * 10, 0},
-		{"two files rewritten as one", halve(0, 2*perFile*10), files * perFile * 10, 0},
+		{"to within the first file", func(l *Log) error { return l.TruncateTo(50) }, 50, 0, false},
+		{"to within the first file, and on in another", func(l *Log) error { return l.TruncateTo(50) }, 50, 0, true},
+		{"to within the last file", func(l *Log) error { return l.TruncateTo(2*perFile*10 + 50) }, 2*perFile*10 + 50, 0, false},
+		{"to a file's end", func(l *Log) error { return l.TruncateTo(perFile * 10) }, perFile * 10, 0, false},
+		{"before the second file", func(l *Log) error { return l.DropBefore(perFile * 10) }, files * perFile * 10, -1, false},
+		{"one file rewritten", halve(perFile*10, 2*perFile*10), files * perFile * 10, 0, false},
+		{"two files rewritten as one", halve(0, 2*perFile*10), files * perFile * 10, 0, false},
 	}
 	// life works until an operation; 0: to the end.
 	life := func(mem *vfs.Mem, until int, work func(l *Log) error) error {
@@ -491,6 +493,9 @@ func TestKilledThenCrashed(t *testing.T) {
 			again := func(l *Log) error {
 				if err := tt.cut(l); err != nil {
 					return err
+				}
+				if tt.next {
+					l.SetFileBytes(1)
 				}
 				for range after {
 					if err := l.Append(batch(l.End(), 10, l.End(), 1000)); err != nil {
