@@ -22,9 +22,6 @@ func FileBase(path string) (int64, bool) {
 	return base, err == nil && len(digits) == 20 && len(name) == 24 && base >= 0
 }
 
-// FileName is the name of the segment file that begins at an offset.
-func FileName(base int64) string { return filepath.Base(segPath("", base)) }
-
 // FileReader goes through one segment file for somebody who wants to know what is in it.
 // Unlike a Log it goes on behind a batch that is damaged, at the next one that is whole.
 // It only reads, and holds one window of the file and one batch in memory.
