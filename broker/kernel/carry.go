@@ -172,9 +172,10 @@ func (c carriedAt) key() []byte {
 }
 
 // carry returns the changes by which the checkpoint carries what segments lack of the state
-// of m, and what it carries then. was is what the one before carries; nil: it is replaced.
-func carry(m *shard.Machine, tails map[uint64]*tail, was map[carriedAt]bool) (iter.Seq2[[]byte, []byte], map[carriedAt]bool) {
-	now := make(map[carriedAt]bool)
+// of m, and what it carries then: where each batch ends. was is what the one before carries;
+// nil: it is replaced.
+func carry(m *shard.Machine, tails map[uint64]*tail, was map[carriedAt]int64) (iter.Seq2[[]byte, []byte], map[carriedAt]int64) {
+	now := make(map[carriedAt]int64)
 	batches := make(map[carriedAt]record.Batch)
 	for l := range m.Logs() {
 		t := tails[l.ID]
@@ -183,14 +184,15 @@ func carry(m *shard.Machine, tails map[uint64]*tail, was map[carriedAt]bool) (it
 		}
 		for _, b := range t.lacking(l.Next) {
 			at := carriedAt{l.ID, b.BaseOffset()}
-			now[at], batches[at] = true, b
+			now[at], batches[at] = b.NextOffset(), b
 		}
 	}
-	for at := range was {
-		if !now[at] {
+	for at, next := range was {
+		switch now[at] {
+		case 0:
 			batches[at] = nil
-		} else {
-			delete(batches, at) // it is there
+		case next: // it is there; what is not wanted may have grown
+			delete(batches, at)
 		}
 	}
 	order := slices.SortedFunc(maps.Keys(batches), func(a, b carriedAt) int { return slices.Compare(a.key(), b.key()) })

@@ -158,8 +158,8 @@ func Open(cfg Config) (*Kernel, error) {
 	k.topo.init()
 	k.groups.waiting, k.groups.timers = make(map[uint64]func(*group.Effect)), make(map[timerKey]*groupTimer)
 	if err := k.open(); err != nil {
-		k.cancel()
-		return nil, err
+		// The owner closes the engine next, and whoever opens it then must find nobody at it.
+		return nil, errors.Join(err, k.Close(context.Background()))
 	}
 	k.spawn(k.letters)
 	k.spawn(k.watchSpace)
@@ -259,11 +259,11 @@ func (s *shardRun) open() error {
 		return errors.Join(err, cerr)
 	}
 	s.m.Prepare()
-	s.carried = make(map[carriedAt]bool)
+	s.carried = make(map[carriedAt]int64)
 	for l := range s.m.Logs() {
 		t := s.addTail(l.ID, l.Address, l.Start, l.Next)
 		for _, b := range carried[l.ID] {
-			s.carried[carriedAt{l.ID, b.BaseOffset()}] = true
+			s.carried[carriedAt{l.ID, b.BaseOffset()}] = b.NextOffset()
 		}
 		t.restore(carried[l.ID])
 		if err := t.mount(); err != nil {
@@ -371,8 +371,11 @@ func (k *Kernel) Close(ctx context.Context) error {
 		s.stopTimer()
 		s.stop(closed)
 	}
-	k.meta.stop(closed)
-	k.transient.stop(closed)
+	for _, l := range []*log0{k.meta, k.transient} {
+		if l != nil { // nil: it never opened
+			l.stop(closed)
+		}
+	}
 	k.spawnMu.Lock()
 	k.spawned = true
 	k.spawnMu.Unlock()

@@ -74,11 +74,11 @@ type shardRun struct {
 	tails   map[uint64]*tail
 	cold    cold
 
-	epoch     atomic.Int32       // newest term seen: Kafka's leader epoch
-	unsaved   atomic.Int64       // bytes of entries applied and in no checkpoint that is written
-	savedAt   atomic.Uint64      // what the node's log had written when the last checkpoint was
-	saveAsked atomic.Bool        // a checkpoint is wanted now
-	carried   map[carriedAt]bool // by the last checkpoint; owned by who saves
+	epoch     atomic.Int32        // newest term seen: Kafka's leader epoch
+	unsaved   atomic.Int64        // bytes of entries applied and in no checkpoint that is written
+	savedAt   atomic.Uint64       // what the node's log had written when the last checkpoint was
+	saveAsked atomic.Bool         // a checkpoint is wanted now
+	carried   map[carriedAt]int64 // by the last checkpoint, with where each ends; owned by who saves
 	ticking   tickState
 	saving    saveState
 	saved     saveMeter
