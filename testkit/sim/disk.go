@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bytes"
+	"fmt"
 	"iter"
 	"maps"
 	"slices"
@@ -13,20 +14,18 @@ import (
 	"github.com/robustmq/rmq/broker/vfs"
 )
 
-// disk outlives the kernels that work on it.
+// disk outlives the kernels that work on it, each through a mount of its own.
 //
 // Checkpoints stand apart from the file system, as their store is not ours: a Save
 // that has returned is durable, and one that the power loss comes before has not
 // happened.
 type disk struct {
-	mem    *vfs.Mem
-	faulty *vfs.Faulty
-	off    atomic.Bool   // no power: every operation fails
-	dark   chan struct{} // closed when the power goes
+	mem *vfs.Mem
 
 	mu    sync.Mutex
 	kept  map[storage.ShardID]*kept // checkpoints
 	saves int
+	late  error // the first operation that came through a mount after its end
 
 	trace string // file operations on paths with this in them are logged; empty: none
 	log   func(format string, args ...any)
@@ -40,50 +39,97 @@ type kept struct {
 
 func newDisk() *disk { return &disk{mem: vfs.NewMem(), kept: make(map[storage.ShardID]*kept)} }
 
-// start gives power until an operation, counted from 1, of which, if it is a write,
-// a part is done; 0: for good.
-func (d *disk) start(until int, part float64) {
-	d.off.Store(false)
-	d.dark = make(chan struct{})
-	d.faulty = vfs.NewFaulty(d.mem, func(op vfs.Op) error {
-		if d.off.Load() {
-			return vfs.ErrStopped
+// mount is what one life has of the disk. Nothing passes through it once the power is off, so
+// that what is left of one life writes nothing into the next; what tries is noted.
+//
+// It is the life's storage.Checkpoints too.
+type mount struct {
+	disk   *disk
+	fs     *vfs.Faulty
+	off    atomic.Bool   // no power: every operation fails
+	dark   chan struct{} // closed when the power goes
+	closed atomic.Bool   // nobody is to be there any more
+}
+
+// mount begins a life. Before each operation on files fail is asked, while there is power.
+func (d *disk) mount(fail func(vfs.Op) error) *mount {
+	m := &mount{disk: d, dark: make(chan struct{})}
+	m.fs = vfs.NewFaulty(d.mem, func(op vfs.Op) error {
+		if err := m.passes(op); err != nil {
+			return err
 		}
+		return fail(op)
+	})
+	return m
+}
+
+// mountUntil begins a life whose power goes at an operation, counted from 1, of which, if it
+// is a write, a part is done; 0: it does not go.
+func (d *disk) mountUntil(until int, part float64) *mount {
+	var m *mount
+	m = d.mount(func(op vfs.Op) error {
 		if d.trace != "" && op.Kind.Changes() && strings.Contains(op.Path, d.trace) {
 			d.log("%v", op)
 		}
 		if until == 0 || op.N < until || !op.Kind.Changes() {
 			return nil
 		}
-		d.cut()
+		m.cut()
 		if op.Kind == vfs.OpWrite {
 			return &vfs.Short{Bytes: int64(part * float64(op.Size)), Err: vfs.ErrStopped}
 		}
 		return vfs.ErrStopped
 	})
+	return m
+}
+
+// passes is asked of everything that a life does with its disk.
+func (m *mount) passes(what any) error {
+	if !m.off.Load() {
+		return nil
+	}
+	if m.closed.Load() {
+		m.disk.mu.Lock()
+		defer m.disk.mu.Unlock()
+		if m.disk.late == nil {
+			m.disk.late = fmt.Errorf("something of a life that has ended works on: %v", what)
+		}
+	}
+	return vfs.ErrStopped
 }
 
 // cut turns the power off now.
-func (d *disk) cut() {
-	if !d.off.Swap(true) {
-		close(d.dark)
+func (m *mount) cut() {
+	if !m.off.Swap(true) {
+		close(m.dark)
 	}
 }
 
-func (d *disk) stopped() bool { return d.off.Load() }
+func (m *mount) stopped() bool { return m.off.Load() }
 
-// end turns the power off, and leaves what that leaves. It returns how many
-// operations there were.
-func (d *disk) end(how end, seed uint64) int {
-	d.off.Store(true)
+// end ends a life whose kernel and engine are closed, and leaves on the disk what that
+// leaves.
+func (m *mount) end(how end, seed uint64) {
+	m.off.Store(true)
+	m.closed.Store(true)
 	if how == powerLoss {
-		d.mem = d.mem.CrashClone(seed)
+		m.disk.mem = m.disk.mem.CrashClone(seed)
 	}
-	return d.faulty.Ops()
+}
+
+// overlap is the error of a life that went on after its end.
+func (d *disk) overlap() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.late
 }
 
 // Load implements storage.Checkpoints.
-func (d *disk) Load(shard storage.ShardID) (storage.CheckpointMeta, iter.Seq2[[]byte, []byte], error) {
+func (m *mount) Load(shard storage.ShardID) (storage.CheckpointMeta, iter.Seq2[[]byte, []byte], error) {
+	if err := m.passes("load of a checkpoint"); err != nil {
+		return storage.CheckpointMeta{}, nil, err
+	}
+	d := m.disk
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	k := d.kept[shard]
@@ -101,7 +147,11 @@ func (d *disk) Load(shard storage.ShardID) (storage.CheckpointMeta, iter.Seq2[[]
 }
 
 // Save implements storage.Checkpoints.
-func (d *disk) Save(shard storage.ShardID, meta storage.CheckpointMeta, full bool, changes iter.Seq2[[]byte, []byte]) error {
+func (m *mount) Save(shard storage.ShardID, meta storage.CheckpointMeta, full bool, changes iter.Seq2[[]byte, []byte]) error {
+	if err := m.passes("save of a checkpoint"); err != nil {
+		return err
+	}
+	d := m.disk
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	next := &kept{meta: meta, kv: make(map[string][]byte)}
@@ -115,7 +165,7 @@ func (d *disk) Save(shard storage.ShardID, meta storage.CheckpointMeta, full boo
 			next.kv[string(k)] = append([]byte{}, v...)
 		}
 	}
-	if d.off.Load() {
+	if m.off.Load() {
 		return vfs.ErrStopped
 	}
 	d.kept[shard] = next
@@ -124,4 +174,4 @@ func (d *disk) Save(shard storage.ShardID, meta storage.CheckpointMeta, full boo
 }
 
 // Close implements filelog.CheckpointStore.
-func (d *disk) Close() error { return nil }
+func (m *mount) Close() error { return nil }

@@ -75,7 +75,7 @@ func (c *client) overwrite(ctx context.Context, rnd *rand.Rand) {
 			m.mu.Lock()
 			m.latest[key].acked = n
 			m.mu.Unlock()
-		case <-c.sim.disk.dark:
+		case <-c.node.disk.dark:
 			return
 		case <-ctx.Done():
 			return

@@ -86,38 +86,32 @@ func (l *linear) life(number int, quiet bool) error {
 		}
 	}
 	s.opt.Log("life %d ends by %v at operation %d", number, how, at)
-	s.disk.start(at, s.rand.Float64())
+	m := s.disk.mountUntil(at, s.rand.Float64())
 	// What consumers had and did not settle goes back while the broker starts.
 	again := l.history.call("queue", 0, queueAsk{restart: true})
-	n, err := within(ctx, "open", func() (*node, error) { return s.open(number) })
-	if err != nil {
-		if !s.disk.stopped() {
-			return err
-		}
-		l.history.cancel(again) // the next start does it again
-	} else {
+	opened, err := s.live(ctx, number, m, func(n *node) error {
 		l.node = n
 		l.history.end(again, "")
 		seeds := make([]uint64, linearClients)
 		for i := range seeds {
 			seeds[i] = s.rand.Uint64()
 		}
-		_, err = within(ctx, "work", func() (struct{}, error) { return struct{}{}, l.work(ctx, number, quiet, seeds) })
+		_, err := within(ctx, "work", func() (struct{}, error) { return struct{}{}, l.work(ctx, number, quiet, seeds) })
 		if how != closed {
-			s.disk.cut()
+			m.cut()
 		}
-		_, closing := within(ctx, "close", func() (struct{}, error) { return struct{}{}, n.close(ctx, s.disk) })
-		if err = errors.Join(err, closing); err != nil {
-			return err
-		}
-		if err = s.shadows.compare(); err != nil {
-			return err
-		}
+		return err
+	})
+	if err != nil {
+		return err
 	}
-	s.disk.end(how, s.rand.Uint64())
+	if !opened {
+		l.history.cancel(again) // the next start does it again
+	}
+	m.end(how, s.rand.Uint64())
 	s.shadows.ended(how)
 	l.report.Ended[how]++
-	return nil
+	return s.disk.overlap()
 }
 
 // work runs all clients of a life.
@@ -128,7 +122,7 @@ func (l *linear) work(ctx context.Context, life int, quiet bool, seeds []uint64)
 	var watch sync.WaitGroup
 	watch.Go(func() { // ends with the clients
 		select {
-		case <-l.sim.disk.dark: // nobody is told more
+		case <-l.node.disk.dark: // nobody is told more
 			cancel()
 		case <-done:
 		}
@@ -148,7 +142,7 @@ func (l *linear) work(ctx context.Context, life int, quiet bool, seeds []uint64)
 	}
 	close(done)
 	watch.Wait()
-	if l.sim.disk.stopped() {
+	if l.node.disk.stopped() {
 		err = nil
 	}
 	l.mu.Lock()
@@ -222,7 +216,7 @@ type sharer struct {
 
 func (c *sharer) run(ctx context.Context, quiet bool) {
 	for range linearAsks {
-		if c.l.sim.disk.stopped() || ctx.Err() != nil {
+		if c.l.node.disk.stopped() || ctx.Err() != nil {
 			return
 		}
 		switch n := c.rand.IntN(16); {
@@ -263,7 +257,7 @@ func (c *sharer) end(ctx context.Context) {
 func (c *sharer) call(object string, in any, f func() (any, error)) (out any, ok bool) {
 	op := c.l.history.call(object, c.number, in)
 	out, err := f()
-	off := c.l.sim.disk.stopped()
+	off := c.l.node.disk.stopped()
 	if err == nil {
 		c.l.history.end(op, out)
 	}

@@ -17,6 +17,7 @@ import (
 type node struct {
 	*kernel.Kernel
 	time   *clock.Virtual
+	disk   *mount
 	engine storage.Engine
 	host   *group.Host
 }
@@ -25,13 +26,13 @@ const dataDir = "/data"
 
 // open opens a kernel on what is on the disk. Limits are small, and differ from
 // life to life, so that files are recycled and checkpoints taken all the time.
-func (s *sim) open(life int) (*node, error) {
+func (s *sim) open(life int, on *mount) (*node, error) {
 	r := rand.New(rand.NewPCG(s.seed, uint64(life)))
-	n := &node{time: clock.NewVirtual(time.Unix(1_700_000_000+int64(life)*60, 0))}
+	n := &node{time: clock.NewVirtual(time.Unix(1_700_000_000+int64(life)*60, 0)), disk: on}
 	var err error
 	n.engine, err = filelog.Open(dataDir, filelog.Options{
-		FS:          s.disk.faulty,
-		Checkpoints: func(string) (filelog.CheckpointStore, error) { return s.disk, nil },
+		FS:          on.fs,
+		Checkpoints: func(string) (filelog.CheckpointStore, error) { return on, nil },
 		WALFileMin:  8 << 10, WALFileMax: 32 << 10,
 		SegmentBytes: 4 << 10 << r.IntN(4),
 		OpenFiles:    4,
@@ -46,7 +47,7 @@ func (s *sim) open(life int) (*node, error) {
 		OpenGroup: func(spec kernel.GroupSpec) (kernel.Group, error) {
 			machine := spec.Machine
 			if spec.Shard != 0 {
-				sh, err := s.shadows.open(s.disk, spec)
+				sh, err := s.shadows.open(on, spec)
 				if err != nil {
 					return nil, err
 				}
@@ -72,11 +73,11 @@ func (s *sim) open(life int) (*node, error) {
 }
 
 // close ends a life. Errors are none when the power has gone, if only meanwhile.
-func (n *node) close(ctx context.Context, d *disk) error {
+func (n *node) close(ctx context.Context) error {
 	kerr := n.Kernel.Close(ctx)
 	herr := n.host.Close(ctx)
 	eerr := n.engine.Close()
-	if d.stopped() {
+	if n.disk.stopped() {
 		return nil
 	}
 	return errors.Join(kerr, herr, eerr)

@@ -42,7 +42,7 @@ func (c *client) commitOffsets(ctx context.Context) {
 	partition := int32(c.number)
 	slots := make(chan struct{}, 1+r.IntN(4))
 	for range c.ops / 3 {
-		if c.sim.disk.stopped() || ctx.Err() != nil {
+		if c.node.disk.stopped() || ctx.Err() != nil {
 			break
 		}
 		id := groups[r.IntN(len(groups))]

@@ -138,7 +138,7 @@ func (c *client) proceed(ctx context.Context, x *exact, s *kernel.Session, until
 			x.mu.Lock()
 		case until():
 			return true
-		case c.sim.disk.stopped() || ctx.Err() != nil:
+		case c.node.disk.stopped() || ctx.Err() != nil:
 			return false
 		default:
 			x.changed.Wait()
@@ -192,7 +192,7 @@ func (c *client) release(x *exact, s *kernel.Session, f *flow, conn int) {
 	x.mu.Unlock()
 	s.Release(f.id, func(known bool) {
 		x.mu.Lock()
-		heard := conn == x.conn && !c.sim.disk.stopped()
+		heard := conn == x.conn && !c.node.disk.stopped()
 		if heard {
 			x.flows = slices.DeleteFunc(x.flows, func(o *flow) bool { return o == f })
 		}

@@ -64,7 +64,7 @@ func (v *voter) openReplica(id storage.ShardID) (*replica, error) {
 	if id == dataShard {
 		r.every *= 4
 	}
-	at, pairs, err := v.disk.Load(id)
+	at, pairs, err := v.mount.Load(id)
 	if err != nil {
 		return nil, err
 	}
@@ -339,7 +339,7 @@ func (r *replica) save() {
 	var write func() error
 	if r.id == log0Shard {
 		fork, keys := r.meta.Fork(), r.meta.Changes()
-		write = func() error { return r.v.disk.Save(r.id, at, false, fork.Encode(keys)) }
+		write = func() error { return r.v.mount.Save(r.id, at, false, fork.Encode(keys)) }
 		if len(keys) == 0 {
 			r.saving = false
 			return
@@ -350,7 +350,7 @@ func (r *replica) save() {
 			if err := r.flush(fork); err != nil {
 				return err
 			}
-			if err := r.v.disk.Save(r.id, at, delta.Full(), fork.Encode(delta)); err != nil {
+			if err := r.v.mount.Save(r.id, at, delta.Full(), fork.Encode(delta)); err != nil {
 				return err
 			}
 			return r.drop(fork)
@@ -376,7 +376,7 @@ func (r *replica) finish(at storage.CheckpointMeta, write func() error) {
 	}
 	r.saving = false
 	if err := write(); err != nil {
-		if !v.disk.stopped() {
+		if !v.mount.stopped() {
 			v.exit(err)
 		}
 		return

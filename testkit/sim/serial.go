@@ -51,32 +51,26 @@ func (c *serial) say(format string, args ...any) {
 	c.history = append(c.history, fmt.Sprintf(format, args...))
 }
 
-func (c *serial) life(life int) (err error) {
+func (c *serial) life(life int) error {
 	s := c.sim
 	ctx, cancel := context.WithTimeout(context.Background(), s.opt.Patience)
 	defer cancel()
 	how := [...]end{powerLoss, powerLoss, killed, closed}[s.rand.IntN(4)]
-	s.disk.start(0, 0)
-	n, err := within(ctx, "open", func() (*node, error) { return s.open(life) })
-	if err != nil {
+	m := s.disk.mountUntil(0, 0)
+	if _, err := s.live(ctx, life, m, func(n *node) error {
+		c.node = n
+		_, err := within(ctx, "work", func() (struct{}, error) { return struct{}{}, c.work(ctx, s.rand.IntN(80)) })
+		if how != closed {
+			m.cut()
+		}
+		return err
+	}); err != nil {
 		return err
 	}
-	c.node = n
-	_, err = within(ctx, "work", func() (struct{}, error) { return struct{}{}, c.work(ctx, s.rand.IntN(80)) })
-	if how != closed {
-		s.disk.cut()
-	}
-	_, closing := within(ctx, "close", func() (struct{}, error) { return struct{}{}, n.close(ctx, s.disk) })
-	if err == nil {
-		err = closing
-	}
-	if err == nil {
-		err = s.shadows.compare()
-	}
-	s.disk.end(how, s.rand.Uint64())
+	m.end(how, s.rand.Uint64())
 	s.shadows.ended(how)
 	c.say("%v", how)
-	return err
+	return s.disk.overlap()
 }
 
 // work checks what is there, and makes requests.

@@ -40,7 +40,7 @@ func newShadows() *shadows { return &shadows{shards: make(map[storage.ShardID]*s
 
 // open prepares a shard's shadow for a life: it stands between the group and the
 // kernel's machine.
-func (s *shadows) open(d *disk, spec kernel.GroupSpec) (kernel.Machine, error) {
+func (s *shadows) open(d *mount, spec kernel.GroupSpec) (kernel.Machine, error) {
 	s.mu.Lock()
 	sh := s.shards[spec.Shard]
 	if sh == nil {

@@ -50,6 +50,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"runtime/pprof"
+	"strings"
 	"time"
 )
 
@@ -153,40 +155,20 @@ func (s *sim) life(number int, quiet bool) error {
 		at = 0
 	}
 	s.opt.Log("life %d ends by %v at operation %d", number, how, at)
-	s.disk.start(at, s.rand.Float64())
-
 	ctx, cancel := context.WithTimeout(context.Background(), s.opt.Patience)
 	defer cancel()
-	n, err := within(ctx, "open", func() (*node, error) { return s.open(number) })
-	if errors.Is(err, errStuck) {
+	m := s.disk.mountUntil(at, s.rand.Float64())
+	opened, err := s.live(ctx, number, m, func(n *node) error { return s.work(ctx, n, number, quiet) })
+	switch {
+	case err != nil:
 		return err
-	}
-	if err != nil {
-		if !s.disk.stopped() {
-			return fmt.Errorf("the kernel does not open: %w", err)
-		}
+	case how == closed && m.stopped():
+		return fmt.Errorf("the disk has failed by itself")
+	case !opened:
 		s.report.FailedOpens++
 	}
-	if n != nil {
-		err = s.work(ctx, n, number, quiet)
-		if errors.Is(err, errStuck) {
-			return err
-		}
-		_, closing := within(ctx, "close", func() (struct{}, error) { return struct{}{}, n.close(ctx, s.disk) })
-		if err != nil { // and perhaps the machines tell why
-			return errors.Join(err, s.shadows.compare())
-		}
-		if closing != nil {
-			return closing
-		}
-		if how == closed && s.disk.stopped() {
-			return fmt.Errorf("the disk has failed by itself")
-		}
-		if err := s.shadows.compare(); err != nil {
-			return err
-		}
-	}
-	s.report.Operations += s.disk.end(how, s.rand.Uint64())
+	m.end(how, s.rand.Uint64())
+	s.report.Operations += m.fs.Ops()
 	switch how {
 	case powerLoss:
 		s.report.PowerLosses++
@@ -198,14 +180,72 @@ func (s *sim) life(number int, quiet bool) error {
 	s.report.Checkpoints = s.disk.saves
 	s.model.ended(how)
 	s.shadows.ended(how)
-	return nil
+	return s.disk.overlap()
+}
+
+// live opens a kernel, has it work, and closes it; opened false: the power went before that.
+// When it returns nothing of the kernel runs.
+func (s *sim) live(ctx context.Context, number int, m *mount, work func(*node) error) (opened bool, err error) {
+	life := fmt.Sprintf("%p", m)
+	// The goroutines that a goroutine starts have its labels.
+	pprof.Do(ctx, pprof.Labels(lifeLabel, life), func(ctx context.Context) {
+		var n *node
+		if n, err = within(ctx, "open", func() (*node, error) { return s.open(number, m) }); err != nil {
+			if !errors.Is(err, errStuck) && m.stopped() {
+				err = nil
+			} else {
+				err = fmt.Errorf("the kernel does not open: %w", err)
+			}
+			return
+		}
+		opened = true
+		if err = work(n); errors.Is(err, errStuck) {
+			return
+		}
+		_, closing := within(ctx, "close", func() (struct{}, error) { return struct{}{}, n.close(ctx) })
+		if closing != nil && err == nil {
+			err = closing
+		}
+		if cerr := s.shadows.compare(); cerr != nil { // and perhaps the machines tell why
+			err = errors.Join(err, cerr)
+		}
+	})
+	if left := leftOver(ctx, life); left != "" && !errors.Is(err, errStuck) {
+		err = errors.Join(err, fmt.Errorf("what runs after the end of life %d (opened: %v):\n%s", number, opened, left))
+	}
+	return opened, err
+}
+
+// lifeLabel is the profiler's label of all goroutines of a life.
+const lifeLabel = "rmq-sim-life"
+
+// leftOver returns the stacks of a life's goroutines. One that is past its last statement
+// is listed for an instant, so it looks until there are none, or ctx ends.
+func leftOver(ctx context.Context, life string) string {
+	want := fmt.Sprintf("%q:%q", lifeLabel, life)
+	for {
+		var all strings.Builder
+		if err := pprof.Lookup("goroutine").WriteTo(&all, 1); err != nil {
+			return err.Error()
+		}
+		var left []string
+		for stack := range strings.SplitSeq(all.String(), "\n\n") {
+			if strings.Contains(stack, want) {
+				left = append(left, stack)
+			}
+		}
+		if len(left) == 0 || ctx.Err() != nil {
+			return strings.Join(left, "\n\n")
+		}
+		runtime.Gosched()
+	}
 }
 
 // work checks what the last lives have left, then lets clients work until the power
 // goes or they are done.
 func (s *sim) work(ctx context.Context, n *node, number int, quiet bool) error {
 	check := func() (struct{}, error) { return struct{}{}, s.model.check(n) }
-	if _, err := within(ctx, "check", check); err != nil && !s.disk.stopped() {
+	if _, err := within(ctx, "check", check); err != nil && !n.disk.stopped() {
 		return err
 	}
 	seeds := make([]uint64, s.opt.Clients)

@@ -25,6 +25,7 @@ type voter struct {
 	// One life.
 	life     int
 	up       bool
+	mount    *mount
 	engine   *filelog.Engine
 	host     *group.Host
 	replicas [shardsOfVoters]*replica
@@ -53,7 +54,7 @@ func newVoter(c *cluster, id uint64) *voter {
 }
 
 // runs tells whether the node does anything now.
-func (v *voter) runs() bool { return v.up && v.paused == 0 && !v.disk.stopped() }
+func (v *voter) runs() bool { return v.up && v.paused == 0 && !v.mount.stopped() }
 
 // lost tells whether the node is out of the cluster for good.
 func (v *voter) lost() bool { return v.gone || v.out }
@@ -65,15 +66,13 @@ func (v *voter) start() {
 	}
 	v.life++
 	v.syncs, v.busy, v.writing, v.dying, v.slow = nil, false, 0, false, 0
-	v.disk.off.Store(false)
-	v.disk.dark = make(chan struct{})
-	v.disk.faulty = vfs.NewFaulty(v.disk.mem, v.operation)
+	v.mount = v.disk.mount(v.operation)
 	v.up = true
 	v.c.report.Opened++
 	v.c.note("node %d starts its life %d", v.id, v.life)
 	if err := v.open(); err != nil {
 		switch {
-		case v.disk.stopped():
+		case v.mount.stopped():
 			v.die(powerLoss)
 		case errors.Is(err, storage.ErrCorrupt) && v.c.opt.Forget:
 			v.die(killed)
@@ -94,8 +93,8 @@ func (v *voter) open() (err error) {
 	life := v.life
 	salts := rand.New(rand.NewPCG(v.c.seed^v.id<<32, uint64(life)))
 	v.engine, err = filelog.Open(dataDir, filelog.Options{
-		FS: v.disk.faulty, Stepped: true, Random: salts.Uint64,
-		Checkpoints: func(string) (filelog.CheckpointStore, error) { return v.disk, nil },
+		FS: v.mount.fs, Stepped: true, Random: salts.Uint64,
+		Checkpoints: func(string) (filelog.CheckpointStore, error) { return v.mount, nil },
 		WALFileMin:  5 << 10, WALFileMax: 6 << 10, SegmentBytes: 4 << 10, OpenFiles: 4,
 	})
 	if err != nil {
@@ -123,7 +122,7 @@ type sender struct {
 }
 
 func (s *sender) Send(to uint64, frame []byte) {
-	if !s.v.up || s.v.life != s.life || s.v.disk.stopped() {
+	if !s.v.up || s.v.life != s.life || s.v.mount.stopped() {
 		return
 	}
 	s.v.c.report.Frames++
@@ -141,8 +140,6 @@ func (v *voter) receive(life int, from uint64, frame []byte) error {
 // operation is asked before each operation on the node's files.
 func (v *voter) operation(op vfs.Op) error {
 	switch {
-	case v.disk.off.Load():
-		return vfs.ErrStopped
 	case !op.Kind.Changes():
 		return nil
 	case op.Kind == vfs.OpSync && v.syncs != nil:
@@ -157,7 +154,7 @@ func (v *voter) operation(op vfs.Op) error {
 		return nil
 	}
 	v.c.note("node %d: power goes at %v", v.id, op.Kind)
-	v.disk.cut()
+	v.mount.cut()
 	if op.Kind == vfs.OpWrite {
 		return &vfs.Short{Bytes: v.rand.Int64N(op.Size + 1), Err: vfs.ErrStopped}
 	}
@@ -219,7 +216,7 @@ func (v *voter) die(how end) {
 	}
 	v.up = false
 	v.c.net.Leave(v.id)
-	v.disk.cut()
+	v.mount.cut()
 	if v.host != nil {
 		_ = v.host.Close(context.Background())
 	}
@@ -232,7 +229,10 @@ func (v *voter) die(how end) {
 		}
 	}
 	v.host, v.engine, v.replicas = nil, nil, [shardsOfVoters]*replica{}
-	v.disk.end(how, v.rand.Uint64())
+	v.mount.end(how, v.rand.Uint64())
+	if err := v.disk.overlap(); err != nil {
+		v.c.breach("node %d: %v", v.id, err)
+	}
 	v.until, v.dying = 0, false
 	v.startLater()
 }

@@ -256,7 +256,7 @@ func (c *cluster) settle() {
 			for v.runs() && v.host.Step() {
 				busy = true
 			}
-			if v.up && v.disk.stopped() {
+			if v.up && v.mount.stopped() {
 				v.die(powerLoss)
 				busy = true
 			}

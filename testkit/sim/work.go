@@ -57,7 +57,7 @@ func (s *sim) clients(n *node, life, ops int, seeds []uint64) error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.opt.Patience)
 	defer cancel()
 	if err := s.setup(ctx, n); err != nil {
-		if s.disk.stopped() {
+		if n.disk.stopped() {
 			return nil
 		}
 		return fmt.Errorf("setup: %w", err)
@@ -86,7 +86,7 @@ func (s *sim) clients(n *node, life, ops int, seeds []uint64) error {
 	var watch sync.WaitGroup
 	watch.Go(func() { // ends with the clients
 		select {
-		case <-s.disk.dark: // nobody lives to be told more
+		case <-n.disk.dark: // nobody lives to be told more
 			_ = n.Kernel.Close(ctx)
 		case <-done:
 		}
@@ -97,7 +97,7 @@ func (s *sim) clients(n *node, life, ops int, seeds []uint64) error {
 	failed := n.Err()
 	s.model.mu.Lock()
 	defer s.model.mu.Unlock()
-	if s.model.broken == nil && failed != nil && !s.disk.stopped() {
+	if s.model.broken == nil && failed != nil && !n.disk.stopped() {
 		return failed
 	}
 	return s.model.broken
@@ -220,7 +220,7 @@ func (c *client) publish(ctx context.Context) {
 	p := c.sim.producers[c.number]
 	c.resend(ctx, p)
 	for range c.ops {
-		if c.sim.disk.stopped() || ctx.Err() != nil {
+		if c.node.disk.stopped() || ctx.Err() != nil {
 			break
 		}
 		if c.rand.IntN(8) == 0 {
@@ -385,7 +385,7 @@ func (c *client) consume(ctx context.Context) {
 	for range c.ops / 2 {
 		d, ok := sink.poll()
 		if !ok {
-			if c.sim.disk.stopped() || ctx.Err() != nil {
+			if c.node.disk.stopped() || ctx.Err() != nil {
 				return
 			}
 			// Nothing is ready: look again after somebody has published.
@@ -467,7 +467,7 @@ func (c *client) subscribe(ctx context.Context) {
 	for range c.ops {
 		d, ok := in.poll()
 		if !ok {
-			if c.sim.disk.stopped() || ctx.Err() != nil {
+			if c.node.disk.stopped() || ctx.Err() != nil {
 				return
 			}
 			if c.idle() {
