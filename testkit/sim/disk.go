@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -85,15 +86,15 @@ func (d *disk) mountUntil(until int, part float64) *mount {
 
 // passes is asked of everything that a life does with its disk.
 func (m *mount) passes(what any) error {
-	if !m.off.Load() {
-		return nil
-	}
-	if m.closed.Load() {
+	switch {
+	case m.closed.Load():
 		m.disk.mu.Lock()
 		defer m.disk.mu.Unlock()
 		if m.disk.late == nil {
 			m.disk.late = fmt.Errorf("something of a life that has ended works on: %v", what)
 		}
+	case !m.off.Load():
+		return nil
 	}
 	return vfs.ErrStopped
 }
@@ -107,11 +108,13 @@ func (m *mount) cut() {
 
 func (m *mount) stopped() bool { return m.off.Load() }
 
-// end ends a life whose kernel and engine are closed, and leaves on the disk what that
-// leaves.
+// close says that nobody is to be there any more: the kernel and its engine are closed.
+func (m *mount) close() { m.closed.Store(true) }
+
+// end ends a life, and leaves on the disk what that leaves.
 func (m *mount) end(how end, seed uint64) {
 	m.off.Store(true)
-	m.closed.Store(true)
+	m.close()
 	if how == powerLoss {
 		m.disk.mem = m.disk.mem.CrashClone(seed)
 	}
@@ -153,21 +156,24 @@ func (m *mount) Save(shard storage.ShardID, meta storage.CheckpointMeta, full bo
 	}
 	d := m.disk
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	next := &kept{meta: meta, kv: make(map[string][]byte)}
 	if k := d.kept[shard]; k != nil && !full {
 		next.kv = maps.Clone(k.kv)
 	}
+	d.mu.Unlock()
 	for k, v := range changes {
+		runtime.Gosched() // a device takes its time: others go on meanwhile
 		if v == nil {
 			delete(next.kv, string(k))
 		} else {
 			next.kv[string(k)] = append([]byte{}, v...)
 		}
 	}
-	if m.off.Load() {
-		return vfs.ErrStopped
+	if err := m.passes("end of the save of a checkpoint"); err != nil {
+		return err
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.kept[shard] = next
 	d.saves++
 	return nil

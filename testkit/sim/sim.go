@@ -210,6 +210,7 @@ func (s *sim) live(ctx context.Context, number int, m *mount, work func(*node) e
 			err = errors.Join(err, cerr)
 		}
 	})
+	m.close()
 	if left := leftOver(ctx, life); left != "" && !errors.Is(err, errStuck) {
 		err = errors.Join(err, fmt.Errorf("what runs after the end of life %d (opened: %v):\n%s", number, opened, left))
 	}
