@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/message"
@@ -23,10 +24,13 @@ type model struct {
 	sessions map[string]uint64      // tick from which a session's subscription holds; 0: not yet
 	retained map[string]*retainedModel
 	latest   map[string]*retainedModel // by key of the compacted stream
+	ring     ringModel
 	offsets  map[offsetKey]*offsetModel
 	history  map[string][]string // of each message in a queue
+	ends     []end               // since a kernel was last open
 	broken   error               // what a client saw that it should not have
 	lost     int                 // acknowledged, and not found
+	taken    int                 // acknowledged in async, and not promised any more after a power loss
 }
 
 // sent is one message that a client has sent, once or again.
@@ -36,20 +40,25 @@ type sent struct {
 	seq      int
 	acked    bool
 	called   uint64 // tick of the call
+	answered uint64 // tick of the answer, and broker time of it in ms, once acked
+	at       int64
 }
 
 // streamModel is one stream.
 type streamModel struct {
-	weak bool // made by capture: may end earlier after a power loss
-	sent map[string]*sent
-	seen map[int32][]string // by partition: what a read has returned, from offset 0
+	durability kernel.Durability
+	cut        bool // by power losses since it was last checked: it may end earlier
+	sent       map[string]*sent
+	seen       map[int32][]string // by partition: what a read has returned, from offset 0
+	epochs     map[int32]int32    // by partition: the last life's leader epoch
 }
 
 // queueModel is one queue.
 type queueModel struct {
-	sent    map[string]*sent
-	settled map[string]uint64 // tick at which the settlement was handed over; perhaps: it may be lost
-	sure    uint64            // settlements handed over before this tick are durable
+	durability kernel.Durability
+	sent       map[string]*sent
+	settled    map[string]uint64 // tick at which the settlement was handed over; perhaps: it may be lost
+	sure       uint64            // settlements handed over before this tick are durable
 }
 
 const perhaps = ^uint64(0)
@@ -79,7 +88,7 @@ func (m *model) breach(format string, args ...any) {
 func (m *model) stream(name string) *streamModel {
 	st := m.streams[name]
 	if st == nil {
-		st = &streamModel{sent: make(map[string]*sent), seen: make(map[int32][]string)}
+		st = &streamModel{durability: durabilityOf(name), sent: make(map[string]*sent), seen: make(map[int32][]string), epochs: make(map[int32]int32)}
 		m.streams[name] = st
 	}
 	return st
@@ -88,7 +97,7 @@ func (m *model) stream(name string) *streamModel {
 func (m *model) queue(name string) *queueModel {
 	q := m.queues[name]
 	if q == nil {
-		q = &queueModel{sent: make(map[string]*sent), settled: make(map[string]uint64)}
+		q = &queueModel{durability: durabilityOf(name), sent: make(map[string]*sent), settled: make(map[string]uint64)}
 		m.queues[name] = q
 	}
 	return q
@@ -105,16 +114,8 @@ func (m *model) ended(how end) {
 			}
 		}
 	}
-	for _, st := range m.streams {
-		if st.weak && how == powerLoss {
-			for _, s := range st.sent {
-				s.acked = false
-			}
-			for p := range st.seen {
-				st.seen[p] = nil
-			}
-		}
-	}
+	m.ends = append(m.ends, how)
+	m.lessEnded(how)
 }
 
 // check holds what a kernel has against what was promised, at the beginning of a life.
@@ -126,7 +127,7 @@ func (m *model) check(n *node) error {
 			return fmt.Errorf("stream %s: %w", name, err)
 		}
 	}
-	for _, name := range queues {
+	for _, name := range everyQueue() {
 		if m.queues[name] == nil {
 			continue
 		}
@@ -136,6 +137,9 @@ func (m *model) check(n *node) error {
 	}
 	if err := m.checkLatest(n); err != nil {
 		return fmt.Errorf("stream %s: %w", latest, err)
+	}
+	if err := m.ring.check(n); err != nil {
+		return fmt.Errorf("stream %s: %w", ring, err)
 	}
 	if err := m.checkOffsets(n); err != nil {
 		return err
@@ -155,6 +159,7 @@ func read(n *node, name string) (map[int32][]string, bool, error) {
 		if err != nil {
 			return nil, true, err
 		}
+		all[i] = nil
 		state := p.Info()
 		if state.Start != 0 {
 			return nil, true, fmt.Errorf("partition %d begins at %d", i, state.Start)
@@ -216,11 +221,21 @@ func (m *model) checkStream(n *node, name string, st *streamModel) error {
 			have[v] = true
 			last[s.producer] = s.seq
 		}
-		if before := st.seen[p]; len(before) > len(values) || !slices.Equal(before, values[:len(before)]) {
+		before := st.seen[p]
+		if st.cut {
+			before = before[:min(len(before), len(values))]
+		}
+		if len(before) > len(values) || !slices.Equal(before, values[:len(before)]) {
 			return fmt.Errorf("partition %d was %v and is %v", p, before, values)
 		}
 		st.seen[p] = values
 	}
+	if st.cut && len(all) == 1 {
+		if err := st.checkHoles(have); err != nil {
+			return err
+		}
+	}
+	st.cut = false
 	return m.checkLost(st, have)
 }
 
@@ -229,7 +244,7 @@ func (m *model) checkLost(st *streamModel, have map[string]bool) (err error) {
 	for _, id := range sortedKeys(st.sent) {
 		if st.sent[id].acked && !have[id] {
 			m.lost++
-			err = fmt.Errorf("%s was acknowledged and is gone, one of %d", id, m.lost)
+			err = fmt.Errorf("%s was acknowledged at %s and is gone, one of %d", id, time.UnixMilli(st.sent[id].at).UTC().Format(time.TimeOnly+".000"), m.lost)
 		}
 	}
 	return err
@@ -285,7 +300,7 @@ func (m *model) checkRetained(n *node) error {
 
 // drain takes everything out of the queues and sessions, at the very end.
 func (m *model) drain(ctx context.Context, n *node) error {
-	for _, name := range queues {
+	for _, name := range everyQueue() {
 		info, err := n.Queue("/", name, 0)
 		if err != nil {
 			return err

@@ -20,8 +20,8 @@
 //   - An MQTT client that sends again what has no PUBREC, and releases again what has
 //     no PUBCOMP, has each message once, wherever it is routed.
 //   - A group's committed offset is there, or a later one that was sent.
-//   - Streams made by capture are promised less: after a power loss they may end
-//     earlier, but have no holes.
+//   - What is asynchronous, and what is in memory, is promised less: see lesser.go.
+//   - A stream that is bounded in bytes loses its oldest, and no more than that takes.
 //   - Machines restored from a checkpoint, with the entries after it, equal those
 //     that have seen every entry, byte for byte; and a fork stays as it was.
 //
@@ -75,6 +75,7 @@ type Report struct {
 	ExactlyOnce                int // acknowledged at QoS 2
 	Offsets                    int // committed
 	Lost                       int // records of streams that were acknowledged and are gone
+	Taken                      int // asynchronous, that were acknowledged and that a power loss might take
 	Checkpoints                int
 	Operations                 int // of the file system, those that change something
 }
@@ -107,7 +108,7 @@ func Run(seed uint64, o Options) (Report, error) {
 	for life := range o.Lives + 1 {
 		// The last life is quiet: everything is read back.
 		err := s.life(life, life == o.Lives)
-		s.report.Lost = s.model.lost
+		s.report.Lost, s.report.Taken = s.model.lost, s.model.taken
 		if err != nil {
 			return s.report, fmt.Errorf("seed %d, life %d: %w", seed, life, err)
 		}
@@ -246,6 +247,12 @@ func leftOver(ctx context.Context, life string) string {
 // goes or they are done.
 func (s *sim) work(ctx context.Context, n *node, number int, quiet bool) error {
 	check := func() (struct{}, error) { return struct{}{}, s.model.check(n) }
+	for _, r := range n.Restarts() {
+		s.opt.Log("life %d: %s", number, &r)
+	}
+	if err := errors.Join(s.model.opened(n), s.model.checkEpochs(n)); err != nil && !n.disk.stopped() {
+		return err
+	}
 	if _, err := within(ctx, "check", check); err != nil && !n.disk.stopped() {
 		return err
 	}
@@ -273,8 +280,14 @@ func (s *sim) work(ctx context.Context, n *node, number int, quiet bool) error {
 		_, err := within(ctx, "drain", func() (struct{}, error) { return struct{}{}, s.model.drain(ctx, n) })
 		return err
 	}
-	_, err := within(ctx, "work", func() (struct{}, error) { return struct{}{}, s.clients(n, number, s.opt.Ops, seeds) })
-	return err
+	if _, err := within(ctx, "work", func() (struct{}, error) { return struct{}{}, s.clients(n, number, s.opt.Ops, seeds) }); err != nil {
+		return err
+	}
+	// What is in memory is promised until here.
+	if _, err := within(ctx, "check", check); err != nil && !n.disk.stopped() {
+		return err
+	}
+	return nil
 }
 
 var errStuck = errors.New("stuck")

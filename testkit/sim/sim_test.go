@@ -75,7 +75,7 @@ func TestSeeds(t *testing.T) {
 	for what, n := range map[string]int{
 		"power losses": sum.PowerLosses / seeds, "kills": sum.Kills, "ends in peace": sum.Closes, "failed openings": sum.FailedOpens,
 		"acknowledged": sum.Acknowledged / (50 * seeds), "settled": sum.Settled / (5 * seeds), "sent again": sum.Resent,
-		"exactly once": sum.ExactlyOnce / (5 * seeds), "offsets": sum.Offsets / (5 * seeds), "checkpoints": sum.Checkpoints / seeds,
+		"exactly once": sum.ExactlyOnce / (5 * seeds), "offsets": sum.Offsets / (5 * seeds), "taken from async": sum.Taken, "checkpoints": sum.Checkpoints / seeds,
 	} {
 		if n == 0 {
 			t.Errorf("the seeds leave little to check: %s: %+v", what, sum)
@@ -118,6 +118,7 @@ func (r *Report) add(x Report) {
 	r.ExactlyOnce += x.ExactlyOnce
 	r.Offsets += x.Offsets
 	r.Lost += x.Lost
+	r.Taken += x.Taken
 	r.Checkpoints += x.Checkpoints
 	r.Operations += x.Operations
 }

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -37,11 +38,11 @@ func (s *sim) setup(ctx context.Context, n *node) error {
 			return err
 		}
 	}
-	if err := createLatest(ctx, n); err != nil {
+	if err := errors.Join(createLatest(ctx, n), createRing(ctx, n), createLesser(ctx, n)); err != nil {
 		return err
 	}
-	for _, name := range queues {
-		spec := kernel.QueueSpec{Namespace: "/", Name: name, Durable: true, MessageTTL: -1, MaxLength: -1, MaxLengthBytes: -1, DeliveryLimit: -1}
+	for _, name := range everyQueue() {
+		spec := kernel.QueueSpec{Namespace: "/", Name: name, Durable: true, Durability: durabilityOf(name), MessageTTL: -1, MaxLength: -1, MaxLengthBytes: -1, DeliveryLimit: -1}
 		if _, _, err := n.DeclareQueue(ctx, spec); err != nil {
 			return err
 		}
@@ -80,6 +81,7 @@ func (s *sim) clients(n *node, life, ops int, seeds []uint64) error {
 		}
 		if i == 0 {
 			wg.Go(func() { c.overwrite(ctx, rand.New(rand.NewPCG(seed, 2))) })
+			wg.Go(func() { c.appendRing(ctx, rand.New(rand.NewPCG(seed, 3))) })
 		}
 	}
 	done := make(chan struct{})
@@ -181,7 +183,7 @@ func (c *client) acked(x *sent, queues ...string) func(error) {
 			return
 		}
 		m := c.sim.model
-		x.acked = true
+		x.acked, x.answered, x.at = true, m.tick, c.node.Now().UnixMilli()
 		c.sim.report.Acknowledged++
 		for _, q := range queues {
 			qm := m.queue(q)
@@ -226,7 +228,7 @@ func (c *client) publish(ctx context.Context) {
 		if c.rand.IntN(8) == 0 {
 			c.node.time.Advance(time.Duration(c.rand.IntN(20)) * time.Millisecond)
 		}
-		switch c.rand.IntN(5) {
+		switch c.rand.IntN(7) {
 		case 0: // a stream, and a queue that is bound to it
 			x, acked := c.toPlant(c.name + "-plant")
 			c.do(kernel.Publish{Msg: message.Message{Source: message.MQTT, Address: fmt.Sprintf("plant/m%d/temp", c.rand.IntN(4)), QoS: 1}}, c.fill(x.id), acked)
@@ -239,7 +241,6 @@ func (c *client) publish(ctx context.Context) {
 		case 2: // captured
 			m.mu.Lock()
 			st := m.stream(loose)
-			st.weak = true
 			m.mu.Unlock()
 			x := c.message(c.name+"-loose", st.sent)
 			c.send(kernel.Publish{Msg: message.Message{Source: message.MQTT, Address: fmt.Sprintf("loose/m%d", c.number), QoS: 1}}, x)
@@ -265,6 +266,20 @@ func (c *client) publish(ctx context.Context) {
 			})
 		case 4: // batches, as Kafka sends them
 			c.append(p)
+		case 5: // a stream that promises less
+			l := lesser[c.rand.IntN(len(lesser))]
+			m.mu.Lock()
+			st := m.stream(l.stream).sent
+			m.mu.Unlock()
+			x := c.message(c.name+"-"+l.stream, st)
+			c.send(kernel.Publish{Msg: message.Message{Source: message.MQTT, Address: fmt.Sprintf("%s/m%d", l.stream, c.rand.IntN(4)), QoS: 1}}, x)
+		case 6: // a queue that does
+			l := lesser[c.rand.IntN(len(lesser))]
+			m.mu.Lock()
+			q := m.queue(l.queue).sent
+			m.mu.Unlock()
+			x := c.message(c.name+"-"+l.queue, q)
+			c.send(kernel.Publish{ViaExchange: true, Key: l.queue, Msg: message.Message{Source: message.AMQP, Address: l.queue, QoS: 1}}, x, l.queue)
 		}
 	}
 	c.mu.Lock()
@@ -375,7 +390,7 @@ func (c *client) hand(p *producer, b batch) {
 // keeps the rest.
 func (c *client) consume(ctx context.Context) {
 	r := rand.New(rand.NewPCG(uint64(c.number), c.sim.seed))
-	name := queues[c.number%len(queues)]
+	name := everyQueue()[c.number%len(everyQueue())]
 	sink := newInbox()
 	a, err := c.node.Attach(ctx, kernel.AttachSpec{Namespace: "/", Queue: name, Credit: 10, Refill: true, Sink: sink})
 	if err != nil {
