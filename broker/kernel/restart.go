@@ -114,7 +114,7 @@ func (k *Kernel) lookBack() {
 			synced = max(synced, s.now())
 		}
 		for _, s := range k.async {
-			if at := s.now(); at != 0 { // 0: never written
+			if at := s.now(); at != 0 || k.named(s) { // else it never had anything
 				k.restarts = append(k.restarts, Restart{
 					Durability: Async, Shard: uint32(s.id), Held: end == storage.Killed, Until: time.UnixMilli(max(at, synced)),
 				})
@@ -124,6 +124,24 @@ func (k *Kernel) lookBack() {
 	for i := range k.restarts {
 		k.log.Warn(k.restarts[i].String())
 	}
+}
+
+// named tells whether log 0 has a stream or a queue that lives in s.
+func (k *Kernel) named(s *shardRun) bool {
+	view := k.meta.view.Load()
+	for st := range view.AllStreams() {
+		for _, l := range st.Logs {
+			if l.Shard == uint32(s.id) {
+				return true
+			}
+		}
+	}
+	for q := range view.AllQueues() {
+		if q.Durability == s.class.durability() && slotOf(k.of(q.Durability), q.Namespace, q.Name) == s {
+			return true
+		}
+	}
+	return false
 }
 
 // now is the time of the newest entry that the shard has applied, in ms; 0: there is none.

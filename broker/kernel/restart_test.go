@@ -234,3 +234,27 @@ func TestAsyncIsSyncedSoon(t *testing.T) {
 		t.Errorf("the stream holds %v", got)
 	}
 }
+
+// When a power loss takes all that an asynchronous shard ever had, that is told too: what log 0
+// names there is known to have been.
+func TestPowerLossOfEverythingIsTold(t *testing.T) {
+	disk := vfs.NewMem()
+	wall := clock.NewVirtual(time.Unix(1_700_000_000, 0))
+	k, stop := kernelOn(t, disk, kerneltest.Options{Time: wall, Link: wall, NoCapture: true, DataShards: 1})
+	if _, err := k.CreateStream(t.Context(), kernel.StreamSpec{Namespace: "/", Address: "s", Partitions: 1, Durability: kernel.Async}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 10 {
+		publish(t, k, mqtt("s", fmt.Sprint(i)))
+	}
+	after := disk.CrashKeep(1, 0)
+	stop()
+	k, stop = kernelOn(t, after, kerneltest.Options{NoCapture: true, DataShards: 1})
+	defer stop()
+	if got := values(t, k, "s"); len(got) != 0 {
+		t.Fatalf("the disk has kept %v: nothing was tried", got)
+	}
+	if r := told(k)[kernel.Async]; len(r) != 1 || r[0].Held {
+		t.Errorf("ten acknowledged records are gone, and it is said: %+v", r)
+	}
+}
