@@ -23,20 +23,28 @@ func (k *Kernel) commit(ctx context.Context, ps []*Publish, settles []SettleOp) 
 		k.stats.Refused.Add(1)
 		return nil, err
 	}
+	rs := make([]*resolved, len(ps))
+	for i, p := range ps { // makes captured streams now: nothing commits while entries are held
+		rs[i] = k.resolve(k.topo.space(p.Namespace), p)
+		p.held = true
+	}
+	if err := k.awaitRoom(ctx, func() bool { return !k.anyCrowds(ps, rs) }); err != nil {
+		return nil, err
+	}
 	results := make([]PublishResult, len(ps))
 	w := &commitWait{results: results, done: make(chan struct{})}
 	w.left.Store(int64(len(ps)+len(settles)) + 1)
-	for _, p := range ps { // makes captured streams now: nothing commits while entries are held
-		k.resolve(k.topo.space(p.Namespace), p)
-		p.held = true
-	}
 	release := k.holdEntries()
 	for i, p := range ps {
 		p.Reply, p.Tag = w, uint64(i)
-		_ = k.publish(p, false) // refused is only who may be held
+		_ = k.publish(p, false)
 	}
 	for _, s := range settles {
-		if err := s.Attachment.settle(s.No, false, s.Outcome, w); err != nil {
+		do := s.Attachment.q.shard.do
+		if len(ps) > 0 { // into the entry of the publishes
+			do = s.Attachment.q.shard.publish
+		}
+		if err := s.Attachment.settle(do, s.No, false, s.Outcome, w); err != nil {
 			w.applied(nil, nil, err)
 		}
 	}
@@ -50,6 +58,19 @@ func (k *Kernel) commit(ctx context.Context, ps []*Publish, settles []SettleOp) 
 	case <-ctx.Done():
 		return nil, fault.New(fault.Timeout, "commit", "", "%w", ctx.Err())
 	}
+}
+
+// anyCrowds tells whether one of the messages is for a shard that is crowded.
+func (k *Kernel) anyCrowds(ps []*Publish, rs []*resolved) bool {
+	if k.pressure.crowds.Load() == 0 {
+		return false
+	}
+	for i, p := range ps {
+		if k.crowds(p, rs[i]) {
+			return true
+		}
+	}
+	return false
 }
 
 // holdEntries stops every shard from proposing until release is called.

@@ -18,7 +18,7 @@ const delayMax = 1<<32 - 1
 
 // delay holds a message back, as part of what op waits for. Its expiry counts from when it
 // is published, except for MQTT, whose interval counts from the client's publish.
-func (k *Kernel) delay(p *Publish, op *publishOp, rc *receipt, hold bool) {
+func (k *Kernel) delay(p *Publish, op *publishOp, rc *receipt) {
 	m := p.Msg
 	ms := min(m.Delay, delayMax)
 	m.Delay = 0
@@ -29,7 +29,7 @@ func (k *Kernel) delay(p *Publish, op *publishOp, rc *receipt, hold bool) {
 	envelope := appendEnvelope(nil, p)
 	once := rc.at(s)
 	op.add()
-	err := s.do(hold, func(g *pending) {
+	err := s.publish(func(g *pending) {
 		batch, rec := addRecord(&g.b, shard.Bodies, &m, "", once)
 		g.await(batch, g.b.Delay(batch, rec, m.Time+ms, envelope), op)
 	})

@@ -159,8 +159,8 @@ func (w *works) take() []work {
 }
 
 // letters publishes dead letters and wills, and deletes queues that expired. What it would
-// publish waits while publishes are refused; it is held where it came from. It ends with the
-// kernel.
+// publish waits while publishes are refused, and while a shard is crowded; it is held where it
+// came from. It ends with the kernel.
 func (k *Kernel) letters() {
 	var later []work
 	for {
@@ -175,7 +175,7 @@ func (k *Kernel) letters() {
 			if k.closing.Load() {
 				return
 			}
-			if (w.publish != nil || w.will != nil) && k.refused() != nil {
+			if (w.publish != nil || w.will != nil) && (k.refused() != nil || k.Crowded() > 0) {
 				later = append(later, w)
 				continue
 			}
@@ -190,7 +190,7 @@ func (k *Kernel) carryOut(w work) {
 	switch {
 	case w.publish != nil:
 		w.publish.Reply = &deadReply{w}
-		_ = k.publish(w.publish, false) // refused is only who may be held
+		_ = k.publish(w.publish, false)
 	case w.will != nil:
 		k.publishWill(&w)
 	case w.expired != 0:
@@ -210,7 +210,7 @@ func (d *deadReply) Published(_ uint64, r PublishResult) {
 	if r.Err != nil {
 		return // it stays held, and is published again when the shard is next led
 	}
-	_ = d.w.shard.do(false, func(p *pending) {
+	_ = d.w.shard.do(func(p *pending) {
 		if d.w.queue == 0 {
 			p.b.Delayed(d.w.seq)
 		} else {
@@ -223,7 +223,7 @@ func (d *deadReply) Published(_ uint64, r PublishResult) {
 func (s *shardRun) deadLetter(e *shard.Effect) {
 	spec := s.k.queueSpec(e.Queue)
 	if spec == nil || spec.DeadLetterExchange == nil {
-		_ = s.do(false, func(p *pending) { p.b.DeadLettered(e.Queue, e.Seq) })
+		_ = s.do(func(p *pending) { p.b.DeadLettered(e.Queue, e.Seq) })
 		return
 	}
 	err := s.message(qm.Ref{Log: e.Log, Offset: e.Offset}, func(m *message.Message) {

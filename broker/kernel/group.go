@@ -72,7 +72,7 @@ func (k *Kernel) groupDo(ns string, c *shard.GroupCommand, id string, token uint
 		k.groups.answer(token, nil)
 		return
 	}
-	err := k.groupShard(ns, id).do(false, func(p *pending) {
+	err := k.groupShard(ns, id).do(func(p *pending) {
 		p.await(-1, p.b.Group(c), groupFailed{&k.groups, token})
 	})
 	if err != nil {
@@ -198,7 +198,7 @@ func (k *Kernel) groupExpired(tk timerKey, t *groupTimer) {
 		c.ExpireSync = t.spec.Step
 	}
 	ns, id := shard.SplitSessionKey(tk.group)
-	_ = k.groupShard(ns, id).do(false, func(p *pending) { p.b.Group(&c) })
+	_ = k.groupShard(ns, id).do(func(p *pending) { p.b.Group(&c) })
 }
 
 // pushBack restarts a member's deadline: it was heard of.
@@ -272,7 +272,7 @@ func (k *Kernel) GroupCommit(ns, id string, c *shard.GroupCommit, done func(errs
 	cmd := shard.GroupCommand{Key: groupKey(ns, id), Commit: c}
 	err := groupNames(&cmd)
 	if err == nil {
-		err = k.groupShard(ns, id).do(false, func(p *pending) {
+		err = k.groupShard(ns, id).do(func(p *pending) {
 			p.await(-1, p.b.Group(&cmd), commitGroup{k, cmd.Key, c.MemberID, done})
 		})
 	}

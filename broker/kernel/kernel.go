@@ -231,8 +231,7 @@ func (k *Kernel) openLog0() error {
 }
 
 func (k *Kernel) newShard(id storage.ShardID, c class) *shardRun {
-	s := &shardRun{k: k, id: id, class: c, building: new(pending), tails: make(map[uint64]*tail), link: 1}
-	s.room.L = &s.mu
+	s := &shardRun{k: k, id: id, class: c, building: new(pending), control: new(pending), tails: make(map[uint64]*tail), link: 1}
 	s.saving.done = make(chan error, 1)
 	k.shards[uint32(id)] = s
 	return s

@@ -44,6 +44,10 @@ type ShardStats struct {
 	Entries int           // given to its log, or waiting for that, and not applied
 	Bytes   int           // of them
 	Age     time.Duration // of the oldest
+	Queued  int           // bytes of publishes among them
+	Control int           // bytes of control commands that wait to be given to its log
+	Crowded bool          // no publishes are let in until those that wait are written
+	Gated   bool          // publishes wait until the device gives the log space
 
 	Checkpoints     telemetry.Snapshot // seconds of each since the start
 	CheckpointBytes uint64
@@ -62,7 +66,15 @@ func (k *Kernel) ShardStats() []ShardStats {
 		}
 		x := ShardStats{Shard: uint32(s.id), CheckpointAge: -1}
 		s.mu.Lock()
-		x.Entries, x.Bytes = len(s.inflight)+len(s.queue), s.queued
+		x.Entries, x.Queued = len(s.inflight)+len(s.queue)+len(s.controls), s.queued
+		x.Crowded, x.Gated = s.crowded.Load(), s.gated.Load()
+		for _, p := range s.controls {
+			x.Control += p.b.Len()
+		}
+		if !s.control.b.Empty() {
+			x.Control += s.control.b.Len()
+		}
+		x.Bytes = x.Queued + x.Control
 		var oldest *pending
 		switch {
 		case len(s.inflight) > 0:

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -14,7 +15,13 @@ import (
 	"github.com/robustmq/rmq/broker/storage"
 )
 
-// pressure decides whether publishes are let in, by what the device has left.
+// pressure decides whether publishes are let in: by what waits for the log, and by what the
+// device has left.
+//
+// A shard for which queuedMax of publishes wait is crowded: no more are let in for it until
+// half of that is written. Who publishes is told so at once (fault.Exhausted), keeps the
+// message, and is told when there is room (OnRefusal, Room). Nobody is held up in here, for
+// the goroutine that publishes also reads what makes room.
 //
 // What is left has to do for three things: to settle, delete and trim, which is what
 // makes room; to move what the log holds to segments, without which the log cannot let
@@ -23,14 +30,17 @@ import (
 // given nothing. Everything else goes on, in the reserve. When there is room again
 // publishes are let in by themselves.
 //
-// What was let in before is in flight and uses the reserve as well: queuedMax of each
-// shard at most.
+// What was let in before and waits may use that reserve too: queuedMax of each shard at most.
+// The reserve of the log itself (storage.LogStats.Full) it may not: it waits until the
+// device gives the log space again, and only what was proposed by then, inflightMax entries of
+// each shard, can reach into it.
 //
 // Ownership: watch runs alone, and writes refusal. mu guards watchers and looked.
 type pressure struct {
 	refusal atomic.Pointer[Refusal] // nil: publishes are let in
 	ahead   atomic.Bool             // somebody was refused before a look: to be told when that is over
 	starved atomic.Int32            // checkpoints that wait for space
+	crowds  atomic.Int32            // shards that are crowded
 	kick    chan struct{}           // capacity 1: look now
 	sudden  Refusal                 // until a look has told more; never changes
 
@@ -63,6 +73,7 @@ const (
 	lookEvery   = time.Second            // link time, between two looks at the device
 	lookRefused = 250 * time.Millisecond // the same while publishes are refused
 	lookBytes   = 1 << 20                // bytes that one shard applies between two looks
+	slowLog     = 10 * time.Second       // link time that an entry waits before an operator is told
 
 	// The default reserve is a part of the device, within bounds.
 	reservePart = 32
@@ -98,11 +109,96 @@ func (k *Kernel) refused() error {
 	return nil
 }
 
+// onReserve tells whether the log lives on what it has set aside.
+func (k *Kernel) onReserve() bool { return k.engine != nil && k.engine.Log().Full() }
+
+// errCrowded is what a publish is refused with until those before it are written.
+func errCrowded() error {
+	return fault.New(fault.Exhausted, "publish", "", "%d bytes of publishes wait for the log", queuedMax)
+}
+
+// admit decides about a publish at the door: nil lets it in.
+func (k *Kernel) admit(p *Publish, r *resolved) error {
+	m := &p.Msg
+	if !p.Admitted {
+		if err := k.refused(); err != nil && (m.Retain || m.Delay > 0 || r.logs(m.QoS)) {
+			return err
+		}
+	}
+	if k.pressure.crowds.Load() > 0 && k.crowds(p, r) {
+		return errCrowded()
+	}
+	return nil
+}
+
+// crowds tells whether the message is for a shard that is crowded.
+func (k *Kernel) crowds(p *Publish, r *resolved) bool {
+	m := &p.Msg
+	if (m.Retain || m.Delay > 0) && k.slot(p.Namespace, m.Address).crowded.Load() {
+		return true
+	}
+	for i := range r.logged {
+		sr := &r.logged[i]
+		if (len(sr.queues) > 0 || sr.log != 0 || sr.sessions && m.QoS > 0) && sr.shard.crowded.Load() {
+			return true
+		}
+	}
+	return false
+}
+
+// Crowded is how many shards let no publishes in until those that wait are written.
+func (k *Kernel) Crowded() int { return int(k.pressure.crowds.Load()) }
+
+// Room returns a channel that is closed at the next time that may have made room, for who
+// was refused with fault.Exhausted and tries again then.
+func (k *Kernel) Room() <-chan struct{} { return k.pressure.next() }
+
+// tryAgain calls try until it is let in, or ctx ends.
+func (k *Kernel) tryAgain(ctx context.Context, try func() error) error {
+	err := try()
+	for fault.Is(err, fault.Exhausted) {
+		room := k.Room()
+		if err = try(); !fault.Is(err, fault.Exhausted) {
+			break
+		}
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return err
+		}
+	}
+	return err
+}
+
+// awaitRoom waits until so is, and looks whenever there may be room.
+func (k *Kernel) awaitRoom(ctx context.Context, so func() bool) error {
+	for !so() {
+		room := k.Room()
+		if so() {
+			break
+		}
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return fault.New(fault.Timeout, "wait for room", "", "%w", ctx.Err())
+		}
+	}
+	return nil
+}
+
 // Alarms are what an operator should know of now, a sentence each, until it is over.
 func (k *Kernel) Alarms() []string {
 	var out []string
 	if r := k.Refusal(); r != nil {
 		out = append(out, r.String())
+	}
+	if k.pressure.crowds.Load() > 0 {
+		for _, x := range k.ShardStats() {
+			if x.Crowded && x.Age >= slowLog {
+				out = append(out, fmt.Sprintf("shard %d: its log has not taken an entry for %d seconds, %d bytes of publishes wait and no more are let in",
+					x.Shard, int(x.Age.Seconds()), x.Queued))
+			}
+		}
 	}
 	if k.ills.Load() > 0 {
 		for _, id := range slices.Sorted(maps.Keys(k.shards)) {
@@ -112,8 +208,8 @@ func (k *Kernel) Alarms() []string {
 	return out
 }
 
-// OnRefusal has f called whenever publishes begin or cease to be refused. It must not
-// block. It is not called any more when the kernel is closed.
+// OnRefusal has f called whenever publishes begin or cease to be refused, and whenever a
+// shard that was crowded has room. It must not block. It is not called any more when the kernel is closed.
 func (k *Kernel) OnRefusal(f func()) {
 	p := &k.pressure
 	p.mu.Lock()
@@ -127,6 +223,12 @@ func (p *pressure) look() {
 	case p.kick <- struct{}{}:
 	default:
 	}
+}
+
+// eased says that who was turned away at the door may be let in now.
+func (p *pressure) eased() {
+	p.ahead.Store(true)
+	p.look()
 }
 
 // next returns a channel that is closed after the next look.
@@ -147,6 +249,11 @@ func (k *Kernel) watchSpace() {
 		ahead := p.ahead.Swap(false)
 		now := k.weigh(was, k.engine.Log().Stats())
 		p.refusal.Store(now)
+		if !k.onReserve() {
+			for _, s := range k.shards {
+				s.ungate()
+			}
+		}
 		p.mu.Lock()
 		looked, watchers := p.looked, p.watchers
 		p.looked = nil
@@ -264,7 +371,7 @@ func (s *shardRun) askSave() {
 
 // nudge has the applying goroutine look whether a checkpoint is wanted. A shard that has
 // stopped is past that.
-func (s *shardRun) nudge() { _ = s.do(false, func(p *pending) { p.b.Tick() }) }
+func (s *shardRun) nudge() { _ = s.do(func(p *pending) { p.b.Tick() }) }
 
 // askSave is the same for log 0, whose command that changes nothing is to allocate no
 // producer ids.

@@ -12,15 +12,22 @@ import (
 	"github.com/robustmq/rmq/broker/record"
 )
 
-// Publish routes one message. What it needs of p it has copied when it returns. It may
-// wait while a shard's queue of entries is full (queuedMax): that is how a publisher is
-// held back, and it ends with the disk's work alone, never with a client's. So it must not be
-// called from a Sink or a Publisher.
+// Publish routes one message. What it needs of p it has copied when it returns. It must not be
+// called from a Sink or a Publisher. It does not wait for the disk, except to make a stream
+// that captures the message.
 //
-// An error (fault.Full) says that publishes are refused and nothing has happened: Reply is
-// not told. A publish that nobody waits for is then given to who is connected, as QoS 0 is
-// without a log, and is not refused.
+// An error says that the publish was refused and nothing has happened: Reply is not told.
+// fault.Full: there is no space on the device. fault.Exhausted: a shard that it is for is
+// crowded. The caller keeps it and tries again when OnRefusal tells, or Room. A publish that
+// nobody waits for is then given to who is connected, as QoS 0 is without a log, and is not
+// refused.
 func (k *Kernel) Publish(p *Publish) error { return k.publish(p, true) }
+
+// PublishWait is Publish for a caller that may be held up: it tries again until there is room, or
+// ctx ends.
+func (k *Kernel) PublishWait(ctx context.Context, p *Publish) error {
+	return k.tryAgain(ctx, func() error { return k.Publish(p) })
+}
 
 // NameMax bounds, in bytes, the names that become keys of a checkpoint: of sessions, shared
 // subscriptions, groups and retained messages, each with its namespace.
@@ -30,7 +37,8 @@ const NameMax = meta.MaxKey
 // together.
 const MessageMax = 32 << 20
 
-func (k *Kernel) publish(p *Publish, hold bool) error {
+// publish is Publish; door false: it is let in whatever waits.
+func (k *Kernel) publish(p *Publish, door bool) error {
 	m := &p.Msg
 	if n := m.Size(); n > MessageMax {
 		if p.Reply != nil {
@@ -50,14 +58,16 @@ func (k *Kernel) publish(p *Publish, hold bool) error {
 	sp := k.topo.space(p.Namespace)
 	r := k.resolve(sp, p)
 	shed := false
-	if hold && !p.Admitted {
-		err := k.refused()
+	if door {
+		err := k.admit(p, r)
 		switch {
-		case err == nil || !m.Retain && m.Delay == 0 && !r.logs(m.QoS):
+		case err == nil:
 		case p.PacketID != 0 && p.From != nil && p.From.holds(p.PacketID): // a repeat
 		default:
 			if p.Reply != nil {
-				k.stats.Refused.Add(1)
+				if fault.Is(err, fault.Full) {
+					k.stats.Refused.Add(1)
+				}
 				return err
 			}
 			shed = true
@@ -122,13 +132,13 @@ func (k *Kernel) publish(p *Publish, hold bool) error {
 		op.from, op.packetID = p.From, p.PacketID
 	}
 	if late {
-		k.delay(p, op, rc, hold)
+		k.delay(p, op, rc)
 	} else {
 		for i := range r.logged {
-			k.append(p, r, &r.logged[i], op, rc, hold)
+			k.append(p, r, &r.logged[i], op, rc)
 		}
 		if m.Retain {
-			k.retain(p, op, rc, hold)
+			k.retain(p, op, rc)
 		}
 	}
 	switch {
@@ -237,7 +247,7 @@ func (k *Kernel) deliverLive(p *Publish, r *resolved, res *PublishResult) (logge
 }
 
 // append adds the message to one shard's next entry.
-func (k *Kernel) append(p *Publish, r *resolved, sr *shardRoute, op *publishOp, rc *receipt, hold bool) {
+func (k *Kernel) append(p *Publish, r *resolved, sr *shardRoute, op *publishOp, rc *receipt) {
 	m := &p.Msg
 	sessions := sr.sessions && m.QoS > 0
 	if len(sr.queues) == 0 && sr.log == 0 && !sessions {
@@ -255,7 +265,7 @@ func (k *Kernel) append(p *Publish, r *resolved, sr *shardRoute, op *publishOp, 
 			return
 		}
 	}
-	err := sr.shard.do(hold, func(g *pending) {
+	err := sr.shard.publish(func(g *pending) {
 		batch, rec := addRecord(&g.b, sr.log, m, stream, once)
 		if len(sr.queues) == 0 && !sessions {
 			g.await(batch, -1, op)
@@ -295,12 +305,12 @@ func addRecord(b *shard.Builder, log uint64, m *message.Message, stream string, 
 }
 
 // retain stores or clears the retained message of the address, in the address's shard.
-func (k *Kernel) retain(p *Publish, op *publishOp, rc *receipt, hold bool) {
+func (k *Kernel) retain(p *Publish, op *publishOp, rc *receipt) {
 	m := &p.Msg
 	s := k.slot(p.Namespace, m.Address)
 	rc.reaches(s) // and may do so twice: the value is the same
 	op.add()
-	err := s.do(hold, func(g *pending) {
+	err := s.publish(func(g *pending) {
 		if len(m.Value) == 0 {
 			g.await(-1, g.b.Retain(p.Namespace, m.Address, -1, 0, 0), op)
 			return
@@ -414,7 +424,7 @@ func (k *Kernel) appendRouted(p *Partition, batch record.Batch, acks int16, repl
 			log, placed = p.log, true
 		}
 		w.add()
-		err := sr.shard.do(true, func(g *pending) {
+		err := sr.shard.publish(func(g *pending) {
 			if !home {
 				k.copyBatch(g, st, sr, batch, sessions, qos, w)
 				return
@@ -431,7 +441,7 @@ func (k *Kernel) appendRouted(p *Partition, batch record.Batch, acks int16, repl
 	}
 	if !placed {
 		w.add()
-		if err := p.s.do(true, func(g *pending) { g.await(g.b.Batch(p.log, batch), -1, w.at(true)) }); err != nil {
+		if err := p.s.publish(func(g *pending) { g.await(g.b.Batch(p.log, batch), -1, w.at(true)) }); err != nil {
 			w.applied(nil, nil, err)
 		}
 	}
@@ -458,7 +468,7 @@ func (k *Kernel) copyByHeaders(sp *space, st *meta.Stream, whole *resolved, batc
 				continue
 			}
 			w.add()
-			err := sr.shard.do(true, func(g *pending) {
+			err := sr.shard.publish(func(g *pending) {
 				b, i := addRecord(&g.b, shard.Bodies, &m, "", shard.Once{})
 				g.await(b, g.b.Route(&shard.Route{
 					Batch: b, Record: i, Namespace: st.Namespace, Address: st.Address, Queues: only,

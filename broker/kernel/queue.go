@@ -240,7 +240,7 @@ func (k *Kernel) attach(ctx context.Context, q *queue, spec AttachSpec) (*Attach
 	if err != nil {
 		k.forget(a)
 		// What was not waited for may still be applied: then it ends here.
-		_ = q.shard.do(false, func(p *pending) { p.b.Detach(q.spec.ID, a.id, false) })
+		_ = q.shard.do(func(p *pending) { p.b.Detach(q.spec.ID, a.id, false) })
 		return nil, err
 	}
 	if !spec.Pull {
@@ -284,12 +284,13 @@ func (k *Kernel) forget(a *Attachment) {
 
 // Settle ends the delivery with that number; multiple: and all unsettled ones before it.
 func (a *Attachment) Settle(no uint64, multiple bool, o Outcome) {
-	_ = a.settle(no, multiple, o, nil) // a shard that stopped requeues everything when it comes back
+	_ = a.settle(a.q.shard.do, no, multiple, o, nil) // a shard that stopped requeues everything when it comes back
 }
 
-// settle proposes a settlement; w, when not nil, is told once it is applied.
-func (a *Attachment) settle(no uint64, multiple bool, o Outcome, w waiter) error {
-	return a.q.shard.do(false, func(p *pending) {
+// settle proposes a settlement by way of the shard's do, or of its publish; w, when not nil, is
+// told once it is applied.
+func (a *Attachment) settle(do func(func(*pending)) error, no uint64, multiple bool, o Outcome, w waiter) error {
+	return do(func(p *pending) {
 		op := p.b.Settle(a.q.spec.ID, a.id, no, multiple, queueOutcomes[o])
 		if w != nil {
 			p.await(-1, op, w)
@@ -301,7 +302,7 @@ var queueOutcomes = [...]qm.Outcome{Accept: qm.Accept, Requeue: qm.Requeue, Reje
 
 // Credit allows n more deliveries.
 func (a *Attachment) Credit(n int64) {
-	_ = a.q.shard.do(false, func(p *pending) { p.b.Credit(a.q.spec.ID, a.id, n) })
+	_ = a.q.shard.do(func(p *pending) { p.b.Credit(a.q.spec.ID, a.id, n) })
 }
 
 // Get takes one message off a Pull attachment's queue: false when the queue is empty;
@@ -309,7 +310,11 @@ func (a *Attachment) Credit(n int64) {
 func (a *Attachment) Get(ctx context.Context) (bool, error) {
 	a.got.Lock()
 	defer a.got.Unlock()
-	r, err := a.q.shard.call(ctx, func(b *shard.Builder) int { return b.Get(a.q.spec.ID, a.id) })
+	do := a.q.shard.publish // who has published before finds it
+	if a.k.onReserve() {    // where publishes wait, and who takes is not to
+		do = a.q.shard.do
+	}
+	r, err := a.q.shard.callBy(ctx, do, func(b *shard.Builder) int { return b.Get(a.q.spec.ID, a.id) })
 	return r.Known, err
 }
 

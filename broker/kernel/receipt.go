@@ -101,7 +101,7 @@ func (s *Session) incarnation(id uint16) (once shard.Once, noted bool) {
 // have applied it.
 func (s *Session) incoming(id uint16, op *publishOp) {
 	op.add()
-	err := s.shard.do(false, func(p *pending) { p.await(-1, p.b.Incoming(s.key, s.epoch, id), op) })
+	err := s.shard.publish(func(p *pending) { p.await(-1, p.b.Incoming(s.key, s.epoch, id), op) })
 	if err != nil {
 		op.applied(nil, nil, err)
 	}
@@ -132,7 +132,7 @@ func (s *Session) received(id uint16, reply Publisher, tag uint64, res PublishRe
 		answer()
 		return
 	}
-	if s.shard.do(false, func(p *pending) { p.await(-1, p.b.Refuse(s.key, s.epoch, id), then(answer)) }) != nil {
+	if s.shard.do(func(p *pending) { p.await(-1, p.b.Refuse(s.key, s.epoch, id), then(answer)) }) != nil {
 		answer()
 	}
 }
@@ -148,8 +148,12 @@ func (s *Session) Release(packetID uint16, done func(known bool)) {
 	s.mu.Lock()
 	rc := s.receipts[packetID]
 	delete(s.receipts, packetID)
+	do := s.shard.do
+	if rc != nil && !rc.stored { // released before PUBREC: not to be noted after that
+		do = s.shard.publish
+	}
 	s.mu.Unlock()
-	err := s.shard.do(false, func(p *pending) {
+	err := do(func(p *pending) {
 		p.await(-1, p.b.Release(s.key, s.epoch, packetID), &releaseWait{done, rc})
 	})
 	if err != nil {
@@ -166,7 +170,7 @@ func (w *releaseWait) applied(_ *shard.BatchResult, or *shard.OpResult, err erro
 	known := err == nil && or.Known
 	if known && w.rc != nil {
 		for _, s := range w.rc.shards { // the session tells its repeats by itself from here on
-			_ = s.do(false, func(p *pending) { p.b.Forget(w.rc.once) })
+			_ = s.do(func(p *pending) { p.b.Forget(w.rc.once) })
 		}
 	}
 	w.done(known)

@@ -103,7 +103,7 @@ func (k *Kernel) OpenSession(ctx context.Context, spec SessionSpec) (s *Session,
 	if err != nil {
 		k.forgetSession(s)
 		// What was not waited for may still be applied: then it ends here.
-		_ = sh.do(false, func(p *pending) { p.b.CloseSession(&shard.CloseSession{Key: s.key, Epoch: s.epoch}) })
+		_ = sh.do(func(p *pending) { p.b.CloseSession(&shard.CloseSession{Key: s.key, Epoch: s.epoch}) })
 		return nil, false, err
 	}
 	r.online.Store(s)
@@ -167,7 +167,7 @@ func (s *Session) rejoin(ctx context.Context) {
 // again), then the backlog.
 func (s *Session) Start() {
 	s.started.Store(true)
-	_ = s.shard.do(false, func(p *pending) { p.b.Start(s.key, s.epoch) })
+	_ = s.shard.do(func(p *pending) { p.b.Start(s.key, s.epoch) })
 	s.mu.Lock()
 	shared := slices.Collect(maps.Values(s.shared))
 	s.mu.Unlock()
@@ -381,7 +381,7 @@ func (s *Session) Ack(packetID uint16, ok bool) (known bool) {
 	delete(s.inflight, packetID)
 	s.mu.Unlock()
 	if known {
-		_ = s.shard.do(false, func(p *pending) { p.b.Ack(s.key, s.epoch, packetID, ok) })
+		_ = s.shard.do(func(p *pending) { p.b.Ack(s.key, s.epoch, packetID, ok) })
 	}
 	return known
 }
@@ -398,7 +398,7 @@ func (s *Session) Received(packetID uint16, done func(known bool)) {
 		done(false)
 		return
 	}
-	_ = s.shard.do(false, func(p *pending) { p.await(-1, p.b.Received(s.key, s.epoch, packetID), receivedWait(done)) })
+	_ = s.shard.do(func(p *pending) { p.await(-1, p.b.Received(s.key, s.epoch, packetID), receivedWait(done)) })
 }
 
 type receivedWait func(known bool)
@@ -565,7 +565,10 @@ func (s *Session) Retained(sub Subscription) {
 			}
 			return !s.ended.Load()
 		}
-		err := s.shard.do(true, func(p *pending) {
+		if err := s.k.awaitRoom(s.k.ctx, func() bool { return !s.shard.crowded.Load() || s.ended.Load() }); err != nil {
+			return false
+		}
+		err := s.shard.publish(func(p *pending) {
 			batch, rec := addRecord(&p.b, shard.Bodies, m, "", shard.Once{})
 			p.b.Route(&shard.Route{
 				Batch: batch, Record: rec, Namespace: s.route.ns, Address: m.Address, Size: uint32(len(m.Value)), ExpiresAt: m.ExpiresAt,

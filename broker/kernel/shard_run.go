@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,14 +29,23 @@ type Group interface {
 const (
 	groupMax    = 1 << 20  // bytes in one entry, before the next is begun; a single larger message stands alone
 	inflightMax = 2        // entries proposed and not applied: one in the disk's hands, one behind it
-	queuedMax   = 32 << 20 // bytes queued before publishers are held back
+	queuedMax   = 32 << 20 // bytes of publishes queued: beyond it the shard is crowded, and no more are let in
+	roomAgain   = queuedMax / 2
 )
 
 // shardRun drives one shard: it gathers commands into entries, proposes them, applies
 // what is committed, and hands the effects on.
 //
+// What waits for the log waits in one of two rows, each in order. Publishes are bounded by
+// queuedMax; the door (pressure.go) lets none in beyond it. Control commands take away or give leave:
+// settle, credit, detach, tick, delete. They are few bytes each, and bounded by what
+// clients have in their hands. The next entry begins with all of them, up to groupMax, and
+// goes on with the oldest publishes: so none waits behind what is published, and who
+// settled before publishing finds the room that made. While the node's log lives on its
+// reserve, entries have control commands alone.
+//
 // Ownership:
-//   - mu: building, queue, inflight, queued, proposing, stopped.
+//   - mu: building, queue, control, controls, inflight, queued, proposing, stopped.
 //   - The applying goroutine: m (others look at it under readMu), out, live, index, term.
 //   - tailsMu: tails.
 //
@@ -49,11 +59,12 @@ type shardRun struct {
 	link  uint32
 
 	mu        sync.Mutex
-	room      sync.Cond // signalled when queued falls
-	building  *pending  // being filled; never nil
-	queue     []*pending
+	building  *pending   // publishes, being filled; never nil
+	queue     []*pending // publishes
+	control   *pending   // control commands, being filled; never nil
+	controls  []*pending // control commands
 	inflight  []*pending // proposed, in order of seq
-	queued    int        // bytes in queue and inflight
+	queued    int        // bytes of publishes in queue and inflight
 	proposing bool
 	held      int // transactions being filled: nothing is proposed, and entries grow as they must
 	stopped   error
@@ -74,6 +85,9 @@ type shardRun struct {
 	tails   map[uint64]*tail
 	cold    cold
 
+	crowded atomic.Bool // queued has passed queuedMax, and not come down to roomAgain; set under mu
+	gated   atomic.Bool // publishes wait for the log to leave its reserve; set under mu
+
 	epoch     atomic.Int32        // newest term seen: Kafka's leader epoch
 	unsaved   atomic.Int64        // bytes of entries applied and in no checkpoint that is written
 	savedAt   atomic.Uint64       // what the node's log had written when the last checkpoint was
@@ -89,9 +103,10 @@ type pending struct {
 	b     shard.Builder
 	data  []byte // the entry, once it was proposed to a log
 	seq   uint64
-	size  int
+	size  int       // bytes, of publishes
 	since time.Time // when it was full, by link time
 	waits []wait
+	first *pending // control commands that the entry begins with; nil: none
 }
 
 // pendings are used again: what an entry is built in is as large as the entry.
@@ -99,6 +114,11 @@ var pendings = sync.Pool{New: func() any { return new(pending) }}
 
 // done lets go of p. The group must not hold its data any more.
 func (p *pending) done() {
+	if p.first != nil {
+		p.first.done()
+		p.first = nil
+	}
+	p.size = 0
 	clear(p.waits)
 	p.waits = p.waits[:0]
 	p.b.Reset()
@@ -106,6 +126,36 @@ func (p *pending) done() {
 		p.data = nil
 	}
 	pendings.Put(p)
+}
+
+// finish writes the entry into dst, behind the control commands that go first.
+func (p *pending) finish(dst []byte, h shard.Header) []byte {
+	if p.first == nil {
+		return p.b.Finish(dst, h)
+	}
+	return p.b.FinishBehind(&p.first.b, dst, h)
+}
+
+// tell tells those who wait what became of their commands, before which the entry has
+// others.
+func (p *pending) tell(out *shard.Outcome, before int) {
+	for _, w := range p.waits {
+		var br *shard.BatchResult
+		var or *shard.OpResult
+		if w.batch >= 0 {
+			br = &out.Batches[w.batch]
+		}
+		if w.op >= 0 {
+			or = &out.Ops[before+w.op]
+		}
+		w.w.applied(br, or, nil)
+	}
+}
+
+func (p *pending) fail(err error) {
+	for _, w := range p.waits {
+		w.w.applied(nil, nil, err)
+	}
 }
 
 type wait struct {
@@ -119,14 +169,30 @@ type waiter interface {
 	applied(br *shard.BatchResult, or *shard.OpResult, err error)
 }
 
-// do adds commands to the next entry: fill is called once, with the lock held, and must
-// only use the builder and await. hold: wait for room first (never on a goroutine that
-// applies entries).
-func (s *shardRun) do(hold bool, fill func(p *pending)) error {
+// do adds control commands to the next entry: fill is called once, with the lock held, and
+// must only use the builder, for commands without batches, and await. It never waits.
+func (s *shardRun) do(fill func(p *pending)) error {
 	s.mu.Lock()
-	for hold && s.queued > queuedMax && s.stopped == nil {
-		s.room.Wait()
+	if s.stopped != nil {
+		err := s.stopped
+		s.mu.Unlock()
+		return err
 	}
+	fill(s.control)
+	if s.held == 0 && s.control.b.Len() >= groupMax {
+		s.control.since = s.k.cfg.Link.Now()
+		s.controls = append(s.controls, s.control)
+		s.control = pendings.Get().(*pending)
+	}
+	s.pumpLocked()
+	s.mu.Unlock()
+	return nil
+}
+
+// publish is do for publishes, and for commands that must not overtake those before them. It
+// takes them however many wait: who calls it has asked at the door.
+func (s *shardRun) publish(fill func(p *pending)) error {
+	s.mu.Lock()
 	if s.stopped != nil {
 		err := s.stopped
 		s.mu.Unlock()
@@ -146,13 +212,75 @@ func (p *pending) await(batch, op int, w waiter) {
 	p.waits = append(p.waits, wait{batch, op, w})
 }
 
+// sealLocked ends the entry of publishes that is being filled.
 func (s *shardRun) sealLocked() {
 	p := s.building
 	p.size = p.b.Len()
 	p.since = s.k.cfg.Link.Now()
 	s.queued += p.size
+	if s.queued > queuedMax && !s.crowded.Load() {
+		s.crowded.Store(true)
+		s.k.pressure.crowds.Add(1)
+	}
 	s.queue = append(s.queue, p)
 	s.building = pendings.Get().(*pending)
+}
+
+// easeLocked takes bytes of publishes off what is queued.
+func (s *shardRun) easeLocked(n int) {
+	s.queued -= n
+	if s.queued <= roomAgain && s.crowded.Load() {
+		s.crowded.Store(false)
+		s.k.pressure.crowds.Add(-1)
+		s.k.pressure.eased()
+	}
+}
+
+// nextLocked takes what the next entry is made of; nil: nothing is to be proposed.
+func (s *shardRun) nextLocked() *pending {
+	var p *pending
+	switch {
+	case len(s.queue) == 0 && s.building.b.Empty():
+	case s.class.logged() && s.k.onReserve():
+		s.gated.Store(true)
+		s.k.pressure.eased() // looked at until it is not so any more
+	default:
+		if len(s.queue) == 0 {
+			s.sealLocked()
+		}
+		p = s.queue[0]
+		s.queue[0] = nil
+		s.queue = s.queue[1:]
+	}
+	var c *pending
+	switch {
+	case len(s.controls) > 0:
+		c = s.controls[0]
+		s.controls[0] = nil
+		s.controls = s.controls[1:]
+	case s.control.b.Empty():
+		return p
+	default:
+		c = s.control
+		c.since = s.k.cfg.Link.Now()
+		s.control = pendings.Get().(*pending)
+	}
+	if p == nil {
+		return c
+	}
+	p.first = c
+	return p
+}
+
+// ungate proposes what was held back while the log lived on its reserve.
+func (s *shardRun) ungate() {
+	if !s.gated.Load() {
+		return
+	}
+	s.mu.Lock()
+	s.gated.Store(false)
+	s.pumpLocked()
+	s.mu.Unlock()
 }
 
 // pumpLocked proposes what is queued, in order, as far as the bound allows. Caller holds
@@ -163,24 +291,19 @@ func (s *shardRun) pumpLocked() {
 	}
 	s.proposing = true
 	for s.stopped == nil && s.held == 0 && len(s.inflight) < inflightMax {
-		if len(s.queue) == 0 {
-			if s.building.b.Empty() {
-				break
-			}
-			s.sealLocked()
+		p := s.nextLocked()
+		if p == nil {
+			break
 		}
-		p := s.queue[0]
-		s.queue[0] = nil
-		s.queue = s.queue[1:]
 		s.seq++
 		p.seq = s.seq
 		s.inflight = append(s.inflight, p)
 		h := shard.Header{Time: s.k.nowMs(), Incarnation: s.k.incarnation, Link: s.link, Seq: p.seq}
 		var data []byte
 		if !s.class.logged() {
-			data = p.b.Finish(nil, h) // the group gives it to Apply, where it is kept
+			data = p.finish(nil, h) // the group gives it to Apply, where it is kept
 		} else {
-			p.data = p.b.Finish(p.data, h)
+			p.data = p.finish(p.data, h)
 			data = p.data
 		}
 		s.mu.Unlock()
@@ -191,8 +314,11 @@ func (s *shardRun) pumpLocked() {
 		case fault.Is(err, fault.TooLarge):
 			s.seq-- // it was never handed over
 			s.inflight = s.inflight[:len(s.inflight)-1]
-			s.queued -= p.size
-			s.room.Broadcast()
+			s.easeLocked(p.size)
+			if p.first != nil { // it is not what is too large
+				s.controls = slices.Insert(s.controls, 0, p.first)
+				p.first = nil
+			}
 			s.failLocked([]*pending{p}, err)
 		default:
 			s.stopLocked(err)
@@ -208,9 +334,9 @@ func (s *shardRun) stopLocked(err error) {
 		return
 	}
 	s.stopped = err
-	failed := append(append(s.inflight, s.queue...), s.building)
-	s.inflight, s.queue, s.building, s.queued = nil, nil, new(pending), 0
-	s.room.Broadcast()
+	failed := slices.Concat(s.inflight, s.controls, []*pending{s.control}, s.queue, []*pending{s.building})
+	s.inflight, s.controls, s.control, s.queue, s.building = nil, nil, new(pending), nil, new(pending)
+	s.easeLocked(s.queued)
 	s.failLocked(failed, err)
 }
 
@@ -219,9 +345,10 @@ func (s *shardRun) stopLocked(err error) {
 func (s *shardRun) failLocked(failed []*pending, err error) {
 	s.mu.Unlock()
 	for _, p := range failed {
-		for _, w := range p.waits {
-			w.w.applied(nil, nil, err)
+		if p.first != nil {
+			p.first.fail(err)
 		}
+		p.fail(err)
 	}
 	s.mu.Lock()
 }
@@ -310,22 +437,15 @@ func (s *shardRun) answer(h shard.Header) {
 	}
 	p := s.inflight[0]
 	s.inflight = append(s.inflight[:0], s.inflight[1:]...)
-	s.queued -= p.size
-	s.room.Broadcast()
+	s.easeLocked(p.size)
 	s.mu.Unlock()
 
-	for _, w := range p.waits {
-		var br *shard.BatchResult
-		var or *shard.OpResult
-		if w.batch >= 0 {
-			br = &s.out.Batches[w.batch]
-		}
-		if w.op >= 0 {
-			or = &s.out.Ops[w.op]
-		}
-		w.w.applied(br, or, nil)
+	before := 0
+	if p.first != nil {
+		p.first.tell(&s.out, 0)
+		before = p.first.b.Commands()
 	}
-
+	p.tell(&s.out, before)
 	p.done()
 }
 
@@ -346,10 +466,15 @@ func (s *shardRun) afterApply() {
 	s.k.changes.tell()
 }
 
-// call adds one command and waits for its outcome.
+// call adds one control command and waits for its outcome.
 func (s *shardRun) call(ctx context.Context, fill func(b *shard.Builder) (op int)) (shard.OpResult, error) {
+	return s.callBy(ctx, s.do, fill)
+}
+
+// callBy is call by way of do, or of publish.
+func (s *shardRun) callBy(ctx context.Context, do func(func(*pending)) error, fill func(b *shard.Builder) (op int)) (shard.OpResult, error) {
 	w := &callWait{done: make(chan struct{})}
-	err := s.do(false, func(p *pending) { p.await(-1, fill(&p.b), w) })
+	err := do(func(p *pending) { p.await(-1, fill(&p.b), w) })
 	if err != nil {
 		return shard.OpResult{}, err
 	}

@@ -38,7 +38,7 @@ func TestStoppedWhileAnEntryIsRefused(t *testing.T) {
 		return fault.Of(fault.TooLarge, "propose", "")
 	}))
 	var w told
-	if err := s.do(false, func(p *pending) { p.await(-1, p.b.Tick(), &w) }); err != nil {
+	if err := s.do(func(p *pending) { p.await(-1, p.b.Tick(), &w) }); err != nil {
 		t.Fatal(err)
 	}
 	if len(w) != 1 || w[0] != closing || s.queued != 0 {
@@ -83,3 +83,64 @@ func TestBodyThatNobodyWantsIsNotRead(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Control commands share an entry with publishes, in front of them. When that is too large
+// it is not for their sake: they go on in the next.
+func TestControlCommandsOutliveAnEntryThatIsTooLarge(t *testing.T) {
+	var entries [][]byte
+	s := loneShard(proposer(func(data []byte) error {
+		entries = append(entries, data)
+		if len(entries) == 1 {
+			return fault.Of(fault.TooLarge, "propose", "")
+		}
+		return nil
+	}))
+	s.k.cfg.CheckpointBytes = 1 << 20
+	var publish, control told
+	s.held++ // so that both are there when the entry is made
+	for _, err := range []error{
+		s.publish(func(p *pending) { p.await(-1, p.b.CreateLog(7, "a"), &publish) }),
+		s.do(func(p *pending) { p.await(-1, p.b.Tick(), &control) }),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.mu.Lock()
+	s.held--
+	s.pumpLocked()
+	s.mu.Unlock()
+	if len(publish) != 1 || !fault.Is(publish[0], fault.TooLarge) || len(control) != 0 {
+		t.Fatalf("told %v, and who waits for the control command %v", publish, control)
+	}
+	if len(entries) != 2 || len(s.inflight) != 1 || s.queued != 0 {
+		t.Fatalf("%d proposed, %d in flight, %d bytes queued", len(entries), len(s.inflight), s.queued)
+	}
+	s.Apply([]storage.Entry{{Index: 1, Term: 1, Data: entries[1]}})
+	if len(control) != 1 || control[0] != nil {
+		t.Errorf("who waits for the control command was told %v", control)
+	}
+}
+
+// Who waits is told of its own command, whatever others the entry begins with.
+func TestEachIsToldOfItsOwnCommand(t *testing.T) {
+	var entry []byte
+	s := loneShard(proposer(func(data []byte) error { entry = data; return nil }))
+	s.k.cfg.CheckpointBytes = 1 << 20
+	var first, second shard.OpResult
+	s.held++
+	_ = s.publish(func(p *pending) { p.await(-1, p.b.Trim(7, 1), result(func(r shard.OpResult) { second = r })) })
+	_ = s.do(func(p *pending) { p.b.Tick(); p.await(-1, p.b.CreateLog(7, "a"), result(func(r shard.OpResult) { first = r })) })
+	s.mu.Lock()
+	s.held--
+	s.pumpLocked()
+	s.mu.Unlock()
+	s.Apply([]storage.Entry{{Index: 1, Term: 1, Data: entry}})
+	if first.Err != nil || !fault.Is(second.Err, fault.OutOfRange) {
+		t.Errorf("the log was made: %v; it was trimmed beyond its end: %v", first.Err, second.Err)
+	}
+}
+
+type result func(shard.OpResult)
+
+func (f result) applied(_ *shard.BatchResult, or *shard.OpResult, _ error) { f(*or) }

@@ -233,7 +233,13 @@ func (p *Partition) Info() PartitionInfo {
 // Append appends one record batch that the adapter has validated (length, CRC, magic 2),
 // and routes its records to whoever else wants what is sent to the stream's address. Batch
 // is copied. acks 0 and a nil reply: nobody is told.
-func (p *Partition) Append(batch []byte, acks int16, reply Appended, tag uint64) {
+//
+// An error (fault.Exhausted) says that a shard that it is for is crowded, and nothing has
+// happened: reply is not told. The caller tries again once Kernel.Room tells.
+func (p *Partition) Append(batch []byte, acks int16, reply Appended, tag uint64) error {
+	if p.k.pressure.crowds.Load() > 0 && p.crowds(acks) {
+		return errCrowded()
+	}
 	err := p.k.refused()
 	if err == nil {
 		err = p.s.takes(p.log)
@@ -241,11 +247,11 @@ func (p *Partition) Append(batch []byte, acks int16, reply Appended, tag uint64)
 	if err != nil && p.s.class.logged() {
 		if reply == nil {
 			p.k.stats.Shed.Add(uint64(record.Batch(batch).Count()))
-			return
+			return nil
 		}
 		p.k.stats.Refused.Add(uint64(record.Batch(batch).Count()))
 		reply.Appended(tag, AppendResult{Err: err, BaseOffset: -1, LogAppend: -1})
-		return
+		return nil
 	}
 	p.k.stats.in(message.Kafka, int(record.Batch(batch).Count()), len(batch))
 	p.k.taps.showBatch(p.st, batch)
@@ -253,17 +259,43 @@ func (p *Partition) Append(batch []byte, acks int16, reply Appended, tag uint64)
 		if reply != nil {
 			reply.Appended(tag, AppendResult{Err: err, BaseOffset: -1, LogAppend: -1})
 		}
-		return
+		return nil
 	}
 	if p.k.appendRouted(p, batch, acks, reply, tag) {
-		return
+		return nil
 	}
 	w := appendWaits.Get().(*appendWait)
 	*w = appendWait{reply: reply, tag: tag}
-	err = p.s.do(true, func(g *pending) { g.await(g.b.Batch(p.log, batch), -1, w) })
+	err = p.s.publish(func(g *pending) { g.await(g.b.Batch(p.log, batch), -1, w) })
 	if err != nil {
 		w.applied(nil, nil, err)
 	}
+	return nil
+}
+
+// Crowded tells whether the partition's shard lets no publishes in until those that wait are
+// written.
+func (p *Partition) Crowded() bool { return p.s.crowded.Load() }
+
+// crowds tells whether a batch sent to the partition is for a shard that is crowded.
+func (p *Partition) crowds(acks int16) bool {
+	if p.s.crowded.Load() {
+		return true
+	}
+	r := p.k.byAddress(p.k.topo.space(p.st.Namespace), p.st.Address, nil)
+	for i := range r.logged {
+		sr := &r.logged[i]
+		if (len(sr.queues) > 0 || sr.sessions && acks != 0) && sr.shard.crowded.Load() {
+			return true
+		}
+	}
+	return r.looked // each record may be for others
+}
+
+// AppendWait is Append for a caller that may be held up: it tries again until there is room, or ctx
+// ends.
+func (p *Partition) AppendWait(ctx context.Context, batch []byte, acks int16, reply Appended, tag uint64) error {
+	return p.k.tryAgain(ctx, func() error { return p.Append(batch, acks, reply, tag) })
 }
 
 // appendWait answers one append.

@@ -351,7 +351,10 @@ func (p *producer) publishAll(k *kernel.Kernel, id, shards int, n int64, size in
 	for i := range n {
 		m.Tag = p.take()
 		m.Msg.Address, m.Msg.Time = addresses[i%int64(len(addresses))], 0
-		k.Publish(&m)
+		if err := k.PublishWait(context.Background(), &m); err != nil {
+			p.failures.Add(1)
+			return
+		}
 	}
 	p.drain()
 }
@@ -373,7 +376,10 @@ func (p *producer) appendAll(k *kernel.Kernel, st kernel.StreamInfo, id int, n i
 	batch := rb.Finish()
 	for i := range n / batchRecords {
 		tag := p.take()
-		parts[(int64(id)+i)%int64(len(parts))].Append(slices.Clone(batch), -1, p, tag)
+		if err := parts[(int64(id)+i)%int64(len(parts))].AppendWait(context.Background(), slices.Clone(batch), -1, p, tag); err != nil {
+			p.failures.Add(1)
+			return
+		}
 	}
 	p.drain()
 }

@@ -215,12 +215,26 @@ func (bb *batchBuf) seal() {
 
 // Finish writes the entry into dst from its start, or into new memory when it does not
 // fit, and returns it.
-func (b *Builder) Finish(dst []byte, h Header) []byte {
+func (b *Builder) Finish(dst []byte, h Header) []byte { return b.finish(nil, dst, h) }
+
+// FinishBehind is Finish for an entry whose commands begin with those of first, which has
+// no batches: the index of each of b's own is higher by first.Commands.
+func (b *Builder) FinishBehind(first *Builder, dst []byte, h Header) []byte {
+	if first.used > 0 {
+		panic("shard: batches in what an entry begins with")
+	}
+	return b.finish(first.ops, dst, h)
+}
+
+// Commands is how many commands were added.
+func (b *Builder) Commands() int { return b.nops }
+
+func (b *Builder) finish(first, dst []byte, h Header) []byte {
 	b.count()
 	for i := range b.batches[:b.used] {
 		b.batches[i].seal()
 	}
-	dst = slices.Grow(dst[:0], entryHeaderLen+b.size+len(b.ops)+40*(b.used+1))[:entryHeaderLen]
+	dst = slices.Grow(dst[:0], entryHeaderLen+b.size+len(first)+len(b.ops)+40*(b.used+1))[:entryHeaderLen]
 	dst[0] = entryVersion
 	binary.LittleEndian.PutUint64(dst[1:], uint64(h.Time))
 	binary.LittleEndian.PutUint64(dst[9:], h.Incarnation)
@@ -232,7 +246,7 @@ func (b *Builder) Finish(dst []byte, h Header) []byte {
 		dst = b.batches[i].once.append(dst)
 		dst = codec.Bytes(dst, b.batches[i].buf)
 	}
-	return append(dst, b.ops...)
+	return append(append(dst, first...), b.ops...)
 }
 
 // op begins a command and returns its index among the commands.
