@@ -229,7 +229,7 @@ func (ch *channel) send(m amqpwire.Method) { ch.c.send(ch.id, m) }
 // the reader alone.
 func (ch *channel) enqueue(it item) *failure {
 	c := ch.c
-	total := c.waiting.Add(it.size)
+	total := c.wait(it.size)
 	ch.waitMu.Lock()
 	ch.waiting = append(ch.waiting, it)
 	start := !ch.busy.Load()
@@ -255,6 +255,12 @@ func (ch *channel) enqueue(it item) *failure {
 	return nil
 }
 
+// wait counts bytes that wait behind busy channels.
+func (c *conn) wait(n int64) (total int64) {
+	c.s.stats.WaitingBytes.Add(n)
+	return c.waiting.Add(n)
+}
+
 // serve serves what waits, until nothing does. It ends with the connection at the latest:
 // whatever it waits for gives up then.
 func (ch *channel) serve() {
@@ -262,7 +268,7 @@ func (ch *channel) serve() {
 		ch.waitMu.Lock()
 		if len(ch.waiting) == 0 || ch.c.ended.Load() {
 			for _, it := range ch.waiting {
-				ch.c.waiting.Add(-it.size)
+				ch.c.wait(-it.size)
 			}
 			ch.waiting = nil
 			ch.busy.Store(false)
@@ -282,15 +288,14 @@ func (ch *channel) serve() {
 			}
 		}
 		ch.c.flushNow()
-		ch.c.waiting.Add(-it.size)
+		ch.c.wait(-it.size)
 		ch.c.signal()
 	}
 }
 
 func (ch *channel) serveItem(it item) *failure {
 	if it.method == nil {
-		ch.c.waitFor(func() bool { return ch.c.inflight.Load() <= publishWindow && ch.c.s.k.Refusal() == nil })
-		return ch.publish(it.publish, it.publish.body)
+		return ch.servePublish(it.publish)
 	}
 	m, err := amqpwire.DecodeMethod(it.method)
 	if err != nil {
@@ -305,6 +310,24 @@ func (ch *channel) serveItem(it item) *failure {
 		f = ch.quick(m)
 	}
 	return f.at(m.ID())
+}
+
+// servePublish hands over a publish that was parked, once there is room.
+func (ch *channel) servePublish(part *content) *failure {
+	c := ch.c
+	for {
+		c.waitFor(func() bool { return c.inflight.Load() <= publishWindow && c.s.k.Refusal() == nil })
+		room := c.s.k.Room() // before it is tried, so that none is missed
+		f, crowded := ch.publish(part, part.body)
+		if !crowded {
+			return f
+		}
+		select {
+		case <-room:
+		case <-c.ctx.Done():
+			return nil
+		}
+	}
 }
 
 // idle waits until nobody serves the channel.

@@ -35,6 +35,14 @@ func (p *pub) number(size int, b *bounce) uint64 {
 	return p.last
 }
 
+// takeBack forgets the newest publish: it was not handed over after all.
+func (p *pub) takeBack() {
+	p.pubMu.Lock()
+	defer p.pubMu.Unlock()
+	*p.slot(p.last) = answered{}
+	p.last--
+}
+
 func (p *pub) slot(n uint64) *answered { return &p.ring[n&uint64(len(p.ring)-1)] }
 
 // growRing doubles the ring. Its length is bounded by publishWindow / publishOverhead.

@@ -458,6 +458,8 @@ func (c *conn) release(lost bool) {
 	if lost || c.s.k.Refusal() != nil { // what is parked would keep the client waiting
 		c.end()
 	}
+	late := c.s.link.AfterFunc(teardownMax, c.end) // nor is it to wait for ever for the disk
+	defer late.Stop()
 	var all sync.WaitGroup
 	for _, ch := range c.channels {
 		ch.flushSettles()

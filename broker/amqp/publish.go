@@ -134,7 +134,12 @@ func (ch *channel) complete(body []byte) *failure {
 			c.flushNow()
 			c.waitFor(func() bool { return c.inflight.Load() <= publishWindow/2 })
 		}
-		f = ch.soft(ch.publish(part, body))
+		var crowded bool
+		if f, crowded = ch.publish(part, body); crowded {
+			f = ch.park(body) // as on a refusal
+		} else {
+			f = ch.soft(f)
+		}
 	}
 	if part.body = part.body[:0]; cap(part.body) > bodyKeep {
 		part.body = nil
@@ -152,36 +157,37 @@ func (ch *channel) park(body []byte) *failure {
 	return ch.enqueue(item{publish: &own, size: int64(len(part.props)+len(body)) + itemOverhead})
 }
 
-// publish hands a message to the kernel, or to the transaction. body is borrowed.
-func (ch *channel) publish(part *content, body []byte) *failure {
-	return ch.hand(part, body).at(amqpwire.IDBasicPublish)
+// publish hands a message to the kernel, or to the transaction. body is borrowed. crowded: the
+// kernel has no room for it now, and nothing has happened.
+func (ch *channel) publish(part *content, body []byte) (f *failure, crowded bool) {
+	f, crowded = ch.hand(part, body)
+	return f.at(amqpwire.IDBasicPublish), crowded
 }
 
-func (ch *channel) hand(part *content, body []byte) *failure {
+func (ch *channel) hand(part *content, body []byte) (f *failure, crowded bool) {
 	c := ch.c
 	if part.immediate {
-		return failf(amqpwire.NotImplemented, "immediate=true")
+		return failf(amqpwire.NotImplemented, "immediate=true"), false
 	}
 	if part.exchange != "" {
 		switch x, ok := c.s.k.Exchange(c.vhost, part.exchange); {
 		case !ok:
-			return failf(amqpwire.NotFound, "no %s", c.exchangeName(part.exchange))
+			return failf(amqpwire.NotFound, "no %s", c.exchangeName(part.exchange)), false
 		case x.Internal:
-			return failf(amqpwire.AccessRefused, "cannot publish to internal %s", c.exchangeName(part.exchange))
+			return failf(amqpwire.AccessRefused, "cannot publish to internal %s", c.exchangeName(part.exchange)), false
 		}
 	}
 	p := &ch.one
 	cc, fail := ch.conv.inbound(&p.Msg, part.exchange, part.key, part.address, part.props, c.user, ch.reply)
 	if fail != nil {
-		return fail
+		return fail, false
 	}
 	p.Msg.Value = body
 	p.Namespace, p.ViaExchange, p.Admitted = c.vhost, true, true
 	p.Exchange, p.Key, p.CC = part.exchange, part.key, cc
-	c.s.stats.Published.Add(1)
-	c.s.stats.PublishedBytes.Add(uint64(len(body)))
 	if ch.tx != nil {
-		return ch.txPublish(p, part.mandatory)
+		c.s.stats.published(len(body))
+		return ch.txPublish(p, part.mandatory), false
 	}
 	var b *bounce
 	if part.mandatory {
@@ -190,8 +196,13 @@ func (ch *channel) hand(part *content, body []byte) *failure {
 	size := len(body) + len(part.props) + publishOverhead
 	p.Reply, p.Tag = ch, ch.number(size, b)
 	c.inflight.Add(int64(size))
-	_ = c.s.k.Publish(p) // admitted: never refused
-	return nil
+	if c.s.k.Publish(p) != nil { // admitted: only where it is for is crowded
+		ch.takeBack()
+		c.inflight.Add(-int64(size))
+		return nil, true
+	}
+	c.s.stats.published(len(body))
+	return nil, false
 }
 
 func newBounce(p *kernel.Publish) *bounce {

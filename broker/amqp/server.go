@@ -203,6 +203,7 @@ func (s *Server) Stats() *Stats { return &s.stats }
 // now.
 type Stats struct {
 	Connections, Channels, Consumers atomic.Int64
+	WaitingBytes                     atomic.Int64 // of publishes and methods that wait behind busy channels now
 
 	Accepted                       atomic.Uint64 // connections
 	Published, PublishedBytes      atomic.Uint64
@@ -219,6 +220,11 @@ type Stats struct {
 	HeartbeatsMissed               atomic.Uint64 // connections closed for it
 	TooSlow                        atomic.Uint64 // connections closed at OutboxMax, or waitingMax
 	Blocked                        atomic.Uint64 // times that connection.blocked was sent
+}
+
+func (s *Stats) published(bytes int) {
+	s.Published.Add(1)
+	s.PublishedBytes.Add(uint64(bytes))
 }
 
 // newOwner returns a number that no other connection has, on any node.

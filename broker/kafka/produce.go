@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/record"
@@ -25,11 +26,15 @@ type produce struct {
 	c       *conn
 	h       header
 	acks    int16
+	timeout time.Duration // how long the client would have an append take
 	topics  []produceTopic
 	parts   []producePart // of all topics, in order
 	frame   []byte        // the answer
 	size    int           // bytes of the request
 	refused code          // the first error of any partition
+	hold    hold
+
+	throttleAt int // where in frame the time to be silent is; version 1+
 
 	left atomic.Int32 // appends under way, and one while they are being started
 	done bool         // guarded by conn.mu
@@ -126,7 +131,9 @@ func (p *produce) parse(body []byte) (transactional, ok bool) {
 		transactional = in.string(flexible) != nil
 	}
 	p.acks = in.i16()
-	in.i32() // the timeout: an append takes as long as its commit does
+	// It bounds how long the request is held; once let in, an append takes as long as its
+	// commit does.
+	p.timeout = time.Duration(in.i32()) * time.Millisecond
 	const topicMin, partitionMin = 3, 5
 	for n := in.array(flexible, topicMin); n > 0; n-- {
 		var t produceTopic
@@ -208,7 +215,8 @@ func (p *produce) judge(all code) {
 		}
 	}
 	if v >= 1 {
-		f = binary.BigEndian.AppendUint32(f, 0) // throttle
+		p.throttleAt = len(f)
+		f = binary.BigEndian.AppendUint32(f, 0)
 	}
 	if flexible {
 		f = append(f, 0)
@@ -268,20 +276,28 @@ func (p *produce) start() {
 	p.left.Store(n)
 	for i := range p.parts {
 		if part := &p.parts[i]; part.batch != nil {
+			if p.append(part, p) != nil {
+				p.timedOut(part)
+				continue
+			}
 			p.c.srv.countProduced(part.batch)
-			part.to.Append(part.batch, p.acks, p, uint64(part.place))
 		}
 	}
+	p.endHold()
 	p.countDown()
 }
 
 func (p *produce) startUnanswered() {
 	for i := range p.parts {
 		if part := &p.parts[i]; part.batch != nil {
+			if p.append(part, nil) != nil {
+				p.refused = codeTimedOut
+				continue
+			}
 			p.c.srv.countProduced(part.batch)
-			part.to.Append(part.batch, 0, nil, 0)
 		}
 	}
+	p.endHold()
 }
 
 func (s *Server) countProduced(b record.Batch) {
@@ -309,6 +325,7 @@ func (p *produce) Appended(tag uint64, r kernel.AppendResult) {
 
 func (p *produce) countDown() {
 	if p.left.Add(-1) == 0 {
+		p.throttle()
 		p.c.finished(p)
 	}
 }

@@ -81,6 +81,8 @@ type Stats struct {
 	ProducedSize atomic.Uint64          // bytes of their batches
 	FetchedSize  atomic.Uint64          // bytes of batches sent
 	Fetched      atomic.Uint64          // their records
+	Held         atomic.Int64           // Produce requests that wait for room now
+	HeldBytes    atomic.Int64           // of those
 	Sessions     atomic.Int64           // fetch sessions open now
 	Closed       [reasons]atomic.Uint64 // connections, by Reason
 }

@@ -38,7 +38,7 @@ func (s *echoSession) Subscribe(_ context.Context, subs []kernel.Subscription) (
 	return make([]bool, len(subs)), make([]error, len(subs))
 }
 
-func (k *echo) Refusal() *kernel.Refusal { return nil }
+func (k *echo) Room() <-chan struct{} { return nil }
 
 func (k *echo) Publish(p *kernel.Publish) error {
 	d := k.d.Get().(*kernel.Delivery)

@@ -63,7 +63,7 @@ func (fuzzKernel) Open(_ context.Context, spec kernel.SessionSpec) (session, boo
 	return fuzzSession{sink: spec.Sink}, false, nil
 }
 
-func (fuzzKernel) Refusal() *kernel.Refusal { return nil }
+func (fuzzKernel) Room() <-chan struct{} { return nil }
 
 func (fuzzKernel) Publish(p *kernel.Publish) error {
 	if p.Reply != nil {

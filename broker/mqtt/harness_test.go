@@ -46,7 +46,7 @@ func (k *fakeKernel) Open(_ context.Context, spec kernel.SessionSpec) (session, 
 	return k.session, k.present, nil
 }
 
-func (k *fakeKernel) Refusal() *kernel.Refusal { return nil }
+func (k *fakeKernel) Room() <-chan struct{} { return nil }
 
 func (k *fakeKernel) Publish(p *kernel.Publish) error {
 	k.mu.Lock()

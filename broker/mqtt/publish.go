@@ -44,14 +44,12 @@ func (c *conn) publish(f mqttwire.Frame) error {
 		if err := c.begin(p.PacketID, p.QoS); err != nil {
 			return err
 		}
-		if c.version != mqttwire.V5 {
-			if parked, err := c.parksBehind(k); parked {
-				return err
-			}
+		if parked, err := c.parksBehind(k); parked {
+			return err
 		}
 	}
 	if err := c.server.core.Publish(k); err != nil {
-		if c.version != mqttwire.V5 {
+		if c.waits(err) {
 			return c.park(k)
 		}
 		c.Published(k.Tag, kernel.PublishResult{Err: err})

@@ -112,7 +112,7 @@ func (anybody) Authenticate(user, _ string, _ net.Addr) (string, error) { return
 // core is what a Server asks of the kernel: the seam at which tests play the kernel.
 type core interface {
 	Publish(*kernel.Publish) error
-	Refusal() *kernel.Refusal
+	Room() <-chan struct{}
 	Open(context.Context, kernel.SessionSpec) (session, bool, error)
 }
 
@@ -155,29 +155,7 @@ type Server struct {
 }
 
 // New returns a Server of cfg.
-func New(cfg Config) *Server {
-	s := newServer(cfg, kernelCore{cfg.Kernel})
-	cfg.Kernel.OnRefusal(s.readmit)
-	return s
-}
-
-// readmit has what is parked go on, if it may.
-func (s *Server) readmit() {
-	if s.core.Refusal() != nil {
-		return
-	}
-	s.mu.Lock()
-	var parked []*conn
-	for c := range s.conns {
-		if c.parked.Load() != nil {
-			parked = append(parked, c)
-		}
-	}
-	s.mu.Unlock()
-	for _, c := range parked {
-		c.readmit()
-	}
-}
+func New(cfg Config) *Server { return newServer(cfg, kernelCore{cfg.Kernel}) }
 
 func newServer(cfg Config, core core) *Server {
 	cfg.defaults()

@@ -22,6 +22,8 @@ type Stats struct {
 	DroppedExpired  atomic.Uint64
 	KeepAlive       atomic.Uint64 // connections that fell silent
 	TakenOver       atomic.Uint64
+	Parked          atomic.Int64 // QoS 1 and 2 publishes that wait for room now
+	ParkedBytes     atomic.Int64 // of those
 
 	errors [256]atomic.Uint64 // connections ended by us, by reason code
 }

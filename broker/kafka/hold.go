@@ -1,0 +1,89 @@
+package kafka
+
+import (
+	"encoding/binary"
+	"time"
+
+	"github.com/robustmq/rmq/broker/clock"
+	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/kernel"
+)
+
+// A Produce request for a partition whose shard is crowded is held: its connection is not read
+// meanwhile, as Kafka mutes one, and every other connection goes on. It is held for as long as
+// the client said that it would wait, and then answered REQUEST_TIMED_OUT, which producers try again; so
+// is at once what does not fit in heldBytesMax. Nothing of the batch is stored then.
+// As long as a shard is crowded, answers ask for throttleFor of silence (KIP-219).
+const (
+	heldBytesMax = 256 << 20        // bytes of requests that are held, of all connections
+	heldFor      = 30 * time.Second // link time, at most
+	throttleFor  = 100 * time.Millisecond
+)
+
+// hold is one request that waits at the kernel's door; owned by the connection's goroutine.
+type hold struct {
+	over   chan struct{} // closed when it has waited long enough; nil: it never waited
+	timer  clock.Timer   // that closes it
+	refuse bool          // it has, or was not to wait: nothing more of it waits
+}
+
+// append hands one batch to the kernel, and waits at its door for as long as it may.
+func (p *produce) append(part *producePart, reply kernel.Appended) error {
+	err := part.to.Append(part.batch, p.acks, reply, uint64(part.place))
+	for err != nil && !p.hold.refuse {
+		room := p.c.srv.kernel.Room()
+		if err = part.to.Append(part.batch, p.acks, reply, uint64(part.place)); err != nil {
+			p.hold.refuse = !p.await(room)
+		}
+	}
+	return err
+}
+
+// await waits for room; false: the request has waited for long enough.
+func (p *produce) await(room <-chan struct{}) bool {
+	s := p.c.srv
+	defer s.Stats.HeldBytes.Add(-int64(p.size))
+	if s.Stats.HeldBytes.Add(int64(p.size)) > heldBytesMax {
+		return false
+	}
+	s.Stats.Held.Add(1)
+	defer s.Stats.Held.Add(-1)
+	if p.hold.over == nil {
+		over := make(chan struct{})
+		p.hold.over = over
+		p.hold.timer = s.cfg.Link.AfterFunc(min(max(p.timeout, 0), heldFor), func() { close(over) })
+	}
+	select {
+	case <-room:
+		return true
+	case <-p.hold.over:
+	case <-p.c.ctx.Done():
+	}
+	return false
+}
+
+// endHold forgets that the request was held.
+func (p *produce) endHold() {
+	if p.hold.timer != nil {
+		p.hold.timer.Stop()
+	}
+	p.hold = hold{}
+}
+
+// timedOut answers for a batch that was not let in.
+func (p *produce) timedOut(part *producePart) {
+	p.Appended(uint64(part.place), kernel.AppendResult{Err: fault.Of(fault.Timeout, "wait for room", "")})
+}
+
+// throttle asks the client to be silent for a while, if it produces to what is crowded.
+func (p *produce) throttle() {
+	if p.h.version < 1 || p.c.srv.kernel.Crowded() == 0 {
+		return
+	}
+	for i := range p.parts {
+		if to := p.parts[i].to; to != nil && to.Crowded() {
+			binary.BigEndian.PutUint32(p.frame[p.throttleAt:], uint32(throttleFor.Milliseconds()))
+			return
+		}
+	}
+}
