@@ -130,7 +130,10 @@ func TestEachIsToldOfItsOwnCommand(t *testing.T) {
 	var first, second shard.OpResult
 	s.held++
 	_ = s.publish(func(p *pending) { p.await(-1, p.b.Trim(7, 1), result(func(r shard.OpResult) { second = r })) })
-	_ = s.do(func(p *pending) { p.b.Tick(); p.await(-1, p.b.CreateLog(7, "a"), result(func(r shard.OpResult) { first = r })) })
+	_ = s.do(func(p *pending) {
+		p.b.Tick()
+		p.await(-1, p.b.CreateLog(7, "a"), result(func(r shard.OpResult) { first = r }))
+	})
 	s.mu.Lock()
 	s.held--
 	s.pumpLocked()
