@@ -402,6 +402,16 @@ func (f *memFile) Size() (size int64, err error) {
 	return size, err
 }
 
+func (f *memFile) At(name string) error {
+	return f.locked("stat", func(n *node) error {
+		there, err := f.fs.findLocked("stat", name)
+		if err == nil && there != n {
+			err = another(name)
+		}
+		return err
+	})
+}
+
 func (f *memFile) Truncate(size int64) error {
 	return f.locked("truncate", func(n *node) error { return f.resizeLocked(n, "truncate", size) })
 }

@@ -120,6 +120,21 @@ func (f osFile) Size() (int64, error) {
 	return info.Size(), nil
 }
 
+func (f osFile) At(name string) error {
+	there, err := os.Stat(name)
+	if err != nil {
+		return err
+	}
+	here, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if !os.SameFile(here, there) {
+		return another(name)
+	}
+	return nil
+}
+
 func (f osFile) Reserve(size int64) error {
 	have, err := f.Size()
 	if err != nil || have >= size {

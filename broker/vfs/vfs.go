@@ -68,6 +68,9 @@ type File interface {
 	// not tell them apart; SyncData leaves attributes out.
 	Sync() error
 	SyncData() error
+	// At tells whether name leads to this file; nil: it does. fs.ErrNotExist: there is no
+	// such name any more, or it is another file's.
+	At(name string) error
 }
 
 // Entry is one name in a directory.
@@ -88,6 +91,11 @@ func (e *HeldError) Error() string {
 		return fmt.Sprintf("%s is locked by another process", e.Path)
 	}
 	return fmt.Sprintf("%s is locked by process %d", e.Path, e.PID)
+}
+
+// another is the error of a name that now leads to another file.
+func another(name string) error {
+	return &fs.PathError{Op: "stat", Path: name, Err: fmt.Errorf("another file has its name: %w", fs.ErrNotExist)}
 }
 
 // ReadFile reads a whole file of at most limit bytes.
