@@ -225,10 +225,10 @@ func (b *Broker) openServers() error {
 	a := auth.New(users{b.kernel})
 	version, commit := admin.Build()
 	cluster := b.kernel.Cluster()
-	b.mqtt = mqtt.New(mqtt.Config{Kernel: b.kernel, Auth: a, Clock: b.cfg.Time, Link: b.cfg.Link, Log: b.cfg.Log})
+	b.mqtt = mqtt.New(mqtt.Config{Kernel: b.kernel, Auth: a, Clock: b.kernel.Clock(), Link: b.cfg.Link, Log: b.cfg.Log})
 	b.kafka = kafka.New(kafka.Config{
 		Kernel: b.kernel, ClusterID: cluster, NodeID: node, Authenticator: a, Users: b.kernel.UserCount,
-		Broker: b.cfg.Time, Link: b.cfg.Link, ExactStreams: b.cfg.Profile == Production, LogDir: b.cfg.DataDir,
+		Broker: b.kernel.Clock(), Link: b.cfg.Link, ExactStreams: b.cfg.Profile == Production, LogDir: b.cfg.DataDir,
 	})
 	b.amqp = amqp.New(amqp.Config{Kernel: b.kernel, Auth: a, Link: b.cfg.Link, Log: b.cfg.Log, Product: "rmq", Version: version, Cluster: cluster})
 

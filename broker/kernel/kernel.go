@@ -103,6 +103,7 @@ type Kernel struct {
 	attached  map[uint64]*Attachment
 	attachSeq atomic.Uint64
 
+	newest     atomic.Int64   // the newest time in ms that was stamped, ever: see nowMs
 	ills       atomic.Int32   // logs that are ill, of all shards
 	carryMax   int64          // of one log; tests make it small
 	capturing  sync.Mutex     // held by who makes a captured stream
@@ -205,6 +206,7 @@ func (k *Kernel) open() error {
 	}
 	k.rebuild(k.meta.view.Load())
 	for _, s := range k.shards {
+		k.newest.Store(max(k.newest.Load(), s.now()))
 		k.restoreRoutes(s)
 		k.restoreGroups(s)
 	}
@@ -227,6 +229,9 @@ func (k *Kernel) openLog0() error {
 		Shard: 0, Sync: true, Applied: at.Index, AppliedTerm: at.Term, Machine: k.meta, Bind: func(g Group) { k.meta.group = g },
 		EntriesMax: 1 << 16, BytesMax: 1 << 30,
 	})
+	if err != nil && at.Index == 0 && errors.Is(err, storage.ErrCorrupt) {
+		return fmt.Errorf("checkpoints.db is missing, or has nothing of shard 0: %w", err)
+	}
 	return err
 }
 
@@ -329,12 +334,13 @@ func (k *Kernel) led(s *shardRun, term uint64, leading bool) {
 	if leading || k.closing.Load() {
 		return
 	}
-	k.log.Warn("leadership lost", "term", term)
 	if k.engine != nil {
 		if err := k.engine.Log().Err(); err != nil {
 			k.fail(fault.New(fault.Unavailable, "commit", "", "%w", err))
+			return
 		}
 	}
+	k.log.Warn("leadership lost", "term", term)
 }
 
 // fail records the first error that makes the kernel unable to promise anything.
@@ -403,7 +409,21 @@ func (k *Kernel) spawn(f func()) bool {
 	return true
 }
 
-func (k *Kernel) nowMs() int64 { return k.time.Now().UnixMilli() }
+// nowMs is broker time, in ms, as it is written to logs: it never goes back. While a clock that was
+// set back has not caught up, it stands still, as the time of machines does; else what is
+// stamped now, to live for a minute, would be over before it began. Timers go by the clock alone.
+func (k *Kernel) nowMs() int64 {
+	now := k.time.Now().UnixMilli()
+	for {
+		newest := k.newest.Load()
+		if now <= newest {
+			return newest
+		}
+		if k.newest.CompareAndSwap(newest, now) {
+			return now
+		}
+	}
+}
 
 // newClusterID makes a cluster id in Kafka's form: 16 random bytes in base64.
 func newClusterID() string {
@@ -416,4 +436,18 @@ func newClusterID() string {
 func (k *Kernel) Cluster() string { return k.meta.view.Load().Cluster() }
 
 // Now is broker time, for adapters that stamp what they hand in.
-func (k *Kernel) Now() time.Time { return k.time.Now() }
+func (k *Kernel) Now() time.Time {
+	now := k.time.Now()
+	if newest := k.nowMs(); newest > now.UnixMilli() {
+		return time.UnixMilli(newest)
+	}
+	return now
+}
+
+// Clock is broker time as Now tells it, for those who take a clock.
+func (k *Kernel) Clock() clock.Clock { return steady{k} }
+
+type steady struct{ k *Kernel }
+
+func (s steady) Now() time.Time                                  { return s.k.Now() }
+func (s steady) AfterFunc(d time.Duration, f func()) clock.Timer { return s.k.time.AfterFunc(d, f) }
