@@ -325,6 +325,9 @@ func (c *checker) wal() {
 			c.fail("log", "use the release that wrote it, or a newer one", "%s: %v", name, f.Err)
 		case s.Live && i == len(s.WAL)-1 && len(f.Gaps) > 0:
 			c.warn("log", "look again, or stop the broker before", "%s was being written while it was read", name)
+		case f.Store != "" && s.Store != "" && f.Store != s.Store:
+			sound = false
+			c.fail("log", "put the files back that belong together, all from one copy", "%s is of store %s, and VERSION says %s: files of two data directories are mixed", name, f.Store, s.Store)
 		case f.Damaged():
 			sound = false
 			c.fail("log", c.repair(), "%s: %s", name, damageText(f))

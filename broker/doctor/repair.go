@@ -172,7 +172,11 @@ func (r *Repair) planVersion(s *Survey) {
 			if err := q.keep(path); err != nil {
 				return err
 			}
-			text := fmt.Sprintf("rmq data, format 1\nstore %016x\n", random())
+			store := fmt.Sprintf("%016x", random())
+			if i := slices.IndexFunc(s.WAL, func(f WALFile) bool { return f.Store != "" }); i >= 0 {
+				store = s.WAL[i].Store // what is here says whose it is
+			}
+			text := fmt.Sprintf("rmq data, format 1\nstore %s\n", store)
 			if err := vfs.WriteFile(vfs.OS{}, path, []byte(text)); err != nil {
 				return err
 			}

@@ -56,6 +56,7 @@ type File struct {
 type WALFile struct {
 	File
 	Number  uint64             `json:"number"`
+	Store   string             `json:"store,omitempty"` // of which directory it says it is
 	Records int                `json:"records"`
 	Shards  []Span             `json:"shards"`
 	Gaps    []filelog.WALGap   `json:"gaps,omitempty"`
@@ -228,6 +229,9 @@ func (f *WALFile) scan(followed bool, entry func(*filelog.WALRecord)) error {
 	r, err := filelog.NewWALReader(file, f.Bytes, f.Number, followed)
 	if err != nil {
 		return err
+	}
+	if store := r.Header().Store; store != 0 && r.HeaderErr() == nil {
+		f.Store = fmt.Sprintf("%016x", store)
 	}
 	spans := make(map[storage.ShardID]*Span)
 	for r.Next() {

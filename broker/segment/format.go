@@ -17,11 +17,11 @@ import (
 //	┌───────────────┬───────┬───────┬───────────────┬───────────────┐
 //	│ "rmq-seg\n"   │version│ crc   │ base offset   │ id            │
 //	│               │ u32   │ u32   │ i64           │ u64           │
-//	├───────────────┼───────┼───────┴───────────────┴───────────────┤
-//	│ durable       │ crc of│ zero                                  │ batches…
-//	│ u64           │ it    │                                       │
-//	└───────────────┴───────┴───────────────────────────────────────┘
-//	32              40      44                                      64
+//	├───────────────┼───────┼───────┬───────────────┬───────┬───────┤
+//	│ durable       │ crc of│ zero  │ owner         │ crc of│ zero  │ batches…
+//	│ u64           │ it    │       │ u64           │ it    │       │
+//	└───────────────┴───────┴───────┴───────────────┴───────┴───────┘
+//	32              40      44      48              56      60      64
 //
 // crc is CRC-32C over bytes [0, 12) and [16, 32); the version is read before it. id
 // is random, and ties an index to this file rather than to one that once had its name.
@@ -29,6 +29,9 @@ import (
 // durable is the mark: so many bytes of the file were synced when it was written. It is
 // written after a sync and not itself synced, so it lags behind; it is never ahead. Its
 // crc covers the base offset and itself. A mark and its crc are within one sector.
+//
+// owner says whose file this is: the number that Options.Owner had. Its crc covers the base
+// offset and itself, as a mark's. Both are zero in a file that does not say.
 //
 // An index file (".idx") is written only after what it speaks of was synced. It is
 // 72 bytes and entries of 24:
@@ -60,6 +63,7 @@ const (
 	idAt        = 24
 	markAt      = 32
 	markLen     = 12
+	ownerAt     = 48 // as long as a mark
 	idxLen      = 72
 	idxEntryLen = 24
 
@@ -109,6 +113,24 @@ func encodeMark(base, durable int64) []byte {
 	binary.LittleEndian.PutUint64(b, uint64(durable))
 	binary.LittleEndian.PutUint32(b[8:], markCRC(base, b[:8]))
 	return b
+}
+
+// encodeFor is encode, of a file that says whose it is; 0: it does not.
+func (h header) encodeFor(owner uint64) []byte {
+	b := h.encode()
+	if owner != 0 {
+		binary.LittleEndian.PutUint64(b[ownerAt:], owner)
+		binary.LittleEndian.PutUint32(b[ownerAt+8:], markCRC(h.base, b[ownerAt:ownerAt+8]))
+	}
+	return b
+}
+
+// decodeOwner returns whose file it is; 0: it does not say. false: it says so no more.
+func decodeOwner(b []byte, base int64) (owner uint64, ok bool) {
+	if len(b) < headerLen || [markLen]byte(b[ownerAt:]) == [markLen]byte{} {
+		return 0, true
+	}
+	return binary.LittleEndian.Uint64(b[ownerAt:]), binary.LittleEndian.Uint32(b[ownerAt+8:]) == markCRC(base, b[ownerAt:ownerAt+8])
 }
 
 func markCRC(base int64, durable []byte) uint32 {

@@ -41,7 +41,8 @@ type FileReader struct {
 type Header struct {
 	Base    int64
 	ID      uint64
-	Durable int64 // the mark; 0: there is none
+	Durable int64  // the mark; 0: there is none
+	Owner   uint64 // as Options.Owner had it; 0: it does not say
 }
 
 // Gap is a stretch of a file that holds no whole batch, and should.
@@ -83,7 +84,11 @@ func NewFileReader(src io.ReaderAt, size, base, durable int64, followed bool) (*
 		r.headerErr = fmt.Errorf("%w: its header says that it begins at offset %d", ErrCorrupt, h.base)
 		h.base = base
 	}
-	r.head = Header{Base: h.base, ID: h.id, Durable: decodeMark(b, h.base)}
+	owner, whole := decodeOwner(b, h.base)
+	if err == nil && !whole {
+		r.headerErr, owner = fmt.Errorf("%w: %w", ErrCorrupt, errBadHeader), 0
+	}
+	r.head = Header{Owner: owner, Base: h.base, ID: h.id, Durable: decodeMark(b, h.base)}
 	if r.head.Durable < 0 || r.head.Durable > math.MaxInt64/2 {
 		r.head.Durable = 0
 	}

@@ -33,7 +33,7 @@ func Open(fsys vfs.FS, dir string, cache *Cache, opt Options) (*Log, error) {
 	files, err := l.list()
 	if errors.Is(err, fs.ErrNotExist) {
 		l.unsafe, l.heir = true, false
-		err = fsys.MkdirAll(dir)
+		err = l.makeDir()
 	}
 	if err == nil {
 		err = l.load(files)
@@ -42,6 +42,21 @@ func Open(fsys vfs.FS, dir string, cache *Cache, opt Options) (*Log, error) {
 		return nil, fmt.Errorf("segment: open: %w", err)
 	}
 	return l, nil
+}
+
+// makeDir makes the directory, but not the one that Parents end at: when that is gone, so is
+// all that was in it, and a new one would pass for it.
+func (l *Log) makeDir() error {
+	if l.opt.Parents > 0 {
+		top := l.dir
+		for range l.opt.Parents {
+			top = filepath.Dir(top)
+		}
+		if _, err := l.fs.ReadDir(top); err != nil {
+			return err
+		}
+	}
+	return l.fs.MkdirAll(l.dir)
 }
 
 // list returns the segment files in dir by base offset. Their size is what the disk says.
@@ -145,6 +160,11 @@ func (l *Log) proofs(f *file) (p proof, err error) {
 		return p, fmt.Errorf("%s: %w", f.path, err)
 	case err == nil && h.base != f.base:
 		err = fmt.Errorf("its header says that it begins at offset %d", h.base)
+	}
+	if owner, whole := decodeOwner(b, f.base); err == nil && !whole {
+		err = errBadHeader
+	} else if err == nil && owner != 0 && l.opt.Owner != 0 && owner != l.opt.Owner {
+		return p, f.corrupt(0, errors.New("it is of another log, or of another data directory"))
 	}
 	if err != nil {
 		p.bad = f.corrupt(0, err)

@@ -170,7 +170,7 @@ func (r *rewriting) run() error {
 	if err := r.flush(); err != nil {
 		return err
 	}
-	head := r.file.encode()
+	head := r.file.encodeFor(r.log.opt.Owner)
 	copy(head[markAt:], encodeMark(r.file.base, r.file.size)) // it is synced before it has its name
 	if _, err := r.out.WriteAt(head, 0); err != nil {
 		return err

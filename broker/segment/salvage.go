@@ -49,7 +49,7 @@ func Salvage(fsys vfs.FS, path string, next int64, id uint64) (tmp string, err e
 		pos += int64(len(b))
 		return err
 	}
-	if _, err := dst.WriteAt(header{base: base, id: id}.encode(), 0); err != nil {
+	if _, err := dst.WriteAt(header{base: base, id: id}.encodeFor(r.Header().Owner), 0); err != nil {
 		return "", err
 	}
 	for r.Next() {

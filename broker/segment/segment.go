@@ -48,6 +48,8 @@ type Options struct {
 	// Parents is how many directories above a log's own may have been made for it, so
 	// that their names are to be synced with it.
 	Parents int
+	// Owner is a number by which this log's files are told from another's; 0: they are not.
+	Owner uint64
 	// ID draws the ids of files; at random if nil.
 	ID func() uint64
 }
@@ -264,7 +266,7 @@ func (l *Log) newFileAt(base int64) (_ *file, err error) {
 		return nil, fmt.Errorf("segment: new file: %w", err)
 	}
 	l.unsafe = true
-	_, err = w.WriteAt(f.encode(), 0)
+	_, err = w.WriteAt(f.encodeFor(l.opt.Owner), 0)
 	if err = errors.Join(err, w.Close()); err != nil {
 		return nil, fmt.Errorf("segment: new file: %w", errors.Join(err, l.fs.Remove(f.path)))
 	}

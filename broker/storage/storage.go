@@ -229,6 +229,10 @@ var (
 	ErrVersion = errors.New("storage: written by a newer release")
 	// ErrInUse: another process has the directory open.
 	ErrInUse = errors.New("storage: in use by another process")
+	// ErrMixed: files of two stores are in one directory.
+	ErrMixed = errors.New("storage: files of two data directories are mixed")
+	// ErrGone: a file that is open has been removed or moved: nobody would find what is written to it.
+	ErrGone = errors.New("storage: removed, or moved away, while it was open")
 	// ErrUnsynced: a sync has failed, which is final for the file as long as the process lives.
 	ErrUnsynced = errors.New("storage: not synced, and not written until the next start")
 )

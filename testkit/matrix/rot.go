@@ -329,7 +329,7 @@ func (r *rot) open(h harm, disk *vfs.Mem, db string) (v verdict, outcome Outcome
 	n, err := openNode(ctx, nodeOptions{fs: fs, checkpoints: func(string) (filelog.CheckpointStore, error) { return meta.Open(db) }})
 	if err != nil {
 		switch {
-		case !errors.Is(err, storage.ErrCorrupt) && !errors.Is(err, storage.ErrVersion) && !errors.Is(err, filelog.ErrForeign):
+		case !errors.Is(err, storage.ErrCorrupt) && !errors.Is(err, storage.ErrVersion) && !errors.Is(err, storage.ErrMixed) && !errors.Is(err, filelog.ErrForeign):
 			told = "another error: " + err.Error()
 		case !names(err.Error(), &h):
 			told = "the file is not named: " + err.Error()

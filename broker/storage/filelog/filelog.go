@@ -20,7 +20,8 @@
 // # What an error means
 //
 // An error of the log is final: every write that waits gets it, and so does every
-// later one. A segment's error is that segment's alone. A full device is not an error
+// later one. So is a file of the log that was removed or moved beneath it (storage.ErrGone):
+// that is looked at with every sync, and nothing is acknowledged that no name leads to. A segment's error is that segment's alone. A full device is not an error
 // of the log: writes wait until there is space, and LogStats says so.
 package filelog
 
@@ -61,7 +62,11 @@ type Options struct {
 	Random func() uint64
 }
 
-// CheckpointStore is storage.Checkpoints with an end.
+// CheckpointStore is storage.Checkpoints with an end. One that has a method
+//
+//	Bind(store uint64) error
+//
+// is told of which store it is to be, and answers storage.ErrMixed when it is of another.
 type CheckpointStore interface {
 	storage.Checkpoints
 	io.Closer
@@ -139,19 +144,33 @@ func Open(dir string, opt Options) (_ *Engine, err error) {
 			err = errors.Join(err, e.Close())
 		}
 	}()
-	if e.wal, err = openWAL(opt.FS, filepath.Join(dir, walDir), opt, home.fresh); err != nil {
-		return nil, fmt.Errorf("filelog: open: %w", err)
-	}
-	if err = home.settle(opt.Random); err != nil {
-		return nil, fmt.Errorf("filelog: open: %w", err)
-	}
-	e.segments = newSegments(opt.FS, filepath.Join(dir, segmentsDir), segment.Options{FileBytes: opt.SegmentBytes, ID: opt.Random}, opt.OpenFiles, &e.wal.meters.segments)
 	checkpoints, err := opt.Checkpoints(filepath.Join(dir, checkpointFile))
 	if err != nil { // what came with it may be a nil of some type, which is not to be closed
 		return nil, fmt.Errorf("filelog: open: %w", err)
 	}
 	e.checkpoints = checkpoints
+	if err = e.bind(home.store); err != nil { // before the log is written to
+		return nil, fmt.Errorf("filelog: open: %w", err)
+	}
+	if e.wal, err = openWAL(opt.FS, filepath.Join(dir, walDir), opt, home.fresh, home.store); err != nil {
+		return nil, fmt.Errorf("filelog: open: %w", err)
+	}
+	if err = home.settle(e.wal.store); err != nil {
+		return nil, fmt.Errorf("filelog: open: %w", err)
+	}
+	if err = e.bind(e.wal.store); err != nil {
+		return nil, fmt.Errorf("filelog: open: %w", err)
+	}
+	e.segments = newSegments(opt.FS, filepath.Join(dir, segmentsDir), segment.Options{FileBytes: opt.SegmentBytes, ID: opt.Random}, opt.OpenFiles, &e.wal.meters.segments, e.wal.store)
 	return e, nil
+}
+
+// bind tells the checkpoints whose they are, where they care. 0: that is not known.
+func (e *Engine) bind(store uint64) error {
+	if b, ok := e.checkpoints.(interface{ Bind(store uint64) error }); ok && store != 0 {
+		return b.Bind(store)
+	}
+	return nil
 }
 
 func (e *Engine) Log() storage.Log                 { return e.wal }

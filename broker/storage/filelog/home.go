@@ -19,12 +19,14 @@ import (
 //	rmq data, format 1
 //	store 3f9a0c5be81d7742
 //
-// Lines after the second are for later releases of the same format.
+// Files of the log, segments and checkpoints say which store they are of, so that those of two
+// directories are told apart. Lines after the second are for later releases of the same format.
 const (
 	versionFile   = "VERSION"
 	lockName      = "LOCK"
 	homeFormat    = 1
 	versionPrefix = "rmq data, format "
+	storePrefix   = "store "
 	versionMax    = 4 << 10 // bytes
 )
 
@@ -36,7 +38,8 @@ type home struct {
 	fs    vfs.FS
 	dir   string
 	lock  io.Closer
-	fresh bool // has no VERSION yet: nothing in it was ever acknowledged
+	fresh bool   // has no VERSION yet: nothing in it was ever acknowledged
+	store uint64 // which directory it is, as VERSION says; 0: it does not
 	// sameBoot: who had it open before had it open since the machine was last started.
 	sameBoot bool
 }
@@ -111,7 +114,7 @@ func (h *home) checkVersion() error {
 	if err != nil {
 		return fmt.Errorf("filelog: %w", err)
 	}
-	line, _, _ := strings.Cut(string(b), "\n")
+	line, rest, _ := strings.Cut(string(b), "\n")
 	number, ok := strings.CutPrefix(line, versionPrefix)
 	if !ok {
 		return fmt.Errorf("filelog: %s: %w: it begins with %q", name, ErrForeign, line[:min(len(line), 40)])
@@ -121,6 +124,10 @@ func (h *home) checkVersion() error {
 		return fmt.Errorf("%w: %s says %q", storage.ErrCorrupt, name, line[:min(len(line), 40)])
 	case format > homeFormat:
 		return fmt.Errorf("%w: %s has format %d, this release reads up to %d", storage.ErrVersion, h.dir, format, homeFormat)
+	}
+	line, _, _ = strings.Cut(rest, "\n")
+	if hex, ok := strings.CutPrefix(line, storePrefix); ok {
+		h.store, _ = strconv.ParseUint(hex, 16, 64) // 0: nothing that we wrote; it is not looked at then
 	}
 	return nil
 }
@@ -184,9 +191,9 @@ func (h *home) mkdir(dir string) error {
 
 // settle writes VERSION into a fresh directory, as the last step of making it, and makes
 // sure that names are durable: an earlier open may have been killed before it had.
-func (h *home) settle(random func() uint64) error {
+func (h *home) settle(store uint64) error {
 	if h.fresh {
-		text := fmt.Sprintf("%s%d\nstore %016x\n", versionPrefix, homeFormat, random())
+		text := fmt.Sprintf("%s%d\n%s%016x\n", versionPrefix, homeFormat, storePrefix, store)
 		if err := vfs.WriteFile(h.fs, filepath.Join(h.dir, versionFile), []byte(text)); err != nil {
 			return err
 		}

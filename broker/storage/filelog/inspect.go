@@ -60,7 +60,8 @@ type WALReader struct {
 // WALHeader is what a log file says of itself.
 type WALHeader struct {
 	Number, Salt uint64
-	Size         int64 // that it was made with
+	Store        uint64 // whose file it is; 0: it does not say
+	Size         int64  // that it was made with
 }
 
 // WALRecord is one record. Data is valid until the next.
@@ -150,7 +151,7 @@ func (r *WALReader) HeaderErr() error { return r.headerErr }
 
 // Header is the file's.
 func (r *WALReader) Header() WALHeader {
-	return WALHeader{Number: r.s.head.number, Salt: r.s.head.salt, Size: r.s.head.size}
+	return WALHeader{Number: r.s.head.number, Salt: r.s.head.salt, Store: r.s.head.store, Size: r.s.head.size}
 }
 
 // Next goes to the next record, over damage where there is some.

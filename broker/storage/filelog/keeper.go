@@ -278,7 +278,7 @@ func (w *wal) ready(want wanted) (f *readyFile, err error) {
 // readyOf makes a spare of at least enough bytes ready, or else a new file of size bytes,
 // filled with zeros, so that a later sync has data to write and no metadata.
 func (w *wal) readyOf(number uint64, enough, size int64) (*readyFile, error) {
-	h := walHeader{number: number, salt: w.opt.Random()}
+	h := walHeader{number: number, salt: w.opt.Random(), store: w.store}
 	f := &readyFile{number: number, salt: h.salt}
 	var err error
 	i := slices.IndexFunc(w.pool, func(s spare) bool { return s.size >= enough })

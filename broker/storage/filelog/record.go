@@ -12,17 +12,19 @@ import (
 // A WAL file is a header block and records, one after another, little-endian.
 // docs/format/wal.md says what recovery makes of them.
 //
-// Header: 40 bytes at the start of a block of 4096, the rest of which is zero.
+// Header: 52 bytes at the start of a block of 4096, the rest of which is zero.
 //
-//	0               8       12      16              24              32              40
-//	┌───────────────┬───────┬───────┬───────────────┬───────────────┬───────────────┐
-//	│ "rmq-wal\n"   │version│ crc   │ number        │ salt          │ size          │
-//	│               │ u32   │ u32   │ u64           │ u64           │ u64           │
-//	└───────────────┴───────┴───────┴───────────────┴───────────────┴───────────────┘
+//	0               8       12      16              24              32              40              48      52
+//	┌───────────────┬───────┬───────┬───────────────┬───────────────┬───────────────┬───────────────┬───────┐
+//	│ "rmq-wal\n"   │version│ crc   │ number        │ salt          │ size          │ store         │ crc of│
+//	│               │ u32   │ u32   │ u64           │ u64           │ u64           │ u64           │ store │
+//	└───────────────┴───────┴───────┴───────────────┴───────────────┴───────────────┴───────────────┴───────┘
 //
 // crc is CRC-32C over bytes [0, 12) and [16, 40). The version is read before it, so
 // that a file of a newer release is ErrVersion, never corruption. number is the
 // file's place in the log, and its name; salt is random; size is the file's length.
+// store is that of VERSION: whose file this is. Its crc is begun from the header's; both
+// are zero in a file that does not say.
 //
 // Record: 32 bytes, then len bytes of data, then zeros up to a multiple of 8.
 //
@@ -43,6 +45,7 @@ import (
 const (
 	walVersion   = 1
 	walHeaderLen = 40
+	walStoreLen  = 12   // behind it
 	walBlock     = 4096 // where records begin: no write of theirs touches the header's sector
 	recordLen    = 32
 	recordAlign  = 8
@@ -92,6 +95,7 @@ type walHeader struct {
 	number uint64
 	salt   uint64
 	size   int64
+	store  uint64 // 0: it does not say
 }
 
 func (h walHeader) encode() []byte {
@@ -103,7 +107,15 @@ func (h walHeader) encode() []byte {
 	le.PutUint64(b[24:], h.salt)
 	le.PutUint64(b[32:], uint64(h.size))
 	le.PutUint32(b[12:], headerCRC(b))
+	if h.store != 0 {
+		le.PutUint64(b[walHeaderLen:], h.store)
+		le.PutUint32(b[walHeaderLen+8:], storeCRC(b))
+	}
 	return b
+}
+
+func storeCRC(b []byte) uint32 {
+	return crc32.Update(headerCRC(b), castagnoli, b[walHeaderLen:walHeaderLen+8])
 }
 
 func headerCRC(b []byte) uint32 {
@@ -125,6 +137,11 @@ func decodeHeader(b []byte) (walHeader, uint32, error) {
 	h := walHeader{number: le.Uint64(b[16:]), salt: le.Uint64(b[24:]), size: int64(le.Uint64(b[32:]))}
 	if crc != le.Uint32(b[12:]) || h.size < walBlock || h.number == 0 {
 		return walHeader{}, 0, errBadHeader
+	}
+	if store := b[walHeaderLen:]; len(store) >= walStoreLen && [walStoreLen]byte(store) != [walStoreLen]byte{} {
+		if h.store = le.Uint64(store); le.Uint32(store[8:]) != storeCRC(b) {
+			return walHeader{}, 0, errBadHeader
+		}
 	}
 	return h, crc, nil
 }

@@ -29,14 +29,19 @@ type place struct {
 }
 
 // openWAL reads what dir holds, cuts a torn tail, and starts the log behind it. A
-// directory without files gets the first one, if fresh allows that.
-func openWAL(fsys vfs.FS, dir string, opt Options, fresh bool) (*wal, error) {
-	w := &wal{fs: fsys, dir: dir, opt: opt, recovered: make(map[storage.ShardID]*recovered)}
+// directory without files gets the first one, if fresh allows that. store is what VERSION
+// says; 0: it does not.
+func openWAL(fsys vfs.FS, dir string, opt Options, fresh bool, store uint64) (*wal, error) {
+	w := &wal{fs: fsys, dir: dir, opt: opt, fresh: fresh, store: store, recovered: make(map[storage.ShardID]*recovered)}
 	w.writer = writer{shards: make(map[storage.ShardID]*walShard), held: make(map[storage.ShardID]bool), nonce: uint32(opt.Random())}
 	w.writer.grow = opt.grow
 	if err := w.list(); err != nil {
 		return nil, err
 	}
+	if fresh { // drawn before anything says it
+		w.store = opt.Random()
+	}
+	useful := w.useful()
 	var err error
 	switch {
 	case len(w.files) > 0:
@@ -49,6 +54,7 @@ func openWAL(fsys vfs.FS, dir string, opt Options, fresh bool) (*wal, error) {
 	if err != nil {
 		return nil, err
 	}
+	w.tidy(useful)
 	if err := w.setAside(); err != nil {
 		return nil, errors.Join(err, w.file.Close())
 	}
@@ -68,8 +74,7 @@ func (w *wal) list() error {
 			switch path := filepath.Join(w.dir, e.Name); {
 			case path == reserveName(w.dir):
 				w.reserve = &spare{path, e.Size}
-			case path == newReserveName(w.dir):
-				_ = w.fs.Remove(path) // cut short. No spare: who makes a reserve next takes its name
+			case path == newReserveName(w.dir): // cut short. No spare: who makes a reserve next takes its name
 			case strings.HasSuffix(e.Name, ".spare"):
 				w.pool = append(w.pool, spare{path, e.Size})
 			}
@@ -86,15 +91,24 @@ func (w *wal) list() error {
 			number: number, path: walName(w.dir, number), size: e.Size, last: make(map[storage.ShardID]uint64),
 		})
 	}
-	// Those too small to be of use go; one that cannot go is only in the way.
-	useful := w.opt.WALFileMin / 2
+	return nil
+}
+
+// useful is the size below which a spare is of no use.
+func (w *wal) useful() int64 {
 	if n := len(w.files); n > 0 {
-		useful = w.opt.grow(w.files[n-1].size) / 2
+		return w.opt.grow(w.files[n-1].size) / 2
 	}
+	return w.opt.WALFileMin / 2
+}
+
+// tidy removes what is of no use, now that it is known to be ours. What cannot go is only in the
+// way.
+func (w *wal) tidy(useful int64) {
+	_ = w.fs.Remove(newReserveName(w.dir))
 	w.pool = slices.DeleteFunc(w.pool, func(s spare) bool {
 		return s.size < useful && w.fs.Remove(s.path) == nil
 	})
-	return nil
 }
 
 // first begins a log.
@@ -161,6 +175,9 @@ func (w *wal) recoverFile(f *walFile, last bool) (err error) {
 	if err := s.header(f.number); err != nil {
 		return err
 	}
+	if err := w.ours(s.head.store); err != nil {
+		return err
+	}
 	for s.next() {
 		if err := w.recoverRecord(f, s); err != nil {
 			return err
@@ -200,6 +217,23 @@ func (w *wal) recoverFile(f *walFile, last bool) (err error) {
 	w.unmarked, w.based, w.orderly = true, s.based, s.closed || s.off == walBlock && f.number == 1
 	w.room.Store(f.size - w.off)
 	return nil
+}
+
+// ours makes sure that a file is of this log.
+func (w *wal) ours(store uint64) error {
+	switch {
+	case store == 0 || w.store == store:
+		return nil
+	case w.store == 0 || w.fresh: // VERSION does not say
+		w.store = store
+		return nil
+	}
+	return mixed(store, w.store)
+}
+
+// mixed is the error of a file that says it is of another store than VERSION.
+func mixed(store, want uint64) error {
+	return fmt.Errorf("%w: it is of store %016x, and VERSION says %016x", storage.ErrMixed, store, want)
 }
 
 // recoverRecord applies one record to what is known of its shard.

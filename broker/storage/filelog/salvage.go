@@ -39,6 +39,7 @@ type Salvage struct {
 	fs    vfs.FS
 	dir   string
 	files []salvageFile
+	store uint64 // whose log it is, as its files say; 0: they do not
 	state map[storage.ShardID]*salvageShard
 	all   *salvagePoint // everything from here on goes
 }
@@ -214,6 +215,9 @@ func (s *Salvage) open(i int) (*WALReader, vfs.File, error) {
 	if err != nil {
 		return nil, nil, errors.Join(err, file.Close())
 	}
+	if r.HeaderErr() == nil && s.store == 0 {
+		s.store = r.Header().Store
+	}
 	return r, file, nil
 }
 
@@ -303,7 +307,7 @@ func (s *Salvage) Write(number, salt uint64) (path string, err error) {
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
 	w := salvageWriter{out: out, number: number, off: walBlock}
-	h := walHeader{number: number, salt: salt, size: max(s.files[i].size, walBlock+4*recordLen)}
+	h := walHeader{number: number, salt: salt, store: s.store, size: max(s.files[i].size, walBlock+4*recordLen)}
 	if err := out.Reserve(h.size); err != nil {
 		return "", err
 	}

@@ -2,8 +2,10 @@ package filelog
 
 import (
 	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io/fs"
 	"path/filepath"
 	"slices"
@@ -22,6 +24,7 @@ type segments struct {
 	fs    vfs.FS
 	dir   string
 	opt   segment.Options
+	store uint64 // whose they are; 0: not known
 	cache *segment.Cache
 	wrote *atomic.Uint64 // bytes appended
 
@@ -40,10 +43,10 @@ type shared struct {
 // a log that has lost some of its files.
 const removedSuffix = ".removed"
 
-func newSegments(fsys vfs.FS, dir string, opt segment.Options, openFiles int, wrote *atomic.Uint64) *segments {
+func newSegments(fsys vfs.FS, dir string, opt segment.Options, openFiles int, wrote *atomic.Uint64, store uint64) *segments {
 	opt.Parents = 3 // SHARD, segments, and the data directory
 	return &segments{
-		fs: fsys, dir: dir, opt: opt, cache: segment.NewCache(fsys, openFiles),
+		fs: fsys, dir: dir, opt: opt, store: store, cache: segment.NewCache(fsys, openFiles),
 		open: make(map[storage.LogID]*shared), wrote: wrote,
 	}
 }
@@ -56,6 +59,21 @@ func (s *segments) logDir(id storage.LogID) string {
 	return filepath.Join(s.shardDir(id.Shard), fmt.Sprintf("%016x", id.Log))
 }
 
+// owner tells the files of one log of one store from all others; 0: the store is not known.
+func (s *segments) owner(id storage.LogID) uint64 { return SegmentOwner(s.store, id) }
+
+// SegmentOwner is what the segment files of a log say of whose they are.
+func SegmentOwner(store uint64, id storage.LogID) uint64 {
+	if store == 0 {
+		return 0
+	}
+	h := fnv.New64a()
+	b := binary.BigEndian.AppendUint64(nil, store)
+	b = binary.BigEndian.AppendUint32(b, uint32(id.Shard))
+	_, _ = h.Write(binary.BigEndian.AppendUint64(b, id.Log)) // never fails
+	return h.Sum64()
+}
+
 func (s *segments) Open(id storage.LogID) (storage.Segment, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -64,7 +82,9 @@ func (s *segments) Open(id storage.LogID) (storage.Segment, error) {
 	}
 	sh := s.open[id]
 	if sh == nil {
-		log, err := segment.Open(s.fs, s.logDir(id), s.cache, s.opt)
+		opt := s.opt
+		opt.Owner = s.owner(id)
+		log, err := segment.Open(s.fs, s.logDir(id), s.cache, opt)
 		if err != nil {
 			return nil, told(err)
 		}

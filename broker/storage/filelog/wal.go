@@ -48,6 +48,10 @@ type wal struct {
 	fs  vfs.FS
 	dir string
 	opt Options
+	// store is whose log this is: what VERSION says, or, before there is one, what the files
+	// do that an interrupted first open left.
+	store uint64
+	fresh bool // there is no VERSION yet
 
 	writer          // owned by run
 	pool    []spare // owned by keep

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -627,6 +629,62 @@ func TestStops(t *testing.T) {
 			ok(t, e.Close())
 		})
 	}
+}
+
+// A log file that was removed or moved by hand takes nothing more: what is written to it would be
+// found by nobody. Nothing is made in its place.
+func TestGone(t *testing.T) {
+	for name, gone := range map[string]func(*vfs.Mem, string) error{
+		"removed": func(m *vfs.Mem, path string) error { return m.Remove(path) },
+		"moved":   func(m *vfs.Mem, path string) error { return m.Rename(path, path+".old") },
+		"replaced": func(m *vfs.Mem, path string) error {
+			b, err := vfs.ReadFile(m, path, 1<<20)
+			return errors.Join(err, vfs.WriteFile(m, path, b))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			disk := vfs.NewMem()
+			e := opened(t, on(disk))
+			put(t, e, 1, 1, 100, true)
+			ok(t, gone(disk, logFiles(t, disk)[0]))
+			names := func() (names []string) {
+				entries, err := disk.ReadDir("/data/wal")
+				ok(t, err)
+				for _, e := range entries {
+					names = append(names, e.Name)
+				}
+				return names
+			}
+			before := names()
+			if err := tryPut(e, 1, 2, 100, true); !errors.Is(err, storage.ErrGone) {
+				t.Errorf("a write to a file that is gone: %v", err)
+			}
+			if err := e.Log().Err(); !errors.Is(err, storage.ErrGone) {
+				t.Errorf("Err: %v", err)
+			}
+			if err := e.Close(); !errors.Is(err, storage.ErrGone) {
+				t.Errorf("Close: %v", err)
+			}
+			if after := names(); !slices.Equal(after, before) {
+				t.Errorf("the directory has %q, and had %q", after, before)
+			}
+		})
+	}
+}
+
+// A segment does not make a data directory that is gone anew.
+func TestSegmentWithoutHome(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	e, err := Open(dir, on(vfs.OS{}))
+	ok(t, err)
+	ok(t, os.RemoveAll(dir))
+	if _, err := e.Segments().Open(storage.LogID{Shard: 1, Log: 5}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Open: %v", err)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the directory is there again: %v", err)
+	}
+	ok(t, e.Close())
 }
 
 // Append blocks rather than queue without bound, and is let go when the log stops.

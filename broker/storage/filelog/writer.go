@@ -3,6 +3,7 @@ package filelog
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 	"time"
@@ -303,6 +304,11 @@ func (w *wal) sync() error {
 		return w.stopped("sync", err)
 	}
 	w.meters.syncTime.Observe(time.Since(begun))
+	if err := w.file.At(w.current().path); errors.Is(err, fs.ErrNotExist) {
+		// What was written is in no directory, and the next open would not find it. A look costs
+		// little beside a sync. Other errors say nothing of where the file is.
+		return fmt.Errorf("filelog: log stopped: %s: %w", w.current().path, storage.ErrGone)
+	}
 	w.durable = w.off
 	if n := w.current().number; w.based && w.basedTo < n {
 		w.basedTo = n

@@ -17,6 +17,8 @@ import (
 //
 //	rmq/                  bucket
 //	  format              u32: the format of all the rest, read first
+//	  store               u64, crc-ed as a value is: of which data directory the file is. Not
+//	                      there in files of early releases
 //	  shards              crc u32, and the u32 of each shard that has a checkpoint, in
 //	                      order: so one that vanished is noticed
 //	shards/               bucket
@@ -32,6 +34,7 @@ var (
 	rootBucket   = []byte("rmq")
 	formatKey    = []byte("format")
 	listKey      = []byte("shards")
+	storeKey     = []byte("store")
 	shardsBucket = []byte("shards")
 	aboutKey     = []byte("about")
 	stageBucket  = []byte("s")
@@ -41,10 +44,15 @@ var (
 
 const crcLen = 4
 
-func writeFormat(tx *bbolt.Tx) error {
+func writeFormat(tx *bbolt.Tx, store uint64) error {
 	root, err := tx.CreateBucket(rootBucket)
 	if err != nil {
 		return err
+	}
+	if store != 0 {
+		if err := root.Put(storeKey, encodeValue(storeKey, binary.LittleEndian.AppendUint64(nil, store))); err != nil {
+			return err
+		}
 	}
 	if _, err := tx.CreateBucket(shardsBucket); err != nil {
 		return err

@@ -2,6 +2,7 @@ package meta
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -37,6 +38,38 @@ func stored(t testing.TB) (string, map[storage.ShardID]state) {
 		t.Fatal(err)
 	}
 	return path, want
+}
+
+// A file says whose it is, and is another's no more. One of the releases before says nothing, and is
+// anybody's.
+func TestBind(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "checkpoints.db")
+	open := func() *Store {
+		s, err := Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = s.Close() })
+		return s
+	}
+	s := open()
+	if err := s.Bind(7); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(s.Save(1, storage.CheckpointMeta{Index: 1, Term: 1}, true, nil), s.Bind(7), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	s = open()
+	if err := s.Bind(8); !errors.Is(err, storage.ErrMixed) {
+		t.Errorf("another's: %v", err)
+	}
+	if err := errors.Join(s.Bind(7), s.Close()); err != nil {
+		t.Errorf("its own: %v", err)
+	}
+	path, _ = stored(t)
+	if err := open().Bind(8); err != nil {
+		t.Errorf("one that does not say: %v", err)
+	}
 }
 
 // inspected reads everything in a file's bytes; problems are all that was said against it.

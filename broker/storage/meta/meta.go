@@ -21,6 +21,7 @@
 package meta
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -56,7 +57,8 @@ type Store struct {
 	mu     sync.RWMutex
 	db     *bbolt.DB // nil while the file does not exist
 	closed bool
-	failed error // final: a transaction of which nobody knows what the device has
+	store  uint64 // whose checkpoints these are; 0: nobody has said
+	failed error  // final: a transaction of which nobody knows what the device has
 }
 
 var _ storage.Checkpoints = (*Store)(nil)
@@ -78,6 +80,38 @@ func Open(path string) (*Store, error) {
 		return nil, fmt.Errorf("meta: open: %w", err)
 	}
 	return s, nil
+}
+
+// Bind says whose checkpoints these are to be. storage.ErrMixed: the file was made for another
+// store. One that does not say whose it is, is taken.
+func (s *Store) Bind(store uint64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.store = store; s.db == nil {
+		return nil
+	}
+	err := guard(func() error {
+		return s.db.View(func(tx *bbolt.Tx) error {
+			stored := tx.Bucket(rootBucket).Get(storeKey)
+			if stored == nil {
+				return nil
+			}
+			b, err := decodeValue(storeKey, stored)
+			switch {
+			case err != nil:
+				return err
+			case len(b) != 8:
+				return fmt.Errorf("%w: store of %d bytes", storage.ErrCorrupt, len(b))
+			case binary.LittleEndian.Uint64(b) != store:
+				return fmt.Errorf("%w: it is of store %016x, and VERSION says %016x", storage.ErrMixed, binary.LittleEndian.Uint64(b), store)
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("meta: %s: %w", s.path, err)
+	}
+	return nil
 }
 
 // openFile opens an existing file, and checks its format. bbolt keeps the list of
@@ -121,7 +155,7 @@ func openFile(path string) (db *bbolt.DB, err error) {
 }
 
 // create makes the file.
-func create(path string) (*bbolt.DB, error) {
+func create(path string, store uint64) (*bbolt.DB, error) {
 	tmp := path + ".tmp"
 	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("meta: create: %w", err)
@@ -130,7 +164,7 @@ func create(path string) (*bbolt.DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("meta: create: %w", err)
 	}
-	err = db.Update(writeFormat)
+	err = db.Update(func(tx *bbolt.Tx) error { return writeFormat(tx, store) })
 	if err = errors.Join(err, db.Close()); err == nil {
 		err = os.Rename(tmp, path)
 	}

@@ -56,7 +56,7 @@ func (s *Store) writable() error {
 	if s.failed != nil || s.db != nil {
 		return s.failed
 	}
-	db, err := create(s.path)
+	db, err := create(s.path, s.store)
 	if err != nil {
 		return fmt.Errorf("meta: %w", err)
 	}
