@@ -298,7 +298,8 @@ func (g *Group) stop(err error) {
 	g.role, g.leader = raft.StateFollower, 0
 	g.node, g.writes = nil, nil
 	g.worker.forget(g)
-	if fault.KindOf(err) != fault.Unavailable {
+	// That the node's log has stopped is not this shard's to tell: it is told once, for all.
+	if fault.KindOf(err) != fault.Unavailable && g.log.Err() == nil {
 		g.logger.Error("shard stopped", "err", err)
 	}
 	g.mu.Lock()
