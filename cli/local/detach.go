@@ -168,7 +168,7 @@ func (u *up) child(ctx context.Context, c Config, err error) error {
 	if err != nil {
 		return err
 	}
-	return u.serve(ctx, b)
+	return u.serve(ctx, b, c)
 }
 
 // log opens the log of a detached broker, anew for each start.

@@ -115,9 +115,9 @@ func (u *up) run(cmd *cobra.Command) error {
 	}
 	if err := u.greet(cmd.Context(), b, config, time.Since(begun)); err != nil {
 		// Nobody reads, so nobody will know where it listens.
-		return errors.Join(err, u.end(b))
+		return errors.Join(err, u.end(b, config))
 	}
-	return u.serve(cmd.Context(), b)
+	return u.serve(cmd.Context(), b, config)
 }
 
 // config makes a broker's configuration of the flags.
@@ -201,7 +201,7 @@ func (u *up) begin(ctx context.Context, c Config, log io.Writer) (Broker, error)
 	}
 	run := env.Run{Name: u.name, PID: os.Getpid(), Started: time.Now().UTC(), URLs: b.URLs(), DataDir: c.DataDir, Log: u.e.Getenv(childEnv)}
 	if err := u.claim(run); err != nil {
-		return nil, errors.Join(err, u.end(b))
+		return nil, errors.Join(err, u.end(b, c))
 	}
 	return b, nil
 }
@@ -220,16 +220,17 @@ func (u *up) claim(run env.Run) error {
 }
 
 // serve runs until the context or the broker says to end.
-func (u *up) serve(ctx context.Context, b Broker) error {
+func (u *up) serve(ctx context.Context, b Broker, c Config) error {
 	select {
 	case <-ctx.Done():
 		u.e.Say("stopping")
 	case <-b.Done():
 	}
-	return u.end(b)
+	return u.end(b, c)
 }
 
-func (u *up) end(b Broker) error {
+// end closes a broker, and tells what stopped it, if anything did.
+func (u *up) end(b Broker, c Config) error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	err := b.Err()
@@ -237,11 +238,14 @@ func (u *up) end(b Broker) error {
 		err = closeErr
 	}
 	u.e.RemoveRun(u.name, os.Getpid())
-	return err
+	if err != nil {
+		return u.explain(err, c)
+	}
+	return nil
 }
 
-// explain turns what can go wrong at the start into what to do about it. None of it has
-// touched the data.
+// explain turns what can go wrong with a data directory into what to do about it. What goes wrong
+// at the start has not touched the data.
 func (u *up) explain(err error, c Config) error {
 	f := &env.Failure{Err: err}
 	elsewhere := "rmq up --data DIR"
@@ -280,6 +284,14 @@ func (u *up) explain(err error, c Config) error {
 		f.Exit = env.Failed
 		f.What = err.Error()
 		f.Hint = "nothing was changed; see what is damaged and what can be mended: rmq doctor " + env.Quote(c.DataDir) + "   to go on without it: " + elsewhere
+	case errors.Is(err, storage.ErrMixed):
+		f.Exit = env.Conflict
+		f.What = err.Error()
+		f.Hint = "nothing was changed; see which files belong together: rmq doctor " + env.Quote(c.DataDir) + "   and put back those of one copy, or use another directory: " + elsewhere
+	case errors.Is(err, storage.ErrGone):
+		f.Exit = env.Failed
+		f.What = err.Error()
+		f.Hint = "nothing was made in its place; see what is left: rmq doctor " + env.Quote(c.DataDir) + "   and put the rest back from a copy, or use another directory: " + elsewhere
 	case errors.Is(err, filelog.ErrForeign):
 		f.Exit = env.Usage
 		f.What = err.Error()
@@ -287,7 +299,14 @@ func (u *up) explain(err error, c Config) error {
 	case errors.Is(err, fs.ErrPermission):
 		f.Exit = env.Auth
 		f.What = err.Error()
-		f.Hint = "let this user read and write " + env.Quote(c.DataDir) + ", or use another directory: " + elsewhere
+		f.Hint = "let this user read and write it: chmod -R u+rwX " + env.Quote(c.DataDir) + "   or use another directory: " + elsewhere
+		if owner := ownerOf(c.DataDir); owner != "" {
+			f.Hint = "it is " + owner + "'s: sudo -u " + env.Quote(owner) + " rmq up --data " + env.Quote(c.DataDir) + "   or use another directory: " + elsewhere
+		}
+	case errors.Is(err, syscall.EROFS):
+		f.Exit = env.Auth
+		f.What = fmt.Sprintf("%s is on a file system that is mounted read-only", c.DataDir)
+		f.Hint = "nothing was changed; use another directory: " + elsewhere
 	case errors.Is(err, syscall.ENOTDIR):
 		f.Exit = env.Usage
 		f.What = fmt.Sprintf("%s is no directory", c.DataDir)
