@@ -25,6 +25,8 @@ type immediate struct {
 type Machine interface {
 	Apply(entries []storage.Entry)
 	Lead(term uint64, leading bool)
+	Follow(leader uint64)
+	Stopped(err error)
 }
 
 func (g *immediate) Propose(data []byte) error {

@@ -162,6 +162,12 @@ func (r *replica) Lead(term uint64, leading bool) {
 	}
 }
 
+// Follow implements group.Machine. Clients of a voter that does not lead ask another.
+func (r *replica) Follow(uint64) {}
+
+// Stopped implements group.Machine.
+func (r *replica) Stopped(error) {}
+
 // Apply implements group.Machine.
 func (r *replica) Apply(entries []storage.Entry) {
 	for i := range entries {

@@ -104,6 +104,12 @@ func (sh *shadow) Apply(entries []storage.Entry) {
 // Lead implements kernel.Machine.
 func (sh *shadow) Lead(term uint64, leading bool) { sh.inner.Lead(term, leading) }
 
+// Follow implements kernel.Machine.
+func (sh *shadow) Follow(leader uint64) { sh.inner.Follow(leader) }
+
+// Stopped implements kernel.Machine.
+func (sh *shadow) Stopped(err error) { sh.inner.Stopped(err) }
+
 // refork looks whether the last fork is still what it was, and takes another.
 func (sh *shadow) refork() {
 	if sh.fork != nil {

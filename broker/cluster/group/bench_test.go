@@ -29,6 +29,9 @@ func (c *counter) Lead(_ uint64, leading bool) {
 	}
 }
 
+func (*counter) Follow(uint64) {}
+func (*counter) Stopped(error) {}
+
 // nullLog ends every write at once, on the caller's goroutine.
 type nullLog struct{ fakeLog }
 

@@ -141,6 +141,10 @@ func (g *Group) tick(in *inbox) {
 func (g *Group) receive(r *received) {
 	m := r.msg
 	term, from, kind := m.GetTerm(), m.GetFrom(), m.GetType()
+	if kind == pb.MsgProp {
+		g.forwarded(m)
+		return
+	}
 	asks := kind == pb.MsgVote || kind == pb.MsgPreVote
 	if asks && term > g.hard.Term && g.promised() && !bytes.Equal(m.Context, transferContext) {
 		return

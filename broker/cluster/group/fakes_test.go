@@ -134,6 +134,7 @@ type recorder struct {
 	mu      sync.Mutex
 	entries []storage.Entry
 	leads   []string
+	stopped error
 	changed chan struct{} // capacity 1
 }
 
@@ -149,6 +150,15 @@ func (r *recorder) Apply(entries []storage.Entry) {
 func (r *recorder) Lead(term uint64, leading bool) {
 	r.mu.Lock()
 	r.leads = append(r.leads, fmt.Sprintf("%d %v after %d", term, leading, len(r.entries)))
+	r.mu.Unlock()
+	r.signal()
+}
+
+func (r *recorder) Follow(uint64) {}
+
+func (r *recorder) Stopped(err error) {
+	r.mu.Lock()
+	r.stopped = err
 	r.mu.Unlock()
 	r.signal()
 }

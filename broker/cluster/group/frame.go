@@ -149,10 +149,16 @@ func checkMessage(m *pb.Message, from, self uint64) error {
 	if m.GetFrom() != from || m.GetTo() != self {
 		return fmt.Errorf("a message from %d to %d", m.GetFrom(), m.GetTo())
 	}
-	if m.GetTerm() == 0 {
-		return fmt.Errorf("a %v without a term", m.GetType())
+	if (m.GetTerm() == 0) != (m.GetType() == pb.MsgProp) {
+		return fmt.Errorf("a %v of term %d", m.GetType(), m.GetTerm())
 	}
 	switch m.GetType() {
+	case pb.MsgProp:
+		for _, e := range m.GetEntries() {
+			if e == nil || e.GetType() != pb.EntryNormal || len(e.GetData()) == 0 || len(e.GetData()) > EntryMax {
+				return fmt.Errorf("a forwarded entry of kind %v with %d bytes", e.GetType(), len(e.GetData()))
+			}
+		}
 	case pb.MsgAppResp, pb.MsgVote, pb.MsgVoteResp, pb.MsgPreVote, pb.MsgPreVoteResp,
 		pb.MsgHeartbeat, pb.MsgHeartbeatResp, pb.MsgTimeoutNow:
 		if len(m.GetEntries()) > 0 {

@@ -74,6 +74,12 @@ type Machine interface {
 	// what was proposed may still be applied, or never. One term may be told twice:
 	// a leader that lost sight of its quorum and found it again.
 	Lead(term uint64, leading bool)
+	// Follow tells which other voter leads, as far as this node knows; 0: none. What was
+	// proposed here and is not applied by then may be lost, and is to be proposed again.
+	Follow(leader uint64)
+	// Stopped tells that the group has ended, for good: nothing more is applied. err says
+	// why; it is a fault.Unavailable when the group was closed.
+	Stopped(err error)
 }
 
 // Config opens a group.
@@ -183,12 +189,18 @@ type limits struct {
 }
 
 // Proposals are of two classes, with a budget each: what a client adds, and what
-// takes away. So a broker that is full can still be emptied.
+// takes away. So a broker that is full can still be emptied. What other voters forward
+// is bounded by them, and by the network's frames.
 const (
 	classPublish = iota
 	classControl
 	classes
+	classForwarded = classes // has no budget
 )
+
+// forwardMax bounds, in bytes, what one step forwards to the leader; what is beyond is lost,
+// as in a network, and proposed again.
+const forwardMax = 64 << 20
 
 // sized is what is remembered of a proposal until it is applied.
 type sized struct {
@@ -215,6 +227,8 @@ type write struct {
 // inbox is what waits for the worker.
 type inbox struct {
 	proposals []proposal
+	forwards  []proposal // made while this node did not lead
+	forwarded int        // bytes of forwards
 	messages  []received
 	writes    int // the log has finished so many more
 	err       error
@@ -226,8 +240,9 @@ type inbox struct {
 
 func (in *inbox) reset() {
 	clear(in.proposals)
+	clear(in.forwards)
 	clear(in.messages)
-	*in = inbox{proposals: in.proposals[:0], messages: in.messages[:0]}
+	*in = inbox{proposals: in.proposals[:0], forwards: in.forwards[:0], messages: in.messages[:0]}
 }
 
 // Propose asks that data become the next entry. It never blocks. nil means only
@@ -254,11 +269,21 @@ func (g *Group) propose(data []byte, class int) error {
 	g.mu.Lock()
 	if !g.open {
 		err := g.status.Err
-		g.mu.Unlock()
-		if err != nil {
+		switch {
+		case err != nil:
+			g.mu.Unlock()
 			return &fault.Error{Kind: fault.Unavailable, Op: "propose", Target: g.name(), Err: err}
+		case len(g.status.Voters) == 1:
+			g.mu.Unlock()
+			return fault.New(fault.Unavailable, "propose", g.name(), "this node does not lead the shard")
+		case g.in.forwarded+len(data) > forwardMax:
+			g.mu.Unlock()
+			return nil
 		}
-		return fault.New(fault.Unavailable, "propose", g.name(), "this node does not lead the shard")
+		g.in.forwards = append(g.in.forwards, proposal{data, classForwarded})
+		g.in.forwarded += len(data)
+		g.scheduleUnlock()
+		return nil
 	}
 	f := &g.flight[class]
 	if f.entries >= g.limits.entries || f.bytes+len(data) > g.limits.bytes && f.entries > 0 {

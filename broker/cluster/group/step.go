@@ -58,6 +58,9 @@ func (g *Group) handle(in *inbox) {
 	if len(in.proposals) > 0 {
 		g.submit(in.proposals)
 	}
+	if len(in.forwards) > 0 {
+		g.forward(in.forwards)
+	}
 	g.tick(in)
 	g.drain()
 	if g.done {
@@ -82,6 +85,39 @@ func (g *Group) submit(proposals []proposal) {
 	for _, p := range proposals {
 		g.pending = append(g.pending, sized{p.class, len(p.data)})
 	}
+}
+
+// forward hands proposals to who leads: another voter, or this node by now. Without a
+// leader, and with one that is gated, they are lost.
+func (g *Group) forward(proposals []proposal) {
+	switch {
+	case g.told:
+		g.submit(proposals)
+	case g.leadTerm == 0 && g.leader != 0:
+		for len(proposals) > 0 { // a message for each frame's worth
+			m := &pb.Message{Type: pb.MsgProp.Enum(), From: new(g.host.self), To: new(g.leader)}
+			n, size := 0, 0
+			for n < len(proposals) && (n == 0 || size+len(proposals[n].data) <= frameTarget) {
+				m.Entries = append(m.Entries, &pb.Entry{Type: pb.EntryNormal.Enum(), Data: proposals[n].data})
+				size += len(proposals[n].data)
+				n++
+			}
+			g.send(m)
+			proposals = proposals[n:]
+		}
+	}
+}
+
+// forwarded takes in what another voter has forwarded, while this node may lead.
+func (g *Group) forwarded(m *pb.Message) {
+	if !g.told {
+		return
+	}
+	proposals := make([]proposal, len(m.GetEntries()))
+	for i, e := range m.GetEntries() {
+		proposals[i] = proposal{e.GetData(), classForwarded}
+	}
+	g.submit(proposals)
 }
 
 // drain does what raft wants done, until it wants nothing more.
@@ -124,6 +160,7 @@ func (g *Group) harden(hs *pb.HardState) {
 
 // turn takes note of a new role or leader.
 func (g *Group) turn(ss *raft.SoftState) {
+	before := g.leader
 	g.leader = ss.Lead
 	was := g.role
 	g.role = ss.RaftState
@@ -136,6 +173,9 @@ func (g *Group) turn(ss *raft.SoftState) {
 		g.time.begin(g.now, g.host.heartbeat, len(g.voters))
 	case was == raft.StateLeader:
 		g.patience()
+	}
+	if g.leader != before && g.leader != g.host.self {
+		g.machine.Follow(g.leader)
 	}
 }
 
@@ -270,6 +310,9 @@ func (g *Group) apply(m *pb.Message) {
 func (g *Group) land(n int) {
 	g.mu.Lock()
 	for _, s := range g.pending[:n] {
+		if s.class == classForwarded {
+			continue
+		}
 		f := &g.flight[s.class]
 		f.entries--
 		f.bytes -= s.bytes
@@ -308,6 +351,7 @@ func (g *Group) stop(err error) {
 	g.status.Err, g.status.Leader, g.status.Leading = err, 0, false
 	g.turnLocked()
 	g.mu.Unlock()
+	g.machine.Stopped(err)
 }
 
 // publish makes Status current.

@@ -35,6 +35,7 @@ type Command struct {
 	Exchange *Exchange `json:"exchange,omitempty"`
 	Binding  *Binding  `json:"binding,omitempty"`
 	User     *User     `json:"user,omitempty"`
+	Node     *Node     `json:"node,omitempty"`
 
 	Namespace string            `json:"ns,omitempty"`
 	Name      string            `json:"name,omitempty"`
@@ -65,8 +66,9 @@ const (
 	PutUser                          // User
 	DeleteUser                       // Name
 	AllocateProducers                // N ids
-	StartNode                        // raises the incarnation; N: shards of each durability, Name: the cluster's id, both kept from the first start on
+	StartNode                        // Node, which is given an incarnation; N: shards of each durability, Name: the cluster's id, both kept from the first start on
 	ConfigureNamespace               // Namespace, Durability
+	MarkNode                         // Node: ID, the Incarnation meant, Down
 )
 
 // Result is what a command came to.
@@ -106,10 +108,16 @@ type State struct {
 	bindings   btree.Map[string, *Binding]  // by ns, source, kind, destination, key, arguments
 	byDest     btree.Map[string, *Binding]  // the same by ns, kind, destination, source, …
 	users      btree.Map[string, *User]
+	nodes      btree.Map[string, *Node]
+
+	// What each origin of commands has had applied, so that one which is proposed again is
+	// not done again: see First.
+	origins btree.Map[string, origin]
 
 	nextID      uint64 // of queues and logs; log 0 of a shard is its bodies, so ids start at 1
 	producer    int64  // next producer id
 	incarnation int64
+	uses        uint64 // counts commands, for origins
 	captured    int
 	dataShards  int
 	cluster     string
@@ -125,7 +133,8 @@ func (s *State) Fork() *State {
 	return &State{
 		namespaces: *s.namespaces.Copy(), streams: *s.streams.Copy(), queues: *s.queues.Copy(),
 		exchanges: *s.exchanges.Copy(), bindings: *s.bindings.Copy(), byDest: *s.byDest.Copy(), users: *s.users.Copy(),
-		nextID: s.nextID, producer: s.producer, incarnation: s.incarnation, captured: s.captured, dataShards: s.dataShards, cluster: s.cluster,
+		nodes: *s.nodes.Copy(), origins: *s.origins.Copy(),
+		nextID: s.nextID, producer: s.producer, incarnation: s.incarnation, captured: s.captured, dataShards: s.dataShards, cluster: s.cluster, uses: s.uses,
 	}
 }
 
@@ -229,7 +238,20 @@ func (s *State) Apply(c *Command) Result {
 		}
 		s.incarnation++
 		s.touch("c", "")
-		return Result{Number: s.incarnation}
+		s.putNode(&Node{ID: c.Node.ID, Incarnation: uint64(s.incarnation), Addresses: c.Node.Addresses, Rack: c.Node.Rack})
+		return Result{Number: s.incarnation, Created: true}
+	case MarkNode:
+		n, ok := s.Node(c.Node.ID)
+		if !ok || n.Incarnation != c.Node.Incarnation {
+			return Result{Err: fault.New(fault.NotFound, "mark node", nodeKey(c.Node.ID), "it is not of incarnation %d", c.Node.Incarnation)}
+		}
+		if n.Down == c.Node.Down {
+			return Result{}
+		}
+		marked := *n
+		marked.Down = c.Node.Down
+		s.putNode(&marked)
+		return Result{Created: true}
 	}
 	return Result{Err: fault.New(fault.Unsupported, "apply", "log 0", "unknown command %d", c.Op)}
 }
@@ -238,7 +260,7 @@ func (s *State) Apply(c *Command) Result {
 func (c *Command) key() int {
 	n := len(c.Namespace) + len(c.Name)
 	switch {
-	case c.Op == StartNode:
+	case c.Op == StartNode || c.Op == MarkNode:
 		return 0
 	case c.Stream != nil:
 		n += len(c.Stream.Address)
@@ -484,7 +506,66 @@ func (s *State) unbind(c *Command) Result {
 	return r
 }
 
+func nodeKey(id uint64) string { return fmt.Sprintf("%020d", id) }
+
+func (s *State) putNode(n *Node) {
+	s.nodes.Set(nodeKey(n.ID), n)
+	s.touch("m", nodeKey(n.ID))
+}
+
+// origin is who proposes commands, in one life, and the last of its commands.
+type origin struct {
+	Seq  uint64 `json:"seq"`
+	Used uint64 `json:"used"` // number of the last command, among all
+}
+
+// originsMax bounds the origins that are remembered: many more than propose at one time.
+const originsMax = 64
+
+// First tells whether a command is the next of its origin, and takes note of it. One that was
+// applied before is not, nor one whose predecessor is missing: whoever sent it sends both
+// again, in order.
+func (s *State) First(id, seq uint64) bool {
+	key := fmt.Sprintf("%016x", id)
+	o, known := s.origins.Get(key)
+	if seq != o.Seq+1 {
+		return false
+	}
+	s.uses++
+	s.origins.Set(key, origin{seq, s.uses})
+	s.touch("o", key)
+	if !known && s.origins.Len() > originsMax {
+		var oldest string
+		least := s.uses
+		s.origins.Scan(func(k string, o origin) bool {
+			if o.Used < least {
+				oldest, least = k, o.Used
+			}
+			return true
+		})
+		s.origins.Delete(oldest)
+		s.touch("o", oldest)
+	}
+	return true
+}
+
 // ---- reading ----
+
+// Node returns a node.
+func (s *State) Node(id uint64) (*Node, bool) { return s.nodes.Get(nodeKey(id)) }
+
+// AllNodes yields the nodes in the order of their ids.
+func (s *State) AllNodes() iter.Seq[*Node] { return values(&s.nodes) }
+
+// Alive tells whether an incarnation is that of a node which is not down.
+func (s *State) Alive(incarnation uint64) bool {
+	for n := range s.AllNodes() {
+		if n.Incarnation == incarnation {
+			return !n.Down
+		}
+	}
+	return false
+}
 
 func (s *State) Namespace(ns string) (*Namespace, bool) { return s.namespaces.Get(ns) }
 func (s *State) Stream(ns, address string) (*Stream, bool) {
@@ -527,6 +608,7 @@ type counters struct {
 	Incarnation int64  `json:"incarnation"`
 	DataShards  int    `json:"data_shards"`
 	Cluster     string `json:"cluster"`
+	Uses        uint64 `json:"uses"`
 }
 
 func (s *State) touch(kind, key string) { s.dirty.Insert(kind + key) }
@@ -552,9 +634,13 @@ func (s *State) Encode(keys []string) iter.Seq2[[]byte, []byte] {
 			case 'b':
 				v, ok = lookup(&s.bindings, rest)
 			case 'c':
-				v, ok = counters{s.nextID, s.producer, s.incarnation, s.dataShards, s.cluster}, true
+				v, ok = counters{s.nextID, s.producer, s.incarnation, s.dataShards, s.cluster, s.uses}, true
+			case 'm':
+				v, ok = lookup(&s.nodes, rest)
 			case 'n':
 				v, ok = lookup(&s.namespaces, rest)
+			case 'o':
+				v, ok = lookup(&s.origins, rest)
 			case 'q':
 				v, ok = lookup(&s.queues, rest)
 			case 's':
@@ -586,7 +672,9 @@ func (s *State) allKeys() []string {
 	}
 	add("b", s.bindings.Keys())
 	add("c", []string{""})
+	add("m", s.nodes.Keys())
 	add("n", s.namespaces.Keys())
+	add("o", s.origins.Keys())
 	add("q", s.queues.Keys())
 	add("s", s.streams.Keys())
 	add("u", s.users.Keys())
@@ -621,9 +709,17 @@ func (s *State) restore(k string, v []byte) error {
 		if err := json.Unmarshal(v, &c); err != nil {
 			return err
 		}
-		s.nextID, s.producer, s.incarnation, s.dataShards, s.cluster = c.NextID, c.Producer, c.Incarnation, c.DataShards, c.Cluster
+		s.nextID, s.producer, s.incarnation, s.dataShards, s.cluster, s.uses = c.NextID, c.Producer, c.Incarnation, c.DataShards, c.Cluster, c.Uses
+	case 'm':
+		return restoreInto(&s.nodes, rest, v)
 	case 'n':
 		return restoreInto(&s.namespaces, rest, v)
+	case 'o':
+		var o origin
+		if err := json.Unmarshal(v, &o); err != nil {
+			return err
+		}
+		s.origins.Set(rest, o)
 	case 'q':
 		return restoreInto(&s.queues, rest, v)
 	case 's':

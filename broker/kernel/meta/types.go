@@ -146,3 +146,16 @@ type User struct {
 	Hash []byte   `json:"hash"`
 	Tags []string `json:"tags,omitempty"`
 }
+
+// Node is one node of the cluster, as log 0 knows it.
+type Node struct {
+	ID uint64 `json:"id"`
+	// Incarnation tells this life of the node from others: no two lives of any nodes share
+	// one. What was made by an earlier life has nobody who answers for it any more.
+	Incarnation uint64 `json:"incarnation"`
+	// Down: the others do not hear from it.
+	Down bool `json:"down,omitempty"`
+	// Addresses are where clients find it, by name of the listener: host and port.
+	Addresses map[string]string `json:"addresses,omitempty"`
+	Rack      string            `json:"rack,omitempty"`
+}
