@@ -94,7 +94,7 @@ type conn struct {
 
 func newConn(s *Server, nc net.Conn) *conn {
 	c := &conn{
-		s: s, nc: nc, r: wire.NewReader(nc), out: wire.NewOutbox(nc, s.cfg.OutboxMax), owner: newOwner(),
+		s: s, nc: nc, r: wire.NewReader(nc), out: wire.NewOutbox(nc, s.cfg.OutboxMax), owner: s.k.NewOwner(),
 		frameMax: frameMaxEarly, channelMax: s.cfg.ChannelMax, channels: make(map[uint16]*channel),
 	}
 	c.room.L = &c.roomMu

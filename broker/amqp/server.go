@@ -2,8 +2,6 @@ package amqp
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"log/slog"
 	"net"
 	"sync"
@@ -225,11 +223,4 @@ type Stats struct {
 func (s *Stats) published(bytes int) {
 	s.Published.Add(1)
 	s.PublishedBytes.Add(uint64(bytes))
-}
-
-// newOwner returns a number that no other connection has, on any node.
-func newOwner() uint64 {
-	var b [8]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return binary.BigEndian.Uint64(b[:]) | 1
 }

@@ -42,7 +42,9 @@ func (s *shardRun) effects() {
 			}
 			s.k.upkeep.wake(s.k)
 		case shard.DeadLetter:
-			s.deadLetter(e)
+			if s.leads() {
+				s.deadLetter(e)
+			}
 		case shard.AttachmentGone:
 			if a := s.k.attachment(e.Attachment); a != nil {
 				s.k.forget(a)
@@ -52,18 +54,28 @@ func (s *shardRun) effects() {
 			if a := s.k.attachment(e.Attachment); a != nil && a.session != nil {
 				a.session.taken(GoneTakenOver)
 			}
+		case shard.SessionOpened:
+			s.k.sessionOpened(s, e)
 		case shard.SessionEnded:
 			s.k.sessionEnded(s, e.Session)
+		case shard.FilterAdded:
+			s.k.filterAdded(s, e)
 		case shard.FilterGone:
-			s.k.unroute(e.Session, e.Key)
+			s.k.unroute(e.Session, e.Key, s.leads())
 		case shard.Dropped:
 			s.k.stats.Dropped.Add(1)
 		case shard.WillDue:
-			s.willDue(e)
+			if s.leads() {
+				s.willDue(e)
+			}
 		case shard.DelayOver:
-			s.delayOver(e)
+			if s.leads() {
+				s.delayOver(e)
+			}
 		case shard.QueueExpired:
-			s.k.post(work{expired: e.Queue, shard: s})
+			if s.leads() {
+				s.k.post(work{expired: e.Queue, shard: s})
+			}
 		case shard.GroupEffect:
 			s.k.groupEffect(s, e)
 		}
@@ -123,6 +135,8 @@ type work struct {
 
 	leave, ns string   // a shared subscription that a session left
 	parted    *Session // one that lost its session, and leaves its shared subscriptions
+
+	lead *shardRun // to be made to agree with log 0, as this node leads it
 }
 
 // works are those that wait, in order. What makes them bounds them: queue.HeldMax the
@@ -199,6 +213,8 @@ func (k *Kernel) carryOut(w work) {
 		k.leave(w.ns, w.leave)
 	case w.parted != nil:
 		w.parted.leaveShared()
+	case w.lead != nil:
+		k.takeOver(w.lead)
 	}
 }
 

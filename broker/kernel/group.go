@@ -133,12 +133,14 @@ func (g *groups) answer(token uint64, e *group.Effect) {
 }
 
 // groupEffect carries out what a group asks for.
-func (k *Kernel) groupEffect(_ *shardRun, e *shard.Effect) {
+func (k *Kernel) groupEffect(s *shardRun, e *shard.Effect) {
 	switch ge := e.Group; ge.Kind {
 	case group.JoinAnswer, group.SyncAnswer:
 		k.groups.answer(ge.Token, ge)
 	case group.Arm:
-		k.armGroup(e.Key, ge.Timer)
+		if s.leads() { // restoreGroups does it for who comes to lead
+			k.armGroup(e.Key, ge.Timer)
+		}
 	case group.Disarm:
 		k.groups.disarm(timerOf(e.Key, &ge.Timer))
 	}
@@ -174,6 +176,18 @@ func (g *groups) disarm(tk timerKey) {
 	if t := g.timers[tk]; t != nil {
 		t.t.Stop()
 		delete(g.timers, tk)
+	}
+}
+
+// disarmAll stops the deadlines of a shard's groups: they are up to another node.
+func (g *groups) disarmAll(s *shardRun) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for tk, t := range g.timers {
+		if ns, id := shard.SplitSessionKey(tk.group); s.k.groupShard(ns, id) == s {
+			t.t.Stop()
+			delete(g.timers, tk)
+		}
 	}
 }
 

@@ -115,7 +115,7 @@ type Counts struct {
 // Counts counts over all namespaces.
 func (k *Kernel) Counts() Counts {
 	var c Counts
-	view, local := k.meta.view.Load(), k.transient.view.Load()
+	view := k.meta.view.Load()
 	for st := range view.AllStreams() {
 		c.Streams++
 		c.Partitions += len(st.Logs)
@@ -125,11 +125,10 @@ func (k *Kernel) Counts() Counts {
 			}
 		}
 	}
-	for range view.AllBindings() {
-		c.Bindings++
-	}
-	for range local.AllBindings() {
-		c.Bindings++
+	for _, l := range k.metas() {
+		for range l.view.Load().AllBindings() {
+			c.Bindings++
+		}
 	}
 	k.topo.mu.RLock()
 	for _, sp := range k.topo.spaces {

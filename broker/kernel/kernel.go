@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,7 +45,16 @@ type Config struct {
 	Time      clock.Clock // broker time
 	Link      clock.Clock // link time
 	Log       *slog.Logger
-	Voters    []uint64
+	// Self is this node's id; 0: 1. Voters are the nodes that keep every shard, this one
+	// included; nil: this one alone.
+	Self   uint64
+	Voters []uint64
+	// Addresses are where clients find this node, by listener: host and port; told to the
+	// other nodes. Rack says what fails together with it.
+	Addresses map[string]string
+	Rack      string
+	// Peers leads to the other nodes' Kernel.Receive; nil with one voter.
+	Peers Peers
 
 	// DataShards is how many shards of each durability carry queues, sessions, groups and
 	// streams; 0: one per processor, at most 4. Kept from the first start on.
@@ -69,6 +79,12 @@ type GroupSpec struct {
 	Bind func(Group)
 	// What the kernel has in flight stays below these.
 	EntriesMax, BytesMax int
+}
+
+// Peers carries frames to other nodes: it may lose them, and does not block. A frame is its own
+// from then on.
+type Peers interface {
+	Send(to uint64, frame []byte)
 }
 
 // DefaultNamespace always exists.
@@ -125,6 +141,7 @@ type Kernel struct {
 	taps      taps
 	changes   changes
 	syncing   syncing
+	nodes     nodes
 	restarts  []Restart // set by open
 }
 
@@ -142,8 +159,14 @@ func Open(cfg Config) (*Kernel, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Self == 0 {
+		cfg.Self = 1
+	}
 	if cfg.Voters == nil {
-		cfg.Voters = []uint64{1}
+		cfg.Voters = []uint64{cfg.Self}
+	}
+	if !slices.Contains(cfg.Voters, cfg.Self) {
+		return nil, fault.New(fault.Invalid, "open", "kernel", "node %d is none of the voters %v", cfg.Self, cfg.Voters)
 	}
 	k := &Kernel{
 		cfg: cfg, engine: cfg.Engine, time: cfg.Time, log: cfg.Log,
@@ -166,6 +189,7 @@ func Open(cfg Config) (*Kernel, error) {
 	k.spawn(k.watchSpace)
 	k.retention.start(k, retentionPeriod, k.sweepStreams)
 	k.upkeep.start(k, upkeepPeriod, k.keepUp)
+	k.watchNodes()
 	return k, nil
 }
 
@@ -173,7 +197,10 @@ func (k *Kernel) open() error {
 	if err := k.openLog0(); err != nil {
 		return err
 	}
-	r, err := k.meta.do(k.ctx, &meta.Command{Op: meta.StartNode, N: int64(k.cfg.DataShards), Name: newClusterID()})
+	r, err := k.meta.do(k.ctx, &meta.Command{
+		Op: meta.StartNode, N: int64(k.cfg.DataShards), Name: newClusterID(),
+		Node: &meta.Node{ID: k.cfg.Self, Addresses: k.cfg.Addresses, Rack: k.cfg.Rack},
+	})
 	if err != nil {
 		return err
 	}
@@ -184,9 +211,12 @@ func (k *Kernel) open() error {
 			return err
 		}
 	}
-	k.transient = newLog0(k, meta.NewTransient(), 0)
-	k.transient.group = &immediate{m: k.transient, term: 1}
-
+	k.meta.applying.Lock()
+	k.transient = k.meta
+	if !k.clustered() {
+		k.transient = newLog0(k, meta.NewTransient(), 0)
+		k.transient.group = &immediate{m: k.transient, term: 1}
+	}
 	for i := range k.meta.view.Load().DataShards() {
 		id := storage.ShardID(i)
 		k.data = append(k.data, k.newShard(firstSync+id, classSync))
@@ -194,6 +224,8 @@ func (k *Kernel) open() error {
 		k.memory = append(k.memory, k.newShard(firstMemory+id, classMemory))
 	}
 	k.local = k.newShard(localShard, classTransient)
+	k.rebuild(k.meta.view.Load())
+	k.meta.applying.Unlock()
 	errs := make(chan error, len(k.shards))
 	for _, s := range k.shards {
 		go func() { errs <- s.fenced(s.open()) }()
@@ -204,7 +236,9 @@ func (k *Kernel) open() error {
 	if err != nil {
 		return err
 	}
-	k.rebuild(k.meta.view.Load())
+	if k.clustered() {
+		return nil // who comes to lead a shard looks after it
+	}
 	for _, s := range k.shards {
 		k.newest.Store(max(k.newest.Load(), s.now()))
 		k.restoreRoutes(s)
@@ -223,7 +257,7 @@ func (k *Kernel) openLog0() error {
 	if err := state.Restore(pairs); err != nil {
 		return err
 	}
-	k.meta = newLog0(k, state, uint64(k.time.Now().UnixNano()))
+	k.meta = newLog0(k, state, newOrigin())
 	k.meta.index, k.meta.term = at.Index, at.Term
 	_, err = k.cfg.OpenGroup(GroupSpec{
 		Shard: 0, Sync: true, Applied: at.Index, AppliedTerm: at.Term, Machine: k.meta, Bind: func(g Group) { k.meta.group = g },
@@ -236,7 +270,10 @@ func (k *Kernel) openLog0() error {
 }
 
 func (k *Kernel) newShard(id storage.ShardID, c class) *shardRun {
-	s := &shardRun{k: k, id: id, class: c, building: new(pending), control: new(pending), tails: make(map[uint64]*tail), link: 1}
+	if k.clustered() {
+		c = classSync // what nodes share is on their logs: see nodes.go
+	}
+	s := &shardRun{k: k, id: id, class: c, building: new(pending), control: new(pending), tails: make(map[uint64]*tail), link: uint32(k.cfg.Self)}
 	s.saving.done = make(chan error, 1)
 	k.shards[uint32(id)] = s
 	return s
@@ -276,12 +313,21 @@ func (s *shardRun) open() error {
 	}
 	s.addTail(shard.Bodies, "", 0, s.m.Bodies().Next)
 	s.index, s.term = at.Index, at.Term
+	if s.k.clustered() {
+		s.live = true
+		s.k.restoreRoutes(s) // and from here on effects keep them
+	}
 	_, err = s.k.cfg.OpenGroup(GroupSpec{
 		Shard: s.id, Sync: s.class == classSync, Applied: at.Index, AppliedTerm: at.Term, Machine: s, Bind: func(g Group) { s.group = g },
 		EntriesMax: 1 << 10, BytesMax: 1 << 30,
 	})
 	if err != nil {
 		return err
+	}
+	if s.k.clustered() { // an entry of our own comes after all that was committed before
+		if _, err := s.call(s.k.ctx, func(b *shard.Builder) int { return b.Tick() }); err != nil {
+			return err
+		}
 	}
 	return s.checkBegin()
 }
@@ -327,11 +373,10 @@ func (s *shardRun) dropTail(log uint64) {
 
 func (s *shardRun) name() string { return fmt.Sprintf("shard %d", s.id) }
 
-// led is told by groups; one voter leads from its opening until it fails. When that is
-// because the node's log has stopped, nothing can be promised any more, and Err says so
-// before anybody who waits is told.
-func (k *Kernel) led(s *shardRun, term uint64, leading bool) {
-	if leading || k.closing.Load() {
+// stopped is told by groups that have ended. When that is because the node's log has stopped,
+// nothing can be promised any more, and Err says so before anybody who waits is told.
+func (k *Kernel) stopped(target string, err error) {
+	if k.closing.Load() {
 		return
 	}
 	if k.engine != nil {
@@ -340,7 +385,7 @@ func (k *Kernel) led(s *shardRun, term uint64, leading bool) {
 			return
 		}
 	}
-	k.log.Warn("leadership lost", "term", term)
+	k.log.Warn("stopped", "target", target, "err", err)
 }
 
 // fail records the first error that makes the kernel unable to promise anything.
@@ -369,6 +414,7 @@ func (k *Kernel) Close(ctx context.Context) error {
 	k.groups.close()
 	k.retention.stop()
 	k.upkeep.stop()
+	k.nodes.stop()
 	k.syncing.close()
 	k.cancel()
 	closed := fault.Of(fault.Unavailable, "closing", "")

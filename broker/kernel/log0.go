@@ -15,12 +15,19 @@ import (
 // log0 runs the machine of one metadata log: log 0 itself, or, over an immediate group,
 // what dies with the broker (transient queues, exchanges and bindings).
 //
-// An entry is: token (u64, little-endian), then one meta.Command as JSON. The token
-// finds the caller that waits, if it is still this process.
+// An entry is: origin and number (u64 each, little-endian), then one meta.Command as JSON. The
+// origin is who proposes, in one life; the numbers of its commands follow each other from 1.
+// They find the caller that waits, and keep a command that had to be proposed again from being
+// done again.
+//
+// Ownership: mu guards everything from sent on. applying is held while one entry changes state,
+// view and topology; before topology.mu.
 type log0 struct {
-	k     *Kernel
-	group Group
+	k      *Kernel
+	group  Group
+	origin uint64
 
+	applying  sync.Mutex
 	state     *meta.State // owned by the applying goroutine
 	view      atomic.Pointer[meta.State]
 	index     uint64
@@ -33,18 +40,33 @@ type log0 struct {
 	saveAsked atomic.Bool
 	saving    bool       // a checkpoint is being written
 	saved     chan error // how that ended; capacity 1
+	leading   atomic.Bool
+	leader    atomic.Uint64
+	again     again
 
-	mu      sync.Mutex
-	next    uint64
-	waiting map[uint64]chan meta.Result // bounded by the callers' goroutines
-	stopped error
+	mu        sync.Mutex
+	waiting   []*change // not applied, in the order of their numbers; bounded by the callers' goroutines
+	sent      int       // of waiting, how many were proposed
+	next      uint64    // number of the next one
+	proposing bool
+	stopped   error
 }
 
-// commandMax bounds one command in JSON.
-const commandMax = 1 << 20
+// change is a command on its way, and who waits for it.
+type change struct {
+	seq  uint64
+	data []byte
+	done chan meta.Result // capacity 1
+}
 
-func newLog0(k *Kernel, state *meta.State, tokenBase uint64) *log0 {
-	l := &log0{k: k, state: state, next: tokenBase, waiting: make(map[uint64]chan meta.Result), saved: make(chan error, 1)}
+// commandMax bounds one command in JSON; entryHead is what stands before it.
+const (
+	commandMax = 1 << 20
+	entryHead  = 16
+)
+
+func newLog0(k *Kernel, state *meta.State, origin uint64) *log0 {
+	l := &log0{k: k, state: state, origin: origin, next: 1, saved: make(chan error, 1)}
 	l.view.Store(state.Fork())
 	return l
 }
@@ -60,31 +82,82 @@ func (l *log0) do(ctx context.Context, c *meta.Command) (meta.Result, error) {
 	if len(body) > commandMax {
 		return meta.Result{}, fault.New(fault.TooLarge, "change", "log 0", "command of %d bytes", len(body))
 	}
-	ch := make(chan meta.Result, 1)
+	ch := &change{done: make(chan meta.Result, 1)}
 	l.mu.Lock()
 	if l.stopped != nil {
 		l.mu.Unlock()
 		return meta.Result{}, l.stopped
 	}
+	ch.seq = l.next
 	l.next++
-	token := l.next
-	l.waiting[token] = ch
+	head := binary.LittleEndian.AppendUint64(nil, l.origin)
+	ch.data = append(binary.LittleEndian.AppendUint64(head, ch.seq), body...)
+	l.waiting = append(l.waiting, ch)
+	l.pumpLocked()
 	l.mu.Unlock()
-	if err := l.group.Propose(append(binary.LittleEndian.AppendUint64(nil, token), body...)); err != nil {
-		l.mu.Lock()
-		delete(l.waiting, token)
-		l.mu.Unlock()
-		return meta.Result{}, err
-	}
 	select {
-	case r := <-ch:
+	case r := <-ch.done:
 		return r, r.Err
-	case <-ctx.Done():
-		l.mu.Lock()
-		delete(l.waiting, token)
-		l.mu.Unlock()
+	case <-ctx.Done(): // it may be applied all the same
 		return meta.Result{}, fault.New(fault.Timeout, "wait for commit", "log 0", "%w", ctx.Err())
 	}
+}
+
+// pumpLocked proposes what was not, in order. Caller holds l.mu, which is let go of around
+// each proposal.
+func (l *log0) pumpLocked() {
+	if l.proposing {
+		return
+	}
+	l.proposing = true
+	for l.stopped == nil && l.sent < len(l.waiting) {
+		ch := l.waiting[l.sent]
+		l.sent++
+		l.mu.Unlock()
+		err := l.group.Propose(ch.data)
+		l.mu.Lock()
+		if err != nil && l.stopped == nil {
+			l.stopLocked(err)
+		}
+	}
+	l.proposing = false
+	if l.sent > 0 {
+		l.again.arm(l.k, l.waiting[0].seq, l.retry)
+	}
+}
+
+// retry proposes anew what was on its way all the time that a timer has run.
+func (l *log0) retry() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if oldest := l.again.stop(); len(l.waiting) > 0 && l.waiting[0].seq == oldest {
+		l.sent = 0
+	}
+	l.pumpLocked()
+}
+
+// proposeAgain proposes anew, in order, what is not applied: it may be lost.
+func (l *log0) proposeAgain() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sent = 0
+	l.pumpLocked()
+}
+
+// answer tells who waits for a command of this life what it came to.
+func (l *log0) answer(origin, seq uint64, r meta.Result) {
+	if origin != l.origin {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.waiting) == 0 || l.waiting[0].seq != seq {
+		return
+	}
+	l.waiting[0].done <- r
+	l.waiting[0] = nil
+	l.waiting = l.waiting[1:]
+	l.sent = max(l.sent-1, 0)
 }
 
 // Apply implements Machine.
@@ -98,48 +171,69 @@ func (l *log0) Apply(entries []storage.Entry) {
 		l.sinceSave += len(e.Data)
 		l.unsaved.Add(int64(len(e.Data)))
 		var c meta.Command
-		if len(e.Data) < 8 || json.Unmarshal(e.Data[8:], &c) != nil {
+		if len(e.Data) < entryHead || json.Unmarshal(e.Data[entryHead:], &c) != nil {
 			err := fault.New(fault.Internal, "apply", "log 0", "entry %d is malformed", e.Index)
 			l.broken = true
 			l.k.fail(err)
 			l.stop(err)
 			return
 		}
+		origin, seq := binary.LittleEndian.Uint64(e.Data), binary.LittleEndian.Uint64(e.Data[8:])
+		l.applying.Lock()
+		if !l.state.First(origin, seq) {
+			l.applying.Unlock()
+			continue // it was proposed again, or will be
+		}
 		r := l.state.Apply(&c)
 		l.view.Store(l.state.Fork())
 		l.k.topologyChanged(&c, &r)
-		token := binary.LittleEndian.Uint64(e.Data)
-		l.mu.Lock()
-		ch := l.waiting[token]
-		delete(l.waiting, token)
-		l.mu.Unlock()
-		if ch != nil {
-			ch <- r
-		}
+		l.applying.Unlock()
+		l.answer(origin, seq, r)
 	}
 	l.maybeSave()
 	l.k.changes.tell()
 }
 
 // Lead implements Machine.
-func (l *log0) Lead(term uint64, leading bool) {
-	l.k.led(nil, term, leading)
-	if !leading {
-		l.stop(fault.New(fault.Unavailable, "commit", "log 0", "its log has stopped"))
+func (l *log0) Lead(_ uint64, leading bool) {
+	l.leading.Store(leading)
+	if leading {
+		l.leader.Store(l.k.cfg.Self)
+		l.proposeAgain()
 	}
+}
+
+// Follow implements Machine.
+func (l *log0) Follow(leader uint64) {
+	l.leader.Store(leader)
+	if leader != 0 {
+		l.proposeAgain()
+	}
+}
+
+// Stopped implements Machine.
+func (l *log0) Stopped(err error) {
+	l.leading.Store(false)
+	l.k.stopped("log 0", err)
+	l.stop(fault.New(fault.Unavailable, "commit", "log 0", "its log has stopped: %w", err))
 }
 
 func (l *log0) stop(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.stopLocked(err)
+}
+
+func (l *log0) stopLocked(err error) {
 	if l.stopped != nil {
 		return
 	}
 	l.stopped = err
-	for token, ch := range l.waiting {
-		ch <- meta.Result{Err: err}
-		delete(l.waiting, token)
+	for _, ch := range l.waiting {
+		ch.done <- meta.Result{Err: err}
 	}
+	l.waiting, l.sent = nil, 0
+	l.again.stop()
 }
 
 // maybeSave begins a checkpoint of log 0 when enough was applied, or one is asked for. It

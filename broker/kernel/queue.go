@@ -19,6 +19,14 @@ func (k *Kernel) metaFor(durable bool) *log0 {
 	return k.transient
 }
 
+// metas are the metadata logs that there are.
+func (k *Kernel) metas() []*log0 {
+	if k.transient == k.meta {
+		return []*log0{k.meta}
+	}
+	return []*log0{k.meta, k.transient}
+}
+
 // lookup finds a queue by name.
 func (k *Kernel) lookup(ns, name string) *queue {
 	k.topo.mu.RLock()
@@ -121,7 +129,7 @@ func (k *Kernel) Queue(ns, name string, owner uint64) (QueueInfo, error) {
 // Queues lists the queues of a namespace.
 func (k *Kernel) Queues(ns string) []QueueInfo {
 	var out []QueueInfo
-	for _, l := range []*log0{k.meta, k.transient} {
+	for _, l := range k.metas() {
 		for spec := range l.view.Load().AllQueues() {
 			if spec.Namespace != ns {
 				continue
@@ -159,10 +167,13 @@ func (k *Kernel) deleteQueue(ctx context.Context, q *queue, ifUnused, ifEmpty bo
 		return r.N, err
 	}
 	cmd := meta.Command{Op: meta.DeleteQueue, Namespace: q.spec.Namespace, Name: q.spec.Name}
-	if named(q.spec) {
+	if named(q.spec) || k.transient == k.meta {
 		if _, err := k.meta.do(ctx, &cmd); err != nil && !fault.Is(err, fault.NotFound) {
 			return r.N, err
 		}
+	}
+	if k.transient == k.meta {
+		return r.N, nil
 	}
 	// Bindings of a durable queue to a transient exchange are in the transient metadata.
 	if _, err := k.transient.do(ctx, &cmd); err != nil && !fault.Is(err, fault.NotFound) {
@@ -475,7 +486,7 @@ func (k *Kernel) ends(b *Binding) (durable bool, err error) {
 // Bindings lists the bindings of a namespace, those of the default exchange not included.
 func (k *Kernel) Bindings(ns string) []Binding {
 	var out []Binding
-	for _, l := range []*log0{k.meta, k.transient} {
+	for _, l := range k.metas() {
 		for b := range l.view.Load().AllBindings() {
 			if b.Namespace == ns {
 				out = append(out, *b)

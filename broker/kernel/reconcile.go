@@ -1,44 +1,27 @@
 package kernel
 
 import (
+	"context"
+
+	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel/meta"
 	"github.com/robustmq/rmq/broker/kernel/shard"
 	"github.com/robustmq/rmq/broker/message"
 )
 
-// reconcile makes the shards agree with log 0 after a start: log 0 is the truth. What it
-// names and a shard lacks is made (the crash came between the two); what a shard holds and
-// log 0 does not name is deleted (a committed command took it away). Attachments of an
-// earlier process are ended: their connections are gone.
+// reconcile makes the shards agree with log 0 after the start of a broker of one node.
 func (k *Kernel) reconcile() error {
-	view := k.meta.view.Load()
-	logs := make(map[uint32]map[uint64]*meta.Stream)
-	for st := range view.AllStreams() {
-		for _, p := range st.Logs {
-			if logs[p.Shard] == nil {
-				logs[p.Shard] = make(map[uint64]*meta.Stream)
-			}
-			logs[p.Shard][p.Log] = st
-		}
-	}
-	queues := make(map[uint32]map[uint64]*meta.Queue)
-	for q := range view.AllQueues() {
-		if queues[q.Shard] == nil {
-			queues[q.Shard] = make(map[uint64]*meta.Queue)
-		}
-		queues[q.Shard][q.ID] = q
-	}
-	for id, s := range k.shards {
+	for _, s := range k.shards {
 		if s.class == classTransient || s.fence != nil {
 			continue // nothing that log 0 names, or nothing that may be changed
 		}
-		if err := s.reconcile(logs[id], queues[id]); err != nil {
+		if err := s.reconcile(k.ctx); err != nil {
 			return err
 		}
 	}
 	// Streams in memory begin anew: an offset that a group has committed there would skip as
 	// many records of what comes now.
-	for st := range view.AllStreams() {
+	for st := range k.meta.view.Load().AllStreams() {
 		if st.Durability == Memory {
 			if err := k.dropFromGroups(k.ctx, st.Namespace, message.KafkaName(st.Address)); err != nil {
 				return err
@@ -48,41 +31,96 @@ func (k *Kernel) reconcile() error {
 	return nil
 }
 
-func (s *shardRun) reconcile(logs map[uint64]*meta.Stream, queues map[uint64]*meta.Queue) error {
-	var fixes []func(b *shard.Builder)
+// contents is what a shard has of what log 0 names, and who is attached to it.
+type contents struct {
+	logs     map[uint64]bool // whether it is being deleted
+	queues   map[uint64]bool
+	attached [][2]uint64 // queue and attachment
+	sessions map[string]uint64
+	due      bool
+}
+
+func (s *shardRun) contents() contents {
+	h := contents{logs: make(map[uint64]bool), queues: make(map[uint64]bool), sessions: make(map[string]uint64)}
 	s.readMu.RLock()
-	held := make(map[uint64]bool)
+	defer s.readMu.RUnlock()
 	for l := range s.m.Logs() {
-		held[l.ID] = true
-		if id := l.ID; id != shard.Bodies && logs[id] == nil && !l.Deleted {
-			fixes = append(fixes, func(b *shard.Builder) { b.DeleteLog(id) })
+		if l.ID != shard.Bodies {
+			h.logs[l.ID] = l.Deleted
 		}
 	}
-	for id, st := range logs {
-		if !held[id] {
-			fixes = append(fixes, func(b *shard.Builder) { b.CreateLog(id, st.Address) })
-		}
-	}
-	there := make(map[uint64]bool)
 	for _, id := range s.m.QueueIDs() {
-		there[id] = true
-		if queues[id] == nil {
-			fixes = append(fixes, func(b *shard.Builder) { b.DeleteQueue(id, false, false) })
+		h.queues[id] = true
+	}
+	s.m.Attachments(func(queue, attachment uint64) { h.attached = append(h.attached, [2]uint64{queue, attachment}) })
+	s.m.ConnectedSessions(func(key string, epoch uint64) { h.sessions[key] = epoch })
+	h.due = s.m.NextDeadline() != 0
+	return h
+}
+
+// reconcile makes the shard agree with log 0, which is the truth. What log 0 names and the
+// shard lacks is made (a crash came between the two); what the shard holds and log 0 does not
+// name is deleted (a committed command took it away). Attachments of lives that have ended
+// are ended: their connections are gone. What waited to be published is published anew.
+//
+// Log 0 is looked at after the shard: what the shard holds was named there before, so what is
+// not is gone for good.
+func (s *shardRun) reconcile(ctx context.Context) error {
+	h := s.contents()
+	if s.k.clustered() {
+		if err := s.k.meta.barrier(ctx); err != nil {
+			return err
 		}
 	}
-	for id, q := range queues {
-		if !there[id] {
-			fixes = append(fixes, func(b *shard.Builder) { b.CreateQueue(id, limitsOf(q), q.Expires) })
+	view := s.k.meta.view.Load()
+	var fixes []func(b *shard.Builder)
+	fix := func(f func(b *shard.Builder)) { fixes = append(fixes, f) }
+	logs := make(map[uint64]bool)
+	for st := range view.AllStreams() {
+		for _, p := range st.Logs {
+			if p.Shard != uint32(s.id) {
+				continue
+			}
+			logs[p.Log] = true
+			if _, there := h.logs[p.Log]; !there {
+				fix(func(b *shard.Builder) { b.CreateLog(p.Log, st.Address) })
+			}
 		}
 	}
-	s.m.Attachments(func(queue, attachment uint64) {
-		fixes = append(fixes, func(b *shard.Builder) { b.Detach(queue, attachment, true) })
-	})
-	for _, key := range s.m.ConnectedSessions() {
-		fixes = append(fixes, func(b *shard.Builder) { b.CloseSession(&shard.CloseSession{Key: key, Will: true}) })
+	for id, deleted := range h.logs {
+		if !logs[id] && !deleted {
+			fix(func(b *shard.Builder) { b.DeleteLog(id) })
+		}
 	}
-	due := s.m.NextDeadline() != 0
-	s.readMu.RUnlock()
+	var ownerless []*meta.Queue
+	queues := make(map[uint64]bool)
+	for q := range view.AllQueues() {
+		if q.Shard != uint32(s.id) {
+			continue
+		}
+		queues[q.ID] = true
+		if !h.queues[q.ID] {
+			fix(func(b *shard.Builder) { b.CreateQueue(q.ID, limitsOf(q), q.Expires) })
+		}
+		if q.Exclusive && !s.k.alive(view, q.Owner) {
+			ownerless = append(ownerless, q)
+		}
+	}
+	for id := range h.queues {
+		if !queues[id] {
+			fix(func(b *shard.Builder) { b.DeleteQueue(id, false, false) })
+		}
+	}
+	for _, a := range h.attached {
+		if !s.k.alive(view, a[1]) {
+			fix(func(b *shard.Builder) { b.Detach(a[0], a[1], true) })
+		}
+	}
+	for key, epoch := range h.sessions {
+		if !s.k.alive(view, epoch) {
+			fix(func(b *shard.Builder) { b.CloseSession(&shard.CloseSession{Key: key, Epoch: epoch, Will: true}) })
+		}
+	}
 	// What waited to be dead-lettered, or was delayed, is published anew: what there is now,
 	// before the entries below add to it.
 	var unsent shard.Outcome
@@ -90,14 +128,14 @@ func (s *shardRun) reconcile(logs map[uint64]*meta.Stream, queues map[uint64]*me
 	s.m.DeadLetters(&unsent)
 	s.m.DelaysOver(&unsent)
 	s.readMu.Unlock()
-	if len(fixes) == 0 && due {
-		fixes = append(fixes, func(*shard.Builder) {}) // a tick alone, which sets the timer
+	if len(fixes) == 0 && h.due {
+		fix(func(*shard.Builder) {}) // a tick alone, which sets the timer
 	}
 	for len(fixes) > 0 {
 		n := min(len(fixes), reconcileStep)
 		batch := fixes[:n]
 		fixes = fixes[n:]
-		if _, err := s.call(s.k.ctx, func(b *shard.Builder) int {
+		if _, err := s.call(ctx, func(b *shard.Builder) int {
 			for _, f := range batch {
 				f(b)
 			}
@@ -116,7 +154,20 @@ func (s *shardRun) reconcile(logs map[uint64]*meta.Stream, queues map[uint64]*me
 			s.deadLetter(e)
 		}
 	}
+	for _, q := range ownerless {
+		if at := s.k.lookup(q.Namespace, q.Name); at != nil && at.spec.ID == q.ID {
+			if _, err := s.k.deleteQueue(ctx, at, false, false); err != nil && !fault.Is(err, fault.NotFound) {
+				return err
+			}
+		}
+	}
 	return nil
+}
+
+// alive tells whether a connection may still be there, by its attachment's or owner's id. A
+// broker of one node asks before it has any.
+func (k *Kernel) alive(view *meta.State, id uint64) bool {
+	return k.clustered() && view.Alive(life(id))
 }
 
 // reconcileStep is how many corrections one entry carries.

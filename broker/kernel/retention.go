@@ -128,7 +128,7 @@ func (k *Kernel) sweepStreams() (next int64) {
 			}
 			s := k.shards[place.Shard]
 			t := s.tail(place.Log)
-			if t == nil {
+			if t == nil || !s.leads() {
 				continue
 			}
 			start, _ := t.bounds()

@@ -45,6 +45,7 @@ type sessionRoute struct {
 	opening    sync.Mutex               // one connection at a time opens the session
 	shard      atomic.Pointer[shardRun] // changed by who holds opening; nil before the first time
 	online     atomic.Pointer[Session]
+	holder     atomic.Uint64 // the connection, on whichever node; where there are others. 0: none is known
 
 	subs map[string]*subscriber // by filter; guarded by Kernel.sessionsMu
 }
@@ -244,13 +245,46 @@ func (s *Session) Subscribe(ctx context.Context, subs []Subscription) (existed [
 		if strings.HasPrefix(sub.Filter, sharePrefix) {
 			if errs[i] = s.join(ctx, sub); errs[i] != nil && !res.Known {
 				_, _ = s.shard.call(ctx, func(b *shard.Builder) int { return b.Unsubscribe(s.key, sub.Filter) })
-				s.k.unroute(s.key, sub.Filter)
 			}
-			continue
 		}
-		s.k.addRoute(s.route, sub)
 	}
 	return existed, errs
+}
+
+// sessionOpened follows the opening of a session, by whichever node.
+func (k *Kernel) sessionOpened(s *shardRun, e *shard.Effect) {
+	if !k.clustered() {
+		return // OpenSession has done it
+	}
+	ns, client := shard.SplitSessionKey(e.Session)
+	r := k.routeOf(ns, client, true)
+	r.shard.Store(s)
+	r.holder.Store(e.Attachment)
+}
+
+// filterAdded follows a subscription, made by whichever node: from here on messages for the
+// filter find the session.
+func (k *Kernel) filterAdded(s *shardRun, e *shard.Effect) {
+	ns, client := shard.SplitSessionKey(e.Session)
+	r := k.routeOf(ns, client, true)
+	r.shard.Store(s)
+	o := e.Filter
+	sub := Subscription{Filter: e.Key, QoS: o.QoS, NoLocal: o.NoLocal, RetainAsPublished: o.RetainAsPublished, RetainHandling: o.RetainHandling, ID: o.ID}
+	if strings.HasPrefix(e.Key, sharePrefix) {
+		k.share(r, sub)
+	} else {
+		k.addRoute(r, sub)
+	}
+}
+
+// share counts the session among those in a shared subscription.
+func (k *Kernel) share(r *sessionRoute, sub Subscription) {
+	k.sessionsMu.Lock()
+	defer k.sessionsMu.Unlock()
+	if r.subs[sub.Filter] == nil {
+		k.sharers[r.ns+"\x00"+sub.Filter]++
+	}
+	r.subs[sub.Filter] = &subscriber{session: r, sub: sub}
 }
 
 // addRoute makes messages for a filter find the session.
@@ -266,8 +300,9 @@ func (k *Kernel) addRoute(r *sessionRoute, sub Subscription) {
 	}
 }
 
-// unroute takes one filter of a session out of the routes.
-func (k *Kernel) unroute(key, filter string) {
+// unroute takes one filter of a session out of the routes. leads: this node is to delete the
+// queue of a shared subscription that nobody is left in.
+func (k *Kernel) unroute(key, filter string, leads bool) {
 	ns, client := shard.SplitSessionKey(key)
 	k.sessionsMu.Lock()
 	defer k.sessionsMu.Unlock()
@@ -281,7 +316,13 @@ func (k *Kernel) unroute(key, filter string) {
 	}
 	delete(r.subs, filter)
 	if strings.HasPrefix(filter, sharePrefix) {
-		k.post(work{leave: filter, ns: ns})
+		at := ns + "\x00" + filter
+		if k.sharers[at]--; k.sharers[at] <= 0 {
+			delete(k.sharers, at)
+			if leads {
+				k.post(work{leave: filter, ns: ns})
+			}
+		}
 		return
 	}
 	k.topo.space(ns).subs.Remove(route.SlashedFilter(filter), old)
@@ -296,7 +337,6 @@ func (s *Session) Unsubscribe(ctx context.Context, filters []string) (existed []
 			return existed, err
 		}
 		existed[i] = res.Known
-		s.k.unroute(s.key, f)
 		s.mu.Lock()
 		a := s.shared[f]
 		delete(s.shared, f)
@@ -323,12 +363,6 @@ func (s *Session) join(ctx context.Context, sub Subscription) error {
 	if _, _, err := k.DeclareQueue(ctx, spec); err != nil {
 		return err
 	}
-	k.sessionsMu.Lock()
-	if s.route.subs[sub.Filter] == nil {
-		s.route.subs[sub.Filter] = &subscriber{session: s.route, sub: sub}
-		k.sharers[s.route.ns+"\x00"+sub.Filter]++
-	}
-	k.sessionsMu.Unlock()
 	credit := int64(0)
 	if s.started.Load() {
 		credit = sharedWindow
@@ -359,11 +393,7 @@ func (k *Kernel) leave(ns, filter string) {
 	k.sharing.Lock() // nobody joins meanwhile
 	defer k.sharing.Unlock()
 	k.sessionsMu.Lock()
-	k.sharers[key]--
-	last := k.sharers[key] <= 0
-	if last {
-		delete(k.sharers, key)
-	}
+	last := k.sharers[key] == 0
 	k.sessionsMu.Unlock()
 	if q := k.lookup(ns, filter); q != nil && last {
 		if _, err := k.deleteQueue(k.ctx, q, false, false); err != nil && !k.closing.Load() {
@@ -502,11 +532,10 @@ func (k *Kernel) restoreRoutes(s *shardRun) {
 				Filter: text, QoS: o.QoS, NoLocal: o.NoLocal, RetainAsPublished: o.RetainAsPublished, RetainHandling: o.RetainHandling, ID: o.ID,
 			}
 			if strings.HasPrefix(text, sharePrefix) {
-				r.subs[text] = &subscriber{session: r, sub: sub}
-				k.sharers[ns+"\x00"+text]++
-				return true
+				k.share(r, sub)
+			} else {
+				k.addRoute(r, sub)
 			}
-			k.addRoute(r, sub)
 			return true
 		})
 	})

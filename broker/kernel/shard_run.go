@@ -66,7 +66,8 @@ type shardRun struct {
 	inflight  []*pending // proposed, in order of seq
 	queued    int        // bytes of publishes in queue and inflight
 	proposing bool
-	held      int // transactions being filled: nothing is proposed, and entries grow as they must
+	lost      bool // what is in flight is to be proposed again
+	held      int  // transactions being filled: nothing is proposed, and entries grow as they must
 	stopped   error
 	seq       uint64
 
@@ -88,6 +89,9 @@ type shardRun struct {
 	crowded atomic.Bool // queued has passed queuedMax, and not come down to roomAgain; set under mu
 	gated   atomic.Bool // publishes wait for the log to leave its reserve; set under mu
 
+	leading   atomic.Bool         // this node leads the shard
+	leader    atomic.Uint64       // the node that does, as far as is known; 0: none
+	again     again               // guarded by mu
 	epoch     atomic.Int32        // newest term seen: Kafka's leader epoch
 	unsaved   atomic.Int64        // bytes of entries applied and in no checkpoint that is written
 	savedAt   atomic.Uint64       // what the node's log had written when the last checkpoint was
@@ -290,7 +294,19 @@ func (s *shardRun) pumpLocked() {
 		return
 	}
 	s.proposing = true
-	for s.stopped == nil && s.held == 0 && len(s.inflight) < inflightMax {
+	for s.stopped == nil && s.held == 0 && (s.lost || len(s.inflight) < inflightMax) {
+		if s.lost {
+			s.lost = false
+			for _, p := range slices.Clone(s.inflight) {
+				s.mu.Unlock()
+				err := s.group.Propose(p.data)
+				s.mu.Lock()
+				if err != nil && s.stopped == nil {
+					s.stopLocked(err)
+				}
+			}
+			continue
+		}
 		p := s.nextLocked()
 		if p == nil {
 			break
@@ -325,6 +341,29 @@ func (s *shardRun) pumpLocked() {
 		}
 	}
 	s.proposing = false
+	if len(s.inflight) > 0 && s.class.logged() {
+		s.again.arm(s.k, s.inflight[0].seq, s.retry)
+	}
+}
+
+// retry proposes anew what was on its way all the time that a timer has run.
+func (s *shardRun) retry() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	oldest := s.again.stop()
+	s.lost = s.lost || len(s.inflight) > 0 && s.inflight[0].seq == oldest
+	s.pumpLocked()
+}
+
+// proposeAgain proposes anew, in order, what is in flight: it may be lost. What is not
+// is applied once.
+func (s *shardRun) proposeAgain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.inflight) > 0 {
+		s.lost = true
+		s.pumpLocked()
+	}
 }
 
 // stopLocked fails everything that waits, for good. Caller holds s.mu, which is let go
@@ -334,6 +373,7 @@ func (s *shardRun) stopLocked(err error) {
 		return
 	}
 	s.stopped = err
+	s.again.stop()
 	failed := slices.Concat(s.inflight, s.controls, []*pending{s.control}, s.queue, []*pending{s.building})
 	s.inflight, s.controls, s.control, s.queue, s.building = nil, nil, new(pending), nil, new(pending)
 	s.easeLocked(s.queued)
@@ -395,12 +435,31 @@ func (s *shardRun) Lead(term uint64, leading bool) {
 	s.live = s.live || leading
 	if leading { // from here on, and not from the first entry: a reader may ask before that
 		s.epoch.Store(int32(term))
+		s.leader.Store(s.k.cfg.Self)
 	}
-	s.k.led(s, term, leading)
-	if !leading {
-		s.stop(fault.New(fault.Unavailable, "commit", s.name(), "its log has stopped"))
+	s.leading.Store(leading)
+	if s.k.clustered() {
+		s.turned(leading)
 	}
 }
+
+// Follow implements cluster/group.Machine.
+func (s *shardRun) Follow(leader uint64) {
+	s.leader.Store(leader)
+	if leader != 0 {
+		s.proposeAgain()
+	}
+}
+
+// Stopped implements cluster/group.Machine.
+func (s *shardRun) Stopped(err error) {
+	s.leading.Store(false)
+	s.k.stopped(s.name(), err)
+	s.stop(fault.New(fault.Unavailable, "commit", s.name(), "its log has stopped: %w", err))
+}
+
+// leads tells whether it is up to this node to bring about what the shard is due.
+func (s *shardRun) leads() bool { return !s.k.clustered() || s.leading.Load() }
 
 // appendBatches gives the batches of the entry, of so many bytes, to their tails.
 //
@@ -446,7 +505,9 @@ func (s *shardRun) answer(h shard.Header) {
 		before = p.first.b.Commands()
 	}
 	p.tell(&s.out, before)
-	p.done()
+	if !s.k.clustered() { // else it may be on its way once more
+		p.done()
+	}
 }
 
 // afterApply proposes what gathered meanwhile and looks after timers and checkpoints.

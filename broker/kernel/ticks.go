@@ -21,7 +21,7 @@ type tickState struct {
 // goroutine. During a replay there is nobody to propose a tick to; the tick of reconcile
 // sets the timer after it.
 func (s *shardRun) schedule() {
-	if !s.live {
+	if !s.live || !s.leads() {
 		return
 	}
 	at := s.m.NextDeadline()
@@ -61,6 +61,17 @@ func (s *shardRun) tick() {
 // tickWait bounds how long a timer's goroutine waits for its tick; the tick is applied
 // all the same.
 const tickWait = 10 * time.Second
+
+// unschedule stops the timer: it is up to another node.
+func (s *shardRun) unschedule() {
+	t := &s.ticking
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.timer != nil {
+		t.timer.Stop()
+	}
+	t.timer, t.at = nil, 0
+}
 
 func (s *shardRun) stopTimer() {
 	t := &s.ticking

@@ -224,6 +224,10 @@ func (k *Kernel) topologyChanged(c *meta.Command, r *meta.Result) {
 		if r.Created {
 			t.spaceLocked(r.Binding.Namespace).bind(r.Binding)
 		}
+	case meta.StartNode, meta.MarkNode:
+		if r.Created && k.clustered() {
+			k.nodeChanged()
+		}
 	default:
 	}
 	for _, b := range r.Bindings {

@@ -69,6 +69,7 @@ const (
 	StartNode                        // Node, which is given an incarnation; N: shards of each durability, Name: the cluster's id, both kept from the first start on
 	ConfigureNamespace               // Namespace, Durability
 	MarkNode                         // Node: ID, the Incarnation meant, Down
+	Pass                             // nothing: what came before it is applied
 )
 
 // Result is what a command came to.
@@ -238,9 +239,16 @@ func (s *State) Apply(c *Command) Result {
 		}
 		s.incarnation++
 		s.touch("c", "")
-		s.putNode(&Node{ID: c.Node.ID, Incarnation: uint64(s.incarnation), Addresses: c.Node.Addresses, Rack: c.Node.Rack})
+		if c.Node != nil {
+			s.putNode(&Node{ID: c.Node.ID, Incarnation: uint64(s.incarnation), Addresses: c.Node.Addresses, Rack: c.Node.Rack})
+		}
 		return Result{Number: s.incarnation, Created: true}
+	case Pass:
+		return Result{}
 	case MarkNode:
+		if c.Node == nil {
+			return Result{Err: fault.New(fault.Invalid, "mark node", "", "no node")}
+		}
 		n, ok := s.Node(c.Node.ID)
 		if !ok || n.Incarnation != c.Node.Incarnation {
 			return Result{Err: fault.New(fault.NotFound, "mark node", nodeKey(c.Node.ID), "it is not of incarnation %d", c.Node.Incarnation)}
@@ -534,6 +542,7 @@ func (s *State) First(id, seq uint64) bool {
 	s.uses++
 	s.origins.Set(key, origin{seq, s.uses})
 	s.touch("o", key)
+	s.touch("c", "")
 	if !known && s.origins.Len() > originsMax {
 		var oldest string
 		least := s.uses

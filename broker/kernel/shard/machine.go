@@ -25,6 +25,7 @@ import (
 	"github.com/robustmq/rmq/broker/kernel/queue"
 	"github.com/robustmq/rmq/broker/kernel/retained"
 	"github.com/robustmq/rmq/broker/kernel/route"
+	"github.com/robustmq/rmq/broker/kernel/session"
 	"github.com/robustmq/rmq/broker/record"
 )
 
@@ -145,7 +146,7 @@ func (m *Machine) Apply(data []byte, epoch int32, out *Outcome) (Header, error) 
 	case h.Incarnation < l.incarnation || h.Incarnation == l.incarnation && h.Seq <= l.seq:
 		return Header{}, nil // proposed again after a change of leader: it is in the state
 	case h.Incarnation == l.incarnation && h.Seq != l.seq+1, h.Incarnation > l.incarnation && h.Seq != 1:
-		return h, fault.New(fault.Internal, "apply", "", "link %d: entry %d follows %d", h.Link, h.Seq, l.seq)
+		return Header{}, nil // the one before was lost on its way to the leader: both come again
 	}
 	m.links.Set(h.Link, link{h.Incarnation, h.Seq})
 
@@ -271,10 +272,11 @@ type Effect struct {
 	ExpiresAt   int64
 	Reason      queue.Reason
 
-	Session  string        // key of a session
-	Will     []byte        // WillDue
-	Envelope []byte        // DelayOver
-	Group    *group.Effect // GroupEffect
+	Session  string          // key of a session
+	Filter   session.Options // FilterAdded
+	Will     []byte          // WillDue
+	Envelope []byte          // DelayOver
+	Group    *group.Effect   // GroupEffect
 	Key      string
 }
 
@@ -299,8 +301,12 @@ const (
 	AttachmentGone
 	// SessionTaken: the connection Attachment lost its session to a newer one.
 	SessionTaken
+	// SessionOpened: Attachment, a connection, holds Session.
+	SessionOpened
 	// SessionEnded: Session is gone.
 	SessionEnded
+	// FilterAdded: Session is subscribed to the filter Key, as Filter says.
+	FilterAdded
 	// FilterGone: Session is not subscribed to the filter Key any more.
 	FilterGone
 	// Dropped: a full backlog let go of a message of Session.

@@ -49,9 +49,9 @@ func (m *Machine) op(o Op, r *codec.Reader, out *Outcome) error {
 	case OpCloseSession:
 		res = m.closeSession(r, out)
 	case OpSubscribe:
-		res = m.subscribe(r)
+		res = m.subscribe(r, out)
 	case OpUnsubscribe:
-		res = m.unsubscribe(r)
+		res = m.unsubscribe(r, out)
 	case OpAck:
 		res = m.ack(r, out)
 	case OpReceived:

@@ -112,6 +112,7 @@ func (m *Machine) openSession(r *codec.Reader, out *Outcome) OpResult {
 	m.eff = s.Backlog.SetCredit(m.now, consumer, 0, m.eff[:0])
 	m.backlogEffects(s, out)
 	m.sessionDue(s)
+	out.Effects = append(out.Effects, Effect{Kind: SessionOpened, Session: key, Attachment: o.Epoch})
 	return OpResult{Known: present}
 }
 
@@ -328,7 +329,7 @@ func (b *Builder) Subscribe(key, text string, o session.Options) int {
 	return i
 }
 
-func (m *Machine) subscribe(r *codec.Reader) OpResult {
+func (m *Machine) subscribe(r *codec.Reader, out *Outcome) OpResult {
 	key, text := r.String(), r.String()
 	o := session.Options{ID: r.Uint32(), QoS: r.Byte(), RetainHandling: r.Byte(), NoLocal: r.Bool(), RetainAsPublished: r.Bool()}
 	s := m.session(key)
@@ -338,6 +339,9 @@ func (m *Machine) subscribe(r *codec.Reader) OpResult {
 	existed, err := s.Subscribe(text, o)
 	if err == nil && !existed {
 		m.watch(key, text)
+	}
+	if err == nil {
+		out.Effects = append(out.Effects, Effect{Kind: FilterAdded, Session: key, Key: text, Filter: o})
 	}
 	return OpResult{Known: existed, Err: err}
 }
@@ -349,13 +353,14 @@ func (b *Builder) Unsubscribe(key, text string) int {
 	return i
 }
 
-func (m *Machine) unsubscribe(r *codec.Reader) OpResult {
+func (m *Machine) unsubscribe(r *codec.Reader, out *Outcome) OpResult {
 	key, text := r.String(), r.String()
 	s := m.session(key)
 	if s == nil || !s.Unsubscribe(text) {
 		return OpResult{}
 	}
 	m.unwatch(key, text)
+	out.Effects = append(out.Effects, Effect{Kind: FilterGone, Session: key, Key: text})
 	return OpResult{Known: true}
 }
 
@@ -560,15 +565,14 @@ func (m *Machine) SessionCount() int { return m.sessions.Len() }
 // Session returns a session, to be read.
 func (m *Machine) Session(key string) (*Session, bool) { return m.sessions.Get(key) }
 
-// ConnectedSessions lists the keys of the sessions that a connection holds.
-func (m *Machine) ConnectedSessions() (keys []string) {
+// ConnectedSessions yields the sessions that a connection holds, and that connection.
+func (m *Machine) ConnectedSessions(yield func(key string, epoch uint64)) {
 	m.sessions.Scan(func(key string, s *Session) bool {
-		if s.Info().Connected {
-			keys = append(keys, key)
+		if info := s.Info(); info.Connected {
+			yield(key, info.Epoch)
 		}
 		return true
 	})
-	return keys
 }
 
 // ---- checkpoints ----
