@@ -44,9 +44,11 @@ type Publish struct {
 
 	Batch *Batch // collects the sinks reached at once; nil when each is to flush itself
 
-	again bool // was delayed: counted and shown when it came in
-	dead  bool // a dead letter: queues that it went round already are left out
-	held  bool // part of a transaction that holds entries back: no stream is made for it
+	again       bool   // was delayed: counted and shown when it came in
+	dead        bool   // a dead letter: queues that it went round already are left out
+	relayed     bool   // came from another node, for those who are connected here
+	relayedFrom string // client id of who published it there
+	held        bool   // part of a transaction that holds entries back: no stream is made for it
 }
 
 // Publisher is told how a publish ended.

@@ -225,10 +225,11 @@ const (
 // connected here, and tells whether any shard has to log it.
 func (k *Kernel) deliverLive(p *Publish, r *resolved, res *PublishResult) (logged bool) {
 	m := &p.Msg
+	var elsewhere []uint64
 	d := deliveries.Get().(*Delivery)
 	for i := range r.subs {
 		s := &r.subs[i]
-		if s.noLocal && p.From != nil && p.From.route == s.route {
+		if s.noLocal && (p.From != nil && p.From.route == s.route || p.relayed && p.relayedFrom == s.route.client) {
 			continue
 		}
 		res.Subscribers++
@@ -239,7 +240,16 @@ func (k *Kernel) deliverLive(p *Publish, r *resolved, res *PublishResult) (logge
 		if on := s.route.online.Load(); on != nil {
 			*d = Delivery{Msg: m, Retain: m.Retain && s.retain, SubIDs: s.ids, Batch: p.Batch}
 			on.deliver(d)
+		} else if !p.relayed {
+			elsewhere = k.elsewhere(elsewhere, s.route)
 		}
+	}
+	if len(elsewhere) > 0 {
+		from := ""
+		if p.From != nil {
+			from = p.From.route.client
+		}
+		k.relay(elsewhere, p.Namespace, from, m)
 	}
 	*d = Delivery{}
 	deliveries.Put(d)
@@ -517,6 +527,7 @@ func (k *Kernel) deliverBatchLive(p *Partition, r *resolved, batch record.Batch,
 		return
 	}
 	now := k.nowMs()
+	var elsewhere []uint64
 	_ = batch.Each(func(rec *record.Record) error {
 		m := message.FromRecord(rec.Key, rec.Value, rec.Headers, rec.Time, p.st.Address, false)
 		for i := range r.subs {
@@ -526,7 +537,14 @@ func (k *Kernel) deliverBatchLive(p *Partition, r *resolved, batch record.Batch,
 			}
 			if on := s.route.online.Load(); on != nil {
 				on.deliver(&Delivery{Msg: &m, SubIDs: s.ids})
+			} else {
+				elsewhere = k.elsewhere(elsewhere, s.route)
 			}
+		}
+		if len(elsewhere) > 0 {
+			m.QoS = qos
+			k.relay(elsewhere, p.st.Namespace, "", &m)
+			elsewhere = elsewhere[:0]
 		}
 		return nil
 	})

@@ -390,7 +390,7 @@ func TestLeaderWithoutQuorumIsGated(t *testing.T) {
 	s.run(time.Second, nil)
 	old := s.leader(0)
 	s.weather.Isolate(old.id, 1, 2, 3)
-	s.run(999*time.Millisecond, nil) // oneLeader looks every millisecond
+	s.run(999*time.Millisecond, nil)              // oneLeader looks every millisecond
 	_ = old.groups[0].Propose([]byte("one more")) // may be lost, and is
 	s.run(2*time.Second, nil)
 	now := s.leader(0)

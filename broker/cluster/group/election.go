@@ -57,13 +57,14 @@ type election struct {
 	leader uint64  // whose messages echo speaks of; 0: none in this term
 	echo   instant // the leader's time, as last heard
 
+	began    instant   // when the leadership began
 	answers  []instant // the leader's: for each voter, the time that it has answered to
 	transfer instant   // when a transfer is given up; 0: none
 }
 
 // begin starts a leadership.
 func (e *election) begin(now, heartbeat instant, voters int) {
-	e.deadline = now + heartbeat
+	e.deadline, e.began = now+heartbeat, now
 	e.answers = make([]instant, voters)
 	for i := range e.answers {
 		e.answers[i] = leaseNone

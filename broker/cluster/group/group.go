@@ -41,6 +41,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
@@ -154,6 +155,7 @@ type Group struct {
 	open      bool // Propose is admitted: leading, not stopped
 	flight    [classes]flight
 	status    Status
+	heard     []answer      // by voter, of the one that leads
 	turned    chan struct{} // closed at the next change of leading, or end; nil: nobody waits
 
 	// worker's
@@ -321,6 +323,28 @@ func (g *Group) Leading() bool {
 	default:
 		return int64(g.host.now()) < end
 	}
+}
+
+// answer is when a voter was last heard of by the leader.
+type answer struct {
+	node uint64
+	at   instant
+}
+
+// Silence tells how long it is that a voter has not answered, as this node sees it: the time
+// since it sent what the voter last answered to. 0 where this node does not lead.
+func (g *Group) Silence(node uint64) time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.status.Leading {
+		return 0
+	}
+	for _, a := range g.heard {
+		if a.node == node {
+			return time.Duration(g.host.now() - a.at)
+		}
+	}
+	return 0
 }
 
 // Await returns once this node leads, with the error of ctx, or with that which

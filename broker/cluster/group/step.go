@@ -359,6 +359,12 @@ func (g *Group) publish() {
 	g.mu.Lock()
 	g.status.Leader, g.status.Leading = g.leader, g.told
 	g.status.Term, g.status.Commit, g.status.Applied = g.hard.Term, g.hard.Commit, g.applied
+	g.heard = g.heard[:0]
+	if g.leadTerm != 0 {
+		for i, at := range g.time.answers {
+			g.heard = append(g.heard, answer{g.voters[i], max(at, g.time.began)})
+		}
+	}
 	g.status.LogBytes, g.status.Stranded = g.entries.bytes, g.entries.stranded && g.role == raft.StateLeader
 	g.mu.Unlock()
 }

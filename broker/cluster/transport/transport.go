@@ -42,6 +42,9 @@ func (n *Net) Join(id uint64, r Receiver) *Port {
 	return &Port{net: n, self: id}
 }
 
+// Port is a node's way to the others, whether it has joined or not.
+func (n *Net) Port(id uint64) *Port { return &Port{net: n, self: id} }
+
 // Leave removes a node: what is sent to it is lost.
 func (n *Net) Leave(id uint64) {
 	n.change(func(nodes map[uint64]Receiver) { delete(nodes, id) })

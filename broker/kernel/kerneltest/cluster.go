@@ -1,0 +1,153 @@
+package kerneltest
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/robustmq/rmq/broker/clock"
+	"github.com/robustmq/rmq/broker/cluster/group"
+	"github.com/robustmq/rmq/broker/cluster/transport"
+	"github.com/robustmq/rmq/broker/kernel"
+	"github.com/robustmq/rmq/broker/storage"
+	"github.com/robustmq/rmq/broker/storage/memlog"
+)
+
+// Cluster is some kernels that share nothing but a network in memory. Nodes have the ids from
+// 1 on.
+type Cluster struct {
+	t       testing.TB
+	o       Options
+	groups  *transport.Net // raft's frames
+	kernels *transport.Net // the kernels' own
+	nodes   []*clusterNode
+}
+
+type clusterNode struct {
+	*kernel.Kernel
+	id     uint64
+	engine storage.Engine // outlives the kernel, as a disk does
+	host   *group.Host
+}
+
+// StartCluster opens n kernels, which the test's end closes.
+func StartCluster(t testing.TB, n int, o Options) *Cluster {
+	t.Helper()
+	if o.Time == nil {
+		o.Time = clock.Wall{}
+	}
+	if o.DataShards == 0 {
+		o.DataShards = 2
+	}
+	c := &Cluster{t: t, o: o, groups: transport.NewNet(), kernels: transport.NewNet()}
+	for i := range n {
+		c.nodes = append(c.nodes, &clusterNode{id: uint64(i + 1), engine: memlog.New()})
+	}
+	t.Cleanup(c.close)
+	opened := make(chan error, n)
+	for i := range n {
+		go func() { opened <- c.open(c.nodes[i]) }() // each waits for the others
+	}
+	for range n {
+		if err := <-opened; err != nil {
+			t.Fatalf("open: %v", err)
+		}
+	}
+	return c
+}
+
+// Node returns a node's kernel.
+func (c *Cluster) Node(id uint64) *kernel.Kernel { return c.nodes[id-1].Kernel }
+
+// Leader returns the node that leads a shard, waiting until one does.
+func (c *Cluster) Leader(shard uint32) uint64 {
+	c.t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for time.Now().Before(deadline) {
+		for _, n := range c.nodes {
+			if n.Kernel != nil && n.Leads(shard) {
+				return n.id
+			}
+		}
+		time.Sleep(time.Millisecond)
+	}
+	c.t.Fatalf("nobody leads shard %d", shard)
+	return 0
+}
+
+// Stop ends a node without telling anybody; Start opens it again on what it has kept.
+func (c *Cluster) Stop(id uint64) {
+	c.t.Helper()
+	n := c.nodes[id-1]
+	c.groups.Leave(id)
+	c.kernels.Leave(id)
+	c.end(n)
+}
+
+// Start opens a node that was stopped.
+func (c *Cluster) Start(id uint64) {
+	c.t.Helper()
+	if err := c.open(c.nodes[id-1]); err != nil {
+		c.t.Fatalf("open node %d: %v", id, err)
+	}
+}
+
+func (c *Cluster) open(n *clusterNode) error {
+	voters := make([]uint64, len(c.nodes))
+	for i := range voters {
+		voters[i] = uint64(i + 1)
+	}
+	host := group.NewHost(group.Options{
+		Self: n.id, Workers: 2, Clock: clock.Wall{}, Seed: n.id, Transport: c.groups.Port(n.id), Heartbeat: 20 * time.Millisecond, Election: 200 * time.Millisecond,
+	})
+	c.groups.Join(n.id, host.Receive)
+	n.host = host
+	k, err := kernel.Open(kernel.Config{
+		Engine: kept{n.engine}, Time: c.o.Time, Link: clock.Wall{}, Capture: !c.o.NoCapture, DataShards: c.o.DataShards, CheckpointBytes: c.o.CheckpointBytes,
+		Self: n.id, Voters: voters, Peers: c.kernels.Port(n.id),
+		OpenGroup: func(s kernel.GroupSpec) (kernel.Group, error) {
+			return host.Open(group.Config{
+				Shard: s.Shard, Log: n.engine.Log(), Sync: s.Sync, Applied: s.Applied, AppliedTerm: s.AppliedTerm, Machine: s.Machine, Voters: voters,
+				Bind:     func(g *group.Group) { s.Bind(g) },
+				BytesMax: s.BytesMax, EntriesMax: s.EntriesMax,
+			})
+		},
+	})
+	if err != nil {
+		return err
+	}
+	c.kernels.Join(n.id, k.Receive)
+	n.Kernel = k
+	return nil
+}
+
+func (c *Cluster) end(n *clusterNode) {
+	if n.Kernel == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := n.Kernel.Close(ctx); err != nil {
+		c.t.Errorf("close node %d: %v", n.id, err)
+	}
+	if err := n.host.Close(ctx); err != nil {
+		c.t.Errorf("close groups of node %d: %v", n.id, err)
+	}
+	n.Kernel, n.host = nil, nil
+}
+
+func (c *Cluster) close() {
+	for _, n := range c.nodes {
+		c.groups.Leave(n.id)
+		c.kernels.Leave(n.id)
+	}
+	for _, n := range c.nodes {
+		c.end(n)
+		_ = n.engine.Close()
+	}
+}
+
+// kept is an engine that outlives the kernel on it.
+type kept struct{ storage.Engine }
+
+func (kept) Close() error { return nil }

@@ -1,0 +1,127 @@
+package kernel_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/robustmq/rmq/broker/kernel"
+	"github.com/robustmq/rmq/broker/kernel/kerneltest"
+)
+
+// What is declared and published on one node is consumed on another, and what is settled there
+// is gone on the third.
+func TestQueueFromAnyNode(t *testing.T) {
+	c := kerneltest.StartCluster(t, 3, kerneltest.Options{NoCapture: true})
+	if _, created, err := c.Node(1).DeclareQueue(t.Context(), queueSpec("q")); err != nil || !created {
+		t.Fatalf("created %v, %v", created, err)
+	}
+	for i := range 10 {
+		publishEventually(t, c.Node(uint64(1+i%3)), "q", fmt.Sprint(i))
+	}
+	s := newSink()
+	a, err := c.Node(2).Attach(t.Context(), kernel.AttachSpec{Namespace: "/", Queue: "q", Credit: kernel.Unlimited, Sink: s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 10 {
+		g := s.next(t)
+		if string(g.msg.Value) != fmt.Sprint(i) {
+			t.Errorf("message %d is %q", i, g.msg.Value)
+		}
+		a.Settle(g.d.No, false, kernel.Accept)
+	}
+	if err := a.Detach(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	until(t, c.Node(3), "the queue is empty", func() bool {
+		info, err := c.Node(3).Queue("/", "q", 0)
+		return err == nil && info.Ready == 0 && info.Unacked == 0 && info.Consumers == 0
+	})
+}
+
+// publishEventually publishes to a queue, once the node knows of it.
+func publishEventually(t *testing.T, k *kernel.Kernel, queue, value string) {
+	t.Helper()
+	until(t, k, "knows "+queue, func() bool { _, err := k.Queue("/", queue, 0); return err == nil })
+	p := mqtt(queue, value)
+	if r := publish(t, k, p); r.Queues != 1 {
+		t.Fatalf("%q went to %d queues", value, r.Queues)
+	}
+}
+
+// A session has messages from every node, of every QoS, and moves to the node where its client
+// connects next.
+func TestSessionFromAnyNode(t *testing.T) {
+	c := kerneltest.StartCluster(t, 3, kerneltest.Options{NoCapture: true})
+	first, s, _ := open(t, c.Node(1), "c", 3600, true)
+	subscribe(t, first, "a/#", 1)
+	for id := uint64(1); id <= 3; id++ {
+		k := c.Node(id)
+		until(t, k, "routes to the session", func() bool { return k.Counts().Subscriptions == 1 })
+		for qos := range uint8(2) {
+			p := mqtt("a/b", fmt.Sprintf("%d at %d", qos, id))
+			p.Msg.QoS = qos
+			if r := publish(t, k, p); r.Subscribers != 1 {
+				t.Errorf("node %d, QoS %d: %d subscribers", id, qos, r.Subscribers)
+			}
+			if g := s.next(t); string(g.msg.Value) != fmt.Sprintf("%d at %d", qos, id) || g.d.QoS != qos {
+				t.Errorf("delivered %q at QoS %d", g.msg.Value, g.d.QoS)
+			} else if g.d.PacketID != 0 {
+				first.Ack(g.d.PacketID, true)
+			}
+		}
+	}
+	second, s2, present := open(t, c.Node(3), "c", 3600, false)
+	if !present {
+		t.Error("the session was not resumed")
+	}
+	if r := recv(t, s.gone); r != kernel.GoneTakenOver {
+		t.Errorf("the first connection was told %v", r)
+	}
+	publish(t, c.Node(2), mqtt("a/c", "after"))
+	if g := s2.next(t); string(g.msg.Value) != "after" {
+		t.Errorf("delivered %q", g.msg.Value)
+	}
+	second.Close(false, nil)
+}
+
+// A node that leads goes away: what it had unsettled is delivered elsewhere, nothing that was
+// acknowledged is lost, and it has all of it when it is back.
+func TestNodeGoesAndComesBack(t *testing.T) {
+	c := kerneltest.StartCluster(t, 3, kerneltest.Options{NoCapture: true})
+	info, _, err := c.Node(1).DeclareQueue(t.Context(), queueSpec("q"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := c.Leader(info.Shard)
+	one, other := 1+gone%3, 1+(gone+1)%3
+	publishEventually(t, c.Node(one), "q", "held")
+	s := newSink()
+	if _, err := c.Node(gone).Attach(t.Context(), kernel.AttachSpec{Namespace: "/", Queue: "q", Credit: kernel.Unlimited, Sink: s}); err != nil {
+		t.Fatal(err)
+	}
+	s.next(t)
+	c.Stop(gone)
+
+	publishEventually(t, c.Node(one), "q", "meanwhile")
+	s = newSink()
+	a, err := c.Node(other).Attach(t.Context(), kernel.AttachSpec{Namespace: "/", Queue: "q", Credit: kernel.Unlimited, Sink: s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]bool{}
+	for range 2 {
+		g := s.next(t)
+		got[string(g.msg.Value)] = true
+		a.Settle(g.d.No, false, kernel.Accept)
+	}
+	if !got["held"] || !got["meanwhile"] {
+		t.Errorf("delivered %v", got)
+	}
+
+	c.Start(gone)
+	publishEventually(t, c.Node(gone), "q", "back")
+	if g := s.next(t); string(g.msg.Value) != "back" {
+		t.Errorf("delivered %q", g.msg.Value)
+	}
+}
