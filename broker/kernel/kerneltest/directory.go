@@ -12,7 +12,8 @@ import (
 
 // Directory leaves in dir what a broker leaves that has run for long: several files of the
 // log, segments of several files, checkpoints of all shards. fill says what is in it; of what it
-// publishes, more than a few KiB are in segments.
+// publishes, more than a few KiB are in segments. There is one shard of each durability: 1, and 1000
+// for what is asynchronous.
 func Directory(t testing.TB, dir string, fill func(*kernel.Kernel)) {
 	t.Helper()
 	e, err := filelog.Open(dir, filelog.Options{
@@ -22,7 +23,7 @@ func Directory(t testing.TB, dir string, fill func(*kernel.Kernel)) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, stop := Start(t, Options{Engine: e, NoCapture: true, CheckpointBytes: 24 << 10})
+	k, stop := Start(t, Options{Engine: e, NoCapture: true, DataShards: 1, CheckpointBytes: 24 << 10})
 	fill(k)
 	stop()
 }
@@ -30,14 +31,25 @@ func Directory(t testing.TB, dir string, fill func(*kernel.Kernel)) {
 // Fill publishes n messages of a KiB to an address, one after another.
 func Fill(t testing.TB, k *kernel.Kernel, address string, n int) {
 	t.Helper()
+	fill(t, k, n, kernel.Publish{Msg: message.Message{Source: message.MQTT, Address: address}})
+}
+
+// FillQueue publishes n messages of a KiB to a queue, one after another.
+func FillQueue(t testing.TB, k *kernel.Kernel, queue string, n int) {
+	t.Helper()
+	fill(t, k, n, kernel.Publish{ViaExchange: true, Key: queue, Msg: message.Message{Source: message.AMQP, Address: queue}})
+}
+
+func fill(t testing.TB, k *kernel.Kernel, n int, p kernel.Publish) {
+	t.Helper()
 	w := make(outcome, 1)
+	p.Namespace, p.Reply, p.Msg.QoS = kernel.DefaultNamespace, w, 1
 	for i := range n {
-		k.Publish(&kernel.Publish{
-			Namespace: kernel.DefaultNamespace, Reply: w,
-			Msg: message.Message{Source: message.MQTT, Address: address, Value: fmt.Appendf(nil, "%01024d", i), QoS: 1},
-		})
+		one := p
+		one.Msg.Value = fmt.Appendf(nil, "%01024d", i)
+		k.Publish(&one)
 		if r := <-w; r.Err != nil {
-			t.Fatalf("publish to %s: %v", address, r.Err)
+			t.Fatalf("publish to %s: %v", p.Msg.Address, r.Err)
 		}
 	}
 }
