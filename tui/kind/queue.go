@@ -91,7 +91,7 @@ func queueDetail(q *Queue, l Look) []Section {
 	about := Section{Fields: []Field{
 		field("namespace", q.Namespace),
 		{"ready", waiting(q)}, field("unacked", number(q.Unacked)), field("consumers", number(int64(q.Consumers))),
-		field("bytes", exact(q.Bytes)), field("features", features(q)), field("shard", number(int64(q.Shard))),
+		field("bytes", exact(q.Bytes)), field("features", features(q)), field("durability", q.Durability), field("shard", number(int64(q.Shard))),
 	}}
 	if q.Ready > 0 && q.Consumers == 0 {
 		about.Fields[1].Value = Cell{number(q.Ready) + " (and no consumer)", Warn}

@@ -66,7 +66,7 @@ func topicDetail(t *adminapi.Topic, l Look) []Section {
 		field("mqtt", t.Names.MQTT), field("kafka", t.Names.Kafka), field("amqp", t.Names.AMQP),
 		field("namespace", t.Namespace), field("id", t.ID),
 		field("created", l.Stamp(t.Created)+" ("+l.Since(t.Created)+" ago)"),
-		field("kind", topicNature(t)),
+		field("kind", topicNature(t)), field("durability", t.Durability),
 		field("records", number(t.Records)), field("bytes", exact(t.Bytes)),
 		field("appended", perSecond(l.rate(t.Name))),
 	}}
