@@ -143,10 +143,10 @@ func amqpLatency(url string, n int) (p50, p99 float64, err error) {
 }
 
 func (o *options) amqp(b *instance) (rows []row, err error) {
-	rate := row{what: "AMQP persistent, confirmed and consumed, 100 B", unit: "msg/s", peerName: "RabbitMQ"}
-	cost := row{what: "  broker CPU a message", unit: "us", peerName: "RabbitMQ", lower: true}
-	p50 := row{what: "  publish to confirm, p50", unit: "us", peerName: "RabbitMQ", lower: true}
-	p99 := row{what: "  publish to confirm, p99", unit: "us", peerName: "RabbitMQ", lower: true}
+	rate := row{what: "AMQP persistent, confirmed and consumed, 100 B", unit: "msg/s", peerName: "RabbitMQ", durability: "sync"}
+	cost := row{what: "  broker CPU a message", unit: "us", peerName: "RabbitMQ", lower: true, durability: "sync"}
+	p50 := row{what: "  publish to confirm, p50", unit: "us", peerName: "RabbitMQ", lower: true, durability: "sync"}
+	p99 := row{what: "  publish to confirm, p99", unit: "us", peerName: "RabbitMQ", lower: true, durability: "sync"}
 	measure := func(url string, pid int) (v [4]float64, err error) {
 		used := cpu(pid)
 		var n int

@@ -72,10 +72,11 @@ func (o *options) startUp() (rows []row, err error) {
 	for _, p := range []struct {
 		name  string
 		first func(b *instance) error
+		kept  string // what the first message is kept as
 	}{
-		{"MQTT", func(b *instance) error { return mqttFirst(b.mqtt) }},
-		{"Kafka", func(b *instance) error { return kafkaFirst(b.kafka) }},
-		{"AMQP", func(b *instance) error { return amqpFirst("amqp://guest:guest@" + b.amqp + "/") }},
+		{"MQTT", func(b *instance) error { return mqttFirst(b.mqtt) }, "async"}, // captured
+		{"Kafka", func(b *instance) error { return kafkaFirst(b.kafka) }, "sync"},
+		{"AMQP", func(b *instance) error { return amqpFirst("amqp://guest:guest@" + b.amqp + "/") }, "sync"},
 	} {
 		var ms, rss []float64
 		for range 5 {
@@ -94,9 +95,9 @@ func (o *options) startUp() (rows []row, err error) {
 				return rows, fmt.Errorf("first message over %s: %w\n%s", p.name, err, b.said.String())
 			}
 		}
-		rows = append(rows, row{what: "exec to first message, " + p.name, rmq: median(ms), unit: "ms"})
+		rows = append(rows, row{what: "exec to first message, " + p.name, rmq: median(ms), unit: "ms", durability: p.kept})
 		if p.name == "AMQP" {
-			rows = append(rows, row{what: "memory after it (RSS)", rmq: median(rss), unit: "MiB"})
+			rows = append(rows, row{what: "memory after it (RSS)", rmq: median(rss), unit: "MiB", durability: p.kept})
 		}
 	}
 	var ms, end []float64
@@ -114,8 +115,8 @@ func (o *options) startUp() (rows []row, err error) {
 		end = append(end, time.Since(at).Seconds()*1000)
 	}
 	return append(rows,
-		row{what: "in process: start, in memory", rmq: median(ms), unit: "ms"},
-		row{what: "in process: close", rmq: median(end), unit: "ms"}), nil
+		row{what: "in process: start, in memory", rmq: median(ms), unit: "ms", durability: "memory"},
+		row{what: "in process: close", rmq: median(end), unit: "ms", durability: "memory"}), nil
 }
 
 // waitFor dials until something listens.

@@ -101,11 +101,11 @@ func kafkaLatency(address string, n int) (p50, p99 float64, err error) {
 }
 
 func (o *options) kafka(b *instance) (rows []row, err error) {
-	in := row{what: "Kafka produce, 1 KiB, acks=all", unit: "MB/s", peerName: "Kafka"}
-	out := row{what: "Kafka consume, 1 KiB", unit: "MB/s", peerName: "Kafka"}
-	cost := row{what: "  broker CPU a record, both", unit: "us", peerName: "Kafka", lower: true}
-	p50 := row{what: "  produce one record, p50", unit: "us", peerName: "Kafka", lower: true}
-	p99 := row{what: "  produce one record, p99", unit: "us", peerName: "Kafka", lower: true}
+	in := row{what: "Kafka produce, 1 KiB, acks=all", unit: "MB/s", peerName: "Kafka", durability: "sync"}
+	out := row{what: "Kafka consume, 1 KiB", unit: "MB/s", peerName: "Kafka", durability: "sync"}
+	cost := row{what: "  broker CPU a record, both", unit: "us", peerName: "Kafka", lower: true, durability: "sync"}
+	p50 := row{what: "  produce one record, p50", unit: "us", peerName: "Kafka", lower: true, durability: "sync"}
+	p99 := row{what: "  produce one record, p99", unit: "us", peerName: "Kafka", lower: true, durability: "sync"}
 	measure := func(address string, pid int) (v [5]float64, err error) {
 		used := cpu(pid)
 		var n int64

@@ -77,11 +77,14 @@ type row struct {
 	unit      string
 	peerName  string
 	lower     bool // lower is better
+	// durability is what rmq's acknowledgement has waited for: sync, async or memory; none where
+	// nothing is stored, or acknowledged.
+	durability string
 }
 
 func print(rows []row) {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "measured\trmq\tpeer\tunit\trmq is\t")
+	fmt.Fprintln(w, "measured\tdurability\trmq\tpeer\tunit\trmq is\t")
 	for _, r := range rows {
 		peer, ratio := "-", ""
 		if r.peer > 0 {
@@ -90,7 +93,7 @@ func print(rows []row) {
 			word := "of " + r.peerName
 			ratio = fmt.Sprintf("%.2fx %s", f, word)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t\n", r.what, number(r.rmq), peer, r.unit, ratio)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t\n", r.what, r.durability, number(r.rmq), peer, r.unit, ratio)
 	}
 	_ = w.Flush()
 }
@@ -108,7 +111,7 @@ func number(v float64) string {
 }
 
 func (o *options) run() (rows []row, err error) {
-	fmt.Printf("rmq: profile production, fsync before every acknowledgement; %v per throughput; generator on the same machine\n\n", o.window)
+	fmt.Printf("rmq: profile production; durability sync is fsync before every acknowledgement, and none is of what is neither stored nor acknowledged; %v per throughput; generator on the same machine\n\n", o.window)
 	start, err := o.startUp()
 	rows = append(rows, start...)
 	if err != nil {

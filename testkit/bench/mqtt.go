@@ -269,10 +269,11 @@ func (o *options) mqtt(b *instance) (rows []row, err error) {
 		targets = append(targets, target{o.peerMQTT, o.pids["mqtt"]})
 	}
 	for _, qos := range []byte{0, 1} {
-		rate := row{what: fmt.Sprintf("MQTT QoS %d, 1 to 1, 256 B", qos), unit: "msg/s", peerName: "Mosquitto"}
-		cost := row{what: fmt.Sprintf("  broker CPU a message, QoS %d", qos), unit: "us", peerName: "Mosquitto", lower: true}
-		p50 := row{what: fmt.Sprintf("  publish to delivery, QoS %d, p50", qos), unit: "us", peerName: "Mosquitto", lower: true}
-		p99 := row{what: fmt.Sprintf("  publish to delivery, QoS %d, p99", qos), unit: "us", peerName: "Mosquitto", lower: true}
+		durability := []string{"none", "memory"}[qos] // the subscriber's session ends with its connection
+		rate := row{what: fmt.Sprintf("MQTT QoS %d, 1 to 1, 256 B", qos), unit: "msg/s", peerName: "Mosquitto", durability: durability}
+		cost := row{what: fmt.Sprintf("  broker CPU a message, QoS %d", qos), unit: "us", peerName: "Mosquitto", lower: true, durability: durability}
+		p50 := row{what: fmt.Sprintf("  publish to delivery, QoS %d, p50", qos), unit: "us", peerName: "Mosquitto", lower: true, durability: durability}
+		p99 := row{what: fmt.Sprintf("  publish to delivery, QoS %d, p99", qos), unit: "us", peerName: "Mosquitto", lower: true, durability: durability}
 		for i, t := range targets {
 			inflight := 20 // Mosquitto's own bound on messages under way at QoS 1
 			if qos == 0 {
