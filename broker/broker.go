@@ -86,6 +86,10 @@ type Config struct {
 	Link clock.Clock // link time; nil: the machine's
 	Log  *slog.Logger
 
+	// Durability of what is made and does not say its own: of the default namespace, at the first
+	// start. "": what it has, and sync at first.
+	Durability kernel.Durability
+
 	// Workers drive the shards' logs; 0: one per processor, at most 4.
 	Workers    int
 	DataShards int
@@ -185,7 +189,7 @@ func (b *Broker) openKernel(ctx context.Context) (err error) {
 		checkpoint = memoryCheckpoint
 	}
 	b.kernel, err = kernel.Open(kernel.Config{
-		Engine: b.engine, Time: b.cfg.Time, Link: b.cfg.Link, Log: b.cfg.Log, DataShards: b.cfg.DataShards,
+		Engine: b.engine, Time: b.cfg.Time, Link: b.cfg.Link, Log: b.cfg.Log, DataShards: b.cfg.DataShards, Durability: b.cfg.Durability,
 		Capture: b.cfg.Profile == Dev, CheckpointBytes: checkpoint,
 		OpenGroup: func(s kernel.GroupSpec) (kernel.Group, error) {
 			g, err := b.host.Open(group.Config{

@@ -62,6 +62,9 @@ type Config struct {
 	// Capture makes a stream of the first level for MQTT and AMQP traffic that has no
 	// home (profile dev).
 	Capture bool
+	// Durability of the default namespace, given at its first start; "": Sync then. Another than it
+	// has is refused.
+	Durability Durability
 	// CheckpointBytes is how much a shard applies between checkpoints; 0: 64 MiB.
 	CheckpointBytes int
 	// SpaceReserve is how many bytes of the device publishes leave free; 0: a 32nd of it,
@@ -206,10 +209,15 @@ func (k *Kernel) open() error {
 	}
 	k.incarnation = uint64(r.Number)
 	k.groups.token.Store(k.incarnation << 40)
-	if !k.HasNamespace(DefaultNamespace) {
-		if _, err := k.meta.do(k.ctx, &meta.Command{Op: meta.CreateNamespace, Namespace: DefaultNamespace}); err != nil {
+	space, ok := k.Namespace(DefaultNamespace)
+	want := k.cfg.Durability
+	switch {
+	case !ok:
+		if _, _, err := k.putNamespace(k.ctx, &meta.Command{Op: meta.CreateNamespace, Namespace: DefaultNamespace, Durability: want}); err != nil {
 			return err
 		}
+	case want != "" && want != space.Durability:
+		return fault.New(fault.Conflict, "open", "namespace "+DefaultNamespace, "its durability is %s, and not %s", space.Durability, want)
 	}
 	k.meta.applying.Lock()
 	k.transient = k.meta

@@ -19,7 +19,9 @@ type Config struct {
 	DataDir string // "": nothing outlives the process
 	Profile string // dev or production
 	Host    string // where every port listens
-	Port    int    // one port for every protocol, alone; 0: each its own
+	// Durability of what does not say its own; "": what the directory has, and sync at first.
+	Durability string
+	Port       int // one port for every protocol, alone; 0: each its own
 
 	// 0 takes a free port, -1 serves no such port.
 	MQTT, MQTTWS, Kafka, AMQP, HTTP int

@@ -122,6 +122,7 @@ func TestConfigOfFlags(t *testing.T) {
 		{[]string{"--memory"}, Config{Profile: "dev", Host: "127.0.0.1", MQTT: 1883, MQTTWS: 8083, Kafka: 9092, AMQP: 5672, HTTP: 15672}},
 		{[]string{"--memory", "--any-port", "--mqtt-port", "5"}, Config{Profile: "dev", Host: "127.0.0.1", MQTT: 5}},
 		{[]string{"--memory", "--port", "7"}, Config{Profile: "dev", Host: "127.0.0.1", Port: 7}},
+		{[]string{"--data", "/d", "--durability", "async"}, Config{DataDir: "/d", Durability: "async", Profile: "dev", Host: "127.0.0.1", MQTT: 1883, MQTTWS: 8083, Kafka: 9092, AMQP: 5672, HTTP: 15672}},
 		{[]string{"--data", "/d", "--profile", "production", "--listen", "::1", "--kafka-port", "-1"}, Config{DataDir: "/d", Profile: "production", Host: "::1", MQTT: 1883, MQTTWS: 8083, Kafka: -1, AMQP: 5672, HTTP: 15672}},
 	}
 	for _, tt := range tests {

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/robustmq/rmq/broker"
+	"github.com/robustmq/rmq/broker/kernel"
 )
 
 // OpenBroker starts the broker of this program.
@@ -12,7 +13,7 @@ func OpenBroker(ctx context.Context, c Config) (Broker, error) {
 	if c.Port != 0 {
 		ports = broker.OnePort(c.Port)
 	}
-	b, err := broker.Open(ctx, broker.Config{DataDir: c.DataDir, Profile: c.Profile, Host: c.Host, Ports: ports, Log: c.Log})
+	b, err := broker.Open(ctx, broker.Config{DataDir: c.DataDir, Profile: c.Profile, Host: c.Host, Ports: ports, Durability: kernel.Durability(c.Durability), Log: c.Log})
 	if err != nil {
 		return nil, err
 	}

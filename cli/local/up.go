@@ -32,6 +32,7 @@ type up struct {
 	data         string
 	memory       bool
 	profile      string
+	durability   string
 	host         string
 	port         int
 	ports        [5]int // MQTT, MQTT over WebSocket, Kafka, AMQP, HTTP
@@ -75,6 +76,7 @@ func NewUp(e *env.Env, open Open) *cobra.Command {
 	_ = f.SetAnnotation("data", env.PathAnnotation, []string{"true"}) // fails for unknown flags only
 	f.BoolVar(&u.memory, "memory", false, "keep everything in memory; nothing outlives the broker")
 	f.Var(&env.Choice{Value: &u.profile, Of: []string{"dev", "production"}}, "profile", "dev captures traffic into topics; production does not")
+	env.DurabilityFlag(f, &u.durability, "of what is made and does not say its own; decided at the first start (default: sync)")
 	f.StringVar(&u.host, "listen", "127.0.0.1", "address to listen on; others than this machine's need users")
 	f.IntVar(&u.port, "port", 0, "serve every protocol on this one port, alone")
 	for i, p := range portFlags {
@@ -123,12 +125,15 @@ func (u *up) run(cmd *cobra.Command) error {
 // config makes a broker's configuration of the flags.
 func (u *up) config(cmd *cobra.Command) (Config, error) {
 	f := cmd.Flags()
-	c := Config{Profile: u.profile, Host: u.host, Port: u.port}
+	c := Config{Profile: u.profile, Host: u.host, Port: u.port, Durability: u.durability}
 	if err := env.CheckName(u.name); err != nil {
 		return c, err
 	}
 	if u.memory && f.Changed("data") {
 		return c, &env.Failure{Exit: env.Usage, What: "--memory keeps nothing in --data", Hint: "leave one of them out"}
+	}
+	if u.memory && u.durability != "" {
+		return c, &env.Failure{Exit: env.Usage, What: "with --memory nothing has another durability", Hint: "leave --durability out"}
 	}
 	if !u.memory {
 		if c.DataDir = u.data; c.DataDir == "" {
@@ -263,6 +268,10 @@ func (u *up) explain(err error, c Config) error {
 		f.Exit = env.Auth
 		f.What = fmt.Sprintf("%s: a broker without users listens on this machine only", fe.Target)
 		f.Hint = "start it without --listen, add a user (rmq user create NAME), then start it with --listen"
+	case fe != nil && fe.Op == "open" && fe.Kind == fault.Conflict && u.durability != "":
+		f.Exit = env.Conflict
+		f.What = fmt.Sprintf("%s was begun with another durability: %v", c.DataDir, fe)
+		f.Hint = "start it without --durability, and change it then: rmq namespace alter / --durability " + u.durability
 	case errors.Is(err, storage.ErrInUse):
 		f.Exit = env.Conflict
 		f.What = fmt.Sprintf("%s is in use by another process", c.DataDir)
