@@ -29,6 +29,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -70,6 +71,7 @@ func (o *Options) point(n int) bool { return n >= o.From && (n-o.From)%o.Stride 
 type Report struct {
 	Operations map[vfs.Kind]int // of the script
 	Points     map[vfs.Kind]int // those at which it was stopped, or which failed
+	Rewritten  int              // segment files, by compaction, in the script
 	Disks      int              // opened and read
 	Stopped    int              // runs in which the log stopped, and said so
 	Promises   int              // acknowledged things that were looked for, over all disks
@@ -102,8 +104,8 @@ func (r *Report) String() string {
 	for _, n := range r.Operations {
 		all += n
 	}
-	return fmt.Sprintf("%d points of %d operations %v: %d disks opened, %d promises checked, %d acknowledged lost, %d refused, %d wrong",
-		points, all, r.Points, r.Disks, r.Promises, r.Lost, r.Refused, r.Wrong)
+	return fmt.Sprintf("%d points of %d operations %v: %d segment files rewritten, %d disks opened, %d promises checked, %d acknowledged lost, %d refused, %d wrong",
+		points, all, r.Points, r.Rewritten, r.Disks, r.Promises, r.Lost, r.Refused, r.Wrong)
 }
 
 // patience is how long the look at one disk, or one round of the script, may take before it is
@@ -221,6 +223,9 @@ func (c *crash) before(op vfs.Op) error {
 	point := c.opt.point(op.N)
 	c.mu.Lock()
 	c.report.Operations[op.Kind]++
+	if op.Kind == vfs.OpRename && inDir(op.Path, "segments") && strings.HasSuffix(op.Path, ".seg.tmp") {
+		c.report.Rewritten++
+	}
 	enough := c.enoughLocked()
 	if point && !enough {
 		c.report.Points[op.Kind]++

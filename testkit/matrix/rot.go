@@ -57,6 +57,8 @@ func (r *RotReport) String() string {
 type RotOptions struct {
 	// Dir is a directory of the machine for the checkpoints: bbolt goes past package vfs.
 	Dir string
+	// Killed has the damaged directory be one that a killed process left.
+	Killed bool
 	// Positions is how many bytes are damaged in each file, one at a time, headers aside.
 	Positions int
 	// Only chooses among the damages; nil: all.
@@ -116,7 +118,8 @@ type rot struct {
 // of the machine for each opening.
 var checkpoints = filepath.Join(dataDir, "checkpoints.db")
 
-// script runs the script to an orderly end.
+// script runs the script to its end: an orderly one, or a kill after the kernel was closed, when
+// its checkpoints are at rest and the log does not say that it was let go of.
 func (r *rot) script() error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -132,15 +135,29 @@ func (r *rot) script() error {
 		err = s.run(ctx, 13*life, 13)
 		s.under.Wait()
 		r.model.crashed(false) // settlements have no answers
-		if err := errors.Join(err, n.close(ctx)); err != nil {
+		killed := r.opt.Killed && life == 1
+		left := r.mem
+		if killed {
+			err = errors.Join(err, n.Kernel.Close(ctx))
+			left = r.mem.Clone()
+		} else {
+			err = errors.Join(err, n.close(ctx))
+		}
+		if err != nil {
 			return err
 		}
 		r.older, r.files = r.files, make(map[string][]byte)
-		if err := r.collect(r.mem, dataDir); err != nil {
+		if err := r.collect(left, dataDir); err != nil {
 			return err
 		}
 		if r.files[checkpoints], err = os.ReadFile(db); err != nil {
 			return err
+		}
+		if killed {
+			if err := n.close(ctx); err != nil {
+				return err
+			}
+			r.mem = left
 		}
 	}
 	return nil
