@@ -25,6 +25,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 
 	"github.com/robustmq/rmq/broker/record"
 	"github.com/robustmq/rmq/broker/vfs"
@@ -301,7 +302,6 @@ func (l *Log) Sync() error {
 
 // sync syncs files, then names, and only then writes down that it did.
 func (l *Log) sync() error {
-	var synced []*file
 	for _, f := range l.files {
 		if !f.dirty {
 			continue
@@ -310,7 +310,6 @@ func (l *Log) sync() error {
 			return fmt.Errorf("%w: %w", ErrUnsynced, err)
 		}
 		l.publish(func() { f.dirty = false })
-		synced = append(synced, f)
 	}
 	if l.unsafe {
 		for i, d := 0, l.dir; i <= l.opt.Parents; i, d = i+1, filepath.Dir(d) {
@@ -320,8 +319,13 @@ func (l *Log) sync() error {
 		}
 		l.unsafe = false
 	}
-	for _, f := range synced {
-		if err := l.mark(f, f.size); err != nil {
+	for _, f := range l.files {
+		if f.marked >= f.size {
+			continue
+		}
+		// What is synced is so without its mark: where there is no room for that, the next
+		// Sync makes it.
+		if err := l.mark(f, f.size); err != nil && !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
 			return err
 		}
 	}

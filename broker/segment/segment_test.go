@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -437,6 +438,39 @@ func TestSyncFails(t *testing.T) {
 	}
 	fill(t, other, 3)
 	ok(t, other.Sync())
+}
+
+// A device without room for the mark has synced all the same: the log goes on, and the mark is
+// made by the next Sync.
+func TestMarkWithoutRoom(t *testing.T) {
+	fsys := vfs.NewFaulty(vfs.NewMem(), nil)
+	l := open(t, fsys, 20_000)
+	fill(t, l, 3)
+	ok(t, l.Sync())
+	fill(t, l, 3)
+	marks := 0
+	fsys.SetHook(func(op vfs.Op) error {
+		if op.Kind == vfs.OpWrite && op.Off == markAt {
+			if marks++; marks == 1 {
+				return syscall.ENOSPC
+			}
+		}
+		return nil
+	})
+	ok(t, l.Sync())
+	ok(t, l.Sync())
+	if marks != 2 {
+		t.Errorf("the mark was tried %d times, want one that fails and one that does not", marks)
+	}
+	ok(t, l.Sync())
+	if marks != 2 {
+		t.Error("a mark that is there is made again")
+	}
+	fill(t, l, 3)
+	ok(t, l.Sync())
+	if got, err := all(l, 0); err != nil || len(got) != 9 {
+		t.Errorf("reads: %d batches, %v", len(got), err)
+	}
 }
 
 // A process is killed at any operation while it cuts a log, the next one sees what
