@@ -64,7 +64,9 @@ func (s *shardRun) flushTail(t *tail, end int64) error {
 		if t.ended() { // its deletion is in the log
 			err = nil
 		}
-		if !storage.NoSpace(err) {
+		if wantsRoom(err) {
+			t.reopen() // what it gave up may be tried again
+		} else {
 			s.felt(t, err)
 		}
 		t.flushing.Store(false)
@@ -78,13 +80,19 @@ func (s *shardRun) flushTail(t *tail, end int64) error {
 	defer timer.Stop()
 	select {
 	case err := <-done:
-		if storage.NoSpace(err) {
+		if wantsRoom(err) {
 			return err
 		}
 	case <-slow:
 		s.felt(t, errSlow)
 	}
 	return nil
+}
+
+// wantsRoom tells whether an error passes when the device has room. That of a sync does not,
+// whatever it was for.
+func wantsRoom(err error) bool {
+	return storage.NoSpace(err) && !errors.Is(err, storage.ErrUnsynced)
 }
 
 // felt notes how writing a log's segment went.

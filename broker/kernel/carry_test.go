@@ -21,19 +21,24 @@ import (
 func TestIllSegment(t *testing.T) {
 	for _, tt := range []struct {
 		fails vfs.Kind
+		with  syscall.Errno
 		heals bool
-	}{{vfs.OpWrite, true}, {vfs.OpSync, false}} {
-		t.Run(tt.fails.String(), func(t *testing.T) { illSegment(t, tt.fails, tt.heals) })
+	}{
+		{vfs.OpWrite, syscall.EIO, true},
+		{vfs.OpSync, syscall.EIO, false},
+		{vfs.OpSync, syscall.ENOSPC, false}, // a device that finds out late that it is full
+	} {
+		t.Run(fmt.Sprint(tt.fails, " ", tt.with), func(t *testing.T) { illSegment(t, tt.fails, tt.with, tt.heals) })
 	}
 }
 
-func illSegment(t *testing.T, fails vfs.Kind, heals bool) {
+func illSegment(t *testing.T, fails vfs.Kind, with error, heals bool) {
 	mem, store := vfs.NewMem(), newCheckpoints(t)
 	var segment string
 	var bad atomic.Bool
 	faulty := vfs.NewFaulty(mem, func(op vfs.Op) error {
 		if bad.Load() && op.Kind == fails && strings.Contains(op.Path, segment) {
-			return syscall.EIO
+			return with
 		}
 		return nil
 	})

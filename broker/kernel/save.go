@@ -131,10 +131,10 @@ func (s *shardRun) saveWhenRoom(at storage.CheckpointMeta, m *shard.Machine, del
 	}
 	p.starved.Add(1)
 	defer p.starved.Add(-1)
+	p.look() // to refuse publishes; then as often as it looks by itself
 	for storage.NoSpace(err) {
 		s.dropEarly()
 		looked := p.next()
-		p.look()
 		select {
 		case <-looked:
 		case <-s.k.ctx.Done():
