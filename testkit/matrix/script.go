@@ -10,6 +10,7 @@ import (
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/kernel/group"
+	"github.com/robustmq/rmq/broker/kernel/kerneltest"
 	"github.com/robustmq/rmq/broker/kernel/shard"
 	msg "github.com/robustmq/rmq/broker/message"
 	"github.com/robustmq/rmq/broker/record"
@@ -40,9 +41,9 @@ type script struct {
 	under    sync.WaitGroup // requests without an answer
 	seq      int
 	captures bool // also into a stream that nobody made: where it ends is known until the first power loss
-	work     *inbox
+	work     *kerneltest.Inbox
 	taken    *kernel.Attachment
-	meter    *inbox
+	meter    *kerneltest.Inbox
 	session  *kernel.Session
 }
 
@@ -110,14 +111,14 @@ func (s *script) consume(ctx context.Context) error {
 		return err
 	}
 	var err error
-	s.work = newInbox()
+	s.work = kerneltest.NewInbox()
 	s.taken, err = s.node.Attach(ctx, kernel.AttachSpec{Namespace: "/", Queue: work, Credit: 6, Refill: true, Sink: s.work})
 	return err
 }
 
 // connect opens the session.
 func (s *script) connect(ctx context.Context) (err error) {
-	s.meter = newInbox()
+	s.meter = kerneltest.NewInbox()
 	s.session, _, err = s.node.OpenSession(ctx, sessionSpec(s.meter))
 	if err == nil {
 		s.session.Start()
@@ -125,7 +126,7 @@ func (s *script) connect(ctx context.Context) (err error) {
 	return err
 }
 
-func sessionSpec(in *inbox) kernel.SessionSpec {
+func sessionSpec(in *kerneltest.Inbox) kernel.SessionSpec {
 	return kernel.SessionSpec{Namespace: "/", ClientID: client, Expiry: kernel.ExpiryNever, ReceiveMaximum: 1000, Sink: in}
 }
 
@@ -313,31 +314,31 @@ func (s *script) commit() {
 func (s *script) settle() {
 	q := s.model.queue(work)
 	for n := 0; ; n++ {
-		d, ok := s.work.poll()
+		d, ok := s.work.Poll()
 		if !ok {
 			break
 		}
 		if n%3 == 2 {
-			s.taken.Settle(d.no, false, kernel.Requeue)
+			s.taken.Settle(d.No, false, kernel.Requeue)
 			continue
 		}
-		s.model.settles(q, d.id)
-		s.taken.Settle(d.no, false, kernel.Accept)
+		s.model.settles(q, d.ID)
+		s.taken.Settle(d.No, false, kernel.Accept)
 		if n > 12 {
 			break // what is sent back comes again
 		}
 	}
 	q = s.model.queue(sessionName(client))
 	for n := 0; ; n++ {
-		d, ok := s.meter.poll()
+		d, ok := s.meter.Poll()
 		if !ok {
 			break
 		}
 		if n%4 == 3 {
 			continue // remains under way
 		}
-		s.model.settles(q, d.id)
-		s.session.Ack(d.packet, true)
+		s.model.settles(q, d.ID)
+		s.session.Ack(d.Packet, true)
 	}
 }
 
@@ -393,56 +394,4 @@ func (s *script) makeAndDelete(ctx context.Context, i int) error {
 	_, err = s.node.DeleteQueue(ctx, "/", queue, 0, false, false)
 	s.model.told(&q.deleted, err)
 	return err
-}
-
-// inbox is a consumer's sink.
-type inbox struct {
-	mu   sync.Mutex
-	got  []arrived
-	some chan struct{} // capacity 1
-}
-
-type arrived struct {
-	id     string
-	no     uint64
-	packet uint16
-}
-
-func newInbox() *inbox { return &inbox{some: make(chan struct{}, 1)} }
-
-func (i *inbox) Deliver(d *kernel.Delivery) bool {
-	i.mu.Lock()
-	i.got = append(i.got, arrived{idOf(d.Msg.Value), d.No, d.PacketID})
-	i.mu.Unlock()
-	select {
-	case i.some <- struct{}{}:
-	default:
-	}
-	return true
-}
-
-func (i *inbox) Gone(kernel.GoneReason) {}
-
-func (i *inbox) poll() (arrived, bool) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if len(i.got) == 0 {
-		return arrived{}, false
-	}
-	d := i.got[0]
-	i.got = i.got[1:]
-	return d, true
-}
-
-func (i *inbox) next(ctx context.Context) (arrived, error) {
-	for {
-		if d, ok := i.poll(); ok {
-			return d, nil
-		}
-		select {
-		case <-i.some:
-		case <-ctx.Done():
-			return arrived{}, ctx.Err()
-		}
-	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/kernel/group"
+	"github.com/robustmq/rmq/broker/kernel/kerneltest"
 	msg "github.com/robustmq/rmq/broker/message"
 	"github.com/robustmq/rmq/broker/record"
 	"github.com/robustmq/rmq/broker/vfs"
@@ -171,7 +172,7 @@ func (s *seen) readQueue(ctx context.Context, n *node, name string) error {
 	if err != nil {
 		return err
 	}
-	in := newInbox()
+	in := kerneltest.NewInbox()
 	a, err := n.Attach(ctx, kernel.AttachSpec{Namespace: "/", Queue: name, Credit: kernel.Unlimited, Sink: in})
 	if err != nil {
 		return err
@@ -180,12 +181,12 @@ func (s *seen) readQueue(ctx context.Context, n *node, name string) error {
 	wait, cancel := context.WithTimeout(ctx, arrivalOf(n))
 	defer cancel()
 	for range info.Ready {
-		d, err := in.next(wait)
+		d, err := in.Next(wait)
 		if err != nil {
 			break // what is ready and does not come is missed below
 		}
-		if !strings.HasPrefix(d.id, markPrefix) {
-			s.queues[name] = append(s.queues[name], d.id)
+		if !strings.HasPrefix(d.ID, markPrefix) {
+			s.queues[name] = append(s.queues[name], d.ID)
 		}
 	}
 	return a.Detach(ctx, false)
@@ -196,7 +197,7 @@ func (s *seen) readSession(ctx context.Context, n *node, client, mark string) er
 	if _, ok := n.SessionInfo("/", client); !ok {
 		return nil
 	}
-	in := newInbox()
+	in := kerneltest.NewInbox()
 	session, _, err := n.OpenSession(ctx, sessionSpec(in))
 	if err != nil {
 		return err
@@ -215,12 +216,12 @@ func (s *seen) readSession(ctx context.Context, n *node, client, mark string) er
 	wait, cancel := context.WithTimeout(ctx, arrivalOf(n))
 	defer cancel()
 	for {
-		d, err := in.next(wait)
-		if err != nil || d.id == mark {
+		d, err := in.Next(wait)
+		if err != nil || d.ID == mark {
 			break // what does not come is missed below
 		}
-		if !strings.HasPrefix(d.id, markPrefix) {
-			s.queues[name] = append(s.queues[name], d.id)
+		if !strings.HasPrefix(d.ID, markPrefix) {
+			s.queues[name] = append(s.queues[name], d.ID)
 		}
 	}
 	session.Close(false, nil)

@@ -13,6 +13,7 @@ import (
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/kernel/group"
+	"github.com/robustmq/rmq/broker/kernel/kerneltest"
 	"github.com/robustmq/rmq/broker/kernel/shard"
 	"github.com/robustmq/rmq/broker/message"
 	"github.com/robustmq/rmq/broker/record"
@@ -210,8 +211,8 @@ type sharer struct {
 	seq    int
 
 	pull  *kernel.Attachment
-	in    *inbox
-	holds []arrived
+	in    *kerneltest.Inbox
+	holds []kerneltest.Arrived
 }
 
 func (c *sharer) run(ctx context.Context, quiet bool) {
@@ -377,7 +378,7 @@ func (c *sharer) id() uint64 {
 }
 
 func (c *sharer) attach(ctx context.Context) {
-	c.in = newInbox()
+	c.in = kerneltest.NewInbox()
 	c.call("queue", queueAsk{attach: c.id()}, func() (any, error) {
 		a, err := c.l.node.Attach(ctx, kernel.AttachSpec{Namespace: "/", Queue: sharedQueue, Pull: true, Sink: c.in})
 		if err == nil {
@@ -394,12 +395,12 @@ func (c *sharer) get(ctx context.Context) string {
 		if err != nil || !some {
 			return "", err
 		}
-		d, ok := c.in.poll()
+		d, ok := c.in.Poll()
 		if !ok {
 			return "", errors.New("the sink had no delivery when Get returned")
 		}
 		c.holds = append(c.holds, d)
-		return d.id, nil
+		return d.ID, nil
 	})
 	id, _ := out.(string)
 	return id
@@ -414,8 +415,8 @@ func (c *sharer) settle(ctx context.Context) {
 	if c.rand.IntN(3) == 0 {
 		how = kernel.Requeue
 	}
-	c.call("queue", queueAsk{settle: d.id, by: c.id(), requeue: how == kernel.Requeue}, func() (any, error) {
-		_, err := c.l.node.Commit(ctx, nil, []kernel.SettleOp{{Attachment: c.pull, No: d.no, Outcome: how}})
+	c.call("queue", queueAsk{settle: d.ID, by: c.id(), requeue: how == kernel.Requeue}, func() (any, error) {
+		_, err := c.l.node.Commit(ctx, nil, []kernel.SettleOp{{Attachment: c.pull, No: d.No, Outcome: how}})
 		return int64(1), err
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/robustmq/rmq/broker/kernel"
+	"github.com/robustmq/rmq/broker/kernel/kerneltest"
 	"github.com/robustmq/rmq/broker/message"
 	"github.com/robustmq/rmq/broker/record"
 )
@@ -305,18 +306,18 @@ func (m *model) drain(ctx context.Context, n *node) error {
 		if err != nil {
 			return err
 		}
-		in := newInbox()
+		in := kerneltest.NewInbox()
 		a, err := n.Attach(ctx, kernel.AttachSpec{Namespace: "/", Queue: name, Credit: kernel.Unlimited, Sink: in})
 		if err != nil {
 			return err
 		}
 		got := 0
-		err = m.queues[name].drain(0, func() (arrived, bool, error) {
+		err = m.queues[name].drain(0, func() (kerneltest.Arrived, bool, error) {
 			if got == int(info.Ready) {
-				return arrived{}, false, nil
+				return kerneltest.Arrived{}, false, nil
 			}
 			got++
-			d, err := in.next(ctx)
+			d, err := in.Next(ctx)
 			return d, true, err
 		})
 		if err != nil {
@@ -330,7 +331,7 @@ func (m *model) drain(ctx context.Context, n *node) error {
 		if m.sessions[name] == 0 {
 			continue // no life was long enough
 		}
-		in := newInbox()
+		in := kerneltest.NewInbox()
 		s, present, err := n.OpenSession(ctx, sessionSpec(name, in))
 		if err != nil {
 			return err
@@ -345,14 +346,14 @@ func (m *model) drain(ctx context.Context, n *node) error {
 		q.sent["last"] = last
 		n.Publish(&kernel.Publish{Namespace: "/", Msg: message.Message{Source: message.MQTT, Address: "plant/last", Value: []byte("last"), QoS: 1}})
 		ended := false
-		err = q.drain(m.sessions[name], func() (arrived, bool, error) {
+		err = q.drain(m.sessions[name], func() (kerneltest.Arrived, bool, error) {
 			if ended {
-				return arrived{}, false, nil
+				return kerneltest.Arrived{}, false, nil
 			}
-			d, err := in.next(ctx)
-			ended = d.id == "last"
-			if d.packet != 0 {
-				s.Ack(d.packet, true)
+			d, err := in.Next(ctx)
+			ended = d.ID == "last"
+			if d.Packet != 0 {
+				s.Ack(d.Packet, true)
 			}
 			return d, true, err
 		})
@@ -367,7 +368,7 @@ func (m *model) drain(ctx context.Context, n *node) error {
 
 // drain checks deliveries until there are no more. What was sent by the tick since may have
 // come before the subscription.
-func (q *queueModel) drain(since uint64, next func() (arrived, bool, error)) error {
+func (q *queueModel) drain(since uint64, next func() (kerneltest.Arrived, bool, error)) error {
 	got := make(map[string]bool)
 	last := make(map[string]int)
 	for {
@@ -378,19 +379,19 @@ func (q *queueModel) drain(since uint64, next func() (arrived, bool, error)) err
 		if !more {
 			break
 		}
-		s := q.sent[d.id]
-		switch at, settled := q.settled[d.id]; {
+		s := q.sent[d.ID]
+		switch at, settled := q.settled[d.ID]; {
 		case s == nil:
-			return fmt.Errorf("delivers %q, which nobody sent", d.id)
-		case got[d.id]:
-			return fmt.Errorf("delivers %s twice", d.id)
+			return fmt.Errorf("delivers %q, which nobody sent", d.ID)
+		case got[d.ID]:
+			return fmt.Errorf("delivers %s twice", d.ID)
 		case settled && at < q.sure:
-			return fmt.Errorf("delivers %s, which was settled", d.id)
+			return fmt.Errorf("delivers %s, which was settled", d.ID)
 		case s.called <= since: // may be routed here only when it is sent again, after others
 		case s.seq <= last[s.producer]:
-			return fmt.Errorf("delivers %s after %d of the same producer", d.id, last[s.producer])
+			return fmt.Errorf("delivers %s after %d of the same producer", d.ID, last[s.producer])
 		}
-		got[d.id] = true
+		got[d.ID] = true
 		last[s.producer] = max(last[s.producer], s.seq)
 	}
 	for _, id := range sortedKeys(q.sent) {

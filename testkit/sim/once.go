@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/robustmq/rmq/broker/kernel"
+	"github.com/robustmq/rmq/broker/kernel/kerneltest"
 	"github.com/robustmq/rmq/broker/message"
 )
 
@@ -86,7 +87,7 @@ func (c *client) connect(ctx context.Context, x *exact) (*kernel.Session, error)
 	x.due = nil
 	again := slices.Clone(x.flows)
 	x.mu.Unlock()
-	s, present, err := c.node.OpenSession(ctx, sessionSpec(x.name, newInbox()))
+	s, present, err := c.node.OpenSession(ctx, sessionSpec(x.name, kerneltest.NewInbox()))
 	if err != nil {
 		return nil, err
 	}

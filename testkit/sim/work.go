@@ -12,6 +12,7 @@ import (
 
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel"
+	"github.com/robustmq/rmq/broker/kernel/kerneltest"
 	"github.com/robustmq/rmq/broker/message"
 	"github.com/robustmq/rmq/broker/record"
 )
@@ -391,14 +392,14 @@ func (c *client) hand(p *producer, b batch) {
 func (c *client) consume(ctx context.Context) {
 	r := rand.New(rand.NewPCG(uint64(c.number), c.sim.seed))
 	name := everyQueue()[c.number%len(everyQueue())]
-	sink := newInbox()
+	sink := kerneltest.NewInbox()
 	a, err := c.node.Attach(ctx, kernel.AttachSpec{Namespace: "/", Queue: name, Credit: 10, Refill: true, Sink: sink})
 	if err != nil {
 		return
 	}
 	m := c.sim.model
 	for range c.ops / 2 {
-		d, ok := sink.poll()
+		d, ok := sink.Poll()
 		if !ok {
 			if c.node.disk.stopped() || ctx.Err() != nil {
 				return
@@ -412,31 +413,31 @@ func (c *client) consume(ctx context.Context) {
 		m.mu.Lock()
 		m.tick++
 		q := m.queue(name)
-		at, settled := q.settled[d.id]
+		at, settled := q.settled[d.ID]
 		switch {
-		case q.sent[d.id] == nil:
-			m.breach("queue %s delivers %q, which nobody sent", name, d.id)
+		case q.sent[d.ID] == nil:
+			m.breach("queue %s delivers %q, which nobody sent", name, d.ID)
 		case settled && at < q.sure:
-			m.breach("queue %s delivers %s to %s as %d (redelivered %v), which was settled at %d, sure %d: %v", name, d.id, c.name, d.no, d.redelivered, at, q.sure, m.history[d.id])
+			m.breach("queue %s delivers %s to %s as %d (redelivered %v), which was settled at %d, sure %d: %v", name, d.ID, c.name, d.No, d.Redelivered, at, q.sure, m.history[d.ID])
 		}
 		c.sim.report.Delivered++
-		m.history[d.id] = append(m.history[d.id], fmt.Sprintf("%d: to %s as %d", m.tick, c.name, d.no))
+		m.history[d.ID] = append(m.history[d.ID], fmt.Sprintf("%d: to %s as %d", m.tick, c.name, d.No))
 		m.mu.Unlock()
 		switch n := r.IntN(10); {
 		case n < 6:
 			m.mu.Lock()
 			m.tick++
-			q.settled[d.id] = perhaps
+			q.settled[d.ID] = perhaps
 			m.mu.Unlock()
-			a.Settle(d.no, false, kernel.Accept)
+			a.Settle(d.No, false, kernel.Accept)
 			m.mu.Lock()
 			m.tick++
-			q.settled[d.id] = m.tick
-			m.history[d.id] = append(m.history[d.id], fmt.Sprintf("%d: settled by %s", m.tick, c.name))
+			q.settled[d.ID] = m.tick
+			m.history[d.ID] = append(m.history[d.ID], fmt.Sprintf("%d: settled by %s", m.tick, c.name))
 			c.sim.report.Settled++
 			m.mu.Unlock()
 		case n < 8:
-			a.Settle(d.no, false, kernel.Requeue)
+			a.Settle(d.No, false, kernel.Requeue)
 		}
 	}
 	if r.IntN(2) == 0 {
@@ -444,7 +445,7 @@ func (c *client) consume(ctx context.Context) {
 	}
 }
 
-func sessionSpec(name string, in *inbox) kernel.SessionSpec {
+func sessionSpec(name string, in *kerneltest.Inbox) kernel.SessionSpec {
 	return kernel.SessionSpec{Namespace: "/", ClientID: name, Expiry: kernel.ExpiryNever, ReceiveMaximum: 10, Sink: in}
 }
 
@@ -458,7 +459,7 @@ func (c *client) subscribe(ctx context.Context) {
 	since := m.sessions[name]
 	q := m.queue("session:" + name)
 	m.mu.Unlock()
-	in := newInbox()
+	in := kerneltest.NewInbox()
 	s, present, err := c.node.OpenSession(ctx, sessionSpec(name, in))
 	if err != nil {
 		return
@@ -480,7 +481,7 @@ func (c *client) subscribe(ctx context.Context) {
 	}
 	s.Start()
 	for range c.ops {
-		d, ok := in.poll()
+		d, ok := in.Poll()
 		if !ok {
 			if c.node.disk.stopped() || ctx.Err() != nil {
 				return
@@ -492,26 +493,26 @@ func (c *client) subscribe(ctx context.Context) {
 		}
 		m.mu.Lock()
 		m.tick++
-		at, settled := q.settled[d.id]
+		at, settled := q.settled[d.ID]
 		switch {
-		case q.sent[d.id] == nil:
-			m.breach("session %s is delivered %q, which nobody sent", name, d.id)
+		case q.sent[d.ID] == nil:
+			m.breach("session %s is delivered %q, which nobody sent", name, d.ID)
 		case settled && at < q.sure:
-			m.breach("session %s is delivered %s as %d to %s (again %v), which it has acknowledged at %d, sure %d: %v", name, d.id, d.packet, c.name, d.redelivered, at, q.sure, m.history[name+d.id])
+			m.breach("session %s is delivered %s as %d to %s (again %v), which it has acknowledged at %d, sure %d: %v", name, d.ID, d.Packet, c.name, d.Redelivered, at, q.sure, m.history[name+d.ID])
 		}
 		c.sim.report.Delivered++
-		m.history[name+d.id] = append(m.history[name+d.id], fmt.Sprintf("%d: to %s as %d", m.tick, c.name, d.packet))
+		m.history[name+d.ID] = append(m.history[name+d.ID], fmt.Sprintf("%d: to %s as %d", m.tick, c.name, d.Packet))
 		m.mu.Unlock()
-		if d.packet == 0 || r.IntN(10) == 0 {
+		if d.Packet == 0 || r.IntN(10) == 0 {
 			continue // keeps it under way
 		}
 		m.mu.Lock()
-		q.settled[d.id] = perhaps
+		q.settled[d.ID] = perhaps
 		m.mu.Unlock()
-		s.Ack(d.packet, true)
+		s.Ack(d.Packet, true)
 		m.mu.Lock()
 		m.tick++
-		q.settled[d.id] = m.tick
+		q.settled[d.ID] = m.tick
 		c.sim.report.Settled++
 		m.mu.Unlock()
 	}
@@ -529,57 +530,4 @@ func (c *client) idle() bool {
 	}
 	c.room.Wait()
 	return false
-}
-
-// inbox is a consumer's sink.
-type inbox struct {
-	mu   sync.Mutex
-	got  []arrived
-	some chan struct{} // capacity 1
-}
-
-type arrived struct {
-	id          string
-	no          uint64
-	packet      uint16 // of a session's delivery
-	redelivered bool
-}
-
-func newInbox() *inbox { return &inbox{some: make(chan struct{}, 1)} }
-
-func (i *inbox) Deliver(d *kernel.Delivery) bool {
-	i.mu.Lock()
-	i.got = append(i.got, arrived{idOf(d.Msg.Value), d.No, d.PacketID, d.Redelivered})
-	i.mu.Unlock()
-	select {
-	case i.some <- struct{}{}:
-	default:
-	}
-	return true
-}
-
-func (i *inbox) Gone(kernel.GoneReason) {}
-
-func (i *inbox) poll() (arrived, bool) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if len(i.got) == 0 {
-		return arrived{}, false
-	}
-	d := i.got[0]
-	i.got = i.got[1:]
-	return d, true
-}
-
-func (i *inbox) next(ctx context.Context) (arrived, error) {
-	for {
-		if d, ok := i.poll(); ok {
-			return d, nil
-		}
-		select {
-		case <-i.some:
-		case <-ctx.Done():
-			return arrived{}, ctx.Err()
-		}
-	}
 }

@@ -1,5 +1,6 @@
 // Package kerneltest opens kernels for tests of the packages above: the production
-// kernel over the memory engine, or over any engine that a test gives.
+// kernel over the memory engine, or over any engine that a test gives. Inbox is a consumer
+// for them.
 package kerneltest
 
 import (
