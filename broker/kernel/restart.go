@@ -65,7 +65,8 @@ type Restart struct {
 	Held bool
 	// Until is when, by broker time, the shard had last acknowledged what is there for sure.
 	// What it acknowledged after that may be missing: at most that of the last AsyncBehind
-	// before the end, and always the newest: what is there has no holes.
+	// before the end, and always the newest: what is there has no holes. 1970: nothing is left
+	// that has a time.
 	Until time.Time
 	// Streams and Queues, for Memory, are those that are empty now.
 	Streams, Queues int
@@ -78,6 +79,8 @@ func (r *Restart) String() string {
 		return fmt.Sprintf("what was in memory went with the process before this one: streams and queues that are empty now: %d", r.Streams+r.Queues)
 	case r.Held:
 		return fmt.Sprintf("shard %d (async) was not closed in order, on a machine that ran on: all that it acknowledged is here", r.Shard)
+	case r.Until.UnixMilli() == 0:
+		return fmt.Sprintf("shard %d (async) restarted from what the disk held, which is nothing: of the last %v before the end some may be missing", r.Shard, AsyncBehind)
 	}
 	return fmt.Sprintf("shard %d (async) restarted from what the disk held: all that it acknowledged until %s is here, and of the last %v before the end some may be missing",
 		r.Shard, r.Until.UTC().Format("2006-01-02T15:04:05.000Z"), AsyncBehind)
