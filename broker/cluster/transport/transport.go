@@ -5,7 +5,8 @@
 // repeat and reorder frames, but never changes one, and it tells the receiver the
 // sender's true identity.
 //
-// Net joins nodes of one process: tests, simulation, and a cluster on a laptop.
+// TCP joins nodes over a network: those of a cluster. Net joins nodes of one process: tests,
+// simulation, and a cluster on a laptop.
 // Faulty stands between a node and a Net and does what real networks do, by seed.
 package transport
 
