@@ -26,6 +26,7 @@ type Machine interface {
 	Apply(entries []storage.Entry)
 	Lead(term uint64, leading bool)
 	Follow(leader uint64)
+	Behind(leader, index, term uint64) bool
 	Stopped(err error)
 }
 

@@ -211,6 +211,9 @@ func (l *log0) Follow(leader uint64) {
 	}
 }
 
+// Behind implements cluster/group.Machine.
+func (l *log0) Behind(uint64, uint64, uint64) bool { return false }
+
 // Stopped implements Machine.
 func (l *log0) Stopped(err error) {
 	l.leading.Store(false)

@@ -451,6 +451,9 @@ func (s *shardRun) Follow(leader uint64) {
 	}
 }
 
+// Behind implements cluster/group.Machine.
+func (s *shardRun) Behind(uint64, uint64, uint64) bool { return false }
+
 // Stopped implements cluster/group.Machine.
 func (s *shardRun) Stopped(err error) {
 	s.leading.Store(false)

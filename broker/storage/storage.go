@@ -40,9 +40,13 @@ type LogID struct {
 type Entry struct {
 	Index uint64
 	Term  uint64
-	Kind  uint8 // raft's entry type
+	Kind  uint8 // raft's entry type, or KindInstalled
 	Data  []byte
 }
+
+// KindInstalled is the kind of an entry that stands for all of a shard's log up to it: the
+// state that it leads to came from another node.
+const KindInstalled = 0xff
 
 // HardState is what a shard's consensus must not forget.
 type HardState struct {

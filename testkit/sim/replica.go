@@ -165,6 +165,9 @@ func (r *replica) Lead(term uint64, leading bool) {
 // Follow implements group.Machine. Clients of a voter that does not lead ask another.
 func (r *replica) Follow(uint64) {}
 
+// Behind implements group.Machine. A voter here has no way to fetch a state.
+func (r *replica) Behind(uint64, uint64, uint64) bool { return false }
+
 // Stopped implements group.Machine.
 func (r *replica) Stopped(error) {}
 

@@ -107,6 +107,11 @@ func (sh *shadow) Lead(term uint64, leading bool) { sh.inner.Lead(term, leading)
 // Follow implements kernel.Machine.
 func (sh *shadow) Follow(leader uint64) { sh.inner.Follow(leader) }
 
+// Behind implements kernel.Machine.
+func (sh *shadow) Behind(leader, index, term uint64) bool {
+	return sh.inner.Behind(leader, index, term)
+}
+
 // Stopped implements kernel.Machine.
 func (sh *shadow) Stopped(err error) { sh.inner.Stopped(err) }
 

@@ -28,11 +28,13 @@ type sim struct {
 	weather *transport.Weather
 	nodes   [3]*simNode
 	shards  int
+	catchUp int // Config.CatchUp
 
-	agreed [][]storage.Entry // by shard: what any machine has applied, in order
-	acked  []map[string]bool // by shard: what a leader has applied of its own
-	next   int               // number of the next proposal
-	trace  []byte            // everything that was told, for comparing runs
+	agreed   [][]storage.Entry // by shard: what any machine has applied, in order
+	acked    []map[string]bool // by shard: what a leader has applied of its own
+	next     int               // number of the next proposal
+	installs int               // states that were taken in
+	trace    []byte            // everything that was told, for comparing runs
 }
 
 type simNode struct {
@@ -52,6 +54,71 @@ type simMachine struct {
 	shard   int
 	applied uint64
 	term    uint64 // leads in; 0: does not
+
+	stage   stage
+	needs   uint64        // a state that ends there, or later
+	state   storage.Entry // the last entry of the state that was fetched
+	refused bool          // the log got there by itself
+}
+
+// stage is how far a machine is that fetches a state from another node.
+type stage int
+
+const (
+	upToDate stage = iota
+	fetching
+	installing // Install was called
+	installed  // and has ended
+	saved      // the state is the checkpoint
+)
+
+// Behind has the state fetched, bit by bit: every step takes its time, and a crash may come
+// between any two.
+func (m *simMachine) Behind(_, index, _ uint64) bool {
+	m.stage, m.needs, m.refused = fetching, index, false
+	return true
+}
+
+// fetch goes one step further.
+func (m *simMachine) fetch() {
+	s := m.node.sim
+	g := m.node.groups[m.shard]
+	switch m.stage {
+	case fetching:
+		from := s.nodes[s.rand.IntN(3)]
+		if from.host == nil || from.ms[m.shard].applied < m.needs {
+			return
+		}
+		for _, e := range s.agreed[m.shard] {
+			if e.Index == from.ms[m.shard].applied {
+				m.state = e
+			}
+		}
+		if m.state.Index <= m.applied {
+			return // the other has gone no further either
+		}
+		m.stage = installing
+		g.Install(m.state.Index, m.state.Term, func(err error) {
+			m.refused = errors.Is(err, errReached)
+			if err == nil || m.refused {
+				m.stage = installed
+			}
+		})
+	case installed:
+		if !m.refused {
+			m.node.saved[m.shard] = m.state
+		}
+		m.stage = saved
+	case saved:
+		if !m.refused {
+			m.applied = m.state.Index
+			s.installs++
+			s.trace = fmt.Appendf(s.trace, "%d/%d installs %d\n", m.node.id, m.shard, m.applied)
+		}
+		m.stage = upToDate
+		g.Resume()
+	default:
+	}
 }
 
 func (m *simMachine) Apply(entries []storage.Entry) {
@@ -124,7 +191,7 @@ func (n *simNode) start(seed uint64) {
 	for i := range n.sim.shards {
 		m := &simMachine{node: n, shard: i, applied: n.saved[i].Index}
 		g, err := n.host.Open(Config{Shard: storage.ShardID(i), Voters: []uint64{1, 2, 3}, Log: n.log, Sync: true, Machine: m,
-			Applied: n.saved[i].Index, AppliedTerm: n.saved[i].Term})
+			Applied: n.saved[i].Index, AppliedTerm: n.saved[i].Term, CatchUp: n.sim.catchUp})
 		if err != nil {
 			n.sim.t.Fatal(err)
 		}
@@ -145,6 +212,13 @@ func (n *simNode) crash() {
 func (s *sim) run(d time.Duration, each func()) {
 	for range d / time.Millisecond {
 		s.clock.Advance(time.Millisecond)
+		for _, n := range s.nodes {
+			for _, m := range n.ms {
+				if n.host != nil && m.stage != upToDate && s.rand.IntN(5) == 0 {
+					m.fetch()
+				}
+			}
+		}
 		for busy := true; busy; {
 			busy = false
 			for _, n := range s.nodes {
@@ -245,8 +319,17 @@ func (s *sim) converge(seed uint64) {
 }
 
 // storm runs a cluster through loss, delay, cuts and crashes of one node at a time.
-func storm(t *testing.T, seed uint64) (trace uint64, acked int) {
+// Every other one is of leaders that keep little for who lags.
+func storm(t *testing.T, seed uint64) (trace uint64, acked, installs int) {
 	s := newSim(t, seed, 3)
+	if seed%2 == 1 {
+		s.catchUp = 1 << 10
+		for _, n := range s.nodes {
+			for _, g := range n.groups {
+				g.limits.catchUp = s.catchUp
+			}
+		}
+	}
 	s.weather.Set(transport.Faults{Loss: 0.05, Repeat: 0.05, DelayMax: 20 * time.Millisecond})
 	var down *simNode
 	s.run(20*time.Second, func() {
@@ -288,7 +371,7 @@ func storm(t *testing.T, seed uint64) (trace uint64, acked int) {
 	for _, a := range s.acked {
 		acked += len(a)
 	}
-	return h.Sum64(), acked
+	return h.Sum64(), acked, s.installs
 }
 
 func TestStorm(t *testing.T) {
@@ -296,13 +379,17 @@ func TestStorm(t *testing.T) {
 	if testing.Short() {
 		seeds = 20
 	}
-	total := 0
+	total, installs := 0, 0
 	for seed := range seeds {
-		_, acked := storm(t, uint64(seed))
+		_, acked, n := storm(t, uint64(seed))
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)
 		}
 		total += acked
+		installs += n
+	}
+	if installs < seeds {
+		t.Errorf("%d states installed over %d seeds", installs, seeds)
 	}
 	if total < 100*seeds {
 		t.Errorf("%d proposals acknowledged over %d seeds: the storm leaves nothing to check", total, seeds)
@@ -311,8 +398,8 @@ func TestStorm(t *testing.T) {
 
 func TestSameSeedSameTrace(t *testing.T) {
 	for seed := range uint64(3) {
-		a, n := storm(t, seed)
-		b, _ := storm(t, seed)
+		a, n, _ := storm(t, seed)
+		b, _, _ := storm(t, seed)
 		if a != b || n == 0 {
 			t.Errorf("seed %d gave the traces %x and %x", seed, a, b)
 		}
@@ -474,7 +561,7 @@ func TestTransfer(t *testing.T) {
 }
 
 // TestLag: a follower that was down catches up from the leader's memory; one that
-// lacks what is no longer held is reported, and the rest goes on.
+// lacks what is no longer held is reported, takes in a state, and goes on from there.
 func TestLag(t *testing.T) {
 	for _, far := range []bool{false, true} {
 		s := newSim(t, 1, 1)
@@ -502,13 +589,110 @@ func TestLag(t *testing.T) {
 			t.Errorf("%d bytes held", n)
 		}
 		down.start(1)
-		s.run(5*time.Second, nil)
-		caughtUp := down.ms[0].applied == l.ms[0].applied
-		if stranded := l.groups[0].Status().Stranded; stranded != far || caughtUp == far {
-			t.Errorf("far %v: stranded %v, caught up %v", far, stranded, caughtUp)
+		stranded, behind := false, false
+		s.run(5*time.Second, func() {
+			stranded = stranded || l.groups[0].Status().Stranded
+			behind = behind || down.groups[0].Status().Behind
+		})
+		if stranded != far || behind != far || (s.installs > 0) != far {
+			t.Errorf("far %v: stranded %v, behind %v, %d states installed", far, stranded, behind, s.installs)
+		}
+		if l.groups[0].Status().Stranded || down.groups[0].Status().Behind {
+			t.Errorf("far %v: it does not end", far)
 		}
 		if l.groups[0].Propose([]byte("x")) != nil {
 			t.Error("the rest does not go on")
+		}
+		s.run(time.Second, nil)
+		if last := s.agreed[0][len(s.agreed[0])-1]; string(last.Data) != "x" || down.ms[0].applied != last.Index {
+			t.Errorf("far %v: the follower applied up to %d of %d", far, down.ms[0].applied, last.Index)
+		}
+	}
+}
+
+// strand has a node miss more than the others keep.
+func (s *sim) strand(down *simNode, l *simNode) {
+	for range 30 {
+		for range 10 {
+			if err := l.groups[0].Propose(make([]byte, 1<<10)); err != nil {
+				s.t.Fatal(err)
+			}
+		}
+		s.run(10*time.Millisecond, nil)
+	}
+}
+
+// TestInstallCrash: a crash at any moment of installing leaves the old replica, the new one, or
+// one that starts over; each gets there in the end.
+func TestInstallCrash(t *testing.T) {
+	for at := fetching; at <= saved; at++ {
+		crashes := 0
+		for seed := range uint64(5) {
+			s := newSim(t, seed, 1)
+			s.run(time.Second, nil)
+			l := s.leader(0)
+			for _, n := range s.nodes {
+				n.groups[0].limits.catchUp = 100 << 10
+			}
+			down := s.nodes[l.id%3]
+			down.checkpoint()
+			down.crash()
+			s.strand(down, l)
+			down.start(seed)
+			crashed := false
+			s.run(3*time.Second, func() {
+				if !crashed && down.ms[0].stage == at {
+					crashed = true
+					down.crash()
+					down.start(seed)
+				}
+			})
+			if crashed {
+				crashes++
+			}
+			s.converge(seed)
+		}
+		if crashes == 0 {
+			t.Errorf("stage %d never came", at)
+		}
+	}
+}
+
+// TestEmptied: a node that comes back with nothing, while the leader counts on what it had, is
+// given all of it, and takes part again.
+func TestEmptied(t *testing.T) {
+	for _, far := range []bool{false, true} {
+		s := newSim(t, 1, 1)
+		s.run(time.Second, func() { s.propose() })
+		l := s.leader(0)
+		if far {
+			for _, n := range s.nodes {
+				n.groups[0].limits.catchUp = 100 << 10
+			}
+		}
+		down, third := s.nodes[l.id%3], s.nodes[(l.id+1)%3]
+		down.crash()
+		if far {
+			s.strand(down, l)
+		}
+		down.log, down.saved = newFakeLog(), make([]storage.Entry, 1)
+		down.log.held = true
+		down.start(1)
+		s.converge(1)
+		if (s.installs > 0) != far {
+			t.Errorf("far %v: %d states installed", far, s.installs)
+		}
+		third.crash()
+		if l = s.leader(0); l == third || l == nil {
+			s.run(3*time.Second, nil)
+			l = s.leader(0)
+		}
+		if l == nil || l.groups[0].Propose([]byte("by two")) != nil {
+			t.Fatalf("far %v: two are no quorum", far)
+		}
+		s.run(time.Second, nil)
+		if !s.has(0, "by two") {
+			t.Errorf("far %v: two do not commit", far)
 		}
 	}
 }

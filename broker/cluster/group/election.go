@@ -109,7 +109,7 @@ func (g *Group) patience() {
 // tick does what time asks for, and what was asked for from outside.
 func (g *Group) tick(in *inbox) {
 	if in.campaign {
-		_ = g.node.Campaign()
+		g.campaign()
 	}
 	if len(g.voters) == 1 {
 		return
@@ -131,10 +131,16 @@ func (g *Group) tick(in *inbox) {
 		g.time.deadline = g.now + g.host.heartbeat
 		return
 	}
-	_ = g.node.Campaign()
+	g.campaign()
 	g.patience()
 	if g.hard.Term == 0 && g.preferred() {
 		g.time.deadline = g.now + g.host.heartbeat // the others may not be up yet
+	}
+}
+
+func (g *Group) campaign() {
+	if !g.voteless() {
+		_ = g.node.Campaign()
 	}
 }
 
@@ -147,7 +153,17 @@ func (g *Group) receive(r *received) {
 		return
 	}
 	asks := kind == pb.MsgVote || kind == pb.MsgPreVote
-	if asks && term > g.hard.Term && g.promised() && !bytes.Equal(m.Context, transferContext) {
+	if asks && (g.voteless() || term > g.hard.Term && g.promised() && !bytes.Equal(m.Context, transferContext)) {
+		return
+	}
+	switch {
+	case kind == pb.MsgSnap:
+		g.behind(m)
+		return
+	case kind == pb.MsgHeartbeat && g.forgot && g.forgotten(m):
+		return
+	case kind == pb.MsgAppResp && bytes.Equal(m.Context, lostContext):
+		g.doubted(m)
 		return
 	}
 	if err := g.node.Step(m); err != nil {
@@ -225,7 +241,7 @@ func (g *Group) lease() {
 // due is when the group next wants to be stepped for the sake of time.
 func (g *Group) due() instant {
 	switch {
-	case g.done || len(g.voters) == 1:
+	case g.done || g.installing != nil || len(g.voters) == 1:
 		return noDeadline
 	case !g.told:
 		return g.time.deadline

@@ -178,6 +178,10 @@ func checkMessage(m *pb.Message, from, self uint64) error {
 		if term > m.GetTerm() {
 			return fmt.Errorf("an append of term %d after term %d", m.GetTerm(), term)
 		}
+	case pb.MsgSnap:
+		if at := m.GetSnapshot().GetMetadata(); len(m.GetEntries()) > 0 || at.GetIndex() == 0 || at.GetTerm() == 0 || at.GetTerm() > m.GetTerm() {
+			return fmt.Errorf("a %v of entry %d of term %d", m.GetType(), at.GetIndex(), at.GetTerm())
+		}
 	default:
 		return fmt.Errorf("a %v is not for the network", m.GetType())
 	}

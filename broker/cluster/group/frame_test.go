@@ -1,6 +1,7 @@
 package group
 
 import (
+	"bytes"
 	"encoding/binary"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/storage"
 )
 
 // loopback records what a host sends.
@@ -115,22 +117,42 @@ func TestReceiveBound(t *testing.T) {
 }
 
 // TestLostLog: a leader that counts on entries which this node no longer has ends
-// the group here, and nothing else.
+// the group here, and nothing else. One that came with nothing at all says so, and has no
+// vote until it has what it may have promised.
 func TestLostLog(t *testing.T) {
-	h := NewHost(Options{Self: 1, Clock: clock.NewVirtual(time.Unix(0, 0)), Transport: new(loopback)})
-	cfg := Config{Voters: []uint64{1, 2, 3}, Log: newFakeLog(), Machine: newRecorder()}
+	wire := new(loopback)
+	h := NewHost(Options{Self: 1, Clock: clock.NewVirtual(time.Unix(0, 0)), Transport: wire})
+	log := newFakeLog()
+	log.shard(0).hard = storage.HardState{Term: 1, Commit: 1}
+	log.shard(0).entries = []storage.Entry{{Index: 1, Term: 1}}
+	cfg := Config{Voters: []uint64{1, 2, 3}, Log: log, Machine: newRecorder()}
 	g := mustOpen(t, h, cfg)
 	cfg.Shard = 1
-	other := mustOpen(t, h, cfg)
-	if err := h.Receive(2, frameOf(0, 0, message(pb.MsgHeartbeat, 2, 1, 5, func(m *pb.Message) { m.Commit = new(uint64(9)) }))); err != nil {
-		t.Fatal(err)
+	empty := mustOpen(t, h, cfg)
+	settle(h)
+	wire.frames = nil
+	for shard := range uint32(2) {
+		if err := h.Receive(2, frameOf(shard, 0, message(pb.MsgHeartbeat, 2, 1, 5, func(m *pb.Message) { m.Commit = new(uint64(9)) }))); err != nil {
+			t.Fatal(err)
+		}
 	}
 	settle(h)
 	if err := g.Status().Err; err == nil || h.Group(0) != nil {
 		t.Error("the group goes on")
 	}
-	if other.Status().Err != nil || h.Group(1) == nil {
-		t.Error("another group was ended")
+	if empty.Status().Err != nil || h.Group(1) == nil {
+		t.Error("the one that is empty was ended")
+	}
+	if len(wire.frames) != 1 || !bytes.Contains(wire.frames[0], lostContext) {
+		t.Errorf("sent %q", wire.frames)
+	}
+	wire.frames = nil
+	if err := h.Receive(3, frameOf(1, 0, message(pb.MsgVote, 3, 1, 9, at(20, 8)))); err != nil {
+		t.Fatal(err)
+	}
+	settle(h)
+	if len(wire.frames) != 0 {
+		t.Error("it voted")
 	}
 }
 
@@ -140,6 +162,10 @@ func FuzzReceive(f *testing.F) {
 	f.Add(false, frameOf(0, 5, message(pb.MsgVote, 2, 1, 7, at(9, 5))), frameOf(0, 0, message(pb.MsgPreVote, 2, 1, 9)))
 	f.Add(true, frameOf(0, 5, message(pb.MsgAppResp, 2, 1, 1, at(1, 0))), frameOf(0, 0, message(pb.MsgTimeoutNow, 2, 1, 1)))
 	f.Add(true, frameOf(0, 5, message(pb.MsgVoteResp, 2, 1, 1), message(pb.MsgPreVoteResp, 2, 1, 2)), frameOf(0, 0, message(pb.MsgHeartbeatResp, 2, 1, 1)))
+	f.Add(true, []byte("\x01\x00\x00\x00\x0000000000\f\x00\x00\x00\b\x04\x10\x01\x18\x02 \x010000"), []byte("0")) // counts from nowhere
+	f.Add(false, frameOf(0, 5, message(pb.MsgSnap, 2, 1, 7, func(m *pb.Message) {
+		m.Snapshot = &pb.Snapshot{Metadata: &pb.SnapshotMetadata{Index: new(uint64(9)), Term: new(uint64(7)), ConfState: &pb.ConfState{Voters: []uint64{1, 2, 3}}}}
+	})), frameOf(0, 0, message(pb.MsgHeartbeat, 2, 1, 9)))
 	f.Fuzz(func(t *testing.T, leading bool, a, b []byte) {
 		c := clock.NewVirtual(time.Unix(0, 0))
 		h := NewHost(Options{Self: 1, Clock: c, Transport: new(loopback)})

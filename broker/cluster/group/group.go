@@ -31,7 +31,9 @@
 //     the machine is told that it leads no more, and nothing is tried again.
 //   - A peer's bytes make no sense: dropped and counted.
 //   - A peer proves that this node's log has lost what it once promised to hold:
-//     the group stops, so that it neither votes nor leads.
+//     the group stops, so that it neither votes nor leads. One that was opened with
+//     nothing at all goes on, without a vote, until it has again what it had.
+//   - A voter lacks more than a leader has in memory: behind.go.
 package group
 
 import (
@@ -78,6 +80,11 @@ type Machine interface {
 	// Follow tells which other voter leads, as far as this node knows; 0: none. What was
 	// proposed here and is not applied by then may be lost, and is to be proposed again.
 	Follow(leader uint64)
+	// Behind tells that a leader has not any more what this node lacks: what it has begins
+	// after the entry of that index and term. true: the machine fetches a state as new as that,
+	// or newer, in its own time, and then calls Install and Resume. Nothing is applied until
+	// Resume. false: it does not, and is told again.
+	Behind(leader, index, term uint64) bool
 	// Stopped tells that the group has ended, for good: nothing more is applied. err says
 	// why; it is a fault.Unavailable when the group was closed.
 	Stopped(err error)
@@ -121,8 +128,11 @@ type Status struct {
 	InFlight, InFlightBytes int
 	// LogBytes are held in memory for the log's sake.
 	LogBytes int
-	// Stranded says that a voter lacks entries that this leader no longer has.
+	// Stranded says that a voter lacks entries that this leader no longer has: it needs the
+	// machine's state.
 	Stranded bool
+	// Behind says that this node is such a voter, and its machine is at it.
+	Behind bool
 	// Dropped counts messages of peers that were malformed or one too many.
 	Dropped uint64
 	Err     error // why the group stopped; nil while it runs
@@ -177,6 +187,13 @@ type Group struct {
 
 	pending []sized // proposals of leadTerm that are not applied, in order
 
+	held       bool          // Behind was told, and Resume not called
+	heldBack   []*pb.Message // what raft wanted applied since; bounded by applyMax
+	installing *install      // raft is down until Resume; nil: it is not
+	strandedAt instant       // when a voter was last found to be stranded; 0: never
+	forgot     bool          // opened with less than it may have promised to hold
+	lostTo     uint64        // a commit index that this node may once have promised: no votes below it
+
 	checkpoint uint64 // Checkpointed's index
 	releasedTo uint64 // Log.Release's
 
@@ -224,6 +241,7 @@ type proposal struct {
 // once it has.
 type write struct {
 	responses []*pb.Message
+	install   *install // is told once it has ended; nil: nobody
 }
 
 // inbox is what waits for the worker.
@@ -237,6 +255,8 @@ type inbox struct {
 	campaign  bool
 	transfer  uint64        // the voter to lead next
 	released  storage.Entry // Checkpointed: index and term
+	install   *install
+	resume    bool
 	close     bool
 }
 

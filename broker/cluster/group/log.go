@@ -18,8 +18,6 @@ type entryLog struct {
 	base, baseTerm uint64 // the entry before the first one
 	ents           []*pb.Entry
 	bytes          int
-
-	stranded bool // raft asked for a snapshot: a voter needs what is no longer here
 }
 
 // entryOverhead is what an entry costs beside its data, in bytes; for limits.
@@ -102,7 +100,11 @@ func (l *entryLog) Term(i uint64) (uint64, error) {
 func (l *entryLog) LastIndex() (uint64, error)  { return l.last(), nil }
 func (l *entryLog) FirstIndex() (uint64, error) { return l.base + 1, nil }
 
+// Snapshot is asked for when a voter needs what is not here any more: it tells from where on
+// there is something. See behind.go.
 func (l *entryLog) Snapshot() (*pb.Snapshot, error) {
-	l.stranded = true
-	return nil, raft.ErrSnapshotTemporarilyUnavailable
+	if l.base == 0 {
+		return nil, raft.ErrSnapshotTemporarilyUnavailable // there is everything
+	}
+	return &pb.Snapshot{Metadata: &pb.SnapshotMetadata{ConfState: l.conf, Index: new(l.base), Term: new(l.baseTerm)}}, nil
 }

@@ -52,6 +52,7 @@ func (h *Host) Open(cfg Config) (*Group, error) {
 		return nil, &fault.Error{Kind: fault.Internal, Op: "open", Target: target, Err: err}
 	}
 	entries, hard, err := recoverLog(cfg, hard, loaded, len(voters))
+	forgot := hard == (storage.HardState{}) || unfinished(loaded, cfg.Applied)
 	if err != nil {
 		return nil, &fault.Error{Kind: fault.Internal, Op: "open", Target: target, Err: err}
 	}
@@ -78,16 +79,8 @@ func (h *Host) Open(cfg Config) (*Group, error) {
 	}
 	g.onWrote = g.wrote
 	g.leaseEnd.Store(leaseNone)
-	g.node, err = raft.NewRawNode(&raft.Config{
-		ID: h.self, Storage: entries, Applied: cfg.Applied,
-		ElectionTick: never, HeartbeatTick: 1,
-		AsyncStorageWrites: true,
-		MaxSizePerMsg:      appendMax, MaxCommittedSizePerReady: applyMax,
-		MaxInflightMsgs: inflightMax, MaxInflightBytes: peerBytes,
-		PreVote: true, DisableProposalForwarding: true, StepDownOnRemoval: true,
-		Logger: raftLogger{g.logger},
-	})
-	if err != nil {
+	g.forgot = forgot && len(voters) > 1
+	if g.node, err = g.newNode(); err != nil {
 		return nil, &fault.Error{Kind: fault.Internal, Op: "open", Target: target, Err: err}
 	}
 	g.status = Status{Term: hard.Term, Commit: hard.Commit, Applied: cfg.Applied, Voters: voters}
@@ -96,6 +89,19 @@ func (h *Host) Open(cfg Config) (*Group, error) {
 		return nil, err
 	}
 	return g, nil
+}
+
+// newNode makes raft anew, over what g.entries and g.applied say.
+func (g *Group) newNode() (*raft.RawNode, error) {
+	return raft.NewRawNode(&raft.Config{
+		ID: g.host.self, Storage: g.entries, Applied: g.applied,
+		ElectionTick: never, HeartbeatTick: 1,
+		AsyncStorageWrites: true,
+		MaxSizePerMsg:      appendMax, MaxCommittedSizePerReady: applyMax,
+		MaxInflightMsgs: inflightMax, MaxInflightBytes: peerBytes,
+		PreVote: true, DisableProposalForwarding: true, StepDownOnRemoval: true,
+		Logger: raftLogger{g.logger},
+	})
 }
 
 // recoverLog decides what of a log is believed at opening: the entries that raft
@@ -107,7 +113,19 @@ func (h *Host) Open(cfg Config) (*Group, error) {
 //   - A commit index that the log does not reach means that entries were lost after
 //     they had been promised. With Sync, or with other voters, that is corruption.
 //     Otherwise it is what a relaxed durability allows: the log ends where it ends.
+//   - What stands before the mark of an installed state, and the mark, is of the replica that
+//     was replaced. A mark beyond Applied is of an installation that was not ended: then
+//     there is no log, and the replica starts over from its checkpoint.
 func recoverLog(cfg Config, hard storage.HardState, ents []storage.Entry, voters int) (*entryLog, storage.HardState, error) {
+	if unfinished(ents, cfg.Applied) {
+		ents, hard.Commit = nil, 0
+	}
+	for i := len(ents) - 1; i >= 0; i-- {
+		if ents[i].Kind == storage.KindInstalled {
+			ents = ents[i+1:]
+			break
+		}
+	}
 	for i := 1; i < len(ents); i++ {
 		if ents[i].Index != ents[i-1].Index+1 || ents[i].Term < ents[i-1].Term {
 			return nil, hard, fmt.Errorf("%w: entry %d of term %d after entry %d of term %d",

@@ -37,8 +37,10 @@ func (g *Group) step() {
 func (g *Group) handle(in *inbox) {
 	switch {
 	case g.done:
+		in.install.end(errClosed)
 		return
 	case in.close:
+		in.install.end(errClosed)
 		g.stop(&fault.Error{Kind: fault.Unavailable, Op: "group", Target: g.name(), Err: errClosed})
 		return
 	case in.err != nil:
@@ -49,6 +51,9 @@ func (g *Group) handle(in *inbox) {
 
 	for range in.writes {
 		g.written()
+	}
+	if g.installing != nil && !g.reborn(in) {
+		return
 	}
 	for i := range in.messages {
 		if g.receive(&in.messages[i]); g.done { // a new term could not be written
@@ -63,7 +68,13 @@ func (g *Group) handle(in *inbox) {
 	}
 	g.tick(in)
 	g.drain()
-	if g.done {
+	if in.resume {
+		g.resume()
+	}
+	if in.install != nil && !g.done {
+		g.install(in.install)
+	}
+	if g.done || g.installing != nil {
 		return
 	}
 	g.release(in.released)
@@ -138,6 +149,9 @@ func (g *Group) drain() {
 				g.apply(m)
 			default:
 				g.send(m)
+				if m.GetType() == pb.MsgSnap {
+					g.stranded(m.GetTo())
+				}
 			}
 			if g.done {
 				return
@@ -242,7 +256,7 @@ func (g *Group) write(m *pb.Message) {
 		}
 		g.entries.append(ents)
 	}
-	g.writes = append(g.writes, write{m.GetResponses()})
+	g.writes = append(g.writes, write{responses: m.GetResponses()})
 	if err := g.log.Append(w); err != nil {
 		g.stop(err)
 	}
@@ -252,6 +266,10 @@ func (g *Group) write(m *pb.Message) {
 func (g *Group) written() {
 	w := g.writes[0]
 	g.writes = slices.Delete(g.writes, 0, 1)
+	if w.install != nil {
+		w.install.written = true
+		w.install.end(nil)
+	}
 	g.respond(w.responses)
 }
 
@@ -268,6 +286,10 @@ func (g *Group) respond(ms []*pb.Message) {
 
 // apply gives the machine committed entries that are on this node's own log.
 func (g *Group) apply(m *pb.Message) {
+	if g.held {
+		g.heldBack = append(g.heldBack, m)
+		return
+	}
 	ents := m.GetEntries()
 	batch := g.worker.batch[:0]
 	landed := 0 // of what was proposed here
@@ -302,6 +324,9 @@ func (g *Group) apply(m *pb.Message) {
 	keep := 0
 	if len(g.voters) > 1 {
 		keep = g.limits.catchUp
+		if g.strands() {
+			keep *= strandedKeep
+		}
 	}
 	g.entries.trim(g.applied, keep)
 }
@@ -339,7 +364,8 @@ func (g *Group) stop(err error) {
 		g.resign()
 	}
 	g.role, g.leader = raft.StateFollower, 0
-	g.node, g.writes = nil, nil
+	g.node, g.writes, g.heldBack = nil, nil, nil
+	g.installing.end(err)
 	g.worker.forget(g)
 	// That the node's log has stopped is not this shard's to tell: it is told once, for all.
 	if fault.KindOf(err) != fault.Unavailable && g.log.Err() == nil {
@@ -365,6 +391,6 @@ func (g *Group) publish() {
 			g.heard = append(g.heard, answer{g.voters[i], max(at, g.time.began)})
 		}
 	}
-	g.status.LogBytes, g.status.Stranded = g.entries.bytes, g.entries.stranded && g.role == raft.StateLeader
+	g.status.LogBytes, g.status.Stranded, g.status.Behind = g.entries.bytes, g.role == raft.StateLeader && g.strands(), g.held
 	g.mu.Unlock()
 }

@@ -1,0 +1,229 @@
+package group
+
+import (
+	"fmt"
+
+	"go.etcd.io/raft/v3"
+	pb "go.etcd.io/raft/v3/raftpb"
+	"go.etcd.io/raft/v3/tracker"
+
+	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/storage"
+)
+
+// A voter that lacks more than a leader has in memory.
+//
+// The leader's raft asks for a snapshot then. What it gets, and sends, is no state but a
+// place: the entry before the first that there is (entryLog.Snapshot). It sends that
+// again after each heartbeat, until the voter has got there.
+//
+// The voter's raft never sees it, unless its log leads there by itself. Its machine is told
+// (Behind), and fetches a state by ways of its own: package kernel knows what a state is. Raft
+// goes on meanwhile, and votes, but nothing is applied. Then the replica is replaced:
+//
+//  1. Install writes a mark into the log and takes raft down. Nothing before the mark is
+//     believed at the next start.
+//  2. The machine saves the state as its checkpoint, and takes it in.
+//  3. Resume has raft begin anew where the state ends.
+//
+// A crash before 1 leaves the old replica, after 2 the new one, and in between a replica
+// that starts over: its old checkpoint, and no log. What it had promised of that log was
+// committed, or never will be: the state is of committed entries, which a quorum without this
+// voter holds. But a leader may remember the promise, and count on it; so that case, as that of
+// a voter that comes back with nothing at all, is one that forgot: when a leader's heartbeat
+// proves it, it says so, and has no vote until it is there again. The leader steps down: who
+// leads next counts on nobody until heard.
+
+// strandedKeep is by how many times a leader keeps more entries than CatchUp while a voter is
+// stranded: where the state that is being fetched ends, the voter is to find the next entry.
+const strandedKeep = 2
+
+// lostContext marks an answer of a voter that has not any more what the leader counts on.
+var lostContext = []byte("lost")
+
+// errReached is why Install is refused: the log leads there by itself.
+var errReached = fault.New(fault.Conflict, "install", "", "the log has what the state has")
+
+// install is a state that replaces the replica.
+type install struct {
+	index, term uint64
+	done        func(error) // nil once it was called
+	written     bool        // the mark is in the log
+}
+
+func (i *install) end(err error) {
+	if i != nil && i.done != nil {
+		i.done(err)
+		i.done = nil
+	}
+}
+
+// Install begins to replace this replica by a state that ends with the entry of that index
+// and term. It is to be called after Machine.Behind has returned true. done is called once,
+// and must not block. nil: the log was let go of; the machine is to save and take in the state,
+// and then to call Resume. fault.Conflict: the replica has got there by itself, and is as it
+// was; the machine is to call Resume. Any other: the group has ended.
+func (g *Group) Install(index, term uint64, done func(error)) {
+	g.mu.Lock()
+	g.in.install = &install{index: index, term: term, done: done}
+	g.scheduleUnlock()
+}
+
+// Resume ends what Machine.Behind has begun: entries are applied again.
+func (g *Group) Resume() {
+	g.mu.Lock()
+	g.in.resume = true
+	g.scheduleUnlock()
+}
+
+// stranded takes note that a voter needs what is not here any more. Raft would wait for the
+// snapshot to arrive: it is to try again instead.
+func (g *Group) stranded(voter uint64) {
+	g.strandedAt = g.now
+	g.node.ReportSnapshot(voter, raft.SnapshotFailure)
+}
+
+// strands tells whether a voter was stranded lately.
+func (g *Group) strands() bool { return g.strandedAt != 0 && g.now < g.strandedAt+g.host.election }
+
+// reaches tells whether the log has an entry, or all before it is committed here.
+func (g *Group) reaches(index, term uint64) bool {
+	if g.hard.Commit >= index {
+		return true
+	}
+	t, err := g.entries.Term(index)
+	return err == nil && t == term
+}
+
+// behind is told from where on a leader has entries.
+func (g *Group) behind(m *pb.Message) {
+	g.drain() // so that g.entries are all
+	if g.done || m.GetTerm() < g.hard.Term {
+		return
+	}
+	at := m.GetSnapshot().GetMetadata()
+	if g.reaches(at.GetIndex(), at.GetTerm()) {
+		_ = g.node.Step(m) // which tells the leader
+		return
+	}
+	if g.held {
+		return
+	}
+	g.held = g.machine.Behind(m.GetFrom(), at.GetIndex(), at.GetTerm())
+}
+
+// install writes the mark, unless the log has got there by itself.
+func (g *Group) install(i *install) {
+	switch {
+	case !g.held:
+		i.end(fault.New(fault.Invalid, "install", g.name(), "nobody asked for it"))
+		return
+	case g.reaches(i.index, i.term):
+		i.end(errReached)
+		return
+	}
+	for k := range g.writes {
+		g.writes[k].responses = nil // raft is not there to hear them
+	}
+	g.node, g.heldBack = nil, nil
+	g.role, g.leader = raft.StateFollower, 0
+	g.installing = i
+	w := storage.Write{Shard: g.shard, Sync: true, Done: g.onWrote, Entries: []storage.Entry{{Index: i.index, Term: i.term, Kind: storage.KindInstalled}}}
+	if g.hard != g.hardSaved {
+		hard := g.hard
+		w.Hard, g.hardSaved = &hard, hard
+	}
+	g.writes = append(g.writes, write{install: i})
+	g.mu.Lock()
+	g.status.Leader = 0
+	g.mu.Unlock()
+	if err := g.log.Append(w); err != nil {
+		g.stop(err)
+	}
+}
+
+// reborn has raft begin anew where the installed state ends, once the machine says so. What
+// comes before is lost, as in a network.
+func (g *Group) reborn(in *inbox) bool {
+	i := g.installing
+	in.install.end(fault.New(fault.Invalid, "install", g.name(), "one is under way"))
+	if !in.resume || !i.written {
+		return false
+	}
+	in.resume = false
+	g.installing, g.held, g.forgot = nil, false, false
+	g.hard.Commit, g.applied, g.checkpoint = i.index, i.index, i.index
+	g.entries = &entryLog{
+		hard: &pb.HardState{Term: new(g.hard.Term), Vote: new(g.hard.Vote), Commit: new(g.hard.Commit)},
+		conf: g.entries.conf, base: i.index, baseTerm: i.term,
+	}
+	node, err := g.newNode()
+	if err != nil {
+		g.stop(fmt.Errorf("%w: %w", storage.ErrCorrupt, err))
+		return false
+	}
+	g.node = node
+	g.patience()
+	return true
+}
+
+// resume applies what was held back.
+func (g *Group) resume() {
+	g.held = false
+	for _, m := range g.heldBack {
+		if !g.done {
+			g.apply(m)
+		}
+	}
+	g.heldBack = nil
+	g.drain()
+}
+
+// ---- a voter that forgot ----------------------------------------------------
+
+// unfinished tells whether a log ends with the mark of an installation that was not ended.
+func unfinished(ents []storage.Entry, applied uint64) bool {
+	if len(ents) == 0 {
+		return false
+	}
+	last := &ents[len(ents)-1]
+	return last.Kind == storage.KindInstalled && last.Index > applied
+}
+
+// forgotten tells a leader that counts on what this node has not any more, if it does.
+func (g *Group) forgotten(m *pb.Message) bool {
+	if m.GetCommit() <= g.entries.last() || m.GetTerm() < g.hard.Term {
+		return false
+	}
+	g.drain() // so that g.entries are all
+	if g.done || m.GetCommit() <= g.entries.last() {
+		return g.done
+	}
+	g.lostTo = max(g.lostTo, m.GetCommit())
+	g.send(&pb.Message{
+		Type: pb.MsgAppResp.Enum(), From: new(g.host.self), To: new(m.GetFrom()), Term: new(m.GetTerm()),
+		Index: new(m.GetCommit()), Reject: new(true), Context: lostContext,
+	})
+	return true
+}
+
+// voteless tells whether this node has forgotten what its vote would stand for.
+func (g *Group) voteless() bool { return g.hard.Commit < g.lostTo }
+
+// doubted has a leader step down that counts on what a voter says it has not: raft itself
+// never takes back what it believes of a voter.
+func (g *Group) doubted(m *pb.Message) {
+	if g.leadTerm == 0 || g.leadTerm != m.GetTerm() {
+		return
+	}
+	counts := false
+	g.node.WithProgress(func(id uint64, _ raft.ProgressType, pr tracker.Progress) {
+		counts = counts || id == m.GetFrom() && pr.Match > 0
+	})
+	if !counts {
+		return
+	}
+	g.logger.Warn("a voter lost what it had; who leads is elected anew", "node", m.GetFrom(), "term", m.GetTerm())
+	_ = g.node.Step(&pb.Message{Type: pb.MsgAppResp.Enum(), From: new(m.GetFrom()), To: new(g.host.self), Term: new(m.GetTerm() + 1)})
+	g.drain()
+}
