@@ -95,6 +95,8 @@ type Config struct {
 	DataShards int
 	// Engine replaces what DataDir chooses; the broker closes it.
 	Engine storage.Engine
+	// Cluster names the nodes that this one is of; nil: it is alone.
+	Cluster *Cluster
 }
 
 // Broker is a running broker.
@@ -160,6 +162,11 @@ func Open(ctx context.Context, cfg Config) (_ *Broker, err error) {
 	if err := b.listen(ctx); err != nil {
 		return nil, err
 	}
+	if b.cfg.Cluster != nil {
+		if err := b.kernel.Announce(ctx, b.addresses()); err != nil {
+			return nil, err
+		}
+	}
 	b.edge.Start()
 	return b, nil
 }
@@ -183,30 +190,34 @@ func (b *Broker) openEngine() error {
 }
 
 func (b *Broker) openKernel(ctx context.Context) (err error) {
-	b.host = group.NewHost(group.Options{Self: node, Workers: b.cfg.Workers, Clock: b.cfg.Link, Seed: uint64(time.Now().UnixNano()), Logger: b.cfg.Log})
+	o := group.Options{Self: b.self(), Workers: b.cfg.Workers, Clock: b.cfg.Link, Seed: uint64(time.Now().UnixNano()), Logger: b.cfg.Log}
+	var voters []uint64
+	var peers kernel.Peers
+	if c := b.cfg.Cluster; c != nil {
+		voters, o.Transport, peers = c.Voters, c.Network.Channel(channelGroups), c.Network.Channel(channelKernel)
+	}
+	b.host = group.NewHost(o)
 	checkpoint := 0
 	if !b.engine.Durable() {
 		checkpoint = memoryCheckpoint
 	}
 	b.kernel, err = kernel.Open(kernel.Config{
 		Engine: b.engine, Time: b.cfg.Time, Link: b.cfg.Link, Log: b.cfg.Log, DataShards: b.cfg.DataShards, Durability: b.cfg.Durability,
-		Capture: b.cfg.Profile == Dev, CheckpointBytes: checkpoint,
+		Capture: b.cfg.Profile == Dev, CheckpointBytes: checkpoint, Self: b.self(), Voters: voters, Peers: peers,
+		Bind: func(k *kernel.Kernel) { b.join(k) },
 		OpenGroup: func(s kernel.GroupSpec) (kernel.Group, error) {
 			g, err := b.host.Open(group.Config{
 				Shard: s.Shard, Log: b.engine.Log(), Sync: s.Sync, Applied: s.Applied, AppliedTerm: s.AppliedTerm, Machine: s.Machine,
-				Bind: func(g *group.Group) { s.Bind(g) }, EntriesMax: s.EntriesMax, BytesMax: s.BytesMax,
+				Bind: func(g *group.Group) { s.Bind(g) }, EntriesMax: s.EntriesMax, BytesMax: s.BytesMax, Voters: voters,
 			})
-			if err != nil {
-				return nil, err
+			if err != nil || len(voters) > 1 { // who leads is none of our choosing
+				return g, err
 			}
 			return g, g.Await(ctx)
 		},
 	})
 	return err
 }
-
-// node is this node's id: one node is all there is.
-const node = 1
 
 // memoryCheckpoint is how often, in bytes applied, the memory engine is told to let go of
 // its log.
@@ -231,14 +242,14 @@ func (b *Broker) openServers() error {
 	cluster := b.kernel.Cluster()
 	b.mqtt = mqtt.New(mqtt.Config{Kernel: b.kernel, Auth: a, Clock: b.kernel.Clock(), Link: b.cfg.Link, Log: b.cfg.Log})
 	b.kafka = kafka.New(kafka.Config{
-		Kernel: b.kernel, ClusterID: cluster, NodeID: node, Authenticator: a, Users: b.kernel.UserCount,
+		Kernel: b.kernel, ClusterID: cluster, NodeID: int32(b.self()), Authenticator: a, Users: b.kernel.UserCount,
 		Broker: b.kernel.Clock(), Link: b.cfg.Link, ExactStreams: b.cfg.Profile == Production, LogDir: b.cfg.DataDir,
 	})
 	b.amqp = amqp.New(amqp.Config{Kernel: b.kernel, Auth: a, Link: b.cfg.Link, Log: b.cfg.Log, Product: "rmq", Version: version, Cluster: cluster})
 
 	source := admin.New(admin.Config{
 		Kernel: b.kernel, Auth: a, WAL: func() storage.LogStats { return b.engine.Log().Stats() }, Clock: b.cfg.Time,
-		Version: version, Commit: commit, Node: node, Cluster: cluster, Profile: b.cfg.Profile, DataDir: b.cfg.DataDir, Started: b.started,
+		Version: version, Commit: commit, Node: b.self(), Cluster: cluster, Profile: b.cfg.Profile, DataDir: b.cfg.DataDir, Started: b.started,
 		URLs: b.URLs, Traffic: b.traffic, Client: b.client, Shutdown: b.askToEnd,
 	})
 	web := b.mqtt.WebSocket()
@@ -335,6 +346,9 @@ func (b *Broker) Close(ctx context.Context) error {
 		}
 		if b.edge != nil {
 			add(b.edge.Close(ctx))
+		}
+		if b.cfg.Cluster != nil {
+			b.cfg.Cluster.Network.Leave()
 		}
 		if b.kernel != nil {
 			add(b.kernel.Close(ctx))

@@ -5,12 +5,22 @@ import (
 	"time"
 
 	"github.com/robustmq/rmq/broker/clock"
+	"github.com/robustmq/rmq/broker/kernel"
 )
 
 // Clock is a broker's time.
 type Clock struct {
 	b       *Broker
-	virtual *clock.Virtual // nil: the machine's
+	virtual *clock.Virtual          // nil: the machine's
+	nodes   func() []*kernel.Kernel // those that go by it; nil: b's alone
+}
+
+// kernels are those whose effects Advance waits for.
+func (c *Clock) kernels() []*kernel.Kernel {
+	if c.nodes != nil {
+		return c.nodes()
+	}
+	return []*kernel.Kernel{c.b.Kernel()}
 }
 
 // Now is broker time.
@@ -36,7 +46,6 @@ func (c *Clock) Advance(d time.Duration) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), settleMax)
 	defer cancel()
-	k := c.b.Kernel()
 	c.b.events.add("clock", "advance %v", d)
 	end := c.virtual.Now().Add(d)
 	settled := uint64(0) // works known to be over: the first step waits for what was under way before
@@ -46,11 +55,13 @@ func (c *Clock) Advance(d time.Duration) {
 		} else {
 			c.virtual.Advance(0)
 		}
-		if n := k.Works(); n != settled {
-			if err := k.Settle(ctx); err != nil {
-				c.b.t.Fatalf("testkit: the broker did not come to rest after the clock stood at %v: %v", to, err)
+		for c.works() != settled { // what one node does may give another something to do
+			settled = c.works()
+			for _, k := range c.kernels() {
+				if err := k.Settle(ctx); err != nil {
+					c.b.t.Fatalf("testkit: the broker did not come to rest after the clock stood at %v: %v", to, err)
+				}
 			}
-			settled = k.Works()
 		}
 	}
 	for {
@@ -61,6 +72,14 @@ func (c *Clock) Advance(d time.Duration) {
 		step(next)
 	}
 	step(end)
+}
+
+// works counts what effects have asked for.
+func (c *Clock) works() (n uint64) {
+	for _, k := range c.kernels() {
+		n += k.Works()
+	}
+	return n
 }
 
 // Set moves broker time to at, which must not lie in the past.

@@ -105,6 +105,16 @@ const closeMax = 10 * time.Second
 // Run starts a broker that ends with the test. Every port accepts clients when it returns.
 func Run(t testing.TB, opts ...Option) *Broker {
 	t.Helper()
+	b := prepare(t, opts)
+	if err := b.open(); err != nil {
+		t.Fatalf("testkit: %v", err)
+	}
+	t.Cleanup(b.cleanup)
+	return b
+}
+
+// prepare makes a broker that is not open yet.
+func prepare(t testing.TB, opts []Option) *Broker {
 	b := &Broker{t: t, label: strconv.FormatUint(brokers.Add(1), 10)}
 	b.cfg.broker = broker.Config{Host: "127.0.0.1", Ports: broker.AnyPorts()}
 	for _, o := range opts {
@@ -118,10 +128,6 @@ func Run(t testing.TB, opts ...Option) *Broker {
 	if b.cfg.broker.Log == nil {
 		b.cfg.broker.Log = b.events.logger()
 	}
-	if err := b.open(); err != nil {
-		t.Fatalf("testkit: %v", err)
-	}
-	t.Cleanup(b.cleanup)
 	return b
 }
 

@@ -49,12 +49,12 @@ type Config struct {
 	// included; nil: this one alone.
 	Self   uint64
 	Voters []uint64
-	// Addresses are where clients find this node, by listener: host and port; told to the
-	// other nodes. Rack says what fails together with it.
-	Addresses map[string]string
-	Rack      string
+	// Rack says what fails together with this node.
+	Rack string
 	// Peers leads to the other nodes' Kernel.Receive; nil with one voter.
 	Peers Peers
+	// Bind, if set, is given the kernel before it opens anything: from then on it may Receive.
+	Bind func(*Kernel)
 
 	// DataShards is how many shards of each durability carry queues, sessions, groups and
 	// streams; 0: one per processor, at most 4. Kept from the first start on.
@@ -184,6 +184,9 @@ func Open(cfg Config) (*Kernel, error) {
 	k.pressure.init()
 	k.topo.init()
 	k.groups.waiting, k.groups.timers = make(map[uint64]func(*group.Effect)), make(map[timerKey]*groupTimer)
+	if cfg.Bind != nil {
+		cfg.Bind(k)
+	}
 	if err := k.open(); err != nil {
 		// The owner closes the engine next, and whoever opens it then must find nobody at it.
 		return nil, errors.Join(err, k.Close(context.Background()))
@@ -202,7 +205,7 @@ func (k *Kernel) open() error {
 	}
 	r, err := k.meta.do(k.ctx, &meta.Command{
 		Op: meta.StartNode, N: int64(k.cfg.DataShards), Name: newClusterID(),
-		Node: &meta.Node{ID: k.cfg.Self, Addresses: k.cfg.Addresses, Rack: k.cfg.Rack},
+		Node: &meta.Node{ID: k.cfg.Self, Rack: k.cfg.Rack},
 	})
 	if err != nil {
 		return err

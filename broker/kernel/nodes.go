@@ -119,6 +119,14 @@ func (k *Kernel) Nodes() []Node {
 	return out
 }
 
+// Announce tells the other nodes where clients find this one, by protocol: a URL.
+func (k *Kernel) Announce(ctx context.Context, addresses map[string]string) error {
+	_, err := k.meta.do(ctx, &meta.Command{Op: meta.AnnounceNode, Node: &meta.Node{
+		ID: k.cfg.Self, Incarnation: k.incarnation, Addresses: addresses,
+	}})
+	return err
+}
+
 // NewOwner is the name of a connection of this node, for what is exclusive to it.
 func (k *Kernel) NewOwner() uint64 { return k.newAttachmentID() }
 

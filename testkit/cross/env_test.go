@@ -2,6 +2,7 @@ package cross
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"maps"
 	"net"
@@ -22,8 +23,31 @@ import (
 // env is a broker of one test, and clients to it that end with the test.
 type env struct {
 	*testkit.Broker
-	t   *testing.T
-	ctx context.Context
+	nodes *testkit.Nodes // nil: there is one
+	t     *testing.T
+	ctx   context.Context
+}
+
+// With -nodes 3 every test runs on a cluster, each protocol on a node of its own.
+var nodesFlag = flag.Int("nodes", 1, "how many nodes the broker has")
+
+// MQTT is where MQTT clients connect: the first node.
+func (e *env) MQTT() string { return e.Broker.MQTT() }
+
+// Bootstrap is where Kafka clients connect: the second node, if there is one.
+func (e *env) Bootstrap() string {
+	if e.nodes == nil {
+		return e.Broker.Bootstrap()
+	}
+	return e.nodes.Node(2).Bootstrap()
+}
+
+// AMQP is where AMQP clients connect: the last node.
+func (e *env) AMQP() string {
+	if e.nodes == nil {
+		return e.Broker.AMQP()
+	}
+	return e.nodes.Node(*nodesFlag).AMQP()
 }
 
 // patience bounds every wait for a message: reached only by a test that fails.
@@ -31,7 +55,13 @@ const patience = 20 * time.Second
 
 func start(t *testing.T, opts ...testkit.Option) *env {
 	t.Helper()
-	e := &env{Broker: testkit.Run(t, opts...), t: t}
+	e := &env{t: t}
+	if *nodesFlag > 1 {
+		e.nodes = testkit.Cluster(t, *nodesFlag, opts...)
+		e.Broker = e.nodes.Node(1)
+	} else {
+		e.Broker = testkit.Run(t, opts...)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	t.Cleanup(cancel)
 	e.ctx = ctx

@@ -78,3 +78,47 @@ func (p *Port) Send(to uint64, frame []byte) {
 		p.net.lost.Add(1)
 	}
 }
+
+// Hub is a Net for each of some channels: the nodes of one process.
+type Hub struct {
+	mu   sync.Mutex
+	nets map[byte]*Net
+}
+
+// NewHub returns a hub that nobody has joined.
+func NewHub() *Hub { return &Hub{nets: make(map[byte]*Net)} }
+
+func (h *Hub) net(channel byte) *Net {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n := h.nets[channel]
+	if n == nil {
+		n = NewNet()
+		h.nets[channel] = n
+	}
+	return n
+}
+
+// Node is a node's place in the hub.
+func (h *Hub) Node(id uint64) *HubNode { return &HubNode{h, id} }
+
+// HubNode is one node of a Hub.
+type HubNode struct {
+	hub *Hub
+	id  uint64
+}
+
+// Channel is the node's way to the others, in one channel.
+func (n *HubNode) Channel(channel byte) Sender { return n.hub.net(channel).Port(n.id) }
+
+// Handle names who is given the node's frames of a channel.
+func (n *HubNode) Handle(channel byte, r Receiver) { n.hub.net(channel).Join(n.id, r) }
+
+// Leave takes the node out: what is sent to it is lost.
+func (n *HubNode) Leave() {
+	n.hub.mu.Lock()
+	defer n.hub.mu.Unlock()
+	for _, net := range n.hub.nets {
+		net.Leave(n.id)
+	}
+}

@@ -11,7 +11,8 @@ var opNames = [...]string{
 	CreateNamespace: "create-namespace", CreateStream: "create-stream", DeleteStream: "delete-stream", AddPartitions: "add-partitions",
 	ConfigureStream: "configure-stream", CreateQueue: "create-queue", DeleteQueue: "delete-queue", DeclareExchange: "declare-exchange",
 	DeleteExchange: "delete-exchange", Bind: "bind", Unbind: "unbind", PutUser: "put-user", DeleteUser: "delete-user",
-	AllocateProducers: "allocate-producers", StartNode: "start-node",
+	AllocateProducers: "allocate-producers", StartNode: "start-node", ConfigureNamespace: "configure-namespace",
+	MarkNode: "mark-node", Pass: "pass", AnnounceNode: "announce-node",
 }
 
 // String is the command's name.
@@ -23,7 +24,7 @@ func (o Op) String() string {
 }
 
 // TokenLen is the length of the token that stands before a command in an entry of log 0.
-const TokenLen = 8
+const TokenLen = 16
 
 // Describe takes an entry of log 0 apart: token, then the command as JSON. Hashes of
 // passwords are left out.
@@ -47,7 +48,7 @@ func DescribeKey(k []byte) (kind, name string, ok bool) {
 		return "", "", false
 	}
 	kind, ok = map[byte]string{
-		'b': "binding", 'c': "counters", 'n': "namespace", 'q': "queue", 's': "stream", 'u': "user", 'x': "exchange",
+		'b': "binding", 'c': "counters", 'm': "node", 'n': "namespace", 'o': "origin", 'q': "queue", 's': "stream", 'u': "user", 'x': "exchange",
 	}[k[0]]
 	name = string(k[1:])
 	if ns, rest, paired := strings.Cut(name, "\x00"); paired && ns == "/" {

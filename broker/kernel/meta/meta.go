@@ -69,6 +69,7 @@ const (
 	StartNode                        // Node, which is given an incarnation; N: shards of each durability, Name: the cluster's id, both kept from the first start on
 	ConfigureNamespace               // Namespace, Durability
 	MarkNode                         // Node: ID, the Incarnation meant, Down
+	AnnounceNode                     // Node: ID, the Incarnation meant, Addresses
 	Pass                             // nothing: what came before it is applied
 )
 
@@ -245,21 +246,8 @@ func (s *State) Apply(c *Command) Result {
 		return Result{Number: s.incarnation, Created: true}
 	case Pass:
 		return Result{}
-	case MarkNode:
-		if c.Node == nil {
-			return Result{Err: fault.New(fault.Invalid, "mark node", "", "no node")}
-		}
-		n, ok := s.Node(c.Node.ID)
-		if !ok || n.Incarnation != c.Node.Incarnation {
-			return Result{Err: fault.New(fault.NotFound, "mark node", nodeKey(c.Node.ID), "it is not of incarnation %d", c.Node.Incarnation)}
-		}
-		if n.Down == c.Node.Down {
-			return Result{}
-		}
-		marked := *n
-		marked.Down = c.Node.Down
-		s.putNode(&marked)
-		return Result{Created: true}
+	case MarkNode, AnnounceNode:
+		return s.changeNode(c)
 	}
 	return Result{Err: fault.New(fault.Unsupported, "apply", "log 0", "unknown command %d", c.Op)}
 }
@@ -268,7 +256,7 @@ func (s *State) Apply(c *Command) Result {
 func (c *Command) key() int {
 	n := len(c.Namespace) + len(c.Name)
 	switch {
-	case c.Op == StartNode || c.Op == MarkNode:
+	case c.Op == StartNode || c.Op == MarkNode || c.Op == AnnounceNode:
 		return 0
 	case c.Stream != nil:
 		n += len(c.Stream.Address)
@@ -512,6 +500,28 @@ func (s *State) unbind(c *Command) Result {
 	s.removeBinding(b)
 	s.autoDelete(b.Namespace, b.Source, &r)
 	return r
+}
+
+// changeNode notes what has become of a node, if it is still in the life that is meant.
+func (s *State) changeNode(c *Command) Result {
+	if c.Node == nil {
+		return Result{Err: fault.New(fault.Invalid, "change node", "", "no node")}
+	}
+	n, ok := s.Node(c.Node.ID)
+	if !ok || n.Incarnation != c.Node.Incarnation {
+		return Result{Err: fault.New(fault.NotFound, "change node", nodeKey(c.Node.ID), "it is not of incarnation %d", c.Node.Incarnation)}
+	}
+	changed := *n
+	switch {
+	case c.Op == AnnounceNode:
+		changed.Addresses = c.Node.Addresses
+	case n.Down == c.Node.Down:
+		return Result{}
+	default:
+		changed.Down = c.Node.Down
+	}
+	s.putNode(&changed)
+	return Result{Created: true}
 }
 
 func nodeKey(id uint64) string { return fmt.Sprintf("%020d", id) }

@@ -155,7 +155,7 @@ type Node struct {
 	Incarnation uint64 `json:"incarnation"`
 	// Down: the others do not hear from it.
 	Down bool `json:"down,omitempty"`
-	// Addresses are where clients find it, by name of the listener: host and port.
+	// Addresses are where clients find it, by protocol: a URL.
 	Addresses map[string]string `json:"addresses,omitempty"`
 	Rack      string            `json:"rack,omitempty"`
 }

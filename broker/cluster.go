@@ -1,0 +1,58 @@
+package broker
+
+import (
+	"github.com/robustmq/rmq/broker/cluster/transport"
+	"github.com/robustmq/rmq/broker/kernel"
+)
+
+// Cluster says which nodes there are.
+type Cluster struct {
+	Self   uint64   // this node's id, from 1 on
+	Voters []uint64 // all of them keep everything; this node is one
+	// Network leads to the others. The broker joins it when it opens, and leaves it when it
+	// closes; it is the caller's to close.
+	Network Network
+}
+
+// Network carries frames of some channels between nodes.
+type Network interface {
+	// Channel is the way to the other nodes, in one channel.
+	Channel(channel byte) transport.Sender
+	// Handle names who is given the frames of a channel.
+	Handle(channel byte, r transport.Receiver)
+	// Leave ends the giving: what comes is lost from then on.
+	Leave()
+}
+
+// Channels of a Network.
+const (
+	channelGroups byte = iota + 1 // package cluster/group's
+	channelKernel                 // package kernel's
+)
+
+// self is this node's id.
+func (b *Broker) self() uint64 {
+	if b.cfg.Cluster != nil {
+		return b.cfg.Cluster.Self
+	}
+	return 1
+}
+
+// join gives frames of other nodes to the groups and to the kernel, which are about to open.
+func (b *Broker) join(k *kernel.Kernel) {
+	if c := b.cfg.Cluster; c != nil {
+		c.Network.Handle(channelGroups, b.host.Receive)
+		c.Network.Handle(channelKernel, k.Receive)
+	}
+}
+
+// addresses are where clients find this node, as the other nodes are told.
+func (b *Broker) addresses() map[string]string {
+	out := make(map[string]string)
+	for name, url := range map[string]string{"mqtt": b.urls.MQTT, "ws": b.urls.MQTTWS, "kafka": b.urls.Kafka, "amqp": b.urls.AMQP, "http": b.urls.HTTP} {
+		if url != "" {
+			out[name] = url
+		}
+	}
+	return out
+}

@@ -1,0 +1,118 @@
+package testkit
+
+import (
+	"testing"
+
+	"github.com/robustmq/rmq/broker"
+	"github.com/robustmq/rmq/broker/clock"
+	"github.com/robustmq/rmq/broker/cluster/transport"
+	"github.com/robustmq/rmq/broker/kernel"
+	"github.com/robustmq/rmq/broker/storage"
+	"github.com/robustmq/rmq/broker/storage/memlog"
+)
+
+// Nodes is a cluster: brokers of this process that share nothing but a network in memory.
+type Nodes struct {
+	t     testing.TB
+	hub   *transport.Hub
+	nodes []*Broker // by id from 1 on; nil: not running
+	disks []storage.Engine
+	opts  []Option
+	clock *clock.Virtual
+}
+
+// Cluster starts a cluster of n nodes that ends with the test. Every port of every node
+// accepts clients when it returns; what each keeps, in memory, outlives Stop and Start.
+func Cluster(t testing.TB, n int, opts ...Option) *Nodes {
+	t.Helper()
+	c := &Nodes{t: t, hub: transport.NewHub(), nodes: make([]*Broker, n), disks: make([]storage.Engine, n), opts: opts}
+	for i := range n {
+		c.disks[i] = memlog.New()
+		c.nodes[i] = c.prepare(i)
+	}
+	t.Cleanup(c.cleanup)
+	opened := make(chan error, n)
+	for _, b := range c.nodes {
+		go func() { opened <- b.open() }() // each waits for a majority
+	}
+	for range n {
+		if err := <-opened; err != nil {
+			t.Fatalf("testkit: %v", err)
+		}
+	}
+	return c
+}
+
+func (c *Nodes) prepare(i int) *Broker {
+	voters := make([]uint64, len(c.nodes))
+	for j := range voters {
+		voters[j] = uint64(j + 1)
+	}
+	self := voters[i]
+	b := prepare(c.t, append(c.opts[:len(c.opts):len(c.opts)], Configure(func(cfg *broker.Config) {
+		cfg.Engine = outlives{c.disks[i]}
+		cfg.Cluster = &broker.Cluster{Self: self, Voters: voters, Network: c.hub.Node(self)}
+	})))
+	if self > 1 {
+		b.cfg.users = nil // one node's are all nodes'
+	}
+	if c.clock == nil {
+		c.clock = b.cfg.virtual
+	} else { // all go by one
+		b.cfg.virtual, b.cfg.broker.Time, b.Clock.virtual = c.clock, c.clock, c.clock
+	}
+	b.Clock.nodes = c.kernels
+	return b
+}
+
+// kernels are those that run.
+func (c *Nodes) kernels() (all []*kernel.Kernel) {
+	for _, b := range c.nodes {
+		if b != nil && b.broker != nil {
+			all = append(all, b.Kernel())
+		}
+	}
+	return all
+}
+
+// Node returns a node by its id, from 1 on.
+func (c *Nodes) Node(id int) *Broker { return c.nodes[id-1] }
+
+// Stop ends a node. The others are not told: they notice.
+func (c *Nodes) Stop(id int) {
+	c.t.Helper()
+	b := c.nodes[id-1]
+	c.hub.Node(uint64(id)).Leave()
+	c.nodes[id-1] = nil
+	if err := b.Close(); err != nil {
+		c.t.Errorf("testkit: close node %d: %v", id, err)
+	}
+}
+
+// Start starts a node that was stopped, on what it has kept.
+func (c *Nodes) Start(id int) *Broker {
+	c.t.Helper()
+	b := c.prepare(id - 1)
+	if err := b.open(); err != nil {
+		c.t.Fatalf("testkit: open node %d: %v", id, err)
+	}
+	c.nodes[id-1] = b
+	return b
+}
+
+func (c *Nodes) cleanup() {
+	for i := range c.nodes {
+		c.hub.Node(uint64(i + 1)).Leave()
+	}
+	for i, b := range c.nodes {
+		if b != nil && b.broker != nil {
+			b.cleanup()
+		}
+		_ = c.disks[i].Close()
+	}
+}
+
+// outlives is an engine that is there after the broker on it has closed, as a disk is.
+type outlives struct{ storage.Engine }
+
+func (outlives) Close() error { return nil }
