@@ -332,6 +332,9 @@ func (b *Broker) Close(ctx context.Context) error {
 		if b.edge != nil {
 			b.edge.StopListening()
 		}
+		if b.kernel != nil {
+			b.kernel.Leave()
+		}
 		if b.mqtt != nil {
 			add(b.mqtt.Close(ctx))
 		}

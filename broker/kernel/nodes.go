@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/robustmq/rmq/broker/clock"
+	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel/meta"
 )
 
@@ -125,6 +126,20 @@ func (k *Kernel) Announce(ctx context.Context, addresses map[string]string) erro
 		ID: k.cfg.Self, Incarnation: k.incarnation, Addresses: addresses,
 	}})
 	return err
+}
+
+// Leave takes this node out of its cluster, before its connections are closed: nothing of
+// what waits is waited for any more, for there may be no majority left to agree to it. The
+// others notice, and end what was attached here.
+func (k *Kernel) Leave() {
+	if !k.clustered() || k.meta == nil {
+		return
+	}
+	left := fault.New(fault.Unavailable, "commit", "", "the node is leaving")
+	for _, s := range k.shards {
+		s.stop(left)
+	}
+	k.meta.stop(left)
 }
 
 // NewOwner is the name of a connection of this node, for what is exclusive to it.
