@@ -30,7 +30,7 @@ import (
 // aged leaves in dir what a broker leaves that has run for long.
 func aged(t *testing.T, dir string) {
 	t.Helper()
-	kerneltest.Directory(t, dir, func(k *kernel.Kernel) {
+	kerneltest.Directory(t, dir, 1, func(k *kernel.Kernel) {
 		for _, name := range []string{"orders", "audit"} {
 			if _, err := k.CreateStream(t.Context(), kernel.StreamSpec{Namespace: "/", Address: name, Partitions: 1}); err != nil {
 				t.Fatal(err)

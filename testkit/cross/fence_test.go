@@ -2,9 +2,11 @@ package cross
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,41 +22,61 @@ import (
 )
 
 // damaged is a broker on a directory of which two things were damaged while nobody had it open: the
-// segment of stream "orders", of which a file is missing, and the bodies of the shard of all that is
-// asynchronous: stream "events", queue "letters", and what else this namespace makes.
-// Stream "audit" and queue "jobs" are whole.
-func damaged(t *testing.T) *env {
+// segment of stream "orders", of which a file is missing, and the bodies of one of two shards of what is
+// asynchronous, as all is that this namespace makes: that of queue "letters", and of one stream at
+// least, whose name is returned. Stream "audit" and queue "jobs" are whole.
+func damaged(t *testing.T) (e *env, shard uint32, events string) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "data")
 	ctx := t.Context()
-	kerneltest.Directory(t, dir, func(k *kernel.Kernel) {
+	kerneltest.Directory(t, dir, 2, func(k *kernel.Kernel) {
 		queue := func(name string, d kernel.Durability) {
 			must1(t)(k.DeclareQueue(ctx, kernel.QueueSpec{
 				Namespace: "/", Name: name, Durable: true, Durability: d, MessageTTL: -1, MaxLength: -1, MaxLengthBytes: -1, DeliveryLimit: -1,
 			}))
-			kerneltest.FillQueue(t, k, name, 40)
+			kerneltest.FillQueue(t, k, name, 300)
 		}
 		stream := func(name string, d kernel.Durability) {
 			must(k.CreateStream(ctx, kernel.StreamSpec{Namespace: "/", Address: name, Partitions: 1, Durability: d}))(t)
-			kerneltest.Fill(t, k, name, 40)
+			kerneltest.Fill(t, k, name, 300)
 		}
 		stream("orders", kernel.Sync)
 		stream("audit", kernel.Sync)
-		stream("events", kernel.Async)
+		for _, name := range eventStreams {
+			stream(name, kernel.Async)
+		}
 		queue("jobs", kernel.Sync)
 		queue("letters", kernel.Async)
 		must(k.ConfigureNamespace(ctx, "/", kernel.Async))(t)
 	})
-	orders := ""
-	for _, log := range must(filepath.Glob(filepath.Join(dir, "segments/00000001/*")))(t) {
-		if filepath.Base(log) != "0000000000000000" && orders == "" { // the first that is no bodies is the first stream's
-			orders = log
+	files := func(shard uint32, log int) []string {
+		return must(filepath.Glob(filepath.Join(dir, fmt.Sprintf("segments/%08x/%016x/*.seg", shard, log))))(t)
+	}
+	orders := files(1, 1) // the first stream has the first log of its shard
+	if len(orders) == 0 {
+		orders = files(2, 1)
+	}
+	shard = 1000
+	if len(files(shard, 0)) == 0 {
+		shard = 1001
+	}
+	bodies := files(shard, 0)
+	if len(orders) < 3 || len(bodies) == 0 {
+		t.Fatalf("segments of orders are %q, of bodies %q: the directory is too small", orders, bodies)
+	}
+	check(t, os.Remove(orders[1]))
+	check(t, os.Remove(bodies[0]))
+	e = start(t, testkit.DataDir(dir), testkit.Production())
+	for _, name := range eventStreams {
+		if st, _ := e.Kernel().Stream("/", name); st.Parts[0].Shard == shard {
+			return e, shard, name
 		}
 	}
-	check(t, os.Remove(must(filepath.Glob(filepath.Join(orders, "*.seg")))(t)[1]))
-	check(t, os.Remove(must(filepath.Glob(filepath.Join(dir, "segments/000003e8/0000000000000000/*.seg")))(t)[0]))
-	return start(t, testkit.DataDir(dir), testkit.Production())
+	t.Fatal("no stream lies in the shard that was damaged")
+	panic("unreachable")
 }
+
+var eventStreams = []string{"events1", "events2", "events3", "events4"}
 
 func must1(t *testing.T) func(kernel.QueueInfo, bool, error) {
 	return func(_ kernel.QueueInfo, _ bool, err error) {
@@ -66,12 +88,12 @@ func must1(t *testing.T) func(kernel.QueueInfo, bool, error) {
 // Whoever uses what is damaged is told so, in each protocol's own words; everybody else, on the same
 // connection too where the protocol can say it of one thing alone, goes on.
 func TestDamaged(t *testing.T) {
-	e := damaged(t)
-	if d := e.Kernel().Damages(); len(d) != 2 || d[0].Address != "orders" || d[1].Shard != 1000 || d[1].Address != "" {
+	e, shard, events := damaged(t)
+	if d := e.Kernel().Damages(); len(d) != 2 || d[0].Address != "orders" || uint32(d[1].Shard) != shard || d[1].Address != "" {
 		t.Fatalf("damaged is %v", d)
 	}
 	t.Run("Kafka", func(t *testing.T) { // error 56, of the partition
-		for topic, want := range map[string]error{"orders": kerr.KafkaStorageError, "events": kerr.KafkaStorageError, "audit": nil} {
+		for topic, want := range map[string]error{"orders": kerr.KafkaStorageError, events: kerr.KafkaStorageError, "audit": nil} {
 			c := e.kafka(kgo.RecordRetries(0), kgo.MetadataMinAge(10*time.Millisecond))
 			if err := c.ProduceSync(e.ctx, &kgo.Record{Topic: topic, Value: []byte("x")}).FirstErr(); !errors.Is(err, want) {
 				t.Errorf("produce to %s: %v, want %v", topic, err, want)
@@ -84,7 +106,7 @@ func TestDamaged(t *testing.T) {
 	})
 	t.Run("MQTT 5", func(t *testing.T) { // reason 0x80, of the packet
 		c := e.mqtt()
-		for topic, want := range map[string]byte{"orders/x": 0x80, "events/x": 0x80, "audit/x": 0x10} { // 0x10: no subscriber
+		for topic, want := range map[string]byte{"orders/x": 0x80, events + "/x": 0x80, "audit/x": 0x10} { // 0x10: no subscriber
 			for _, qos := range []byte{1, 2} {
 				r, err := c.Publish(e.ctx, &paho.Publish{Topic: topic, QoS: qos, Payload: []byte("x")})
 				if r == nil || r.ReasonCode != want && !(want == 0x10 && r.ReasonCode == 0) { // PUBCOMP: 0
@@ -92,14 +114,35 @@ func TestDamaged(t *testing.T) {
 				}
 			}
 		}
-		// A session that would lie in the damaged shard; one that dies with its connection lies elsewhere.
-		link := must(net.Dial("tcp", strings.TrimPrefix(e.MQTT(), "mqtt://")))(t)
-		defer link.Close()
-		ack, err := paho.NewClient(paho.ClientConfig{Conn: link}).Connect(e.ctx, &paho.Connect{
-			ClientID: "dev", KeepAlive: 60, Properties: &paho.ConnectProperties{SessionExpiryInterval: ptr(uint32(600))},
-		})
-		if ack == nil || ack.ReasonCode != 0x80 {
-			t.Errorf("connect: %+v, %v, want reason 0x80", ack, err)
+		// Sessions lie in either shard, and so do the queues of shared subscriptions.
+		var whole *paho.Client
+		refused := 0
+		for i := range 8 {
+			link := must(net.Dial("tcp", strings.TrimPrefix(e.MQTT(), "mqtt://")))(t)
+			defer link.Close()
+			c := paho.NewClient(paho.ClientConfig{Conn: link})
+			ack, err := c.Connect(e.ctx, &paho.Connect{
+				ClientID: fmt.Sprint("dev", i), KeepAlive: 60, Properties: &paho.ConnectProperties{SessionExpiryInterval: ptr(uint32(600))},
+			})
+			switch {
+			case err == nil:
+				whole = c
+			case ack != nil && ack.ReasonCode == 0x80:
+				refused++
+			default:
+				t.Errorf("connect: %+v, %v, want reason 0x80", ack, err)
+			}
+		}
+		if refused == 0 || whole == nil {
+			t.Fatalf("%d of 8 sessions are refused: the test is too small", refused)
+		}
+		subscribe := &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: "a/b", QoS: 1}}}
+		for i := range 8 {
+			subscribe.Subscriptions = append(subscribe.Subscriptions, paho.SubscribeOptions{Topic: fmt.Sprintf("$share/g%d/a/b", i), QoS: 1})
+		}
+		s, err := whole.Subscribe(e.ctx, subscribe)
+		if s == nil || len(s.Reasons) != 9 || s.Reasons[0] != 1 || !slices.Contains(s.Reasons, 0x80) || !slices.Contains(s.Reasons[1:], 1) {
+			t.Errorf("subscribe: %+v, %v, want reason 1, and 0x80 for some of those that are shared", s, err)
 		}
 		c = e.sub("a/b")
 		e.publishMQTT(&paho.Publish{Topic: "a/b", QoS: 0, Payload: []byte("live")})

@@ -12,9 +12,9 @@ import (
 
 // Directory leaves in dir what a broker leaves that has run for long: several files of the
 // log, segments of several files, checkpoints of all shards. fill says what is in it; of what it
-// publishes, more than a few KiB are in segments. There is one shard of each durability: 1, and 1000
-// for what is asynchronous.
-func Directory(t testing.TB, dir string, fill func(*kernel.Kernel)) {
+// publishes, more than a few KiB are in segments. There are so many shards of each durability: from 1
+// on, and from 1000 on for what is asynchronous.
+func Directory(t testing.TB, dir string, shards int, fill func(*kernel.Kernel)) {
 	t.Helper()
 	e, err := filelog.Open(dir, filelog.Options{
 		Checkpoints: func(path string) (filelog.CheckpointStore, error) { return meta.Open(path) },
@@ -23,7 +23,7 @@ func Directory(t testing.TB, dir string, fill func(*kernel.Kernel)) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, stop := Start(t, Options{Engine: e, NoCapture: true, DataShards: 1, CheckpointBytes: 24 << 10})
+	k, stop := Start(t, Options{Engine: e, NoCapture: true, DataShards: shards, CheckpointBytes: 24 << 10})
 	fill(k)
 	stop()
 }
