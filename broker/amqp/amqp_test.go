@@ -43,7 +43,11 @@ func (anyone) Authenticate(user, password string, _ net.Addr) (string, error) {
 
 func start(t testing.TB, o kerneltest.Options, change ...func(*Config)) *harness {
 	t.Helper()
-	k := kerneltest.Open(t, o)
+	return startOn(t, kerneltest.Open(t, o), change...)
+}
+
+func startOn(t testing.TB, k *kernel.Kernel, change ...func(*Config)) *harness {
+	t.Helper()
 	cfg := Config{Kernel: k, Auth: anyone{}, Version: "1.0"}
 	for _, f := range change {
 		f(&cfg)

@@ -41,6 +41,9 @@ func (p *produce) append(part *producePart, reply kernel.Appended) error {
 
 // await waits for room; false: the request has waited for long enough.
 func (p *produce) await(room <-chan struct{}) bool {
+	if p.timeout <= 0 {
+		return false
+	}
 	s := p.c.srv
 	defer s.Stats.HeldBytes.Add(-int64(p.size))
 	if s.Stats.HeldBytes.Add(int64(p.size)) > heldBytesMax {
@@ -51,7 +54,7 @@ func (p *produce) await(room <-chan struct{}) bool {
 	if p.hold.over == nil {
 		over := make(chan struct{})
 		p.hold.over = over
-		p.hold.timer = s.cfg.Link.AfterFunc(min(max(p.timeout, 0), heldFor), func() { close(over) })
+		p.hold.timer = s.cfg.Link.AfterFunc(min(p.timeout, heldFor), func() { close(over) })
 	}
 	select {
 	case <-room:

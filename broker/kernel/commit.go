@@ -40,11 +40,8 @@ func (k *Kernel) commit(ctx context.Context, ps []*Publish, settles []SettleOp) 
 		_ = k.publish(p, false)
 	}
 	for _, s := range settles {
-		do := s.Attachment.q.shard.do
-		if len(ps) > 0 { // into the entry of the publishes
-			do = s.Attachment.q.shard.publish
-		}
-		if err := s.Attachment.settle(do, s.No, false, s.Outcome, w); err != nil {
+		inOrder := len(ps) > 0 // into the entry of the publishes
+		if err := s.Attachment.settle(inOrder, s.No, false, s.Outcome, w); err != nil {
 			w.applied(nil, nil, err)
 		}
 	}

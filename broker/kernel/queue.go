@@ -295,18 +295,22 @@ func (k *Kernel) forget(a *Attachment) {
 
 // Settle ends the delivery with that number; multiple: and all unsettled ones before it.
 func (a *Attachment) Settle(no uint64, multiple bool, o Outcome) {
-	_ = a.settle(a.q.shard.do, no, multiple, o, nil) // a shard that stopped requeues everything when it comes back
+	_ = a.settle(false, no, multiple, o, nil) // a shard that stopped requeues everything when it comes back
 }
 
-// settle proposes a settlement by way of the shard's do, or of its publish; w, when not nil, is
+// settle proposes a settlement; inOrder: behind what was published before. w, when not nil, is
 // told once it is applied.
-func (a *Attachment) settle(do func(func(*pending)) error, no uint64, multiple bool, o Outcome, w waiter) error {
-	return do(func(p *pending) {
+func (a *Attachment) settle(inOrder bool, no uint64, multiple bool, o Outcome, w waiter) error {
+	fill := func(p *pending) {
 		op := p.b.Settle(a.q.spec.ID, a.id, no, multiple, queueOutcomes[o])
 		if w != nil {
 			p.await(-1, op, w)
 		}
-	})
+	}
+	if inOrder {
+		return a.q.shard.publish(fill)
+	}
+	return a.q.shard.do(fill)
 }
 
 var queueOutcomes = [...]qm.Outcome{Accept: qm.Accept, Requeue: qm.Requeue, Reject: qm.Reject, Release: qm.Release}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"runtime"
 	"testing"
 	"time"
 
@@ -13,7 +12,6 @@ import (
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/kernel/kerneltest"
 	"github.com/robustmq/rmq/broker/message"
-	"github.com/robustmq/rmq/broker/storage/memlog"
 )
 
 // answers notes the outcomes of publishes in the order in which they come.
@@ -38,59 +36,18 @@ func (a *answers) inOrder(t *testing.T, first, n int) {
 	}
 }
 
-// now waits until so is, for what tells nobody that it is.
-func now(t *testing.T, what string, so func() bool) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !so(); runtime.Gosched() {
-		if time.Now().After(end) {
-			t.Fatalf("never: %s", what)
-		}
-	}
-}
-
-// slowKernel is a kernel of one shard of each durability, on a disk that can be held.
-func slowKernel(t *testing.T, o kerneltest.Options) (*kernel.Kernel, *kerneltest.Slow) {
-	slow := kerneltest.NewSlow(memlog.New())
-	o.Engine, o.NoCapture, o.DataShards = slow, true, 1
-	k := kerneltest.Open(t, o)
-	t.Cleanup(slow.Release) // before the kernel is closed
-	if _, err := k.CreateStream(t.Context(), kernel.StreamSpec{Namespace: "/", Address: "s", Partitions: 1}); err != nil {
-		t.Fatal(err)
-	}
-	return k, slow
-}
-
 // shardStats is how the synced shard stands.
 func shardStats(k *kernel.Kernel) kernel.ShardStats { return k.ShardStats()[0] }
 
-const (
-	bigValue = 64 << 10
-	queueMax = 32 << 20 // what a shard lets wait
-)
-
-// fill publishes to the stream until the door is closed, and tells how many were let in.
-func fill(t *testing.T, k *kernel.Kernel, w kernel.Publisher) (n int) {
-	t.Helper()
-	value := bytes.Repeat([]byte("x"), bigValue)
-	for {
-		p := kernel.Publish{Namespace: "/", Msg: message.Message{Source: message.MQTT, Address: "s", Value: value, QoS: 1}, Reply: w, Tag: uint64(n)}
-		err := k.Publish(&p)
-		if fault.Is(err, fault.Exhausted) {
-			return n
-		}
-		if err != nil || n > 2*queueMax/bigValue {
-			t.Fatalf("publish %d: %v", n, err)
-		}
-		n++
-	}
-}
+// queueMax is what a shard lets wait.
+const queueMax = 32 << 20
 
 // While the disk hangs, publishes wait up to a bound, and then are refused at the door, at
 // once. What takes away or gives leave is let in all the time, and is in the next entry,
 // however many publishes wait.
 func TestPublishesThatWaitHoldNothingElseBack(t *testing.T) {
 	vc := clock.NewVirtual(time.Now())
-	k, slow := slowKernel(t, kerneltest.Options{Time: vc})
+	k, slow := kerneltest.OpenSlow(t, kerneltest.Options{Time: vc})
 	ctx := t.Context()
 	attach := func(name string, messages int, credit int64) (*kernel.Attachment, *sink) {
 		if _, _, err := k.DeclareQueue(ctx, queueSpec(name)); err != nil {
@@ -118,8 +75,8 @@ func TestPublishesThatWaitHoldNothingElseBack(t *testing.T) {
 
 	slow.Hold()
 	w := newAnswers()
-	n := fill(t, k, w)
-	if got := n * bigValue; got < queueMax || got > queueMax+4<<20 {
+	n := kerneltest.Crowd(t, k, w)
+	if got := n * kerneltest.CrowdBytes; got < queueMax || got > queueMax+4<<20 {
 		t.Errorf("%d bytes were let in, of %d", got, queueMax)
 	}
 	queued := shardStats(k)
@@ -140,12 +97,7 @@ func TestPublishesThatWaitHoldNothingElseBack(t *testing.T) {
 	}
 
 	// Each of these is handed in before the next is, and none waits to be.
-	handed := func(what string, f func()) {
-		t.Helper()
-		before := shardStats(k).Control
-		f()
-		now(t, what+" is handed in", func() bool { return shardStats(k).Control > before })
-	}
+	handed := func(what string, do func()) { t.Helper(); kerneltest.Handed(t, k, what, do) }
 	ended := make(chan error, 2)
 	handed("settle", func() { work.Settle(first.d.No, false, kernel.Accept) })
 	handed("credit", func() { work.Credit(1) })
@@ -206,7 +158,7 @@ func TestPublishesThatWaitHoldNothingElseBack(t *testing.T) {
 // What the log has set aside for a full device is not for publishes: those that were let in
 // before wait until the device gives space again, and the rest goes on.
 func TestPublishesStayOffTheLogsReserve(t *testing.T) {
-	k, slow := slowKernel(t, kerneltest.Options{})
+	k, slow := kerneltest.OpenSlow(t, kerneltest.Options{})
 	ctx := t.Context()
 	if _, _, err := k.DeclareQueue(ctx, queueSpec("work")); err != nil {
 		t.Fatal(err)
@@ -225,7 +177,7 @@ func TestPublishesStayOffTheLogsReserve(t *testing.T) {
 	w := newAnswers()
 	const n = 100
 	for i := range n {
-		p := mqtt("s", string(bytes.Repeat([]byte("x"), bigValue)))
+		p := mqtt("s", string(bytes.Repeat([]byte("x"), kerneltest.CrowdBytes)))
 		p.Namespace, p.Reply, p.Tag = "/", w, uint64(i)
 		if err := k.Publish(&p); err != nil {
 			t.Fatal(err)
@@ -245,10 +197,10 @@ func TestPublishesStayOffTheLogsReserve(t *testing.T) {
 	if got := s.next(t); string(got.msg.Value) != "1" {
 		t.Errorf("delivered %q", got.msg.Value)
 	}
-	if got := len(w.ch) * bigValue; got > before {
+	if got := len(w.ch) * kerneltest.CrowdBytes; got > before {
 		t.Errorf("%d bytes of publishes were answered, %d written", got, before)
 	}
-	if s := shardStats(k); !s.Gated || s.Queued < n*bigValue/2 {
+	if s := shardStats(k); !s.Gated || s.Queued < n*kerneltest.CrowdBytes/2 {
 		t.Errorf("what waits for the device: %+v", s)
 	}
 
@@ -262,10 +214,10 @@ func TestPublishesStayOffTheLogsReserve(t *testing.T) {
 
 // A transaction is one entry, its settlements included, and waits at the door like everybody.
 func TestCommitWaitsForRoom(t *testing.T) {
-	k, slow := slowKernel(t, kerneltest.Options{})
+	k, slow := kerneltest.OpenSlow(t, kerneltest.Options{})
 	slow.Hold()
 	w := newAnswers()
-	n := fill(t, k, w)
+	n := kerneltest.Crowd(t, k, w)
 	p := mqtt("s", "in a transaction")
 	p.Namespace = "/"
 	cancelled, cancel := context.WithCancel(t.Context())

@@ -31,15 +31,23 @@ type broker struct {
 
 func newBroker(t testing.TB, virtual bool) *broker {
 	t.Helper()
-	b := &broker{t: t}
 	o := kerneltest.Options{NoCapture: true}
-	cfg := Config{}
-	if virtual {
-		b.clock = clock.NewVirtual(time.UnixMilli(now))
-		o.Time, cfg.Clock = b.clock, b.clock
+	if !virtual {
+		return newBrokerOn(t, kerneltest.Open(t, o), nil)
 	}
-	b.k = kerneltest.Open(t, o)
-	cfg.Kernel = b.k
+	clock := clock.NewVirtual(time.UnixMilli(now))
+	o.Time = clock
+	return newBrokerOn(t, kerneltest.Open(t, o), clock)
+}
+
+// newBrokerOn serves a kernel; time is its broker time, nil: the wall.
+func newBrokerOn(t testing.TB, k *kernel.Kernel, time *clock.Virtual) *broker {
+	t.Helper()
+	b := &broker{t: t, k: k, clock: time}
+	cfg := Config{Kernel: k}
+	if time != nil {
+		cfg.Clock = time
+	}
 	b.s = New(cfg)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

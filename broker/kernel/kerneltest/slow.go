@@ -1,9 +1,16 @@
 package kerneltest
 
 import (
+	"runtime"
 	"sync"
+	"testing"
+	"time"
 
+	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/kernel"
+	"github.com/robustmq/rmq/broker/message"
 	"github.com/robustmq/rmq/broker/storage"
+	"github.com/robustmq/rmq/broker/storage/memlog"
 )
 
 // Slow is an engine on a disk that takes its time: while it is held, the writes of shards wait
@@ -112,4 +119,64 @@ func (l *slowLog) Stats() storage.LogStats {
 	st := l.Log.Stats()
 	st.Full = l.Full()
 	return st
+}
+
+// OpenSlow opens a kernel with one shard of each durability, on a memory engine that can be
+// held, and the stream "s". The test's end releases it.
+func OpenSlow(t testing.TB, o Options) (*kernel.Kernel, *Slow) {
+	t.Helper()
+	slow := NewSlow(memlog.New())
+	o.Engine, o.NoCapture, o.DataShards = slow, true, 1
+	k := Open(t, o)
+	t.Cleanup(slow.Release) // before the kernel is closed
+	if _, err := k.CreateStream(t.Context(), kernel.StreamSpec{Namespace: "/", Address: "s", Partitions: 1}); err != nil {
+		t.Fatal(err)
+	}
+	return k, slow
+}
+
+// CrowdBytes is the size of what Crowd publishes.
+const CrowdBytes = 64 << 10
+
+// Crowd publishes to the stream "s" of a kernel that is held until no more is let in, and tells
+// how many were. by is told of them, with tags from 0 on.
+func Crowd(t testing.TB, k *kernel.Kernel, by kernel.Publisher) (n int) {
+	t.Helper()
+	value := make([]byte, CrowdBytes)
+	for {
+		p := kernel.Publish{Namespace: "/", Msg: message.Message{Source: message.MQTT, Address: "s", Value: value, QoS: 1}, Reply: by, Tag: uint64(n)}
+		err := k.Publish(&p)
+		if fault.Is(err, fault.Exhausted) {
+			return n
+		}
+		if err != nil || n > 1<<12 {
+			t.Fatalf("publish %d: %v", n, err)
+		}
+		n++
+	}
+}
+
+// Nobody is a Publisher that does not listen.
+type Nobody struct{}
+
+// Published implements kernel.Publisher.
+func (Nobody) Published(uint64, kernel.PublishResult) {}
+
+// Handed does what hands control commands to the synced shard of a kernel that is held, and waits
+// until they are there.
+func Handed(t testing.TB, k *kernel.Kernel, what string, do func()) {
+	t.Helper()
+	before := k.ShardStats()[0].Control
+	do()
+	Until(t, what+" is handed in", func() bool { return k.ShardStats()[0].Control > before })
+}
+
+// Until waits until so is, for what tells nobody that it is.
+func Until(t testing.TB, what string, so func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !so(); runtime.Gosched() {
+		if time.Now().After(end) {
+			t.Fatalf("never: %s", what)
+		}
+	}
 }
