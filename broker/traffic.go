@@ -11,7 +11,7 @@ import (
 func (b *Broker) traffic() []adminapi.Traffic {
 	m, k, a := b.mqtt.Stats(), &b.kafka.Stats, b.amqp.Stats()
 	mt := adminapi.Traffic{
-		Protocol: "mqtt", Connections: int(m.Connections.Load()),
+		Protocol: "mqtt", Connections: int(m.Connections.Load()), Waiting: m.Parked.Load(), WaitingBytes: m.ParkedBytes.Load(),
 		Counters: adminapi.Counters{
 			MessagesIn: m.MessagesIn.Load(), MessagesOut: m.MessagesOut.Load(), BytesIn: m.BytesIn.Load(), BytesOut: m.BytesOut.Load(),
 			Accepted: m.Connects.Load(), Dropped: m.DroppedSlow.Load() + m.DroppedTooLarge.Load() + m.DroppedExpired.Load(),
@@ -23,7 +23,7 @@ func (b *Broker) traffic() []adminapi.Traffic {
 		mt.Errors += n
 	})
 	kt := adminapi.Traffic{
-		Protocol: "kafka", Connections: int(k.Connections.Load()),
+		Protocol: "kafka", Connections: int(k.Connections.Load()), Waiting: k.Held.Load(), WaitingBytes: k.HeldBytes.Load(),
 		Counters: adminapi.Counters{
 			MessagesIn: k.Produced.Load(), MessagesOut: k.Fetched.Load(), BytesIn: k.BytesIn.Load(), BytesOut: k.BytesOut.Load(), Accepted: k.Accepted.Load(),
 		},
@@ -37,7 +37,7 @@ func (b *Broker) traffic() []adminapi.Traffic {
 		}
 	}
 	at := adminapi.Traffic{
-		Protocol: "amqp", Connections: int(a.Connections.Load()),
+		Protocol: "amqp", Connections: int(a.Connections.Load()), Waiting: a.Waiting.Load(), WaitingBytes: a.WaitingBytes.Load(),
 		Counters: adminapi.Counters{
 			MessagesIn: a.Published.Load(), MessagesOut: a.Delivered.Load(), BytesIn: a.PublishedBytes.Load(), BytesOut: a.DeliveredBytes.Load(),
 			Accepted: a.Accepted.Load(),

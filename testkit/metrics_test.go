@@ -52,6 +52,8 @@ func TestLogMetrics(t *testing.T) {
 		t.Errorf("%v syncs", n)
 	}
 	for name, want := range map[string]float64{"rmq_log_files": 1, "rmq_log_full": 0, "rmq_segment_bytes_written_total": 0,
+		`rmq_shard_waiting_bytes{kind="publish",shard="1"}`: 0, `rmq_shard_waiting_bytes{kind="control",shard="1"}`: 0,
+		`rmq_shard_crowded{shard="1"}`: 0, `rmq_shard_gated{shard="1"}`: 0, `rmq_publishes_waiting{protocol="mqtt"}`: 0,
 		`rmq_shard_apply_lag_entries{shard="1"}`: 0, `rmq_shard_apply_lag_seconds{shard="1"}`: 0, `rmq_checkpoint_bytes_written_total{shard="1"}`: 0} {
 		if got, there := after[name]; got != want || !there {
 			t.Errorf("%s is %v (%v), want %v", name, got, there, want)

@@ -27,7 +27,8 @@ func (s *Source) wal() adminapi.WAL {
 	}
 	for _, x := range s.c.Kernel.ShardStats() {
 		w.Checkpoints += x.CheckpointBytes
-		lag := adminapi.ShardLag{Shard: x.Shard, Entries: x.Entries, Bytes: x.Bytes, Age: x.Age.Seconds(), CheckpointAge: -1, CheckpointTook: x.CheckpointTook.Seconds()}
+		lag := adminapi.ShardLag{Shard: x.Shard, Entries: x.Entries, Bytes: x.Bytes, Age: x.Age.Seconds(), Publishes: x.Queued, Control: x.Control,
+			Crowded: x.Crowded, Gated: x.Gated, CheckpointAge: -1, CheckpointTook: x.CheckpointTook.Seconds()}
 		if x.CheckpointAge >= 0 {
 			lag.CheckpointAge = x.CheckpointAge.Seconds()
 		}
@@ -74,11 +75,7 @@ func (c collector) log(ch chan<- prometheus.Metric, w *adminapi.WAL) {
 	histogram("log_group_entries", "Entries in one write of the log.", stats.GroupEntries)
 	gauge("log_files", "Files of the log that hold entries now.", float64(w.Files))
 	gauge("log_room_bytes", "Bytes that the log can take before the device must give more.", float64(w.Room))
-	full := 0.0
-	if w.Full {
-		full = 1
-	}
-	gauge("log_full", "1 while the device gives the log no space.", full)
+	gauge("log_full", "1 while the device gives the log no space.", is(w.Full))
 	for _, p := range w.Pins {
 		gauge("log_pinned_bytes", "Bytes of log files that are kept for a shard whose checkpoint does not cover them.", float64(p.Bytes), "shard", shardLabel(p.Shard))
 	}
@@ -92,6 +89,10 @@ func (c collector) log(ch chan<- prometheus.Metric, w *adminapi.WAL) {
 		label := []string{"shard", shardLabel(x.Shard)}
 		gauge("shard_apply_lag_entries", "Entries that were given to a shard's log and are not applied.", float64(x.Entries), label...)
 		gauge("shard_apply_lag_bytes", "Bytes of entries that were given to a shard's log and are not applied.", float64(x.Bytes), label...)
+		gauge("shard_waiting_bytes", "Bytes that wait for a shard's log or are on their way through it, of publishes and of what takes away or gives leave.", float64(x.Queued), append(label, "kind", "publish")...)
+		gauge("shard_waiting_bytes", "Bytes that wait for a shard's log or are on their way through it, of publishes and of what takes away or gives leave.", float64(x.Control), append(label, "kind", "control")...)
+		gauge("shard_crowded", "1 while a shard lets no publishes in until those that wait are written.", is(x.Crowded), label...)
+		gauge("shard_gated", "1 while a shard's publishes wait until the device gives the log space.", is(x.Gated), label...)
 		gauge("shard_apply_lag_seconds", "Age of a shard's oldest entry that is not applied.", x.Age.Seconds(), label...)
 		histogram("checkpoint_seconds", "Time that a checkpoint took, its segments included.", x.Checkpoints, label...)
 		counter("checkpoint_bytes_written_total", "Bytes of keys and values written to checkpoints.", x.CheckpointBytes, label...)
@@ -99,6 +100,14 @@ func (c collector) log(ch chan<- prometheus.Metric, w *adminapi.WAL) {
 			gauge("checkpoint_age_seconds", "Time since a shard's last checkpoint.", x.CheckpointAge.Seconds(), label...)
 		}
 	}
+}
+
+// is is a truth as a gauge.
+func is(so bool) float64 {
+	if so {
+		return 1
+	}
+	return 0
 }
 
 func shardLabel(id uint32) string { return strconv.FormatUint(uint64(id), 10) }

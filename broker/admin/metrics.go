@@ -48,6 +48,8 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	for _, t := range o.Traffic {
 		gauge("connections", "Connections open now.", float64(t.Connections), t.Protocol)
+		gauge("publishes_waiting", "Publishes that wait for the log to take those before them.", float64(t.Waiting), t.Protocol)
+		gauge("publishes_waiting_bytes", "Bytes of publishes that wait for the log to take those before them.", float64(t.WaitingBytes), t.Protocol)
 		counter("messages_in_total", "Messages published by clients.", t.MessagesIn, t.Protocol)
 		counter("messages_out_total", "Messages sent to clients.", t.MessagesOut, t.Protocol)
 		counter("bytes_in_total", "Bytes received.", t.BytesIn, t.Protocol)
@@ -71,13 +73,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		gauge("device_free_bytes", "Bytes that the device has left.", float64(o.Device.Free))
 		gauge("device_bytes", "Bytes of the device.", float64(o.Device.Total))
 	}
-	refused := 0.0
-	if o.Device.Refused {
-		refused = 1
-	}
-	gauge("publishes_refused", "1 while publishes are refused for want of space.", refused)
+	gauge("publishes_refused", "1 while publishes are refused for want of space.", is(o.Device.Refused))
 	counter("publishes_refused_total", "Publishes that were refused for want of space.", o.Device.RefusedTotal)
-	counter("publishes_shed_total", "Publishes that nobody waits for, let go for want of space.", o.Device.ShedTotal)
+	counter("publishes_shed_total", "Publishes that nobody waits for, let go for want of space or of room.", o.Device.ShedTotal)
 	gauge("alarms", "Alarms that are on.", float64(len(o.Alarms)))
 	gauge("heap_bytes", "Bytes of live heap.", float64(o.HeapBytes))
 	gauge("goroutines", "Goroutines.", float64(o.Goroutines))

@@ -168,6 +168,13 @@ type ShardLag struct {
 	Entries int     `json:"entries"`
 	Bytes   int     `json:"bytes"`
 	Age     float64 `json:"age_seconds"` // of the oldest
+	// Of the bytes, those of publishes, and those of what takes away or gives leave.
+	Publishes int `json:"publish_bytes"`
+	Control   int `json:"control_bytes"`
+	// Crowded: no publishes are let in until those that wait are written. Gated: they wait
+	// until the device gives the log space.
+	Crowded bool `json:"crowded,omitempty"`
+	Gated   bool `json:"gated,omitempty"`
 	// CheckpointAge is since the last checkpoint; -1: none since the start. CheckpointTook is
 	// how long that one took.
 	CheckpointAge  float64 `json:"checkpoint_age_seconds"`
@@ -190,6 +197,10 @@ type Device struct {
 type Traffic struct {
 	Protocol    string `json:"protocol"` // mqtt, kafka or amqp
 	Connections int    `json:"connections"`
+	// Waiting is how many publishes wait now for the log to take those before them, with their
+	// bytes; of AMQP, with the methods behind them.
+	Waiting      int64 `json:"waiting,omitempty"`
+	WaitingBytes int64 `json:"waiting_bytes,omitempty"`
 	Counters
 	// ErrorsBy counts refused or broken conversations by reason; their sum is Errors.
 	ErrorsBy map[string]uint64 `json:"errors_by,omitempty"`

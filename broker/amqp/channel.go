@@ -255,8 +255,14 @@ func (ch *channel) enqueue(it item) *failure {
 	return nil
 }
 
-// wait counts bytes that wait behind busy channels.
+// wait counts an item that waits behind a busy channel by its bytes, or, n below 0, one that
+// does not any more.
 func (c *conn) wait(n int64) (total int64) {
+	one := int64(1)
+	if n < 0 {
+		one = -1
+	}
+	c.s.stats.Waiting.Add(one)
 	c.s.stats.WaitingBytes.Add(n)
 	return c.waiting.Add(n)
 }

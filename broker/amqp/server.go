@@ -201,7 +201,7 @@ func (s *Server) Stats() *Stats { return &s.stats }
 // now.
 type Stats struct {
 	Connections, Channels, Consumers atomic.Int64
-	WaitingBytes                     atomic.Int64 // of publishes and methods that wait behind busy channels now
+	Waiting, WaitingBytes            atomic.Int64 // publishes and methods behind busy channels now
 
 	Accepted                       atomic.Uint64 // connections
 	Published, PublishedBytes      atomic.Uint64

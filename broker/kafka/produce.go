@@ -276,8 +276,8 @@ func (p *produce) start() {
 	p.left.Store(n)
 	for i := range p.parts {
 		if part := &p.parts[i]; part.batch != nil {
-			if p.append(part, p) != nil {
-				p.timedOut(part)
+			if err := p.append(part, p); err != nil {
+				p.Appended(uint64(part.place), kernel.AppendResult{Err: err})
 				continue
 			}
 			p.c.srv.countProduced(part.batch)
@@ -290,8 +290,8 @@ func (p *produce) start() {
 func (p *produce) startUnanswered() {
 	for i := range p.parts {
 		if part := &p.parts[i]; part.batch != nil {
-			if p.append(part, nil) != nil {
-				p.refused = codeTimedOut
+			if err := p.append(part, nil); err != nil {
+				p.refused = appendCode(err)
 				continue
 			}
 			p.c.srv.countProduced(part.batch)

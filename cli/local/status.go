@@ -91,6 +91,14 @@ func logFields(l *adminapi.WAL) (fields []env.Field) {
 	if slow != nil {
 		fields = append(fields, env.Field{Name: "behind", Value: fmt.Sprintf("shard %d by %d entries, %s, the oldest %s old", slow.Shard, slow.Entries, env.Bytes(slow.Bytes), seconds(slow.Age))})
 	}
+	for i := range l.Shards {
+		switch x := &l.Shards[i]; {
+		case x.Gated:
+			fields = append(fields, env.Field{Name: "publishes", Value: fmt.Sprintf("shard %d: %s wait for space on the device", x.Shard, env.Bytes(x.Publishes))})
+		case x.Crowded:
+			fields = append(fields, env.Field{Name: "publishes", Value: fmt.Sprintf("shard %d: %s wait for the disk, and no more are let in", x.Shard, env.Bytes(x.Publishes))})
+		}
+	}
 	return fields
 }
 
