@@ -246,8 +246,9 @@ func (s *shardRun) nextLocked() *pending {
 	switch {
 	case len(s.queue) == 0 && s.building.b.Empty():
 	case s.class.logged() && s.k.onReserve():
-		s.gated.Store(true)
-		s.k.pressure.eased() // looked at until it is not so any more
+		if !s.gated.Swap(true) {
+			s.k.pressure.look() // and again, until it is not so any more
+		}
 	default:
 		if len(s.queue) == 0 {
 			s.sealLocked()
