@@ -52,13 +52,13 @@ func (p *produce) await(room <-chan struct{}) error {
 	if s.Stats.HeldBytes.Add(int64(p.size)) > heldBytesMax {
 		return fault.New(fault.Exhausted, "wait for room", "", "%d bytes of requests are held", heldBytesMax)
 	}
-	s.Stats.Held.Add(1)
-	defer s.Stats.Held.Add(-1)
 	if p.hold.over == nil {
 		over := make(chan struct{})
 		p.hold.over = over
 		p.hold.timer = s.cfg.Link.AfterFunc(min(p.timeout, heldFor), func() { close(over) })
 	}
+	s.Stats.Held.Add(1)
+	defer s.Stats.Held.Add(-1)
 	select {
 	case <-room:
 		return nil
