@@ -145,6 +145,7 @@ type Kernel struct {
 	changes   changes
 	syncing   syncing
 	nodes     nodes
+	seen      seen
 	restarts  []Restart // set by open
 }
 
@@ -183,6 +184,7 @@ func Open(cfg Config) (*Kernel, error) {
 	k.ctx, k.cancel = context.WithCancel(context.Background())
 	k.pressure.init()
 	k.topo.init()
+	k.seen.waiting = make(map[uint64]chan struct{})
 	k.groups.waiting, k.groups.timers = make(map[uint64]func(*group.Effect)), make(map[timerKey]*groupTimer)
 	if cfg.Bind != nil {
 		cfg.Bind(k)
@@ -223,6 +225,7 @@ func (k *Kernel) open() error {
 		return fault.New(fault.Conflict, "open", "namespace "+DefaultNamespace, "its durability is %s, and not %s", space.Durability, want)
 	}
 	k.meta.applying.Lock()
+	k.topo.mu.Lock() // asksOf looks at shards
 	k.transient = k.meta
 	if !k.clustered() {
 		k.transient = newLog0(k, meta.NewTransient(), 0)
@@ -235,6 +238,7 @@ func (k *Kernel) open() error {
 		k.memory = append(k.memory, k.newShard(firstMemory+id, classMemory))
 	}
 	k.local = k.newShard(localShard, classTransient)
+	k.topo.mu.Unlock()
 	k.rebuild(k.meta.view.Load())
 	k.meta.applying.Unlock()
 	errs := make(chan error, len(k.shards))
@@ -268,8 +272,11 @@ func (k *Kernel) openLog0() error {
 	if err := state.Restore(pairs); err != nil {
 		return err
 	}
-	k.meta = newLog0(k, state, newOrigin())
-	k.meta.index, k.meta.term = at.Index, at.Term
+	l := newLog0(k, state, newOrigin())
+	l.index, l.term = at.Index, at.Term
+	k.topo.mu.Lock()
+	k.meta = l
+	k.topo.mu.Unlock()
 	_, err = k.cfg.OpenGroup(GroupSpec{
 		Shard: 0, Sync: true, Applied: at.Index, AppliedTerm: at.Term, Machine: k.meta, Bind: func(g Group) { k.meta.group = g },
 		EntriesMax: 1 << 16, BytesMax: 1 << 30,

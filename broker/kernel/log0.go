@@ -43,6 +43,7 @@ type log0 struct {
 	leading   atomic.Bool
 	leader    atomic.Uint64
 	again     again
+	asks      asks
 
 	mu        sync.Mutex
 	waiting   []*change // not applied, in the order of their numbers; bounded by the callers' goroutines
@@ -97,6 +98,9 @@ func (l *log0) do(ctx context.Context, c *meta.Command) (meta.Result, error) {
 	l.mu.Unlock()
 	select {
 	case r := <-ch.done:
+		if r.Err == nil && c.Op != meta.StartNode && c.Op != meta.MarkNode && c.Op != meta.Pass && l == l.k.meta {
+			l.k.everywhere(ctx, 0, &l.asks)
+		}
 		return r, r.Err
 	case <-ctx.Done(): // it may be applied all the same
 		return meta.Result{}, fault.New(fault.Timeout, "wait for commit", "log 0", "%w", ctx.Err())
@@ -188,6 +192,9 @@ func (l *log0) Apply(entries []storage.Entry) {
 		l.view.Store(l.state.Fork())
 		l.k.topologyChanged(&c, &r)
 		l.applying.Unlock()
+		if l.k.clustered() {
+			l.asks.reached(l.k, l.index)
+		}
 		l.answer(origin, seq, r)
 	}
 	l.maybeSave()

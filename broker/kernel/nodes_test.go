@@ -79,8 +79,10 @@ func TestSessionFromAnyNode(t *testing.T) {
 		t.Errorf("the first connection was told %v", r)
 	}
 	publish(t, c.Node(2), mqtt("a/c", "after"))
-	if g := s2.next(t); string(g.msg.Value) != "after" {
-		t.Errorf("delivered %q", g.msg.Value)
+	for g := s2.next(t); string(g.msg.Value) != "after"; g = s2.next(t) {
+		if !g.d.Redelivered { // its acknowledgement was overtaken
+			t.Errorf("delivered %q", g.msg.Value)
+		}
 	}
 	second.Close(false, nil)
 }

@@ -52,8 +52,13 @@ func (k *Kernel) relay(nodes []uint64, ns, from string, m *message.Message) {
 // Receive takes in a frame of another node, as its Peers.Send was given it. It does not block,
 // and keeps nothing of the frame. fault.Invalid: it is not one.
 func (k *Kernel) Receive(from uint64, frame []byte) error {
-	if len(frame) == 0 || frame[0] != relayFrame {
-		return fault.New(fault.Unsupported, "receive", "frame", "of a kind that this release does not know")
+	switch {
+	case len(frame) == 0:
+		return fault.New(fault.Invalid, "receive", "frame", "of no bytes")
+	case frame[0] == askFrame || frame[0] == toldFrame:
+		return k.asked(from, frame)
+	case frame[0] != relayFrame:
+		return fault.New(fault.Unsupported, "receive", "frame", "of kind %d, which this release does not know", frame[0])
 	}
 	r := codec.NewReader(frame[1:])
 	ns, client, qos := r.String(), r.String(), r.Byte()

@@ -248,6 +248,7 @@ func (s *Session) Subscribe(ctx context.Context, subs []Subscription) (existed [
 			}
 		}
 	}
+	s.k.everywhere(ctx, s.shard.id, &s.shard.asks)
 	return existed, errs
 }
 

@@ -89,9 +89,10 @@ type shardRun struct {
 	crowded atomic.Bool // queued has passed queuedMax, and not come down to roomAgain; set under mu
 	gated   atomic.Bool // publishes wait for the log to leave its reserve; set under mu
 
-	leading   atomic.Bool         // this node leads the shard
-	leader    atomic.Uint64       // the node that does, as far as is known; 0: none
-	again     again               // guarded by mu
+	leading   atomic.Bool   // this node leads the shard
+	leader    atomic.Uint64 // the node that does, as far as is known; 0: none
+	again     again         // guarded by mu
+	asks      asks
 	epoch     atomic.Int32        // newest term seen: Kafka's leader epoch
 	unsaved   atomic.Int64        // bytes of entries applied and in no checkpoint that is written
 	savedAt   atomic.Uint64       // what the node's log had written when the last checkpoint was
@@ -426,6 +427,9 @@ func (s *shardRun) Apply(entries []storage.Entry) {
 		}
 		s.appendBatches(len(e.Data))
 		s.effects()
+		if s.k.clustered() {
+			s.asks.reached(s.k, s.index)
+		}
 		s.answer(h)
 	}
 	s.afterApply()
@@ -441,6 +445,7 @@ func (s *shardRun) Lead(term uint64, leading bool) {
 	s.leading.Store(leading)
 	if s.k.clustered() {
 		s.turned(leading)
+		s.k.changes.tell()
 	}
 }
 
@@ -450,6 +455,7 @@ func (s *shardRun) Follow(leader uint64) {
 	if leader != 0 {
 		s.proposeAgain()
 	}
+	s.k.changes.tell()
 }
 
 // Behind implements cluster/group.Machine.

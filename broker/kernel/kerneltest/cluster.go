@@ -59,21 +59,32 @@ func StartCluster(t testing.TB, n int, o Options) *Cluster {
 // Node returns a node's kernel.
 func (c *Cluster) Node(id uint64) *kernel.Kernel { return c.nodes[id-1].Kernel }
 
-// Leader returns the node that leads a shard, waiting until one does.
+// Leader returns the node that leads a shard as the first node knows, waiting until one does.
 func (c *Cluster) Leader(shard uint32) uint64 {
 	c.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for time.Now().Before(deadline) {
-		for _, n := range c.nodes {
-			if n.Kernel != nil && n.Leads(shard) {
-				return n.id
+	for _, n := range c.nodes {
+		if n.Kernel == nil {
+			continue
+		}
+		changed, stop := n.Changes()
+		defer stop()
+		giveUp := time.After(leaderWait)
+		for {
+			if id := n.Kernel.Leader(shard); id != 0 {
+				return id
+			}
+			select {
+			case <-changed:
+			case <-giveUp:
+				c.t.Fatalf("nobody leads shard %d", shard)
 			}
 		}
-		time.Sleep(time.Millisecond)
 	}
-	c.t.Fatalf("nobody leads shard %d", shard)
-	return 0
+	return 0 // no node is open
 }
+
+// leaderWait bounds the waiting for a leader: reached only by a test that fails.
+const leaderWait = 30 * time.Second
 
 // Stop ends a node without telling anybody; Start opens it again on what it has kept.
 func (c *Cluster) Stop(id uint64) {
