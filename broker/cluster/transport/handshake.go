@@ -68,10 +68,11 @@ const (
 	refusedNode                // it does not know the node that dials
 	refusedToken               // the proof is not of the cluster's token
 	refusedCertificate         // the certificate is not that node's
+	refusedPlain               // it wants TLS; said without TLS
 	refusals           = iota + 1
 )
 
-var refusalNames = [refusals]string{"", "version", "cluster", "target", "node", "token", "certificate"}
+var refusalNames = [refusals]string{"", "version", "cluster", "target", "node", "token", "certificate", "plain"}
 
 func (r refusal) String() string {
 	if r < refusals {
@@ -155,7 +156,7 @@ func readChallenge(r io.Reader) (c challenge, raw []byte, err error) {
 func checkVersion(b []byte) error {
 	if string(b[:len(handshakeMagic)]) != handshakeMagic {
 		if b[0] == tlsHandshake || b[0] == tlsAlert {
-			return fault.New(fault.Invalid, "connect", "", "it speaks TLS, and this node is set up without")
+			return fault.New(fault.Invalid, "connect", "", "it is set up with TLS, and this node without")
 		}
 		return fault.New(fault.Invalid, "connect", "", "it does not speak as a node does")
 	}
@@ -240,6 +241,8 @@ func (id identity) refused(r refusal, node uint64) error {
 		return fault.New(fault.Denied, "connect", "", "it does not know node %d as a peer", id.self)
 	case refusedToken:
 		return fault.New(fault.Unauthorized, "connect", "", "it has another cluster token")
+	case refusedPlain:
+		return fault.New(fault.Invalid, "connect", "", "it is set up with TLS, and this node without")
 	case refusedCertificate:
 		return fault.New(fault.Unauthorized, "connect", "", "it does not take this node's certificate for node %d's", id.self)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -15,12 +16,12 @@ import (
 
 // incoming is a connection from a peer.
 type incoming struct {
-	p      *peer
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	done   chan struct{} // closed when its goroutine calls no receiver any more
-	since  time.Time
-	addr   string
+	p        *peer
+	ctx      context.Context
+	cancel   context.CancelCauseFunc
+	since    time.Time
+	addr     string
+	receives bool // it holds the peer's receiving
 
 	heard atomic.Bool // something came since the last look
 	watch clock.Timer // guarded by the peer's mu
@@ -33,7 +34,7 @@ func (t *TCP) serve(conn net.Conn) {
 		return
 	}
 	tune(conn)
-	in := &incoming{done: make(chan struct{}), addr: conn.RemoteAddr().String()}
+	in := &incoming{addr: conn.RemoteAddr().String()}
 	in.ctx, in.cancel = context.WithCancelCause(t.ctx)
 	defer in.cancel(nil)
 	raw := conn
@@ -102,6 +103,9 @@ func (t *TCP) prove(in *incoming, conn net.Conn) (from uint64, _ net.Conn, r chu
 	}
 	if c, ok := conn.(*tls.Conn); ok {
 		if err := c.HandshakeContext(in.ctx); err != nil {
+			if t.wantsTLS(err) {
+				return 0, conn, r, fault.New(fault.Invalid, "accept", "", "it is set up without TLS, and this node with it")
+			}
 			return 0, conn, r, fault.New(fault.Unauthorized, "accept", "", "TLS: %w", err)
 		}
 		if exported, err = export(c); err != nil {
@@ -121,6 +125,17 @@ func (t *TCP) prove(in *incoming, conn net.Conn) (from uint64, _ net.Conn, r chu
 	return from, conn, r, err
 }
 
+// wantsTLS says to a node that it should speak TLS, if that is why its handshake failed.
+func (t *TCP) wantsTLS(err error) bool {
+	var plain tls.RecordHeaderError
+	if !errors.As(err, &plain) || plain.Conn == nil || !strings.HasPrefix(handshakeMagic, string(plain.RecordHeader[:])) {
+		return false
+	}
+	t.stats.refused[refusedPlain].Add(1)
+	_, _ = plain.Conn.Write(challenge{code: refusedPlain, node: t.cfg.Self}.append(nil)) // it may have gone
+	return true
+}
+
 // refuse tells of a connection that did not prove who is there: once for each peer, or address.
 func (t *TCP) refuse(p *peer, in *incoming, err error) {
 	if c := context.Cause(in.ctx); c != nil {
@@ -129,6 +144,7 @@ func (t *TCP) refuse(p *peer, in *incoming, err error) {
 	if fault.Is(err, fault.Unavailable) {
 		return
 	}
+	t.stats.unproven.Add(1)
 	if p != nil {
 		p.mu.Lock()
 		defer p.mu.Unlock()

@@ -46,10 +46,11 @@ type outgoing struct {
 	number    uint64    // of that ping
 	roundTrip time.Duration
 
-	batch []chunk     // what one write carries
-	head  []byte      // headers, and bodies up to copyMax
-	bufs  net.Buffers // pieces of head and longer bodies, in order
-	beat  [pingLen]byte
+	batch  []chunk     // what one write carries
+	head   []byte      // headers, and bodies up to copyMax
+	pieces [][]byte    // of head, and longer bodies, in order
+	left   net.Buffers // of pieces, while they are written
+	ping   [pingLen]byte
 }
 
 func newOutgoing(p *peer) *outgoing {
@@ -210,7 +211,9 @@ func (o *outgoing) unwatch() {
 func (o *outgoing) write(conn net.Conn) error {
 	for o.take() {
 		frames := o.encode()
-		n, err := o.bufs.WriteTo(conn)
+		o.left = o.pieces
+		n, err := o.left.WriteTo(conn)
+		clear(o.pieces)
 		o.p.counts.bytesOut.Add(uint64(n))
 		if err != nil {
 			o.p.counts.dropped.Add(frames)
@@ -229,9 +232,9 @@ func (o *outgoing) take() bool {
 		p.mu.Lock()
 		if !o.asked.IsZero() && o.pinged.IsZero() {
 			o.pinged = p.t.cfg.Clock.Now()
-			o.beat[0] = ping
-			binary.LittleEndian.PutUint64(o.beat[1:], o.number)
-			o.batch = append(o.batch, chunk{channel: control, body: o.beat[:]})
+			o.ping[0] = ping
+			binary.LittleEndian.PutUint64(o.ping[1:], o.number)
+			o.batch = append(o.batch, chunk{channel: control, body: o.ping[:]})
 		}
 		if o.batch = p.queue.take(o.batch); len(o.batch) > 0 {
 			p.mu.Unlock()
@@ -247,9 +250,9 @@ func (o *outgoing) take() bool {
 	return false
 }
 
-// encode fills bufs with batch, and tells how many frames end in it.
+// encode fills pieces with batch, and tells how many frames end in it.
 func (o *outgoing) encode() (frames uint64) {
-	o.head, o.bufs = o.head[:0], o.bufs[:0]
+	o.head, o.pieces = o.head[:0], o.pieces[:0]
 	start := 0
 	for i, c := range o.batch {
 		if c.rest == 0 && c.channel != control {
@@ -259,13 +262,13 @@ func (o *outgoing) encode() (frames uint64) {
 			o.head = appendChunk(o.head, c)
 		} else {
 			o.head = appendHeader(o.head, c)
-			o.bufs = append(o.bufs, o.head[start:], c.body)
+			o.pieces = append(o.pieces, o.head[start:], c.body)
 			start = len(o.head)
 		}
 		o.batch[i].body = nil
 	}
 	if start < len(o.head) {
-		o.bufs = append(o.bufs, o.head[start:])
+		o.pieces = append(o.pieces, o.head[start:])
 	}
 	return frames
 }

@@ -33,6 +33,8 @@ type peer struct {
 	id     uint64
 	counts counts
 
+	receiving chan struct{} // capacity 1; full: a connection calls the receivers
+
 	mu       sync.Mutex
 	addr     string
 	state    peerState
@@ -53,7 +55,7 @@ type told struct {
 }
 
 func newPeer(t *TCP, id uint64, addr string) *peer {
-	return &peer{t: t, id: id, addr: addr}
+	return &peer{t: t, id: id, addr: addr, receiving: make(chan struct{}, 1)}
 }
 
 // send queues a frame, and sees to it that somebody writes it.
@@ -158,24 +160,29 @@ func (p *peer) end(why error) {
 	}
 }
 
-// arrive takes in a connection from the peer, in place of an earlier one, whose end it waits
-// for: so what a peer sends is received by one goroutine at a time.
+// arrive takes in a connection from the peer, in place of an earlier one. What a peer sends is
+// received by one goroutine at a time: so it waits until the earlier one calls no receiver any
+// more. depart is to be called after it, whatever it returns.
 func (p *peer) arrive(in *incoming) error {
 	p.mu.Lock()
 	if p.state == ended {
 		p.mu.Unlock()
 		return errRemoved
 	}
-	before := p.in
+	if p.in != nil {
+		p.in.cancel(errNewer)
+	}
 	p.in = in
 	p.heard.logged = ""
 	p.redialLocked() // it runs
 	p.mu.Unlock()
-	if before != nil {
-		before.cancel(errNewer)
-		<-before.done
+	select {
+	case p.receiving <- struct{}{}:
+		in.receives = true
+		return nil
+	case <-in.ctx.Done():
+		return context.Cause(in.ctx)
 	}
-	return context.Cause(in.ctx)
 }
 
 // depart follows the end of a connection from the peer.
@@ -185,7 +192,9 @@ func (p *peer) depart(in *incoming) {
 	if p.in == in {
 		p.in = nil
 	}
-	close(in.done)
+	if in.receives {
+		<-p.receiving
+	}
 }
 
 // failLocked keeps what went wrong, and logs it unless the last thing it logged had that key.

@@ -4,6 +4,7 @@ package transport
 const (
 	waitingDefault = 64 << 20  // bytes in one channel for one peer; a frame beyond is dropped
 	frameCost      = 64        // bytes; what an empty frame counts for
+	roomKept       = 16 << 10  // frames; a lane that had more lets go of the room when it is empty
 	batchTarget    = 128 << 10 // bytes; what one write takes, or a little more
 )
 
@@ -78,7 +79,9 @@ func (l *lane) pop() int {
 	l.sent = 0
 	l.bytes -= cost
 	if l.head == len(l.frames) {
-		l.frames, l.head = l.frames[:0], 0
+		if l.frames, l.head = l.frames[:0], 0; cap(l.frames) > roomKept {
+			l.frames = nil
+		}
 	}
 	return cost
 }

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"net"
@@ -13,7 +14,8 @@ import (
 type stats struct {
 	unknown    atomic.Uint64           // frames sent to a node that is no peer
 	turnedAway atomic.Uint64           // connections, as too many were in a handshake
-	refused    [refusals]atomic.Uint64 // connections, by refusal
+	unproven   atomic.Uint64           // connections that ended before it was proven who is there
+	refused    [refusals]atomic.Uint64 // of those, by refusal
 }
 
 // counts are a peer's.
@@ -34,7 +36,8 @@ type Status struct {
 	TLS        bool
 	Unknown    uint64            // frames for nodes that are no peers, dropped
 	TurnedAway uint64            // connections closed as too many had not proven who is there
-	Refused    map[string]uint64 // connections refused, by reason: version, cluster, target, node, token, certificate
+	Unproven   uint64            // connections that ended before they had
+	Refused    map[string]uint64 // of those, by what was wrong: version, cluster, target, node, token, certificate, plain
 	Peers      []PeerStatus      // by id
 }
 
@@ -64,7 +67,7 @@ type PeerStatus struct {
 func (t *TCP) Status() Status {
 	s := Status{
 		Self: t.cfg.Self, Cluster: t.cfg.Cluster, TLS: t.cfg.TLS != nil,
-		Unknown: t.stats.unknown.Load(), TurnedAway: t.stats.turnedAway.Load(), Refused: make(map[string]uint64),
+		Unknown: t.stats.unknown.Load(), TurnedAway: t.stats.turnedAway.Load(), Unproven: t.stats.unproven.Load(), Refused: make(map[string]uint64),
 	}
 	if a := t.Addr(); a != nil {
 		s.Addr = a.String()
@@ -77,7 +80,7 @@ func (t *TCP) Status() Status {
 	for _, p := range *t.peers.Load() {
 		s.Peers = append(s.Peers, p.status())
 	}
-	slices.SortFunc(s.Peers, func(a, b PeerStatus) int { return int(min(1, max(-1, int64(a.Node)-int64(b.Node)))) })
+	slices.SortFunc(s.Peers, func(a, b PeerStatus) int { return cmp.Compare(a.Node, b.Node) })
 	return s
 }
 
