@@ -17,7 +17,9 @@ import (
 //	d <number>             one delayed message
 //	g <group> h            a group's deadline
 //	g <group> o <key>      what the group's own machine saves
-//	l <log>                one log
+//	l <log> h              a log: where it starts and ends, and what it is of
+//	l <log> i <producer>   one idempotent producer's window
+//	l <log> p <page>       which batches of a range of offsets something refers to
 //	o <session, id>        one QoS 2 publish that was stored
 //	q <queue> h            when a queue expires unused, and its deadline
 //	q <queue> p <key>      what the queue's own machine saves
@@ -127,8 +129,8 @@ func (m *Machine) encodeAll(put func(k, v []byte) bool) {
 		ok = ok && m.encodeGroup(key, g, true, 0, put)
 		return ok
 	})
-	m.logs.Scan(func(id uint64, l *Log) bool {
-		ok = ok && put(codec.Key([]byte("l"), id), l.encode(nil))
+	m.logs.Scan(func(_ uint64, l *Log) bool {
+		ok = ok && l.save(true, put)
 		return ok
 	})
 	m.onces.Scan(func(key string, s stored) bool {
@@ -172,11 +174,9 @@ func (m *Machine) encodeChanges(delta Delta, put func(k, v []byte) bool) {
 		return ok
 	})
 	delta.d.logs.Scan(func(id uint64) bool {
-		var v []byte
-		if l, there := m.logs.Get(id); there {
-			v = l.encode(nil)
+		if l, there := m.logs.Get(id); there { // or it is buried
+			ok = ok && l.save(false, put)
 		}
-		ok = ok && put(codec.Key([]byte("l"), id), v)
 		return ok
 	})
 	delta.d.onces.Scan(func(key string) bool {
@@ -321,16 +321,7 @@ func (m *Machine) restore(k, v []byte, p *parts) error {
 	case 'c':
 		return m.restoreClock(v)
 	case 'l':
-		if len(rest) != 8 {
-			return codec.ErrShort
-		}
-		l, err := decodeLog(binary.BigEndian.Uint64(rest), v)
-		if err != nil {
-			return err
-		}
-		l.gen = m.gen
-		m.logs.Set(l.ID, l)
-		return nil
+		return m.restoreLog(rest, v)
 	case 'd':
 		return m.restoreDelay(rest, v)
 	case 'o':

@@ -203,19 +203,7 @@ func DescribeKey(k, v []byte) (d KeyDescription, ok bool) {
 		n, ok := number(k[1:])
 		return KeyDescription{Kind: "delayed", Of: fmt.Sprint(n)}, ok
 	case 'l':
-		n, ok := number(k[1:])
-		d = KeyDescription{Kind: "log", Of: fmt.Sprint(n)}
-		if l, err := decodeLog(n, v); ok && err == nil {
-			d.Text = fmt.Sprintf("offsets %d to %d, epoch %d, %d producers, %d batches referred to, keep from %d",
-				l.Start, l.Next, l.Epoch, l.producers.Len(), l.live.Len(), l.Keep())
-			if l.Address != "" {
-				d.Text = fmt.Sprintf("%q, ", l.Address) + d.Text
-			}
-			if l.Deleted {
-				d.Text += ", deleted"
-			}
-		}
-		return d, ok
+		return describeLogKey(k, v)
 	case 'o':
 		n, ok := number(k[1:])
 		return KeyDescription{Kind: "qos2", Of: fmt.Sprint(n)}, ok && len(k) == 11
@@ -251,6 +239,48 @@ func DescribeKey(k, v []byte) (d KeyDescription, ok bool) {
 		return d, true
 	}
 	return d, false
+}
+
+// describeLogKey says what a piece of a log is.
+func describeLogKey(k, v []byte) (d KeyDescription, ok bool) {
+	if len(k) < 10 {
+		return d, false
+	}
+	id, kind, rest := binary.BigEndian.Uint64(k[1:]), k[9], k[10:]
+	d = KeyDescription{Kind: "log", Of: fmt.Sprint(id)}
+	if kind == logHead {
+		d.Part = "head"
+		if l, err := decodeLogHead(id, v); err == nil {
+			d.Text = fmt.Sprintf("offsets %d to %d, epoch %d", l.Start, l.Next, l.Epoch)
+			if l.Address != "" {
+				d.Text = fmt.Sprintf("%q, ", l.Address) + d.Text
+			}
+			if l.Deleted {
+				d.Text += ", deleted"
+			}
+		}
+		return d, len(rest) == 0
+	}
+	if len(rest) != 8 {
+		return d, false
+	}
+	n := int64(binary.BigEndian.Uint64(rest))
+	switch kind {
+	case logProducer:
+		d.Part = fmt.Sprintf("producer %d", n)
+		if p, err := decodeProducer(v); err == nil {
+			d.Text = fmt.Sprintf("epoch %d, sequence %d", p.epoch, p.batches[p.n-1].last)
+		}
+	case logPage:
+		d.Part = "page"
+		var l Log
+		if l.decodePage(n, v) == nil {
+			d.Text = fmt.Sprintf("%d batches from offset %d on are referred to", l.Referred(), l.oldest())
+		}
+	default:
+		return d, false
+	}
+	return d, true
 }
 
 // queuePart names what comes after a queue's number.

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -106,7 +107,24 @@ func TestDescribeKey(t *testing.T) {
 	if d, ok := DescribeKey([]byte("x\x00\x00\x00\x00\x00\x00\x00\x07h"), nil); !ok || d.Kind != "grave" || d.Of != "7" {
 		t.Errorf("what is left of a queue: %+v", d)
 	}
-	for _, k := range []string{"", "z", "l", "qxxxxxxxx", "s\x00", "s\xff\xffx"} {
+	l := Log{ID: 7, Start: 1, Next: 3000, Epoch: 4, Address: "a", Deleted: true}
+	l.refer(2048, 1)
+	l.refer(2050, 2)
+	l.producers.Set(9, &producer{epoch: 3, n: 1, batches: [producerBatches]producedBatch{{first: 5, last: 6}}})
+	var lines []string
+	l.save(true, func(k, v []byte) bool {
+		d, ok := DescribeKey(k, v)
+		lines = append(lines, fmt.Sprint(d.Kind, " ", d.Of, " ", d.Part, ": ", d.Text, " ", ok))
+		return true
+	})
+	if want := []string{
+		`log 7 head: "a", offsets 1 to 3000, epoch 4, deleted true`,
+		`log 7 producer 9: epoch 3, sequence 6 true`,
+		`log 7 page: 2 batches from offset 2048 on are referred to true`,
+	}; !slices.Equal(lines, want) {
+		t.Errorf("a log is described as %q", lines)
+	}
+	for _, k := range []string{"", "z", "l", "l\x00\x00\x00\x00\x00\x00\x00\x07", "l\x00\x00\x00\x00\x00\x00\x00\x07p", "qxxxxxxxx", "s\x00", "s\xff\xffx"} {
 		if d, ok := DescribeKey([]byte(k), nil); ok {
 			t.Errorf("%q is %+v", k, d)
 		}

@@ -1,10 +1,11 @@
 package shard
 
 import (
+	"math"
+
 	"github.com/tidwall/btree"
 
 	"github.com/robustmq/rmq/broker/fault"
-	"github.com/robustmq/rmq/broker/kernel/codec"
 	"github.com/robustmq/rmq/broker/record"
 )
 
@@ -40,7 +41,8 @@ type Log struct {
 	// records of a batch, by the batch's base offset. Batches without one are absent.
 	live btree.Map[int64, int32]
 
-	gen uint64 // the machine generation that may change this value in place
+	gen     uint64     // the machine generation that may change this value in place
+	changed logChanges // in that generation
 }
 
 // producer is one idempotent producer's window. Immutable once stored.
@@ -59,7 +61,7 @@ type producedBatch struct {
 func (l *Log) fork(gen uint64) *Log {
 	c := *l
 	c.producers, c.live = *l.producers.Copy(), *l.live.Copy()
-	c.gen = gen
+	c.gen, c.changed = gen, logChanges{}
 	return &c
 }
 
@@ -136,6 +138,7 @@ func (l *Log) remember(b record.Batch, base, now int64) {
 	p.batches[p.n] = producedBatch{b.BaseSequence(), b.LastSequence(), base}
 	p.n++
 	l.producers.Set(b.ProducerID(), &p)
+	l.changed.producers.Insert(b.ProducerID())
 }
 
 // evict makes room: the producers that have been silent too long go, or else the one
@@ -157,13 +160,24 @@ func (l *Log) evict(now int64) {
 	}
 	for _, id := range idle {
 		l.producers.Delete(id)
+		l.changed.producers.Insert(id)
 	}
+}
+
+// forgetProducers lets go of all of them.
+func (l *Log) forgetProducers() {
+	l.producers.Scan(func(id int64, _ *producer) bool {
+		l.changed.producers.Insert(id)
+		return true
+	})
+	l.producers = btree.Map[int64, *producer]{}
 }
 
 // refer counts n more references to the batch that begins at base.
 func (l *Log) refer(base int64, n int32) {
 	c, _ := l.live.Get(base)
 	l.live.Set(base, c+n)
+	l.changed.pages.Insert(base >> livePageBits)
 }
 
 // drop counts one reference less to the batch that holds offset, and tells the base
@@ -178,6 +192,7 @@ func (l *Log) drop(offset int64) (base int64, freed bool) {
 	if base < 0 {
 		return 0, false
 	}
+	l.changed.pages.Insert(base >> livePageBits)
 	if count > 1 {
 		l.live.Set(base, count-1)
 		return base, false
@@ -215,68 +230,13 @@ func (l *Log) Keep() int64 {
 	if l.ID == Bodies {
 		keep = l.Next
 	}
-	if base, _, ok := l.live.Min(); ok && base < keep {
-		keep = base
-	}
-	return keep
+	return min(keep, l.oldest())
 }
 
-func (l *Log) encode(dst []byte) []byte {
-	dst = codec.Int(dst, l.Start)
-	dst = codec.Int(dst, l.Next)
-	dst = codec.Int(dst, int64(l.Epoch))
-	dst = codec.String(dst, l.Address)
-	dst = codec.Bool(dst, l.Deleted)
-	dst = codec.Uint(dst, uint64(l.producers.Len()))
-	l.producers.Scan(func(id int64, p *producer) bool {
-		dst = codec.Int(dst, id)
-		dst = codec.Int(dst, int64(p.epoch))
-		dst = codec.Int(dst, p.lastUse)
-		dst = codec.Uint(dst, uint64(p.n))
-		for _, w := range p.batches[:p.n] {
-			dst = codec.Int(dst, int64(w.first))
-			dst = codec.Int(dst, int64(w.last))
-			dst = codec.Int(dst, w.base)
-		}
-		return true
-	})
-	dst = codec.Uint(dst, uint64(l.live.Len()))
-	prev := int64(0)
-	l.live.Scan(func(base int64, c int32) bool {
-		dst = codec.Uint(dst, uint64(base-prev))
-		dst = codec.Uint(dst, uint64(c))
-		prev = base
-		return true
-	})
-	return dst
-}
-
-func decodeLog(id uint64, v []byte) (*Log, error) {
-	r := codec.NewReader(v)
-	l := &Log{ID: id, Start: r.Int(), Next: r.Int(), Epoch: int32(r.Int()), Address: r.String(), Deleted: r.Bool()}
-	for range r.Count() {
-		pid := r.Int()
-		p := &producer{epoch: int16(r.Int()), lastUse: r.Int()}
-		n := r.Count()
-		if n < 1 || n > producerBatches {
-			return nil, codec.ErrShort
-		}
-		p.n = n
-		for i := range n {
-			p.batches[i] = producedBatch{int32(r.Int()), int32(r.Int()), r.Int()}
-		}
-		l.producers.Set(pid, p)
+// oldest is the first batch that something refers to; when there is none, behind all offsets.
+func (l *Log) oldest() int64 {
+	if base, _, ok := l.live.Min(); ok {
+		return base
 	}
-	prev := int64(0)
-	for range r.Count() {
-		prev += int64(r.Uint())
-		l.live.Set(prev, int32(r.Uint()))
-	}
-	if err := r.Done(); err != nil {
-		return nil, err
-	}
-	if string(l.encode(nil)) != string(v) {
-		return nil, codec.ErrShort // nothing that encode has written
-	}
-	return l, nil
+	return math.MaxInt64
 }

@@ -13,6 +13,7 @@
 //	routes.go    one message to the queues, sessions and retained values that want it
 //	queues.go sessions.go groups.go    commands of each kind
 //	graves.go    what is left to do of queues that are gone
+//	log_save.go      a log in a checkpoint, piece by piece
 //	checkpoint.go    forks, incremental checkpoints, restore
 package shard
 

@@ -53,7 +53,9 @@ func (s *script) command(b *Builder) {
 	epoch := s.online[key]
 	packet := rapid.Uint16Range(1, 6).Draw(t, "packet")
 	attachment := rapid.Uint64Range(1, max(s.epoch, 1)).Draw(t, "attachment")
-	switch rapid.IntRange(0, 28).Draw(t, "command") {
+	switch rapid.IntRange(0, 29).Draw(t, "command") {
+	case 29:
+		s.produce(b, log)
 	case 27:
 		_, batch, rec := s.add(b, log)
 		b.Delay(batch, rec, s.now+300, []byte("to"))
@@ -128,6 +130,16 @@ func (s *script) command(b *Builder) {
 	case 26:
 		s.group(b)
 	}
+}
+
+// produce writes as an idempotent producer does, in order or not.
+func (s *script) produce(b *Builder, log uint64) {
+	var rb record.Builder
+	rb.Reset(nil, s.now)
+	rb.Add(s.now, nil, []byte(fmt.Sprint("v", s.seq)))
+	batch := rb.Finish()
+	batch.SetProducer(rapid.Int64Range(0, 2).Draw(s.t, "producer"), rapid.Int16Range(0, 1).Draw(s.t, "epoch"), rapid.Int32Range(0, 2).Draw(s.t, "sequence"))
+	b.Batch(log, batch)
 }
 
 func (s *script) group(b *Builder) {

@@ -3,8 +3,6 @@ package shard
 import (
 	"fmt"
 
-	"github.com/tidwall/btree"
-
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel/codec"
 )
@@ -117,7 +115,7 @@ func (m *Machine) deleteLog(r *codec.Reader, out *Outcome) OpResult {
 	}
 	if l := m.log(id); l != nil && !l.Deleted {
 		l.Deleted, l.Start = true, l.Next
-		l.producers = btree.Map[int64, *producer]{}
+		l.forgetProducers()
 		out.Effects = append(out.Effects, Effect{Kind: LogTrimmed, Log: id, Offset: l.Start})
 		m.endLog(l, out)
 	}
@@ -127,6 +125,7 @@ func (m *Machine) deleteLog(r *codec.Reader, out *Outcome) OpResult {
 // endLog forgets a deleted log that nothing refers to.
 func (m *Machine) endLog(l *Log, out *Outcome) {
 	if l.Deleted && l.live.Len() == 0 {
+		m.bury(l.save)
 		m.logs.Delete(l.ID)
 		out.Effects = append(out.Effects, Effect{Kind: LogDeleted, Log: l.ID})
 	}
