@@ -23,6 +23,7 @@ import (
 	"github.com/robustmq/rmq/broker/auth"
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/cluster/group"
+	"github.com/robustmq/rmq/broker/cluster/transport"
 	"github.com/robustmq/rmq/broker/edge"
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kafka"
@@ -195,6 +196,7 @@ func (b *Broker) openKernel(ctx context.Context) (err error) {
 	var peers kernel.Peers
 	if c := b.cfg.Cluster; c != nil {
 		voters, o.Transport, peers = c.Voters, c.Network.Channel(channelGroups), c.Network.Channel(channelKernel)
+		o.Urgent = c.Network.Channel(transport.ChanBeat)
 	}
 	b.host = group.NewHost(o)
 	checkpoint := 0

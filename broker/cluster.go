@@ -24,10 +24,10 @@ type Network interface {
 	Leave()
 }
 
-// Channels of a Network.
+// Channels of a Network. The numbers are part of the protocol between nodes.
 const (
-	channelGroups byte = iota + 1 // package cluster/group's
-	channelKernel                 // package kernel's
+	channelGroups = transport.ChanRaft  // package cluster/group's
+	channelKernel = transport.ChanRelay // package kernel's
 )
 
 // self is this node's id.
@@ -42,6 +42,7 @@ func (b *Broker) self() uint64 {
 func (b *Broker) join(k *kernel.Kernel) {
 	if c := b.cfg.Cluster; c != nil {
 		c.Network.Handle(channelGroups, b.host.Receive)
+		c.Network.Handle(transport.ChanBeat, b.host.Receive)
 		c.Network.Handle(channelKernel, k.Receive)
 	}
 }

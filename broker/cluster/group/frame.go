@@ -21,6 +21,9 @@ import (
 //	│ u8  │               │ u32   │ i64           │ u32   │ Message    │
 //	└─────┴───            └───────┴───────────────┴───────┴────────────┘
 //
+// What is urgent travels in frames of its own, if the host has a way for them: a big entry does
+// not hold back the heartbeats that tell that its leader lives.
+//
 // stamp is a leader's time, given back by those who answer (see election.go).
 // A receiver checks the version, then each length against what is left.
 const (
@@ -37,8 +40,19 @@ type received struct {
 
 // outbound is a frame in the making.
 type outbound struct {
-	to    uint64
-	frame []byte
+	to     uint64
+	urgent bool
+	frame  []byte
+}
+
+// urgent tells whether a message may overtake others: it is small, and true whether or not what
+// was sent before it has arrived.
+func urgent(m *pb.Message) bool {
+	switch m.GetType() {
+	case pb.MsgHeartbeat, pb.MsgHeartbeatResp, pb.MsgAppResp, pb.MsgVote, pb.MsgVoteResp, pb.MsgPreVote, pb.MsgPreVoteResp:
+		return true
+	}
+	return false
 }
 
 // send adds a message to the frame for its node.
@@ -46,7 +60,7 @@ func (g *Group) send(m *pb.Message) {
 	if g.host.transport == nil {
 		return
 	}
-	o := g.worker.outbound(m.GetTo())
+	o := g.worker.outbound(m.GetTo(), g.host.urgent != nil && urgent(m))
 	if len(o.frame) == 0 {
 		o.frame = append(o.frame, frameVersion)
 	}
@@ -62,18 +76,27 @@ func (g *Group) send(m *pb.Message) {
 	o.frame = frame
 	binary.LittleEndian.PutUint32(o.frame[start+12:], uint32(len(o.frame)-body))
 	if len(o.frame) >= frameTarget {
-		g.host.transport.Send(o.to, o.frame)
-		o.frame = nil
+		g.host.post(o)
 	}
 }
 
-func (w *worker) outbound(to uint64) *outbound {
+// post sends a frame.
+func (h *Host) post(o *outbound) {
+	way := h.transport
+	if o.urgent {
+		way = h.urgent
+	}
+	way.Send(o.to, o.frame)
+	o.frame = nil
+}
+
+func (w *worker) outbound(to uint64, urgent bool) *outbound {
 	for i := range w.frames {
-		if w.frames[i].to == to {
+		if w.frames[i].to == to && w.frames[i].urgent == urgent {
 			return &w.frames[i]
 		}
 	}
-	w.frames = append(w.frames, outbound{to: to})
+	w.frames = append(w.frames, outbound{to: to, urgent: urgent})
 	return &w.frames[len(w.frames)-1]
 }
 
@@ -81,8 +104,7 @@ func (w *worker) outbound(to uint64) *outbound {
 func (w *worker) flush() {
 	for i := range w.frames {
 		if o := &w.frames[i]; len(o.frame) > 0 {
-			w.host.transport.Send(o.to, o.frame)
-			o.frame = nil
+			w.host.post(o)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package group
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 	"testing"
 	"time"
 
@@ -193,4 +194,53 @@ func FuzzReceive(f *testing.F) {
 			t.Errorf("status %+v", s)
 		}
 	})
+}
+
+// TestUrgent: what tells that a leader lives does not wait behind what it has to say.
+func TestUrgent(t *testing.T) {
+	c := clock.NewVirtual(time.Unix(0, 0))
+	slow, fast := new(loopback), new(loopback)
+	h := NewHost(Options{Self: 1, Clock: c, Transport: slow, Urgent: fast})
+	g := mustOpen(t, h, Config{Voters: []uint64{1, 2}, Log: newFakeLog(), Machine: newRecorder()})
+	said := func(l *loopback) (kinds []pb.MessageType) {
+		settle(h)
+		for _, f := range l.frames {
+			for rest := f[1:]; len(rest) > 0; {
+				n := binary.LittleEndian.Uint32(rest[12:])
+				m := new(pb.Message)
+				if err := proto.Unmarshal(rest[messageHeader:messageHeader+n], m); err != nil {
+					t.Fatal(err)
+				}
+				kinds = append(kinds, m.GetType())
+				rest = rest[messageHeader+n:]
+			}
+		}
+		l.frames = nil
+		return kinds
+	}
+	expect := func(l *loopback, want ...pb.MessageType) {
+		t.Helper()
+		if got := said(l); !slices.Equal(got, want) {
+			t.Errorf("said %v, want %v", got, want)
+		}
+	}
+	c.Advance(3 * time.Second) // nobody leads
+	expect(fast, pb.MsgPreVote)
+	answer := func(kind pb.MessageType, term uint64, more ...func(*pb.Message)) {
+		t.Helper()
+		if err := h.Receive(2, frameOf(0, 0, message(kind, 2, 1, term, more...))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	answer(pb.MsgPreVoteResp, 1)
+	expect(fast, pb.MsgVote)
+	answer(pb.MsgVoteResp, 1)
+	settle(h)
+	expect(slow, pb.MsgApp) // that it leads
+	answer(pb.MsgAppResp, 1, at(g.Status().Commit+1, 0))
+	said(fast)
+	said(slow)
+	c.Advance(heartbeatDefault)
+	expect(fast, pb.MsgHeartbeat)
+	expect(slow)
 }

@@ -30,6 +30,9 @@ type Options struct {
 	Seed    uint64      // of election times
 	// Transport leads to the other nodes; nil when every group has one voter.
 	Transport Transport
+	// Urgent leads there too, past what waits in Transport: heartbeats, votes and answers are
+	// sent over it. nil: Transport.
+	Urgent Transport
 	// Heartbeat and Election are the leader's period and the election timeout; 0:
 	// 100 ms and 1 s.
 	Heartbeat, Election time.Duration
@@ -46,7 +49,7 @@ type Host struct {
 	clock               clock.Clock
 	epoch               time.Time
 	heartbeat, election instant
-	transport           Transport
+	transport, urgent   Transport // urgent: nil when it is the same
 	logger              *slog.Logger
 	workers             []*worker
 	stepped             bool // by the caller: there are no goroutines
@@ -69,7 +72,7 @@ func NewHost(o Options) *Host {
 		self: o.Self, seed: o.Seed, clock: o.Clock, epoch: o.Clock.Now(),
 		heartbeat: instant(cmp.Or(o.Heartbeat, heartbeatDefault)),
 		election:  instant(cmp.Or(o.Election, electionDefault)),
-		transport: o.Transport, logger: o.Logger,
+		transport: o.Transport, urgent: o.Urgent, logger: o.Logger,
 		stepped: o.Workers == 0,
 		groups:  make(map[storage.ShardID]*Group),
 	}
