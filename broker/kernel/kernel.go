@@ -53,8 +53,12 @@ type Config struct {
 	Rack string
 	// Peers leads to the other nodes' Kernel.Receive; nil with one voter.
 	Peers Peers
-	// Bind, if set, is given the kernel before it opens anything: from then on it may Receive.
+	// Bind, if set, is given the kernel before it opens anything: from then on it may Receive, and
+	// must, for a node that is behind has to fetch what it lacks.
 	Bind func(*Kernel)
+	// CatchUpRate bounds, in bytes a second, what this node fetches when it is behind, so that who
+	// gives it has time for others. 0: 64 MiB.
+	CatchUpRate int64
 
 	// DataShards is how many shards of each durability carry queues, sessions, groups and
 	// streams; 0: one per processor, at most 4. Kept from the first start on.
@@ -146,7 +150,10 @@ type Kernel struct {
 	syncing   syncing
 	nodes     nodes
 	seen      seen
-	restarts  []Restart // set by open
+	fetches   fetches
+	offers    offers
+	opened    atomic.Bool // Open is over
+	restarts  []Restart   // set by open
 }
 
 // Open starts a kernel on what the engine holds.
@@ -165,6 +172,9 @@ func Open(cfg Config) (*Kernel, error) {
 	}
 	if cfg.Self == 0 {
 		cfg.Self = 1
+	}
+	if cfg.CatchUpRate == 0 {
+		cfg.CatchUpRate = fetchDefault
 	}
 	if cfg.Voters == nil {
 		cfg.Voters = []uint64{cfg.Self}
@@ -186,6 +196,8 @@ func Open(cfg Config) (*Kernel, error) {
 	k.topo.init()
 	k.seen.waiting = make(map[uint64]chan struct{})
 	k.groups.waiting, k.groups.timers = make(map[uint64]func(*group.Effect)), make(map[timerKey]*groupTimer)
+	k.fetches.slots, k.fetches.byID = make(chan struct{}, fetchesMax), make(map[uint64]*fetch)
+	k.offers.byID = make(map[uint64]*offer)
 	if cfg.Bind != nil {
 		cfg.Bind(k)
 	}
@@ -193,6 +205,7 @@ func Open(cfg Config) (*Kernel, error) {
 		// The owner closes the engine next, and whoever opens it then must find nobody at it.
 		return nil, errors.Join(err, k.Close(context.Background()))
 	}
+	k.opened.Store(true)
 	k.spawn(k.letters)
 	k.spawn(k.watchSpace)
 	k.retention.start(k, retentionPeriod, k.sweepStreams)
@@ -205,10 +218,16 @@ func (k *Kernel) open() error {
 	if err := k.openLog0(); err != nil {
 		return err
 	}
-	r, err := k.meta.do(k.ctx, &meta.Command{
-		Op: meta.StartNode, N: int64(k.cfg.DataShards), Name: newClusterID(),
-		Node: &meta.Node{ID: k.cfg.Self, Rack: k.cfg.Rack},
-	})
+	start := func() (meta.Result, error) {
+		return k.meta.do(k.ctx, &meta.Command{
+			Op: meta.StartNode, N: int64(k.cfg.DataShards), Name: newClusterID(),
+			Node: &meta.Node{ID: k.cfg.Self, Rack: k.cfg.Rack},
+		})
+	}
+	r, err := start()
+	for errors.Is(err, errPassed) {
+		r, err = start()
+	}
 	if err != nil {
 		return err
 	}
@@ -291,7 +310,10 @@ func (k *Kernel) newShard(id storage.ShardID, c class) *shardRun {
 	if k.clustered() {
 		c = classSync // what nodes share is on their logs: see nodes.go
 	}
-	s := &shardRun{k: k, id: id, class: c, building: new(pending), control: new(pending), tails: make(map[uint64]*tail), link: uint32(k.cfg.Self)}
+	s := &shardRun{
+		k: k, id: id, class: c, building: new(pending), control: new(pending), tails: make(map[uint64]*tail), link: uint32(k.cfg.Self),
+		fetched: make(map[uint64]storage.Segment),
+	}
 	s.saving.done = make(chan error, 1)
 	k.shards[uint32(id)] = s
 	return s
@@ -343,7 +365,15 @@ func (s *shardRun) open() error {
 		return err
 	}
 	if s.k.clustered() { // an entry of our own comes after all that was committed before
-		if _, err := s.call(s.k.ctx, func(b *shard.Builder) int { return b.Tick() }); err != nil {
+		tick := func() error {
+			_, err := s.call(s.k.ctx, func(b *shard.Builder) int { return b.Tick() })
+			return err
+		}
+		err := tick()
+		for errors.Is(err, errPassed) {
+			err = tick()
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -433,6 +463,7 @@ func (k *Kernel) Close(ctx context.Context) error {
 	k.retention.stop()
 	k.upkeep.stop()
 	k.nodes.stop()
+	k.offers.close(k)
 	k.syncing.close()
 	k.cancel()
 	closed := fault.Of(fault.Unavailable, "closing", "")

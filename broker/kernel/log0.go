@@ -171,7 +171,6 @@ func (l *log0) Apply(entries []storage.Entry) {
 	}
 	for i := range entries {
 		e := &entries[i]
-		l.index, l.term = e.Index, e.Term
 		l.sinceSave += len(e.Data)
 		l.unsaved.Add(int64(len(e.Data)))
 		var c meta.Command
@@ -184,6 +183,7 @@ func (l *log0) Apply(entries []storage.Entry) {
 		}
 		origin, seq := binary.LittleEndian.Uint64(e.Data), binary.LittleEndian.Uint64(e.Data[8:])
 		l.applying.Lock()
+		l.index, l.term = e.Index, e.Term
 		if !l.state.First(origin, seq) {
 			l.applying.Unlock()
 			continue // it was proposed again, or will be
@@ -217,9 +217,6 @@ func (l *log0) Follow(leader uint64) {
 		l.proposeAgain()
 	}
 }
-
-// Behind implements cluster/group.Machine.
-func (l *log0) Behind(uint64, uint64, uint64) bool { return false }
 
 // Stopped implements Machine.
 func (l *log0) Stopped(err error) {

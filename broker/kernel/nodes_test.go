@@ -71,6 +71,11 @@ func TestSessionFromAnyNode(t *testing.T) {
 			}
 		}
 	}
+	// What is not acknowledged when the other connection comes is delivered once more.
+	until(t, c.Node(3), "all is acknowledged", func() bool {
+		info, ok := c.Node(3).SessionInfo("/", "c")
+		return ok && info.Inflight == 0 && info.Backlog == 0
+	})
 	second, s2, present := open(t, c.Node(3), "c", 3600, false)
 	if !present {
 		t.Error("the session was not resumed")

@@ -57,8 +57,12 @@ func (k *Kernel) Receive(from uint64, frame []byte) error {
 		return fault.New(fault.Invalid, "receive", "frame", "of no bytes")
 	case frame[0] == askFrame || frame[0] == toldFrame:
 		return k.asked(from, frame)
+	case frame[0] == wantFrame || frame[0] == pieceFrame:
+		return k.receiveTransfer(from, frame)
 	case frame[0] != relayFrame:
 		return fault.New(fault.Unsupported, "receive", "frame", "of kind %d, which this release does not know", frame[0])
+	case !k.opened.Load():
+		return nil // nobody is connected here
 	}
 	r := codec.NewReader(frame[1:])
 	ns, client, qos := r.String(), r.String(), r.Byte()

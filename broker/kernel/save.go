@@ -11,6 +11,7 @@ import (
 
 // saveState is owned by the applying goroutine, except done.
 type saveState struct {
+	writing sync.Mutex // held while a checkpoint is written, and while one is offered
 	running bool
 	full    bool       // the next checkpoint is a full one: an earlier one failed
 	done    chan error // capacity 1
@@ -105,7 +106,9 @@ func (s *shardRun) maybeSave() {
 	s.saving.full = false
 	s.saving.begin()
 	s.saving.running = s.k.spawn(func() {
+		s.saving.writing.Lock()
 		err := s.saveWhenRoom(at, fork, delta)
+		s.saving.writing.Unlock()
 		if err == nil {
 			s.unsaved.Add(-bytes)
 			s.savedAt.Store(s.k.engine.Log().Stats().Bytes)
@@ -150,7 +153,7 @@ func (s *shardRun) saveWhenRoom(at storage.CheckpointMeta, m *shard.Machine, del
 // it. Only where what was applied outlives a crash, and never beyond what the checkpoint
 // that there is speaks of, for a segment must reach to where replay goes on.
 func (s *shardRun) dropEarly() {
-	if s.class != classSync {
+	if s.class != classSync || s.offered.Load() > 0 {
 		return
 	}
 	keep := make(map[uint64]int64)
@@ -211,7 +214,7 @@ func (s *shardRun) save(at storage.CheckpointMeta, m *shard.Machine, delta shard
 		}
 		t.saved.Store(l.Next)
 		t.resting.kept.Store(l)
-		if seg := t.opened(); seg != nil {
+		if seg := t.opened(); seg != nil && s.offered.Load() == 0 {
 			switch err := seg.DropBefore(l.Keep()); {
 			case err == nil || t.ended():
 			case storage.NoSpace(err):

@@ -100,6 +100,9 @@ type shardRun struct {
 	carried   map[carriedAt]int64 // by the last checkpoint, with where each ends; owned by who saves
 	ticking   tickState
 	saving    saveState
+	offered   atomic.Int32               // offers of the shard's state that stand: see offer.go
+	away      atomic.Pointer[error]      // why nothing is read here: the shard catches up; nil: it does not
+	fetched   map[uint64]storage.Segment // that have no tail yet; owned by who catches up
 	saved     saveMeter
 }
 
@@ -457,9 +460,6 @@ func (s *shardRun) Follow(leader uint64) {
 	}
 	s.k.changes.tell()
 }
-
-// Behind implements cluster/group.Machine.
-func (s *shardRun) Behind(uint64, uint64, uint64) bool { return false }
 
 // Stopped implements cluster/group.Machine.
 func (s *shardRun) Stopped(err error) {

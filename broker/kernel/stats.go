@@ -14,6 +14,7 @@ type Stats struct {
 	OutBytes    atomic.Uint64
 	Dropped     atomic.Uint64 // deliveries a sink had no room for
 	Refused     atomic.Uint64 // publishes refused because the log was full
+	CaughtUp    atomic.Uint64 // states of shards that this node fetched because it was behind
 	Shed        atomic.Uint64 // publishes that nobody waited for, and for which it had no room
 }
 

@@ -215,6 +215,9 @@ func (k *Kernel) Partition(id StreamID, index int32) (*Partition, error) {
 	if t == nil && s.fence != nil {
 		return nil, s.fence
 	}
+	if away := s.away.Load(); away != nil {
+		return nil, *away
+	}
 	if t == nil {
 		return nil, fault.Of(fault.Unavailable, "open partition", st.Address)
 	}

@@ -143,6 +143,12 @@ func (sp *space) addQueue(q *queue) {
 	sp.byID[q.spec.ID] = q
 }
 
+// unshare takes the filter away by which a shared subscription's queue is found.
+func (sp *space) unshare(q *queue) {
+	filter, _ := sharedFilter(q.spec.Name)
+	sp.subs.Remove(route.SlashedFilter(filter), q.filter)
+}
+
 // sharedFilter is the filter of a queue that stands for a shared subscription.
 func sharedFilter(name string) (filter string, ok bool) {
 	rest, ok := strings.CutPrefix(name, sharePrefix)
@@ -160,7 +166,7 @@ func (t *topology) streamByID(id StreamID) (*meta.Stream, bool) {
 	return st, ok
 }
 
-// rebuild fills an empty topology from metadata.
+// rebuild fills the topology from metadata. Queues that it has stay.
 func (k *Kernel) rebuild(view *meta.State) {
 	t := &k.topo
 	t.mu.Lock()
@@ -172,7 +178,12 @@ func (k *Kernel) rebuild(view *meta.State) {
 		t.spaceLocked(x.Namespace).declare(x)
 	}
 	for q := range view.AllQueues() {
-		t.spaceLocked(q.Namespace).addQueue(&queue{spec: q, shard: k.shards[q.Shard]})
+		sp := t.spaceLocked(q.Namespace)
+		if old := sp.byID[q.ID]; old != nil {
+			old.spec = q
+		} else {
+			sp.addQueue(&queue{spec: q, shard: k.shards[q.Shard]})
+		}
 	}
 	for b := range view.AllBindings() {
 		t.spaceLocked(b.Namespace).bind(b)
@@ -210,8 +221,7 @@ func (k *Kernel) topologyChanged(c *meta.Command, r *meta.Result) {
 		if r.Queue != nil {
 			sp := t.spaceLocked(r.Queue.Namespace)
 			if q := sp.queues[r.Queue.Name]; q != nil && q.filter != nil {
-				filter, _ := sharedFilter(r.Queue.Name)
-				sp.subs.Remove(route.SlashedFilter(filter), q.filter)
+				sp.unshare(q)
 			}
 			delete(sp.queues, r.Queue.Name)
 			delete(sp.byID, r.Queue.ID)

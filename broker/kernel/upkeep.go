@@ -101,6 +101,9 @@ func (k *Kernel) keepUp() (next int64) {
 // keepUp looks after the segments of a shard. streams are those whose partitions it has,
 // by log. next is when something will be due, as a chore says it.
 func (s *shardRun) keepUp(streams map[uint64]*meta.Stream) (next int64) {
+	if s.away.Load() != nil || s.offered.Load() > 0 {
+		return 0 // whoever ends that has it looked at again
+	}
 	tails := s.sortedTails()
 	wanted := false
 	for _, t := range tails {
@@ -110,7 +113,7 @@ func (s *shardRun) keepUp(streams map[uint64]*meta.Stream) (next int64) {
 		return 1 // the next look asks again
 	}
 	for _, t := range tails {
-		if s.k.closing.Load() {
+		if s.k.closing.Load() || s.away.Load() != nil || s.offered.Load() > 0 {
 			return 0
 		}
 		at, err := s.rewrite(t, streams[t.id.Log])

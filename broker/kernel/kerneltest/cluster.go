@@ -26,7 +26,7 @@ type Cluster struct {
 type clusterNode struct {
 	*kernel.Kernel
 	id     uint64
-	engine storage.Engine // outlives the kernel, as a disk does
+	engine storage.Engine // in memory it outlives the kernel, as a disk does
 	host   *group.Host
 }
 
@@ -41,7 +41,7 @@ func StartCluster(t testing.TB, n int, o Options) *Cluster {
 	}
 	c := &Cluster{t: t, o: o, groups: transport.NewNet(), kernels: transport.NewNet()}
 	for i := range n {
-		c.nodes = append(c.nodes, &clusterNode{id: uint64(i + 1), engine: memlog.New()})
+		c.nodes = append(c.nodes, &clusterNode{id: uint64(i + 1), engine: c.memory()})
 	}
 	t.Cleanup(c.close)
 	opened := make(chan error, n)
@@ -95,6 +95,34 @@ func (c *Cluster) Stop(id uint64) {
 	c.end(n)
 }
 
+// Empty takes from a node that was stopped what it has kept in memory.
+func (c *Cluster) Empty(id uint64) {
+	n := c.nodes[id-1]
+	_ = n.engine.Close()
+	n.engine = c.memory()
+}
+
+// memory is the engine of a node that has no disk.
+func (c *Cluster) memory() storage.Engine {
+	if c.o.Disk != nil {
+		return nil
+	}
+	return memlog.New()
+}
+
+// Cut takes a node off the network, and Heal brings it back.
+func (c *Cluster) Cut(id uint64) {
+	c.groups.Leave(id)
+	c.kernels.Leave(id)
+}
+
+// Heal ends a Cut.
+func (c *Cluster) Heal(id uint64) {
+	n := c.nodes[id-1]
+	c.kernels.Join(id, n.Receive)
+	c.groups.Join(id, n.host.Receive)
+}
+
 // Start opens a node that was stopped.
 func (c *Cluster) Start(id uint64) {
 	c.t.Helper()
@@ -108,6 +136,9 @@ func (c *Cluster) open(n *clusterNode) error {
 	for i := range voters {
 		voters[i] = uint64(i + 1)
 	}
+	if c.o.Disk != nil {
+		n.engine = c.o.Disk(n.id)
+	}
 	host := group.NewHost(group.Options{
 		Self: n.id, Workers: 2, Clock: clock.Wall{}, Seed: n.id, Transport: c.groups.Port(n.id), Heartbeat: 20 * time.Millisecond, Election: 200 * time.Millisecond,
 	})
@@ -116,18 +147,18 @@ func (c *Cluster) open(n *clusterNode) error {
 	k, err := kernel.Open(kernel.Config{
 		Engine: kept{n.engine}, Time: c.o.Time, Link: clock.Wall{}, Capture: !c.o.NoCapture, DataShards: c.o.DataShards, CheckpointBytes: c.o.CheckpointBytes,
 		Self: n.id, Voters: voters, Peers: c.kernels.Port(n.id),
+		Bind: func(k *kernel.Kernel) { c.kernels.Join(n.id, k.Receive) },
 		OpenGroup: func(s kernel.GroupSpec) (kernel.Group, error) {
 			return host.Open(group.Config{
 				Shard: s.Shard, Log: n.engine.Log(), Sync: s.Sync, Applied: s.Applied, AppliedTerm: s.AppliedTerm, Machine: s.Machine, Voters: voters,
 				Bind:     func(g *group.Group) { s.Bind(g) },
-				BytesMax: s.BytesMax, EntriesMax: s.EntriesMax,
+				BytesMax: s.BytesMax, EntriesMax: s.EntriesMax, CatchUp: c.o.CatchUp,
 			})
 		},
 	})
 	if err != nil {
 		return err
 	}
-	c.kernels.Join(n.id, k.Receive)
 	n.Kernel = k
 	return nil
 }
@@ -145,6 +176,11 @@ func (c *Cluster) end(n *clusterNode) {
 		c.t.Errorf("close groups of node %d: %v", n.id, err)
 	}
 	n.Kernel, n.host = nil, nil
+	if c.o.Disk != nil {
+		if err := n.engine.Close(); err != nil {
+			c.t.Errorf("close engine of node %d: %v", n.id, err)
+		}
+	}
 }
 
 func (c *Cluster) close() {
@@ -154,7 +190,9 @@ func (c *Cluster) close() {
 	}
 	for _, n := range c.nodes {
 		c.end(n)
-		_ = n.engine.Close()
+		if c.o.Disk == nil {
+			_ = n.engine.Close()
+		}
 	}
 }
 

@@ -27,6 +27,12 @@ type Options struct {
 	// Machine stands between a shard's group and the kernel's machine; nil: nothing does.
 	Machine      func(kernel.Machine) kernel.Machine
 	SpaceReserve int64
+
+	// Disk opens a node's engine on what its disk has, at each start of the node in a cluster; nil:
+	// the memory engine, which outlives the kernel as a disk does.
+	Disk func(node uint64) storage.Engine
+	// CatchUp is group.Config's, in a cluster.
+	CatchUp int
 }
 
 // Open opens a kernel that the test's end closes.

@@ -568,6 +568,12 @@ func (s *State) First(id, seq uint64) bool {
 	return true
 }
 
+// Sent is the number of the last command of an origin that was applied; 0: none.
+func (s *State) Sent(id uint64) uint64 {
+	o, _ := s.origins.Get(fmt.Sprintf("%016x", id))
+	return o.Seq
+}
+
 // ---- reading ----
 
 // Node returns a node.

@@ -174,6 +174,15 @@ func (m *Machine) Apply(data []byte, epoch int32, out *Outcome) (Header, error) 
 	return h, nil
 }
 
+// Sent is the number of the last entry that one life of a link has proposed and the machine has
+// applied; 0: none.
+func (m *Machine) Sent(id uint32, incarnation uint64) uint64 {
+	if l, _ := m.links.Get(id); l.incarnation == incarnation {
+		return l.seq
+	}
+	return 0
+}
+
 func (m *Machine) appendBatch(log uint64, once Once, raw []byte, epoch int32, out *Outcome) error {
 	b, rest, err := record.Next(raw)
 	if err != nil || len(rest) > 0 || b.Count() < 0 || b.LastOffsetDelta() != b.Count()-1 {
