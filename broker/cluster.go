@@ -1,6 +1,10 @@
 package broker
 
 import (
+	"cmp"
+	"slices"
+
+	"github.com/robustmq/rmq/broker/adminapi"
 	"github.com/robustmq/rmq/broker/cluster/transport"
 	"github.com/robustmq/rmq/broker/kernel"
 )
@@ -30,6 +34,20 @@ const (
 	channelKernel = transport.ChanRelay // package kernel's
 )
 
+// OverTCP is the network of a node that its peers reach over TCP.
+func OverTCP(t *transport.TCP) Network { return overTCP{t} }
+
+type overTCP struct{ t *transport.TCP }
+
+func (n overTCP) Channel(channel byte) transport.Sender     { return n.t.Channel(channel) }
+func (n overTCP) Handle(channel byte, r transport.Receiver) { n.t.Handle(channel, r) }
+
+func (n overTCP) Leave() {
+	for _, channel := range [...]byte{transport.ChanRaft, transport.ChanBeat, transport.ChanRelay} {
+		n.t.Handle(channel, nil)
+	}
+}
+
 // self is this node's id.
 func (b *Broker) self() uint64 {
 	if b.cfg.Cluster != nil {
@@ -45,6 +63,22 @@ func (b *Broker) join(k *kernel.Kernel) {
 		c.Network.Handle(transport.ChanBeat, b.host.Receive)
 		c.Network.Handle(channelKernel, k.Receive)
 	}
+}
+
+// shards tells how the logs stand, by id.
+func (b *Broker) shards() []adminapi.Shard {
+	var out []adminapi.Shard
+	for id, st := range b.host.Statuses() {
+		s := adminapi.Shard{
+			ID: uint32(id), Leader: st.Leader, Term: st.Term, Voters: st.Voters, Commit: st.Commit, Applied: st.Applied, Behind: st.Behind,
+		}
+		if st.Err != nil {
+			s.Error = st.Err.Error()
+		}
+		out = append(out, s)
+	}
+	slices.SortFunc(out, func(x, y adminapi.Shard) int { return cmp.Compare(x.ID, y.ID) })
+	return out
 }
 
 // addresses are where clients find this node, as the other nodes are told.

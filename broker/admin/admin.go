@@ -29,6 +29,8 @@ type Config struct {
 	Kernel *kernel.Kernel
 	Auth   *auth.Auth
 	WAL    func() storage.LogStats
+	// Shards tells how the node's logs stand, by id.
+	Shards func() []adminapi.Shard
 	Clock  clock.Clock // broker time
 
 	Version, Commit string
@@ -69,6 +71,9 @@ func (s *Source) Status(context.Context) (adminapi.Status, error) {
 		Version: c.Version, Commit: c.Commit, Go: runtime.Version(), Node: c.Node, Cluster: c.Cluster, PID: os.Getpid(), Profile: c.Profile,
 		Started: c.Started, Uptime: c.Clock.Now().Sub(c.Started).Seconds(), DataDir: c.DataDir,
 		URLs: c.URLs(), Users: len(c.Kernel.Users()), Ready: c.Kernel.Err() == nil,
+	}
+	if nodes := s.nodes(); len(nodes) > 1 {
+		st.Nodes = nodes
 	}
 	s.durability(&st)
 	if c.DataDir != "" {

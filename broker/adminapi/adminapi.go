@@ -29,6 +29,8 @@
 //	GET    /v1/sessions · GET, DELETE /v1/sessions/{client id}
 //	GET    /v1/groups · GET, DELETE /v1/groups/{id}
 //	GET    /v1/retained?filter=           []Message
+//	GET    /v1/nodes                      []Node
+//	GET    /v1/shards                     []Shard, as the node that answers sees them
 //	GET    /v1/namespaces · POST · GET, PATCH /v1/namespace (which one: ?namespace=)
 //	GET    /v1/users · GET, PUT, DELETE /v1/users/{name}
 //	POST   /v1/shutdown
@@ -118,6 +120,9 @@ type Source interface {
 	// Retained returns retained messages whose address matches an MQTT filter; ""
 	// matches all.
 	Retained(ctx context.Context, q Query, filter string) ([]Message, error)
+
+	Nodes(context.Context) ([]Node, error)
+	Shards(context.Context) ([]Shard, error)
 
 	Namespaces(context.Context) ([]Namespace, error)
 	Namespace(ctx context.Context, name string) (Namespace, error)

@@ -164,6 +164,14 @@ func (c *Client) Retained(ctx context.Context, q Query, filter string) (ms []Mes
 	return ms, c.call(ctx, "GET", "/v1/retained", v, nil, &ms)
 }
 
+func (c *Client) Nodes(ctx context.Context) (ns []Node, err error) {
+	return ns, c.call(ctx, "GET", "/v1/nodes", nil, nil, &ns)
+}
+
+func (c *Client) Shards(ctx context.Context) (ss []Shard, err error) {
+	return ss, c.call(ctx, "GET", "/v1/shards", nil, nil, &ss)
+}
+
 func (c *Client) Namespaces(ctx context.Context) (ns []Namespace, err error) {
 	return ns, c.call(ctx, "GET", "/v1/namespaces", nil, nil, &ns)
 }

@@ -33,6 +33,8 @@ const (
 	SchemaGroups     = "rmq.groups/1"
 	SchemaGroup      = "rmq.group/1"
 	SchemaMessages   = "rmq.messages/1"
+	SchemaNodes      = "rmq.nodes/1"
+	SchemaShards     = "rmq.shards/1"
 	SchemaNamespaces = "rmq.namespaces/1"
 	SchemaNamespace  = "rmq.namespace/1"
 	SchemaUsers      = "rmq.users/1"
@@ -114,6 +116,15 @@ func Handler(src Source, opt HandlerOptions) http.Handler {
 	drop(h, mux, "DELETE /v1/groups/{name}", src.DeleteGroup)
 
 	mux.HandleFunc("GET /v1/retained", h.retained)
+
+	get(h, mux, "GET /v1/nodes", SchemaNodes, func(ctx context.Context, _ *http.Request) ([]Node, error) {
+		nodes, err := src.Nodes(ctx)
+		return some(nodes), err
+	})
+	get(h, mux, "GET /v1/shards", SchemaShards, func(ctx context.Context, _ *http.Request) ([]Shard, error) {
+		shards, err := src.Shards(ctx)
+		return some(shards), err
+	})
 
 	get(h, mux, "GET /v1/namespaces", SchemaNamespaces, func(ctx context.Context, _ *http.Request) ([]Namespace, error) {
 		ns, err := src.Namespaces(ctx)

@@ -28,7 +28,10 @@ type Status struct {
 	// not close in order, or had something in memory.
 	Restarts []Restart `json:"restarts,omitempty"`
 
-	URLs  URLs `json:"urls"`
+	URLs URLs `json:"urls"`
+	// Nodes are those of the cluster; nil when this one is alone.
+	Nodes []Node `json:"nodes,omitempty"`
+
 	Users int  `json:"users"` // 0: everyone on this machine is let in
 	Ready bool `json:"ready"`
 
@@ -65,6 +68,34 @@ type Restart struct {
 	Queues int `json:"queues,omitempty"`
 	// Text says it in a sentence.
 	Text string `json:"text"`
+}
+
+// Node is one node of the cluster, as log 0 knows it.
+type Node struct {
+	ID uint64 `json:"id"`
+	// Up: the others hear from it. It takes them some seconds to notice that they do not.
+	Up   bool `json:"up"`
+	Self bool `json:"self,omitempty"` // the one that answers
+	// Incarnation tells this life of the node from others.
+	Incarnation uint64   `json:"incarnation"`
+	URLs        URLs     `json:"urls"` // where clients find it
+	Rack        string   `json:"rack,omitempty"`
+	Leads       []uint32 `json:"leads"` // shards, as far as the one that answers knows
+}
+
+// Shard is one replicated log, as the node that answers sees it.
+type Shard struct {
+	ID     uint32   `json:"id"`
+	Leader uint64   `json:"leader"` // node; 0 when none is known
+	Term   uint64   `json:"term"`
+	Voters []uint64 `json:"voters"`
+	// Commit is the last entry known to be committed, Applied the last one that this node has
+	// taken in.
+	Commit  uint64 `json:"commit"`
+	Applied uint64 `json:"applied"`
+	// Behind: this node lacks more than a leader has at hand, and is fetching a state.
+	Behind bool   `json:"behind,omitempty"`
+	Error  string `json:"error,omitempty"` // why it has stopped here
 }
 
 // Namespace keeps names apart; AMQP calls it a virtual host.

@@ -31,6 +31,8 @@ type Fake struct {
 	G    []adminapi.Group
 	R    []adminapi.Message
 	N    []adminapi.Namespace
+	Node []adminapi.Node
+	Log  []adminapi.Shard
 	U    []adminapi.User
 	Fail error // every call fails with it, when not nil
 
@@ -365,6 +367,24 @@ func (f *Fake) Retained(_ context.Context, q adminapi.Query, filter string) ([]a
 func userName(u adminapi.User) string { return u.Name }
 
 func namespaceName(n adminapi.Namespace) string { return n.Name }
+
+func (f *Fake) Nodes(context.Context) ([]adminapi.Node, error) {
+	unlock, err := f.lock()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	return slices.Clone(f.Node), nil
+}
+
+func (f *Fake) Shards(context.Context) ([]adminapi.Shard, error) {
+	unlock, err := f.lock()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	return slices.Clone(f.Log), nil
+}
 
 func (f *Fake) Namespaces(context.Context) ([]adminapi.Namespace, error) {
 	return all(f, &f.N, namespaceName, adminapi.Query{Limit: adminapi.ListMax})

@@ -125,6 +125,17 @@ func (h *Host) Group(shard storage.ShardID) *Group {
 	return h.groups[shard]
 }
 
+// Statuses tells how each open group stands.
+func (h *Host) Statuses() map[storage.ShardID]Status {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	out := make(map[storage.ShardID]Status, len(h.groups))
+	for id, g := range h.groups {
+		out[id] = g.Status()
+	}
+	return out
+}
+
 // Close ends all groups: machines that lead are told that they do not, and no
 // method of a machine is called after Close has returned nil. The logs are the
 // caller's to close, afterwards.
