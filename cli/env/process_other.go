@@ -2,7 +2,10 @@
 
 package env
 
-import "os"
+import (
+	"errors"
+	"os"
+)
 
 // Alive tells whether a process exists.
 func Alive(pid int) bool {
@@ -24,3 +27,9 @@ func Kill(pid int) error {
 	}
 	return p.Kill()
 }
+
+// Pause stops a process until Resume.
+func Pause(*os.Process) error { return errors.ErrUnsupported }
+
+// Resume lets a paused process go on.
+func Resume(*os.Process) error { return errors.ErrUnsupported }

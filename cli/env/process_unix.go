@@ -30,3 +30,9 @@ func Terminate(pid int) bool { return syscall.Kill(pid, syscall.SIGTERM) == nil 
 
 // Kill ends a process at once.
 func Kill(pid int) error { return syscall.Kill(pid, syscall.SIGKILL) }
+
+// Pause stops a process until Resume.
+func Pause(p *os.Process) error { return p.Signal(syscall.SIGSTOP) }
+
+// Resume lets a paused process go on.
+func Resume(p *os.Process) error { return p.Signal(syscall.SIGCONT) }

@@ -31,7 +31,34 @@ type Run struct {
 	URLs    adminapi.URLs `json:"urls"`
 	DataDir string        `json:"data_dir,omitempty"`
 	Log     string        `json:"log,omitempty"` // of a detached broker
+
+	// Nodes are those of a cluster that one `rmq up` started; URLs are then of the first that is
+	// up. Control is the socket on which that `rmq up` is told what to do with their processes;
+	// "": they share its own.
+	Nodes   []RunNode `json:"nodes,omitempty"`
+	Control string    `json:"control,omitempty"`
 }
+
+// RunNode is one node of a cluster that runs on this machine.
+type RunNode struct {
+	ID       uint64        `json:"id"`
+	PID      int           `json:"pid,omitempty"` // 0: it does not run
+	State    string        `json:"state"`         // one of the constants below
+	Since    time.Time     `json:"since"`         // it is in that state
+	Restarts int           `json:"restarts,omitempty"`
+	Last     string        `json:"last,omitempty"` // how it ended last
+	URLs     adminapi.URLs `json:"urls"`
+	DataDir  string        `json:"data_dir,omitempty"`
+}
+
+// States of a node's process.
+const (
+	NodeStarting = "starting"
+	NodeUp       = "up"
+	NodePaused   = "paused"
+	NodeWaiting  = "waiting" // it died, and is started again in a while
+	NodeStopped  = "stopped" // until somebody restarts it
+)
 
 // RunDir is where run files are: the user's runtime directory, or, on systems without
 // one, the user's state directory.
@@ -114,30 +141,21 @@ func (e *Env) WriteRun(r Run) (won bool, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return false, err
 	}
-	b, err := json.Marshal(r)
+	// Linked: of two writers one wins.
+	tmp, err := e.writeAside(r)
 	if err != nil {
 		return false, err
 	}
-	// Written aside and linked: a reader sees a whole file or none, and of two writers
-	// one wins.
-	tmp, err := os.CreateTemp(dir, "."+r.Name+"-*")
-	if err != nil {
-		return false, err
-	}
-	defer func() { _ = os.Remove(tmp.Name()) }() // a stray file is hidden, and harmless
-	_, err = tmp.Write(append(b, '\n'))
-	if err = errors.Join(err, tmp.Close()); err != nil {
-		return false, fmt.Errorf("leave a run file: %w", err)
-	}
+	defer func() { _ = os.Remove(tmp) }() // a stray file is hidden, and harmless
 	final := e.runFile(r.Name)
 	for range 2 {
-		err = os.Link(tmp.Name(), final)
+		err = os.Link(tmp, final)
 		switch {
 		case err == nil:
 			return true, nil
 		case !errors.Is(err, fs.ErrExist):
 			// A file system without links: the last writer wins.
-			return true, os.Rename(tmp.Name(), final)
+			return true, os.Rename(tmp, final)
 		}
 		if old, ok, err := e.ReadRun(r.Name); err == nil && ok && Alive(old.PID) && old.PID != r.PID && Listens(old.URLs.HTTP) {
 			return false, nil
@@ -147,6 +165,35 @@ func (e *Env) WriteRun(r Run) (won bool, err error) {
 		}
 	}
 	return false, nil // another one came first twice
+}
+
+// UpdateRun replaces the run file of a broker of this process.
+func (e *Env) UpdateRun(r Run) error {
+	tmp, err := e.writeAside(r)
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, e.runFile(r.Name)); err != nil {
+		return errors.Join(err, os.Remove(tmp))
+	}
+	return nil
+}
+
+// writeAside writes a run file beside its place: a reader sees a whole file or none.
+func (e *Env) writeAside(r Run) (path string, err error) {
+	b, err := json.Marshal(r)
+	if err != nil {
+		return "", err
+	}
+	tmp, err := os.CreateTemp(e.RunDir(), "."+r.Name+"-*")
+	if err != nil {
+		return "", err
+	}
+	_, err = tmp.Write(append(b, '\n'))
+	if err = errors.Join(err, tmp.Close()); err != nil {
+		return "", errors.Join(fmt.Errorf("leave a run file: %w", err), os.Remove(tmp.Name()))
+	}
+	return tmp.Name(), nil
 }
 
 // Listens tells whether somebody takes connections at a URL.
