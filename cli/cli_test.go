@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -45,7 +47,9 @@ func TestMain(m *testing.M) {
 // Beyond testscript's own commands: `exit CODE COMMAND…` runs a command and wants that
 // exit code; `json PATH VALUE` wants a value in the last standard output; `port URL VAR`
 // keeps a port of a status; `killbroker NAME` is a power cut; `cmpfields stdout NAME…`
-// keeps those fields of JSON lines in a file "fields"; `flip FILE POSITION` damages a byte.
+// keeps those fields of JSON lines in a file "fields"; `flip FILE POSITION` damages a byte;
+// `nodes` keeps the addresses of a status's nodes in NODE1, NODE2…; `killnode NAME ID` is a
+// power cut of one node, and waits until it is up again; `freeports VAR…` finds ports.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
@@ -72,6 +76,7 @@ func TestScripts(t *testing.T) {
 			"exit": wantExit,
 			"json": wantJSON,
 			"port": savePort, "flip": flip, "killbroker": killBroker, "cmpfields": saveFields,
+			"nodes": saveNodes, "killnode": killNode, "freeports": freePorts,
 		},
 	})
 }
@@ -83,6 +88,11 @@ func stopAll(e *testscript.Env) {
 		var run env.Run
 		if b, err := os.ReadFile(f); err == nil && json.Unmarshal(b, &run) == nil && env.Alive(run.PID) {
 			_ = env.Kill(run.PID) // it may have ended meanwhile
+			for _, n := range run.Nodes {
+				if n.PID != 0 && n.PID != run.PID {
+					_ = env.Kill(n.PID)
+				}
+			}
 		}
 	}
 }
@@ -168,6 +178,46 @@ func killBroker(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
+func saveNodes(ts *testscript.TestScript, _ bool, _ []string) {
+	var v struct{ Data adminapi.Status }
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &v))
+	for _, n := range v.Data.Nodes {
+		ts.Setenv(fmt.Sprintf("NODE%d", n.ID), n.URLs.HTTP)
+	}
+}
+
+func killNode(ts *testscript.TestScript, _ bool, args []string) {
+	node := func() (found env.RunNode) {
+		var r env.Run
+		ts.Check(json.Unmarshal([]byte(ts.ReadFile(filepath.Join(ts.Getenv("XDG_RUNTIME_DIR"), "rmq", args[0]+".json"))), &r))
+		for _, n := range r.Nodes {
+			if fmt.Sprint(n.ID) == args[1] {
+				found = n
+			}
+		}
+		return found
+	}
+	before := node()
+	if before.State != env.NodeUp {
+		ts.Fatalf("node %s is %s", args[1], before.State)
+	}
+	ts.Check(env.Kill(before.PID))
+	for n := node(); n.State != env.NodeUp || n.PID == before.PID; n = node() { // it tells nobody but in its file
+		runtime.Gosched()
+	}
+}
+
+func freePorts(ts *testscript.TestScript, _ bool, args []string) {
+	for _, name := range args {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		ts.Check(err)
+		defer l.Close() // all are held until each has another one
+		_, port, err := net.SplitHostPort(l.Addr().String())
+		ts.Check(err)
+		ts.Setenv(name, port)
+	}
+}
+
 func saveFields(ts *testscript.TestScript, _ bool, args []string) {
 	var b strings.Builder
 	for line := range strings.Lines(ts.ReadFile(args[0])) {
@@ -194,6 +244,7 @@ func sample() *adminapitest.Fake {
 		Durability: map[string]string{"streams": "sync"}, DataDir: "/data", URLs: adminapi.URLs{MQTT: "mqtt://127.0.0.1:1883"},
 	}
 	f.S.Holdings = []adminapi.Holding{{Durability: "sync", Shards: []uint32{1}, Topics: 1, Queues: 1, Sessions: 2}, {Durability: "async", Shards: []uint32{1000}, Topics: 1}}
+	f.Node = []adminapi.Node{{ID: 1, Up: true, Self: true, Incarnation: 1, Leads: []uint32{0, 1, 2, 1000}, URLs: adminapi.URLs{MQTT: "mqtt://127.0.0.1:1883"}}, {ID: 2, Incarnation: 2, Leads: []uint32{}}}
 	f.N = []adminapi.Namespace{{Name: "/", Durability: "sync", Topics: 2, Queues: 1, Sessions: 2}, {Name: "telemetry", Durability: "async"}}
 	f.T = []adminapi.Topic{
 		{

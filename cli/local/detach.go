@@ -85,9 +85,19 @@ func (u *up) start(ctx context.Context) error {
 	if !w.Ready {
 		return &env.Failure{Exit: w.Exit, What: w.What, Hint: w.Hint}
 	}
+	run, err := u.running()
+	if err != nil {
+		return err
+	}
 	if u.wait {
-		if err := u.await(ctx, w.URLs, limit); err != nil {
-			return err
+		places := []adminapi.URLs{w.URLs}
+		for _, n := range run.Nodes {
+			places = append(places, n.URLs)
+		}
+		for _, urls := range places {
+			if err := u.await(ctx, urls, limit); err != nil {
+				return err
+			}
 		}
 	}
 	took := time.Since(begun)
@@ -95,14 +105,10 @@ func (u *up) start(ctx context.Context) error {
 		return err
 	}
 	if u.e.Format() != env.FormatTable {
-		return u.report(ctx, w.URLs)
-	}
-	run, err := u.running()
-	if err != nil {
-		return err
+		return u.report(ctx, run)
 	}
 	c := Config{DataDir: run.DataDir, Profile: u.profile}
-	_, err = io.WriteString(u.e.Out, card(u.e, w.URLs, c, took, "rmq down"+nameFlag(u.name)))
+	_, err = io.WriteString(u.e.Out, card(u.e, run, c, took, "rmq down"+nameFlag(u.name)))
 	return err
 }
 
@@ -149,6 +155,17 @@ func (u *up) child(ctx context.Context, c Config, err error) error {
 	if err == nil {
 		b, err = u.begin(ctx, c, u.e.Err)
 	}
+	if sayErr := u.sayWord(b, err); sayErr != nil {
+		return sayErr
+	}
+	if err != nil {
+		return err
+	}
+	return u.serve(ctx, b, c)
+}
+
+// sayWord tells who started us how that went, and closes the way to it.
+func (u *up) sayWord(b Broker, err error) error {
 	w := word{Ready: err == nil}
 	if err != nil {
 		f := env.Explain(err)
@@ -156,19 +173,16 @@ func (u *up) child(ctx context.Context, c Config, err error) error {
 	} else {
 		w.URLs = b.URLs()
 	}
-	line, marshalErr := json.Marshal(w)
-	if marshalErr != nil {
-		return marshalErr
+	line, err := json.Marshal(w)
+	if err != nil {
+		return err
 	}
-	// The parent may have given up: that is no reason for us to.
+	// It may have given up: that is no reason for us to.
 	_, _ = u.e.Out.Write(append(line, '\n'))
 	if out, ok := u.e.Out.(*os.File); ok {
 		_ = out.Close()
 	}
-	if err != nil {
-		return err
-	}
-	return u.serve(ctx, b, c)
+	return nil
 }
 
 // log opens the log of a detached broker, anew for each start.

@@ -75,7 +75,7 @@ func (d down) stop(ctx context.Context, run env.Run) error {
 	}
 	// One that does not answer is either ending already, or not ours: a process may have
 	// got the number of a broker that crashed. It is never signalled, only waited for.
-	if env.Listens(run.URLs.HTTP) && !env.Terminate(run.PID) {
+	if (env.Listens(run.URLs.HTTP) || run.Control != "" && answers(run.Control)) && !env.Terminate(run.PID) {
 		if err := c.Shutdown(ctx); err != nil {
 			return err
 		}

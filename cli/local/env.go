@@ -31,6 +31,13 @@ func NewEnv(e *env.Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if e.URL == "" {
+				run, err := e.Running()
+				if err != nil {
+					return err
+				}
+				urls.Kafka = bootstrap(urls.Kafka, run.Nodes)
+			}
 			vars := Variables(urls)
 			switch format {
 			case env.FormatJSON, env.FormatYAML, env.FormatText, env.FormatTable:
@@ -69,11 +76,23 @@ func Variables(urls adminapi.URLs) []Variable {
 	add("RMQ_CONTROL_URL", urls.HTTP)
 	add("MQTT_URL", urls.MQTT)
 	add("MQTT_WS_URL", urls.MQTTWS)
-	if u, err := url.Parse(urls.Kafka); err == nil {
-		add("KAFKA_BOOTSTRAP_SERVERS", u.Host)
-	}
+	add("KAFKA_BOOTSTRAP_SERVERS", strings.TrimPrefix(urls.Kafka, "kafka://"))
 	add("AMQP_URL", urls.AMQP)
 	return vars
+}
+
+// bootstrap names every node of a cluster to Kafka's clients, which take the first that answers.
+func bootstrap(kafka string, nodes []env.RunNode) string {
+	var hosts []string
+	for _, n := range nodes {
+		if u, err := url.Parse(n.URLs.Kafka); err == nil && u.Host != "" {
+			hosts = append(hosts, u.Host)
+		}
+	}
+	if len(hosts) == 0 {
+		return kafka
+	}
+	return "kafka://" + strings.Join(hosts, ",")
 }
 
 // assignment writes a variable in a shell's language.

@@ -5,6 +5,9 @@
 // open.go only. A broker in the foreground is this process; a detached one is this
 // program again, with its log in a file and nothing of the terminal (detach.go). Both
 // leave a run file by which other commands find them (package env).
+//
+// Many nodes are many processes of this program under one that serves no clients itself
+// (parent.go), or, with --in-process, many brokers in this one (nodes.go).
 package local
 
 import (
@@ -12,6 +15,7 @@ import (
 	"log/slog"
 
 	"github.com/robustmq/rmq/broker/adminapi"
+	"github.com/robustmq/rmq/broker/cluster/transport"
 )
 
 // Config is what `rmq up` asks of a broker.
@@ -26,7 +30,20 @@ type Config struct {
 	// 0 takes a free port, -1 serves no such port.
 	MQTT, MQTTWS, Kafka, AMQP, HTTP int
 
+	// Cluster is what the broker is a node of; nil: it is alone.
+	Cluster *Cluster
+
 	Log *slog.Logger
+}
+
+// Cluster is one node's view of the set of nodes that a cluster begins with.
+type Cluster struct {
+	Self uint64
+	// Peers are all nodes, this one too, and where they listen for each other.
+	Peers map[uint64]string
+	Token string // what all of them know, and nobody else
+	// Hub joins nodes of this process; nil: they are joined over TCP.
+	Hub *transport.Hub
 }
 
 // Broker is one that runs.

@@ -31,11 +31,13 @@ func NewStatus(e *env.Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			name := e.Name
+			name, run := e.Name, env.Run{}
 			if e.URL != "" {
 				name = ""
+			} else if run, err = e.Running(); err != nil {
+				return err
 			}
-			if err := e.Print(statusView(e, name, s)); err != nil {
+			if err := e.Print(statusView(e, name, s, run)); err != nil {
 				return err
 			}
 			if !s.Ready {
@@ -128,7 +130,13 @@ func holds(h *adminapi.Holding) string {
 	return strings.Join(all, ", ")
 }
 
-func statusView(e *env.Env, name string, s adminapi.Status) env.View {
+// statusView shows a broker, and, when it is of a cluster, the nodes; run tells of their
+// processes.
+func statusView(e *env.Env, name string, s adminapi.Status, run env.Run) env.View {
+	nodes := withProcesses(s.Nodes, run)
+	for i := range s.Nodes {
+		s.Nodes[i] = nodes[i].Node
+	}
 	state := "ready"
 	if !s.Ready {
 		state = "not ready"
@@ -170,5 +178,10 @@ func statusView(e *env.Env, name string, s adminapi.Status) env.View {
 	add("node", s.Node)
 	add("started", env.Ago{At: s.Started, Now: s.Started.Add(time.Duration(s.Uptime * float64(time.Second)))})
 	add("version", s.Version)
+	if len(nodes) > 0 {
+		t := nodeTable(nodes)
+		t.Title = "node"
+		v.Tables = append(v.Tables, t)
+	}
 	return v
 }

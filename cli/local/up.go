@@ -41,6 +41,14 @@ type up struct {
 	json         bool
 	timeout      env.Duration
 	logLevel     string
+
+	nodes     int
+	inProcess bool
+	restart   bool
+	// One node alone, of those that a cluster begins with.
+	node             uint64
+	peers, tokenFile string
+	join             string
 }
 
 var portFlags = [5]struct {
@@ -64,9 +72,16 @@ func NewUp(e *env.Env, open Open) *cobra.Command {
 		Use:   "up",
 		Short: "Start a broker on this machine",
 		Long: "Start a broker on this machine.\n\nIt runs until Ctrl-C, or, with --detach, until rmq down. Data is kept in a directory and synced before it is\n" +
-			"acknowledged, unless --memory. A broker without users lets everyone on this machine in and nobody else.",
+			"acknowledged, unless --memory. A broker without users lets everyone on this machine in and nobody else.\n\n" +
+			"With --nodes it is a cluster: each node is a process of its own that keeps everything, and what is acknowledged\n" +
+			"is held by a majority. The first node takes the ports asked for, each other one ports 10 higher than the one\n" +
+			"before, and keeps its data in node-ID below the broker's directory. A node that dies is started again.\n\n" +
+			"On many machines each node is started by hand, with the same --peers and the same secret in --token-file. It is\n" +
+			"up once a majority is. The nodes of a cluster are those that it began with.",
 		Example: "  rmq up\n  rmq up --memory --any-port --detach --wait --json\n  rmq up --data ./data --profile production\n" +
-			"  rmq up --port 4000            # MQTT, Kafka, AMQP and HTTP on one port",
+			"  rmq up --port 4000            # MQTT, Kafka, AMQP and HTTP on one port\n" +
+			"  rmq up -n 3                   # three nodes\n" +
+			"  rmq up --node 2 --peers 1=10.0.0.1:7100,2=10.0.0.2:7100,3=10.0.0.3:7100 --token-file rmq.token",
 		Args: env.Exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error { return u.run(cmd) },
 	}
@@ -86,6 +101,15 @@ func NewUp(e *env.Env, open Open) *cobra.Command {
 	f.BoolVarP(&u.detach, "detach", "d", false, "return once the broker is up, and leave it running")
 	f.BoolVar(&u.wait, "wait", false, "with --detach: return once every port answers")
 	f.BoolVar(&u.json, "json", false, "the same as -o json")
+	f.IntVarP(&u.nodes, "nodes", "n", 1, "how many nodes to start on this machine")
+	f.BoolVar(&u.inProcess, "in-process", false, "with --nodes: all of them in one process")
+	f.BoolVar(&u.restart, "restart", true, "with --nodes: start a node again that has died")
+	f.Uint64Var(&u.node, "node", 0, "start this one node of the cluster that --peers names")
+	f.StringVar(&u.peers, "peers", "", "with --node: every node and where it listens for the others, as 1=host:port,2=host:port")
+	f.StringVar(&u.tokenFile, "token-file", "", "with --node: file with the secret that every node of the cluster is given")
+	_ = f.SetAnnotation("token-file", env.PathAnnotation, []string{"true"}) // fails for unknown flags only
+	f.StringVar(&u.join, "join", "", "a cluster that runs, to become a node of")
+	_ = f.MarkHidden("join") // which tells why it cannot be done
 	f.Var(&u.timeout, "timeout", "with --detach: how long to wait for the broker to be up")
 	f.Var(&env.Choice{Value: &u.logLevel, Of: []string{"debug", "info", "warn", "error"}}, "log-level", "least severity that is logged")
 	return cmd
@@ -97,6 +121,9 @@ func (u *up) run(cmd *cobra.Command) error {
 	}
 	child := u.e.Getenv(childEnv) != ""
 	config, err := u.config(cmd)
+	if u.e.Getenv(nodeEnv) != "" {
+		return u.ofParent(cmd.Context(), config, err)
+	}
 	if err == nil {
 		err = u.free()
 	}
@@ -115,7 +142,7 @@ func (u *up) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if err := u.greet(cmd.Context(), b, config, time.Since(begun)); err != nil {
+	if err := u.greet(cmd.Context(), config, time.Since(begun)); err != nil {
 		// Nobody reads, so nobody will know where it listens.
 		return errors.Join(err, u.end(b, config))
 	}
@@ -123,14 +150,23 @@ func (u *up) run(cmd *cobra.Command) error {
 }
 
 // config makes a broker's configuration of the flags.
-func (u *up) config(cmd *cobra.Command) (Config, error) {
+func (u *up) config(cmd *cobra.Command) (c Config, err error) {
 	f := cmd.Flags()
-	c := Config{Profile: u.profile, Host: u.host, Port: u.port, Durability: u.durability}
+	c = Config{Profile: u.profile, Host: u.host, Port: u.port, Durability: u.durability}
 	if err := env.CheckName(u.name); err != nil {
 		return c, err
 	}
 	if u.memory && f.Changed("data") {
 		return c, &env.Failure{Exit: env.Usage, What: "--memory keeps nothing in --data", Hint: "leave one of them out"}
+	}
+	if u.nodes < 1 || u.nodes > nodesMax {
+		return c, env.Failf(env.Usage, "--nodes %d is none of 1 to %d", u.nodes, nodesMax)
+	}
+	if u.inProcess && u.nodes == 1 {
+		return c, &env.Failure{Exit: env.Usage, What: "--in-process is for many nodes", Hint: "say how many: rmq up -n 3 --in-process"}
+	}
+	if c.Cluster, err = u.member(); err != nil {
+		return c, err
 	}
 	if u.memory && u.durability != "" {
 		return c, &env.Failure{Exit: env.Usage, What: "with --memory nothing has another durability", Hint: "leave --durability out"}
@@ -141,6 +177,9 @@ func (u *up) config(cmd *cobra.Command) (Config, error) {
 		}
 		if !filepath.IsAbs(c.DataDir) {
 			c.DataDir = filepath.Join(u.e.Dir, c.DataDir)
+		}
+		if err := u.fits(c.DataDir); err != nil {
+			return c, err
 		}
 	}
 	if f.Changed("port") {
@@ -176,7 +215,7 @@ func (u *up) free() error {
 		return err
 	}
 	// A process of that number may be somebody else's by now.
-	if !env.Listens(run.URLs.HTTP) {
+	if !env.Listens(run.URLs.HTTP) && (run.Control == "" || !answers(run.Control)) {
 		return nil
 	}
 	return u.taken(run)
@@ -197,16 +236,58 @@ func nameFlag(name string) string {
 
 // begin starts the broker and leaves its run file.
 func (u *up) begin(ctx context.Context, c Config, log io.Writer) (Broker, error) {
-	var level slog.Level
-	_ = level.UnmarshalText([]byte(u.logLevel)) // one of four words that it knows
-	c.Log = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: level}))
-	b, err := u.open(ctx, c)
+	c.Log = u.logger(log)
+	b, err := u.openAll(ctx, c, log)
 	if err != nil {
 		return nil, u.explain(err, c)
 	}
 	run := env.Run{Name: u.name, PID: os.Getpid(), Started: time.Now().UTC(), URLs: b.URLs(), DataDir: c.DataDir, Log: u.e.Getenv(childEnv)}
+	many, isMany := b.(clustered)
+	if isMany {
+		run.Nodes, run.Control = many.Nodes(), many.Control()
+	}
 	if err := u.claim(run); err != nil {
 		return nil, errors.Join(err, u.end(b, c))
+	}
+	if isMany {
+		many.Watch(func() {
+			run.URLs, run.Nodes = many.URLs(), many.Nodes()
+			if err := u.e.UpdateRun(run); err != nil {
+				u.e.Say("what other commands know of the nodes is old: %v", err)
+			}
+		})
+	}
+	return b, nil
+}
+
+func (u *up) logger(to io.Writer) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(u.logLevel)) // one of four words that it knows
+	return slog.New(slog.NewTextHandler(to, &slog.HandlerOptions{Level: level}))
+}
+
+// openAll starts what the flags ask for: one broker, or a cluster.
+func (u *up) openAll(ctx context.Context, c Config, log io.Writer) (Broker, error) {
+	switch {
+	case c.Cluster != nil:
+		return u.openMember(ctx, c)
+	case u.nodes == 1:
+		return u.open(ctx, c)
+	}
+	configs, err := u.plan(c)
+	if err != nil {
+		return nil, err
+	}
+	if u.inProcess {
+		b, err := u.openTogether(ctx, configs)
+		if err != nil {
+			return nil, err
+		}
+		return b, nil
+	}
+	b, err := u.openApart(ctx, configs, log)
+	if err != nil {
+		return nil, err
 	}
 	return b, nil
 }
@@ -345,17 +426,21 @@ func (u *up) portOf(address string, c Config) (flag, protocol string) {
 // ---- the card
 
 // greet prints where the broker listens, and what to type next.
-func (u *up) greet(ctx context.Context, b Broker, c Config, took time.Duration) error {
-	if f := u.e.Format(); f != env.FormatTable {
-		return u.report(ctx, b.URLs())
+func (u *up) greet(ctx context.Context, c Config, took time.Duration) error {
+	run, err := u.running()
+	if err != nil {
+		return err
 	}
-	_, err := io.WriteString(u.e.Out, card(u.e, b.URLs(), c, took, "Ctrl-C"))
+	if f := u.e.Format(); f != env.FormatTable {
+		return u.report(ctx, run)
+	}
+	_, err = io.WriteString(u.e.Out, card(u.e, run, c, took, "Ctrl-C"))
 	return err
 }
 
 // report prints the broker's own status, for machines.
-func (u *up) report(ctx context.Context, urls adminapi.URLs) error {
-	u.e.Name, u.e.URL = u.name, urls.HTTP
+func (u *up) report(ctx context.Context, run env.Run) error {
+	u.e.Name, u.e.URL = u.name, run.URLs.HTTP
 	c, err := u.e.Admin()
 	if err != nil {
 		return err
@@ -364,21 +449,32 @@ func (u *up) report(ctx context.Context, urls adminapi.URLs) error {
 	if err != nil {
 		return err
 	}
-	return u.e.Print(statusView(u.e, u.name, s))
+	return u.e.Print(statusView(u.e, u.name, s, run))
 }
 
-func card(e *env.Env, urls adminapi.URLs, c Config, took time.Duration, stop string) string {
+func card(e *env.Env, run env.Run, c Config, took time.Duration, stop string) string {
 	var b strings.Builder
 	row := func(name, text string) {
 		if text != "" {
 			fmt.Fprintf(&b, "  %-7s  %s\n", name, text)
 		}
 	}
-	fmt.Fprintf(&b, "rmq %s is up (%d ms)\n\n", e.Version, took.Milliseconds())
-	row("mqtt", strings.TrimSpace(urls.MQTT+"   "+urls.MQTTWS))
-	row("kafka", strings.TrimPrefix(urls.Kafka, "kafka://"))
-	row("amqp", urls.AMQP)
-	row("http", urls.HTTP)
+	places := func(urls adminapi.URLs) {
+		row("mqtt", strings.TrimSpace(urls.MQTT+"   "+urls.MQTTWS))
+		row("kafka", strings.TrimPrefix(urls.Kafka, "kafka://"))
+		row("amqp", urls.AMQP)
+		row("http", urls.HTTP)
+	}
+	if len(run.Nodes) == 0 {
+		fmt.Fprintf(&b, "rmq %s is up (%d ms)\n\n", e.Version, took.Milliseconds())
+		places(run.URLs)
+	} else {
+		fmt.Fprintf(&b, "rmq %s is up: %d nodes (%d ms)\n", e.Version, len(run.Nodes), took.Milliseconds())
+		for _, n := range run.Nodes {
+			fmt.Fprintf(&b, "\n  node %d\n", n.ID)
+			places(n.URLs)
+		}
+	}
 	b.WriteByte('\n')
 	if c.DataDir == "" {
 		row("data", "in memory: nothing outlives the broker")
@@ -390,6 +486,10 @@ func card(e *env.Env, urls adminapi.URLs, c Config, took time.Duration, stop str
 	row("", "rmq consume kafka:sensors --from start -n 1")
 	row("watch", "rmq tui")
 	row("env", `eval "$(rmq env)"`)
+	if run.Control != "" {
+		row("nodes", "rmq node list"+nameFlag(run.Name))
+		row("", "rmq node kill 2"+nameFlag(run.Name))
+	}
 	row("stop", stop)
 	return b.String()
 }
