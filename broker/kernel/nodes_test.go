@@ -8,10 +8,19 @@ import (
 	"github.com/robustmq/rmq/broker/kernel/kerneltest"
 )
 
+// onEachNetwork has a test run on three nodes, whatever joins them.
+func onEachNetwork(t *testing.T, f func(*testing.T, kerneltest.Options)) {
+	for name, tcp := range map[string]bool{"memory": false, "tcp": true} {
+		t.Run(name, func(t *testing.T) { f(t, kerneltest.Options{NoCapture: true, TCP: tcp}) })
+	}
+}
+
 // What is declared and published on one node is consumed on another, and what is settled there
 // is gone on the third.
-func TestQueueFromAnyNode(t *testing.T) {
-	c := kerneltest.StartCluster(t, 3, kerneltest.Options{NoCapture: true})
+func TestQueueFromAnyNode(t *testing.T) { onEachNetwork(t, queueFromAnyNode) }
+
+func queueFromAnyNode(t *testing.T, o kerneltest.Options) {
+	c := kerneltest.StartCluster(t, 3, o)
 	if _, created, err := c.Node(1).DeclareQueue(t.Context(), queueSpec("q")); err != nil || !created {
 		t.Fatalf("created %v, %v", created, err)
 	}
@@ -51,8 +60,10 @@ func publishEventually(t *testing.T, k *kernel.Kernel, queue, value string) {
 
 // A session has messages from every node, of every QoS, and moves to the node where its client
 // connects next.
-func TestSessionFromAnyNode(t *testing.T) {
-	c := kerneltest.StartCluster(t, 3, kerneltest.Options{NoCapture: true})
+func TestSessionFromAnyNode(t *testing.T) { onEachNetwork(t, sessionFromAnyNode) }
+
+func sessionFromAnyNode(t *testing.T, o kerneltest.Options) {
+	c := kerneltest.StartCluster(t, 3, o)
 	first, s, _ := open(t, c.Node(1), "c", 3600, true)
 	subscribe(t, first, "a/#", 1)
 	for id := uint64(1); id <= 3; id++ {
@@ -94,8 +105,10 @@ func TestSessionFromAnyNode(t *testing.T) {
 
 // A node that leads goes away: what it had unsettled is delivered elsewhere, nothing that was
 // acknowledged is lost, and it has all of it when it is back.
-func TestNodeGoesAndComesBack(t *testing.T) {
-	c := kerneltest.StartCluster(t, 3, kerneltest.Options{NoCapture: true})
+func TestNodeGoesAndComesBack(t *testing.T) { onEachNetwork(t, nodeGoesAndComesBack) }
+
+func nodeGoesAndComesBack(t *testing.T, o kerneltest.Options) {
+	c := kerneltest.StartCluster(t, 3, o)
 	info, _, err := c.Node(1).DeclareQueue(t.Context(), queueSpec("q"))
 	if err != nil {
 		t.Fatal(err)

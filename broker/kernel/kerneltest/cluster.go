@@ -13,14 +13,13 @@ import (
 	"github.com/robustmq/rmq/broker/storage/memlog"
 )
 
-// Cluster is some kernels that share nothing but a network in memory. Nodes have the ids from
-// 1 on.
+// Cluster is some kernels that share nothing but a network: in memory, or TCP. Nodes have the
+// ids from 1 on.
 type Cluster struct {
-	t       testing.TB
-	o       Options
-	groups  *transport.Net // raft's frames
-	kernels *transport.Net // the kernels' own
-	nodes   []*clusterNode
+	t     testing.TB
+	o     Options
+	net   network
+	nodes []*clusterNode
 }
 
 type clusterNode struct {
@@ -28,6 +27,7 @@ type clusterNode struct {
 	id     uint64
 	engine storage.Engine // in memory it outlives the kernel, as a disk does
 	host   *group.Host
+	place  place // in the network, while it runs
 }
 
 // StartCluster opens n kernels, which the test's end closes.
@@ -39,7 +39,10 @@ func StartCluster(t testing.TB, n int, o Options) *Cluster {
 	if o.DataShards == 0 {
 		o.DataShards = 2
 	}
-	c := &Cluster{t: t, o: o, groups: transport.NewNet(), kernels: transport.NewNet()}
+	c := &Cluster{t: t, o: o, net: inMemory{transport.NewHub()}}
+	if o.TCP {
+		c.net = newLoopback()
+	}
 	for i := range n {
 		c.nodes = append(c.nodes, &clusterNode{id: uint64(i + 1), engine: c.memory()})
 	}
@@ -90,8 +93,7 @@ const leaderWait = 30 * time.Second
 func (c *Cluster) Stop(id uint64) {
 	c.t.Helper()
 	n := c.nodes[id-1]
-	c.groups.Leave(id)
-	c.kernels.Leave(id)
+	n.place.leave()
 	c.end(n)
 }
 
@@ -110,17 +112,24 @@ func (c *Cluster) memory() storage.Engine {
 	return memlog.New()
 }
 
-// Cut takes a node off the network, and Heal brings it back.
+// Cut has nothing of the others reach a node, until Heal.
 func (c *Cluster) Cut(id uint64) {
-	c.groups.Leave(id)
-	c.kernels.Leave(id)
+	n := c.nodes[id-1]
+	n.hear(nil)
+	n.place.handle(transport.ChanRelay, nil)
 }
 
 // Heal ends a Cut.
 func (c *Cluster) Heal(id uint64) {
 	n := c.nodes[id-1]
-	c.kernels.Join(id, n.Receive)
-	c.groups.Join(id, n.host.Receive)
+	n.place.handle(transport.ChanRelay, n.Receive)
+	n.hear(n.host.Receive)
+}
+
+// hear gives raft's frames to r.
+func (n *clusterNode) hear(r transport.Receiver) {
+	n.place.handle(transport.ChanRaft, r)
+	n.place.handle(transport.ChanBeat, r)
 }
 
 // Start opens a node that was stopped.
@@ -139,15 +148,20 @@ func (c *Cluster) open(n *clusterNode) error {
 	if c.o.Disk != nil {
 		n.engine = c.o.Disk(n.id)
 	}
+	at, err := c.net.join(c.t, n.id)
+	if err != nil {
+		return err
+	}
+	n.place = at
 	host := group.NewHost(group.Options{
-		Self: n.id, Workers: 2, Clock: clock.Wall{}, Seed: n.id, Transport: c.groups.Port(n.id), Heartbeat: 20 * time.Millisecond, Election: 200 * time.Millisecond,
+		Self: n.id, Workers: 2, Clock: clock.Wall{}, Seed: n.id, Transport: n.place.way(transport.ChanRaft), Urgent: n.place.way(transport.ChanBeat), Heartbeat: 20 * time.Millisecond, Election: 200 * time.Millisecond,
 	})
-	c.groups.Join(n.id, host.Receive)
+	n.hear(host.Receive)
 	n.host = host
 	k, err := kernel.Open(kernel.Config{
 		Engine: kept{n.engine}, Time: c.o.Time, Link: clock.Wall{}, Capture: !c.o.NoCapture, DataShards: c.o.DataShards, CheckpointBytes: c.o.CheckpointBytes,
-		Self: n.id, Voters: voters, Peers: c.kernels.Port(n.id),
-		Bind: func(k *kernel.Kernel) { c.kernels.Join(n.id, k.Receive) },
+		Self: n.id, Voters: voters, Peers: n.place.way(transport.ChanRelay),
+		Bind: func(k *kernel.Kernel) { n.place.handle(transport.ChanRelay, k.Receive) },
 		OpenGroup: func(s kernel.GroupSpec) (kernel.Group, error) {
 			return host.Open(group.Config{
 				Shard: s.Shard, Log: n.engine.Log(), Sync: s.Sync, Applied: s.Applied, AppliedTerm: s.AppliedTerm, Machine: s.Machine, Voters: voters,
@@ -185,8 +199,9 @@ func (c *Cluster) end(n *clusterNode) {
 
 func (c *Cluster) close() {
 	for _, n := range c.nodes {
-		c.groups.Leave(n.id)
-		c.kernels.Leave(n.id)
+		if n.place != nil {
+			n.place.leave()
+		}
 	}
 	for _, n := range c.nodes {
 		c.end(n)

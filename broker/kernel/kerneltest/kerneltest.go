@@ -33,6 +33,8 @@ type Options struct {
 	Disk func(node uint64) storage.Engine
 	// CatchUp is group.Config's, in a cluster.
 	CatchUp int
+	// TCP has the nodes of a cluster reach each other over TCP; else they do by calls.
+	TCP bool
 }
 
 // Open opens a kernel that the test's end closes.
