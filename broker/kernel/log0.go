@@ -2,7 +2,6 @@ package kernel
 
 import (
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"sync"
 	"sync/atomic"
@@ -60,11 +59,8 @@ type change struct {
 	done chan meta.Result // capacity 1
 }
 
-// commandMax bounds one command in JSON; entryHead is what stands before it.
-const (
-	commandMax = 1 << 20
-	entryHead  = 16
-)
+// commandMax bounds one command in JSON.
+const commandMax = 1 << 20
 
 func newLog0(k *Kernel, state *meta.State, origin uint64) *log0 {
 	l := &log0{k: k, state: state, origin: origin, next: 1, saved: make(chan error, 1)}
@@ -91,8 +87,7 @@ func (l *log0) do(ctx context.Context, c *meta.Command) (meta.Result, error) {
 	}
 	ch.seq = l.next
 	l.next++
-	head := binary.LittleEndian.AppendUint64(nil, l.origin)
-	ch.data = append(binary.LittleEndian.AppendUint64(head, ch.seq), body...)
+	ch.data = meta.AppendEntry(nil, l.origin, ch.seq, body)
 	l.waiting = append(l.waiting, ch)
 	l.pumpLocked()
 	l.mu.Unlock()
@@ -173,15 +168,14 @@ func (l *log0) Apply(entries []storage.Entry) {
 		e := &entries[i]
 		l.sinceSave += len(e.Data)
 		l.unsaved.Add(int64(len(e.Data)))
-		var c meta.Command
-		if len(e.Data) < entryHead || json.Unmarshal(e.Data[entryHead:], &c) != nil {
-			err := fault.New(fault.Internal, "apply", "log 0", "entry %d is malformed", e.Index)
+		origin, seq, c, err := meta.ParseEntry(e.Data)
+		if err != nil {
+			err = fault.New(fault.Internal, "apply", "log 0", "entry %d is malformed", e.Index)
 			l.broken = true
 			l.k.fail(err)
 			l.stop(err)
 			return
 		}
-		origin, seq := binary.LittleEndian.Uint64(e.Data), binary.LittleEndian.Uint64(e.Data[8:])
 		l.applying.Lock()
 		l.index, l.term = e.Index, e.Term
 		if !l.state.First(origin, seq) {

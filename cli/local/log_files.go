@@ -48,6 +48,8 @@ type recordLine struct {
 	Durable int64          `json:"durable,omitempty"`
 	Resumed bool           `json:"resumed,omitempty"`
 	Entry   *entryLine     `json:"entry,omitempty"`
+	Origin  uint64         `json:"origin,omitempty"` // who proposed a command of log 0
+	Number  uint64         `json:"number,omitempty"` // which of its commands
 	Meta    *kmeta.Command `json:"command,omitempty"`
 	Error   string         `json:"error,omitempty"` // what the entry holds does not parse
 }
@@ -241,12 +243,12 @@ func (x *inspection) entry(rec *filelog.WALRecord, line *recordLine) string {
 	case len(rec.Data) == 0:
 		return "empty: a leader's first"
 	case rec.Shard == 0:
-		_, c, err := kmeta.Describe(rec.Data)
+		origin, number, c, err := kmeta.Describe(rec.Data)
 		if err != nil {
 			line.Error = err.Error()
 			return "does not parse: " + line.Error
 		}
-		line.Meta = &c
+		line.Origin, line.Number, line.Meta = origin, number, &c
 		return millis(c.Time) + " " + metaText(&c)
 	}
 	d, err := shard.Describe(rec.Data)

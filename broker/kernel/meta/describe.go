@@ -23,22 +23,40 @@ func (o Op) String() string {
 	return fmt.Sprintf("command %d", uint8(o))
 }
 
-// TokenLen is the length of the token that stands before a command in an entry of log 0.
-const TokenLen = 16
+// An entry of log 0 is who proposes it, which of its commands it is, and the command as JSON.
+//
+//	0               8               16
+//	┌───────────────┬───────────────┬─────────
+//	│ origin        │ number        │ command…
+//	│ u64, LE       │ u64, LE       │ JSON
+//	└───────────────┴───────────────┴─────────
+const entryHeadLen = 16
 
-// Describe takes an entry of log 0 apart: token, then the command as JSON. Hashes of
-// passwords are left out.
-func Describe(entry []byte) (token uint64, c Command, err error) {
-	if len(entry) < TokenLen {
-		return 0, c, fmt.Errorf("entry of %d bytes", len(entry))
+// AppendEntry appends an entry; command is in JSON.
+func AppendEntry(dst []byte, origin, number uint64, command []byte) []byte {
+	dst = binary.LittleEndian.AppendUint64(dst, origin)
+	dst = binary.LittleEndian.AppendUint64(dst, number)
+	return append(dst, command...)
+}
+
+// ParseEntry takes an entry apart.
+func ParseEntry(entry []byte) (origin, number uint64, c Command, err error) {
+	if len(entry) < entryHeadLen {
+		return 0, 0, c, fmt.Errorf("entry of %d bytes", len(entry))
 	}
-	if err := json.Unmarshal(entry[TokenLen:], &c); err != nil {
-		return 0, c, err
+	if err := json.Unmarshal(entry[entryHeadLen:], &c); err != nil {
+		return 0, 0, c, err
 	}
+	return binary.LittleEndian.Uint64(entry), binary.LittleEndian.Uint64(entry[8:]), c, nil
+}
+
+// Describe is ParseEntry for a person: hashes of passwords are left out.
+func Describe(entry []byte) (origin, number uint64, c Command, err error) {
+	origin, number, c, err = ParseEntry(entry)
 	if c.User != nil {
 		c.User.Hash = nil
 	}
-	return binary.LittleEndian.Uint64(entry), c, nil
+	return origin, number, c, err
 }
 
 // DescribeKey says what a key of log 0's checkpoint is: the kind of thing, and its name
