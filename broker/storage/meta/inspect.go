@@ -55,6 +55,8 @@ const (
 	flagFreelist = 0x10
 	flagBucket   = 0x01 // of a leaf element
 
+	noFreelist = 1<<64 - 1 // in place of its page: there is none
+
 	// pageBytesMax bounds one page with what overflows from it: the largest value and the
 	// keys beside it.
 	pageBytesMax = storage.EntryBytesMax + 1<<20
@@ -516,6 +518,9 @@ func (x *Inspector) Check(problem func(error)) error {
 	if err == nil {
 		err = x.checkFree(used, say)
 	}
+	if err == nil {
+		err = x.checkLost(used, say)
+	}
 	if errors.Is(err, errStop) {
 		return nil
 	}
@@ -557,8 +562,7 @@ func (x *Inspector) checkTree(t tree, depth int, use func(uint64, uint32) error,
 
 // checkFree compares the list of free pages with those that are used.
 func (x *Inspector) checkFree(used pageSet, say func(error) error) error {
-	const none = 1<<64 - 1
-	if x.at.freelist == none {
+	if x.at.freelist == noFreelist {
 		return nil
 	}
 	b, err := x.page(x.at.freelist)
@@ -588,6 +592,14 @@ func (x *Inspector) checkFree(used pageSet, say func(error) error) error {
 				return err
 			}
 		}
+	}
+	return nil
+}
+
+// checkLost looks for pages that are neither used nor free.
+func (x *Inspector) checkLost(used pageSet, say func(error) error) error {
+	if x.at.freelist == noFreelist {
+		return nil
 	}
 	lost := 0
 	for id := uint64(2); id < min(x.at.pages, uint64(len(used))*64); id++ {

@@ -69,18 +69,19 @@ func (s *Store) verified(id storage.ShardID) (d description, err error) {
 	if s.db == nil {
 		return d, nil
 	}
-	err = guard(func() error {
-		return s.db.View(func(tx *bbolt.Tx) error {
-			var b *bbolt.Bucket
-			if b, d, err = shardBucket(tx, id); err != nil || d.generation == 0 {
-				return err
-			}
-			data, err := d.data(b)
-			if err != nil {
-				return err
-			}
-			return verify(data, d)
-		})
+	if err := s.damaged[id]; err != nil {
+		return d, fmt.Errorf("meta: load shard %d: %w", id, err)
+	}
+	err = s.transact(s.db.View, func(tx *bbolt.Tx) error {
+		var b *bbolt.Bucket
+		if b, d, err = shardBucket(tx, id); err != nil || d.generation == 0 {
+			return err
+		}
+		data, err := d.data(b)
+		if err != nil {
+			return err
+		}
+		return verify(data, d)
 	})
 	if err != nil {
 		return d, fmt.Errorf("meta: load shard %d: %w", id, err)

@@ -29,6 +29,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -53,12 +54,17 @@ type Store struct {
 	path      string
 	committed func() // for tests: called after each transaction of a Save
 
+	stuck atomic.Bool // bbolt has panicked with its locks held: it is not called any more
+
 	saving sync.Mutex // taken before mu
 	mu     sync.RWMutex
 	db     *bbolt.DB // nil while the file does not exist
-	closed bool
-	store  uint64 // whose checkpoints these are; 0: nobody has said
-	failed error  // final: a transaction of which nobody knows what the device has
+	file   *os.File  // of db
+	// damaged are the shards in whose pages bbolt would lose its way; fixed by Open
+	damaged map[storage.ShardID]error
+	closed  bool
+	store   uint64 // whose checkpoints these are; 0: nobody has said
+	failed  error  // final: a transaction of which nobody knows what the device has
 }
 
 var _ storage.Checkpoints = (*Store)(nil)
@@ -74,7 +80,9 @@ func Open(path string) (*Store, error) {
 	case info.Size() == 0: // bbolt would make a new one of it
 		err = fmt.Errorf("%w: %s is empty", storage.ErrCorrupt, path)
 	default:
-		s.db, err = openFile(path)
+		if s.damaged, err = shapeOf(path); err == nil {
+			s.db, s.file, err = openFile(path)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("meta: open: %w", err)
@@ -90,23 +98,21 @@ func (s *Store) Bind(store uint64) error {
 	if s.store = store; s.db == nil {
 		return nil
 	}
-	err := guard(func() error {
-		return s.db.View(func(tx *bbolt.Tx) error {
-			stored := tx.Bucket(rootBucket).Get(storeKey)
-			if stored == nil {
-				return nil
-			}
-			b, err := decodeValue(storeKey, stored)
-			switch {
-			case err != nil:
-				return err
-			case len(b) != 8:
-				return fmt.Errorf("%w: store of %d bytes", storage.ErrCorrupt, len(b))
-			case binary.LittleEndian.Uint64(b) != store:
-				return fmt.Errorf("%w: it is of store %016x, and VERSION says %016x", storage.ErrMixed, binary.LittleEndian.Uint64(b), store)
-			}
+	err := s.transact(s.db.View, func(tx *bbolt.Tx) error {
+		stored := tx.Bucket(rootBucket).Get(storeKey)
+		if stored == nil {
 			return nil
-		})
+		}
+		b, err := decodeValue(storeKey, stored)
+		switch {
+		case err != nil:
+			return err
+		case len(b) != 8:
+			return fmt.Errorf("%w: store of %d bytes", storage.ErrCorrupt, len(b))
+		case binary.LittleEndian.Uint64(b) != store:
+			return fmt.Errorf("%w: it is of store %016x, and VERSION says %016x", storage.ErrMixed, binary.LittleEndian.Uint64(b), store)
+		}
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("meta: %s: %w", s.path, err)
@@ -116,8 +122,7 @@ func (s *Store) Bind(store uint64) error {
 
 // openFile opens an existing file, and checks its format. bbolt keeps the list of
 // free pages in the file, so that this does not read all of it.
-func openFile(path string) (db *bbolt.DB, err error) {
-	var file *os.File
+func openFile(path string) (db *bbolt.DB, file *os.File, err error) {
 	err = guard(func() (err error) {
 		db, err = bbolt.Open(path, filePerm, &bbolt.Options{
 			Timeout: lockWait, FreelistType: bbolt.FreelistMapType, NoStatistics: true,
@@ -126,43 +131,63 @@ func openFile(path string) (db *bbolt.DB, err error) {
 				return file, err
 			},
 		})
+		if err == nil {
+			err = db.View(checkFormat)
+		}
+		// A process that was killed may have left what it had written, and the file's name, to
+		// the system. What Load returns from here on is taken to be durable.
+		if err == nil {
+			err = db.Sync()
+		}
+		if err == nil {
+			err = vfs.OS{}.SyncDir(filepath.Dir(path))
+		}
 		return err
 	})
-	if err != nil && file != nil {
-		_ = file.Close() // with its lock, where a panic left both
+	if err == nil {
+		return db, file, nil
+	}
+	if file != nil {
+		_ = file.Close() // with its lock. bbolt's own may be held, where it has panicked
 	}
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
-		return nil, fmt.Errorf("%w: %s", storage.ErrInUse, path)
+		return nil, nil, fmt.Errorf("%w: %s", storage.ErrInUse, path)
 	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
-		return nil, fmt.Errorf("%w: %s: %w", storage.ErrCorrupt, path, err)
-	case err != nil:
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, nil, fmt.Errorf("%w: %s: %w", storage.ErrCorrupt, path, err)
 	}
-	err = guard(func() error { return db.View(checkFormat) })
-	// A process that was killed may have left what it had written, and the file's name, to
-	// the system. What Load returns from here on is taken to be durable.
-	if err == nil {
-		err = db.Sync()
+	return nil, nil, fmt.Errorf("%s: %w", path, err)
+}
+
+func shapeOf(path string) (damaged map[storage.ShardID]error, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
 	}
+	defer func() { _ = f.Close() }() // only read from
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	x, err := Inspect(f, info.Size())
 	if err == nil {
-		err = vfs.OS{}.SyncDir(filepath.Dir(path))
+		damaged, err = x.Shape()
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), db.Close())
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	return db, nil
+	return damaged, nil
 }
 
 // create makes the file.
-func create(path string, store uint64) (*bbolt.DB, error) {
+func create(path string, store uint64) (*bbolt.DB, *os.File, error) {
 	tmp := path + ".tmp"
 	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("meta: create: %w", err)
+		return nil, nil, fmt.Errorf("meta: create: %w", err)
 	}
 	db, err := bbolt.Open(tmp, filePerm, &bbolt.Options{Timeout: lockWait})
 	if err != nil {
-		return nil, fmt.Errorf("meta: create: %w", err)
+		return nil, nil, fmt.Errorf("meta: create: %w", err)
 	}
 	err = db.Update(func(tx *bbolt.Tx) error { return writeFormat(tx, store) })
 	if err = errors.Join(err, db.Close()); err == nil {
@@ -172,7 +197,7 @@ func create(path string, store uint64) (*bbolt.DB, error) {
 		err = vfs.OS{}.SyncDir(filepath.Dir(path))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("meta: create: %w", err)
+		return nil, nil, fmt.Errorf("meta: create: %w", err)
 	}
 	return openFile(path)
 }
@@ -187,8 +212,30 @@ func (s *Store) Close() error {
 	if s.db == nil {
 		return nil
 	}
-	err := s.db.Close()
+	db := s.db
 	s.db = nil
+	if s.stuck.Load() { // Close would wait for its locks
+		return s.file.Close()
+	}
+	return db.Close()
+}
+
+// transact runs f in a transaction: run is View or Update of the file. A panic in f is an error,
+// and ends the transaction in order. One in bbolt itself may leave its locks held: the file is
+// not used any more.
+func (s *Store) transact(run func(func(*bbolt.Tx) error) error, f func(*bbolt.Tx) error) error {
+	if s.stuck.Load() {
+		return fmt.Errorf("%w: checkpoints: the file could not be read before", storage.ErrCorrupt)
+	}
+	orderly := false
+	err := guard(func() error {
+		err := run(func(tx *bbolt.Tx) error { return guard(func() error { return f(tx) }) })
+		orderly = true
+		return err
+	})
+	if !orderly {
+		s.stuck.Store(true)
+	}
 	return err
 }
 

@@ -29,6 +29,9 @@ func (s *Store) Save(id storage.ShardID, meta storage.CheckpointMeta, full bool,
 	defer stop()
 	chunk, err := src.chunk()
 	if err == nil {
+		err = s.damaged[id]
+	}
+	if err == nil {
 		err = s.finishLocked(id)
 	}
 	switch {
@@ -56,11 +59,11 @@ func (s *Store) writable() error {
 	if s.failed != nil || s.db != nil {
 		return s.failed
 	}
-	db, err := create(s.path, s.store)
+	db, file, err := create(s.path, s.store)
 	if err != nil {
 		return fmt.Errorf("meta: %w", err)
 	}
-	s.db = db
+	s.db, s.file = db, file
 	return nil
 }
 
@@ -96,22 +99,20 @@ func (s *source) chunk() ([]change, error) {
 // unless the device was merely full: what it has of a failed sync nobody knows.
 func (s *Store) update(id storage.ShardID, f func(b *bbolt.Bucket, d *description) error) error {
 	ran := false
-	err := guard(func() error {
-		return s.db.Update(func(tx *bbolt.Tx) error {
-			_, d, err := shardBucket(tx, id)
-			if err != nil {
-				return err
-			}
-			b, err := tx.Bucket(shardsBucket).CreateBucketIfNotExists(shardName(id))
-			if err != nil {
-				return err
-			}
-			if err := f(b, &d); err != nil {
-				return err
-			}
-			ran = true
-			return nil
-		})
+	err := s.transact(s.db.Update, func(tx *bbolt.Tx) error {
+		_, d, err := shardBucket(tx, id)
+		if err != nil {
+			return err
+		}
+		b, err := tx.Bucket(shardsBucket).CreateBucketIfNotExists(shardName(id))
+		if err != nil {
+			return err
+		}
+		if err := f(b, &d); err != nil {
+			return err
+		}
+		ran = true
+		return nil
 	})
 	if err == nil && s.committed != nil {
 		s.committed()
@@ -263,12 +264,10 @@ func (s *Store) finish(id storage.ShardID) error {
 func (s *Store) finishLocked(id storage.ShardID) error {
 	for {
 		var staged bool
-		err := guard(func() error {
-			return s.db.View(func(tx *bbolt.Tx) error {
-				_, d, err := shardBucket(tx, id)
-				staged = d.staged
-				return err
-			})
+		err := s.transact(s.db.View, func(tx *bbolt.Tx) error {
+			_, d, err := shardBucket(tx, id)
+			staged = d.staged
+			return err
 		})
 		if err != nil || !staged {
 			return err
