@@ -14,7 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/robustmq/rmq/broker/kernel/shard"
 	"github.com/robustmq/rmq/broker/segment"
 	"github.com/robustmq/rmq/broker/storage"
 	"github.com/robustmq/rmq/broker/storage/filelog"
@@ -70,15 +69,15 @@ type checker struct {
 	opt  Options
 	tell func(Finding)
 	s    *Survey
-	// ends is where each log of the shards ends, by their checkpoints.
-	logs map[storage.LogID]*shard.Log
+	// logs are how far the segments reach, by the checkpoints.
+	logs map[storage.LogID]reach
 }
 
 // Check looks at everything that lets a broker start on a directory and keep its data, in
 // order, and tells what it finds. The survey is nil when the directory cannot be read. It
 // changes nothing, but for a probe file that is gone afterwards.
 func Check(ctx context.Context, opt Options, tell func(Finding)) *Survey {
-	c := &checker{ctx: ctx, opt: opt, tell: tell, logs: make(map[storage.LogID]*shard.Log)}
+	c := &checker{ctx: ctx, opt: opt, tell: tell, logs: make(map[storage.LogID]reach)}
 	if !c.directory() {
 		return nil
 	}
@@ -367,30 +366,40 @@ func damageText(f *WALFile) string {
 
 // reach compares what the log holds of each shard with its checkpoint.
 func (c *checker) reach(sound bool) {
+	behind := c.behind()
+	if c.s.CheckpointFile.Path == "" && len(behind) > 0 {
+		c.fail("checkpoints", "put checkpoints.db back from a copy, with the rest of the directory as of then",
+			"checkpoints.db is missing, and the log does not hold the first entries of shards %s, which it stood for", shards(behind))
+		return
+	}
+	if !sound {
+		return
+	}
 	applied := c.s.Applied()
-	first := make(map[storage.ShardID]uint64)
-	var ids []storage.ShardID
-	for i := range c.s.WAL {
-		for _, p := range c.s.WAL[i].Shards {
-			if _, known := first[p.Shard]; !known {
-				first[p.Shard] = p.First
-				ids = append(ids, p.Shard)
-			}
+	for _, id := range behind {
+		c.fail("log", c.repair(), "shard %d: the log begins at entry %d, and its checkpoint ends at %d: files were removed, or the checkpoint is an old one", id, c.s.first(id), applied[id])
+	}
+}
+
+// behind are the shards of which the log begins behind their checkpoint.
+func (c *checker) behind() (ids []storage.ShardID) {
+	applied := c.s.Applied()
+	for _, id := range c.s.shards() {
+		if c.s.first(id) > applied[id]+1 {
+			ids = append(ids, id)
 		}
 	}
-	slices.Sort(ids)
-	for _, id := range ids {
-		if first[id] > applied[id]+1 && sound {
-			c.fail("log", c.repair(), "shard %d: the log begins at entry %d, and its checkpoint ends at %d: files were removed, or the checkpoint is an old one", id, first[id], applied[id])
-		}
+	if len(ids) > 0 && c.s.CheckpointFile.Path == "" && c.s.first(0) == 0 { // it always has entries
+		ids = append([]storage.ShardID{0}, ids...)
 	}
+	return ids
 }
 
 func (c *checker) checkpoints() {
 	s := c.s
 	if s.CheckpointFile.Path == "" {
-		if c.started() {
-			c.ok("checkpoints", "none yet: all is in the log")
+		if c.started() && len(c.behind()) == 0 {
+			c.ok("checkpoints", "none: all is in the log, from its first entry on")
 		}
 		return
 	}
@@ -420,10 +429,8 @@ func (c *checker) checkpoints() {
 			problems = append(problems, fmt.Sprintf("shard %d cannot be restored: %v", p.Shard, err))
 			continue
 		}
-		if m != nil {
-			for l := range m.Logs() {
-				c.logs[storage.LogID{Shard: p.Shard, Log: l.ID}] = l
-			}
+		if err := reachOf(x, p.Shard, m, c.logs); err != nil {
+			problems = append(problems, fmt.Sprintf("shard %d: what it carries: %v", p.Shard, err))
 		}
 	}
 	if s.Live && len(problems) > 0 && x.Changed() {
@@ -472,12 +479,18 @@ func (c *checker) segments() {
 			c.tell(f)
 		}
 		at := c.logs[l.ID]
-		if at != nil && !at.Deleted && at.Address != "" && at.Start < at.Next && v.end < at.Next && sound && !c.s.Live {
-			c.fail("segments", "put the missing files back from a copy", "log %d of shard %d (%s) ends at offset %d, and its checkpoint speaks of all before %d: files were removed", l.ID.Log, l.ID.Shard, at.Address, v.end, at.Next)
+		if at.holds() && v.end < at.end && sound && !c.s.Live {
+			sound = false
+			c.fail("segments", "put the missing files back from a copy, or: "+c.repair(),
+				"log %d of shard %d (%s) ends at offset %d, and by its checkpoint it holds all before %d: files were removed", l.ID.Log, l.ID.Shard, at.Address, v.end, at.end)
 		}
 	}
 	for id, at := range c.logs {
-		if at.Address == "" || at.Deleted || at.Start == at.Next {
+		if at.carried > 0 {
+			c.warn("segments", "start the broker: it writes them, or says in rmq status why not",
+				"the segment of log %d of shard %d (%s) was not written: the checkpoint carries %d batches from offset %d on", id.Log, id.Shard, at.name(), at.carried, at.end)
+		}
+		if !at.holds() {
 			continue
 		}
 		if !slices.ContainsFunc(c.s.Segments, func(l SegmentLog) bool { return l.ID == id }) {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	"github.com/robustmq/rmq/broker/storage"
 	"github.com/robustmq/rmq/broker/storage/filelog"
 	"github.com/robustmq/rmq/broker/storage/meta"
+	"github.com/robustmq/rmq/broker/vfs"
 )
 
 // now is after everything that these tests write.
@@ -35,7 +37,13 @@ func ok(t testing.TB, err error) {
 // start opens a kernel on a directory whose files are small.
 func start(t testing.TB, dir string, checkpoint int) (*kernel.Kernel, func()) {
 	t.Helper()
+	return startOn(t, vfs.OS{}, dir, checkpoint)
+}
+
+func startOn(t testing.TB, fsys vfs.FS, dir string, checkpoint int) (*kernel.Kernel, func()) {
+	t.Helper()
 	e, err := filelog.Open(dir, filelog.Options{
+		FS:         fsys,
 		WALFileMin: 64 << 10, WALFileMax: 64 << 10, SegmentBytes: 16 << 10,
 		Checkpoints: func(path string) (filelog.CheckpointStore, error) { return meta.Open(path) },
 	})
@@ -291,6 +299,20 @@ func TestRepair(t *testing.T) {
 			ok(t, os.Remove(strings.TrimSuffix(s[1], ".seg")+".idx"))
 			return fmt.Sprintf("0-%d %d-899", first-1, next)
 		}, true},
+		{"the last batch of the last segment, of which the checkpoint speaks", 64 << 10, func(t *testing.T, dir string) string {
+			s := segments(t, dir)
+			pos, offset := batchAt(t, s[len(s)-1], 1000)
+			flip(t, s[len(s)-1], pos+200)
+			return fmt.Sprintf("0-%d %d-899", offset-1, offset+each)
+		}, true},
+		{"the last segment was removed, of which the checkpoint speaks", 64 << 10, func(t *testing.T, dir string) string {
+			s := segments(t, dir)
+			_, first := batchAt(t, s[len(s)-1], 0)
+			_, last := batchAt(t, s[len(s)-1], 1000)
+			ok(t, os.Remove(s[len(s)-1]))
+			ok(t, os.Remove(strings.TrimSuffix(s[len(s)-1], ".seg")+".idx"))
+			return fmt.Sprintf("0-%d %d-899", first-1, last+each)
+		}, true},
 		{"an index", 64 << 10, func(t *testing.T, dir string) string {
 			flip(t, strings.TrimSuffix(segments(t, dir)[0], ".seg")+".idx", 80)
 			return "0-899"
@@ -358,6 +380,68 @@ func TestRepair(t *testing.T) {
 				t.Errorf("offsets after another start %s, before it %s", now, again)
 			}
 		})
+	}
+}
+
+// A segment that could not be written is no shorter than it should be: the checkpoint carries
+// what it lacks, and a broker goes on with that.
+func TestSegmentThatWasNotWritten(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	k, stop := start(t, dir, 64<<10)
+	produce(t, k, 20)
+	stop()
+	ill := vfs.NewFaulty(vfs.OS{}, func(op vfs.Op) error {
+		if op.Kind == vfs.OpSync && strings.Contains(op.Path, "segments") && !strings.HasSuffix(op.Path, "0000000000000000") {
+			return syscall.EIO
+		}
+		return nil
+	})
+	k, stop = startOn(t, ill, dir, 64<<10)
+	produce(t, k, 60)
+	stop()
+	var told []string
+	doctor.Check(t.Context(), doctor.Options{Dir: dir, Now: now, NoProbe: true}, func(f doctor.Finding) {
+		if f.Level == doctor.Fail {
+			t.Errorf("%s: %s", f.Check, f.Text)
+		}
+		if strings.Contains(f.Text, "the checkpoint carries") {
+			told = append(told, f.Text)
+		}
+	})
+	if len(told) != 1 || !strings.Contains(told[0], "(orders)") {
+		t.Errorf("told %q", told)
+	}
+	k, stop = start(t, dir, 64<<10)
+	defer stop()
+	if got := consume(t, k); got != "0-799" {
+		t.Errorf("offsets %s", got)
+	}
+}
+
+// Without checkpoints.db all that the log holds is applied again, when it holds all.
+func TestCheckpointsThatAreGone(t *testing.T) {
+	for _, whole := range []bool{true, false} {
+		dir := filled(t, 1<<30) // none was made: as if the file were gone
+		if !whole {             // as if all shards had been checkpointed
+			s, err := doctor.Look(dir)
+			ok(t, err)
+			ok(t, os.Remove(s.WAL[0].Path))
+		}
+		wrong := check(t, dir)
+		if !whole {
+			if len(wrong) != 1 || !strings.Contains(wrong[0].Text, "checkpoints.db is missing, and the log does not hold the first entries of shards 0") {
+				t.Errorf("told %+v", wrong)
+			}
+			continue
+		}
+		if wrong != nil {
+			t.Errorf("told %+v", wrong)
+		}
+		k, stop := start(t, dir, 64<<10)
+		if got := consume(t, k); got != "0-899" {
+			t.Errorf("offsets %s", got)
+		}
+		stop()
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/robustmq/rmq/broker/kernel/shard"
 	"github.com/robustmq/rmq/broker/segment"
 	"github.com/robustmq/rmq/broker/storage"
 	"github.com/robustmq/rmq/broker/storage/filelog"
@@ -73,9 +74,10 @@ func Plan(dir string, lock bool) (_ *Repair, err error) {
 		return r, nil
 	}
 	r.planVersion(s)
-	usable := r.planCheckpoints(s)
+	ends := make(map[storage.LogID]reach)
+	usable := r.planCheckpoints(s, ends)
 	r.planLog(s, usable)
-	r.planSegments(s)
+	r.planSegments(s, ends)
 	r.planLeft(s)
 	return r, nil
 }
@@ -185,8 +187,9 @@ func (r *Repair) planVersion(s *Survey) {
 	})
 }
 
-// planCheckpoints returns the index of each checkpoint that will be there.
-func (r *Repair) planCheckpoints(s *Survey) map[storage.ShardID]uint64 {
+// planCheckpoints returns the index of each checkpoint that will be there, and adds to ends how
+// far segments have to reach for it.
+func (r *Repair) planCheckpoints(s *Survey, ends map[storage.LogID]reach) map[storage.ShardID]uint64 {
 	usable := make(map[storage.ShardID]uint64)
 	path := s.CheckpointFile.Path
 	if path == "" {
@@ -209,7 +212,10 @@ func (r *Repair) planCheckpoints(s *Survey) map[storage.ShardID]uint64 {
 	for _, c := range list {
 		cerr := c.Err
 		if cerr == nil {
-			_, cerr = restore(x, c.Shard)
+			var m *shard.Machine
+			if m, cerr = restore(x, c.Shard); cerr == nil {
+				cerr = reachOf(x, c.Shard, m, ends)
+			}
 		}
 		if cerr != nil {
 			bad = append(bad, c.Shard)
@@ -402,14 +408,19 @@ func logWhy(s *Survey) string {
 	return strings.Join(why, "; ")
 }
 
-func (r *Repair) planSegments(s *Survey) {
+func (r *Repair) planSegments(s *Survey, ends map[storage.LogID]reach) {
 	for i := range s.Segments {
 		l := &s.Segments[i]
 		v := readLog(l, func(int64) {})
+		end := int64(-1)
+		if at := ends[l.ID]; at.holds() {
+			end = at.end
+		}
 		for j, f := range l.Files {
+			last := j == len(l.Files)-1
 			switch {
-			case slices.Contains(v.damaged, f.Path) || j+1 < len(l.Files) && slices.Contains(v.missing, l.Files[j+1].Path):
-				r.planSegment(l, j)
+			case slices.Contains(v.damaged, f.Path) || !last && slices.Contains(v.missing, l.Files[j+1].Path) || last && v.end < end:
+				r.planSegment(l, j, end)
 			case slices.Contains(v.stale, f.Path):
 				r.planIndex(f.Path)
 			}
@@ -417,13 +428,15 @@ func (r *Repair) planSegments(s *Survey) {
 	}
 }
 
-// planSegment writes file j of a log anew.
-func (r *Repair) planSegment(l *SegmentLog, j int) {
+// planSegment writes file j of a log anew. The last one is made to reach at least to end, which
+// the checkpoint names: a broker refuses a log that is shorter. -1: it names none.
+func (r *Repair) planSegment(l *SegmentLog, j int, end int64) {
 	path, next := l.Files[j].Path, int64(-1)
-	if j+1 < len(l.Files) {
+	followed := j+1 < len(l.Files)
+	if followed {
 		next, _ = segment.FileBase(l.Files[j+1].Path)
 	}
-	w, err := readSegment(l.Files[j], next >= 0, func() {})
+	w, err := readSegment(l.Files[j], followed, func() {})
 	if err != nil {
 		r.cannot("%s: %v", r.rel(path), err)
 		return
@@ -431,6 +444,9 @@ func (r *Repair) planSegment(l *SegmentLog, j int) {
 	if errors.Is(w.header, segment.ErrVersion) {
 		r.cannot("%s: %v", r.rel(path), w.header)
 		return
+	}
+	if !followed && w.end < end {
+		next = end
 	}
 	step := Step{
 		What:  fmt.Sprintf("write %s anew with what is whole of it (log %d of shard %d)", r.rel(path), l.ID.Log, l.ID.Shard),
@@ -454,7 +470,11 @@ func (r *Repair) planSegment(l *SegmentLog, j int) {
 		}
 	}
 	if len(w.gaps) == 0 && next > w.end {
-		why = append(why, fmt.Sprintf("the file with the offsets behind it, %d to %d, was removed", w.end, next-1))
+		what := "the file with the offsets behind it, %d to %d, was removed"
+		if !followed {
+			what = "the checkpoint speaks of offsets %d to %d behind it: they were cut off, or a file was removed"
+		}
+		why = append(why, fmt.Sprintf(what, w.end, next-1))
 		loses = append(loses, fmt.Sprintf("offsets %d to %d, which are gone already", w.end, next-1))
 	}
 	step.Why, step.Loses = strings.Join(why, "; "), strings.Join(loses, "; ")

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"bytes"
+	"encoding/binary"
 	"iter"
 
 	kmeta "github.com/robustmq/rmq/broker/kernel/meta"
@@ -25,6 +26,50 @@ func restore(x *meta.Inspector, id storage.ShardID) (m *shard.Machine, err error
 		err = failed
 	}
 	return m, err
+}
+
+// reach is how far a log's segment reaches, by its checkpoint: what stands behind that is
+// elsewhere.
+type reach struct {
+	*shard.Log
+	end     int64 // one past the last offset that was synced in the segment
+	carried int   // batches behind it, which the checkpoint carries
+}
+
+// holds tells whether the segment has something that readers may be given.
+func (r reach) holds() bool {
+	return r.Log != nil && r.Address != "" && !r.Deleted && r.Start < r.end
+}
+
+// name is what an operator knows the log by.
+func (r reach) name() string {
+	if r.Address == "" {
+		return "message bodies"
+	}
+	return r.Address
+}
+
+// reachOf reads how far the segments of a shard's logs reach. m is of the same checkpoint.
+func reachOf(x *meta.Inspector, id storage.ShardID, m *shard.Machine, into map[storage.LogID]reach) error {
+	if m == nil {
+		return nil
+	}
+	for l := range m.Logs() {
+		into[storage.LogID{Shard: id, Log: l.ID}] = reach{Log: l, end: l.Next}
+	}
+	var failed error
+	for k := range pairsOf(x, id, &failed) {
+		if len(k) != 17 || k[0] != shard.Carried { // or the log and the base offset
+			continue
+		}
+		id := storage.LogID{Shard: id, Log: binary.BigEndian.Uint64(k[1:])}
+		if r, known := into[id]; known {
+			r.end = min(r.end, int64(binary.BigEndian.Uint64(k[9:])))
+			r.carried++
+			into[id] = r
+		}
+	}
+	return failed
 }
 
 // pairsOf yields a checkpoint with what is staged folded in, in the order of keys.
