@@ -176,6 +176,9 @@ func shapeOf(path string) (damaged map[storage.ShardID]error, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
+	for id, err := range damaged {
+		damaged[id] = fmt.Errorf("%s: %w", path, err)
+	}
 	return damaged, nil
 }
 
