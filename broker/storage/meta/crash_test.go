@@ -126,9 +126,12 @@ func TestCrashAtEveryWrite(t *testing.T) {
 // The test sees what it is for: without the sync between a transaction's pages and its meta page
 // checkpoints are lost.
 func TestCrashTestSees(t *testing.T) {
-	if found := crashAtEveryWrite(t, true); found.lost+found.refused == 0 {
-		t.Error("nothing is lost, or the test does not see it")
+	for range 5 { // bbolt puts pages where a map's order says, and seldom so that all goes well
+		if found := crashAtEveryWrite(t, true); found.lost+found.refused > 0 {
+			return
+		}
 	}
+	t.Error("nothing is lost, or the test does not see it")
 }
 
 type found struct {
