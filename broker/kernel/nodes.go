@@ -11,6 +11,7 @@ import (
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel/meta"
+	"github.com/robustmq/rmq/broker/kernel/shard"
 )
 
 // Many nodes, one kernel.
@@ -126,6 +127,23 @@ func (k *Kernel) Announce(ctx context.Context, addresses map[string]string) erro
 		ID: k.cfg.Self, Incarnation: k.incarnation, Addresses: addresses,
 	}})
 	return err
+}
+
+// Barrier returns once this node has applied all that was committed before, in log 0 and in
+// every shard.
+func (k *Kernel) Barrier(ctx context.Context) error {
+	if !k.clustered() {
+		return nil
+	}
+	if err := k.meta.barrier(ctx); err != nil {
+		return err
+	}
+	for _, s := range k.everyShard() {
+		if _, err := s.call(ctx, func(b *shard.Builder) int { return b.Tick() }); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Leave takes this node out of its cluster, before its connections are closed: nothing of

@@ -2,6 +2,7 @@ package kerneltest
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,9 +17,11 @@ import (
 // Cluster is some kernels that share nothing but a network: in memory, or TCP. Nodes have the
 // ids from 1 on.
 type Cluster struct {
-	t     testing.TB
-	o     Options
-	net   network
+	t   testing.TB
+	o   Options
+	net network
+
+	mu    sync.Mutex // guards the nodes' kernels
 	nodes []*clusterNode
 }
 
@@ -60,7 +63,21 @@ func StartCluster(t testing.TB, n int, o Options) *Cluster {
 }
 
 // Node returns a node's kernel.
-func (c *Cluster) Node(id uint64) *kernel.Kernel { return c.nodes[id-1].Kernel }
+func (c *Cluster) Node(id uint64) *kernel.Kernel { return c.Running(id) }
+
+// Running returns a node's kernel, or nil while the node is stopped. Others may stop and start
+// nodes meanwhile.
+func (c *Cluster) Running(id uint64) *kernel.Kernel {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.nodes[id-1].Kernel
+}
+
+func (c *Cluster) set(n *clusterNode, k *kernel.Kernel) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n.Kernel = k
+}
 
 // Leader returns the node that leads a shard as the first node knows, waiting until one does.
 func (c *Cluster) Leader(shard uint32) uint64 {
@@ -154,13 +171,13 @@ func (c *Cluster) open(n *clusterNode) error {
 	}
 	n.place = at
 	host := group.NewHost(group.Options{
-		Self: n.id, Workers: 2, Clock: clock.Wall{}, Seed: n.id, Transport: n.place.way(transport.ChanRaft), Urgent: n.place.way(transport.ChanBeat), Heartbeat: 20 * time.Millisecond, Election: 200 * time.Millisecond,
+		Self: n.id, Workers: 2, Clock: clock.Wall{}, Seed: n.id, Transport: c.way(n, transport.ChanRaft), Urgent: c.way(n, transport.ChanBeat), Heartbeat: 20 * time.Millisecond, Election: 200 * time.Millisecond,
 	})
 	n.hear(host.Receive)
 	n.host = host
 	k, err := kernel.Open(kernel.Config{
 		Engine: kept{n.engine}, Time: c.o.Time, Link: clock.Wall{}, Capture: !c.o.NoCapture, DataShards: c.o.DataShards, CheckpointBytes: c.o.CheckpointBytes,
-		Self: n.id, Voters: voters, Peers: n.place.way(transport.ChanRelay),
+		Self: n.id, Voters: voters, Peers: c.way(n, transport.ChanRelay),
 		Bind: func(k *kernel.Kernel) { n.place.handle(transport.ChanRelay, k.Receive) },
 		OpenGroup: func(s kernel.GroupSpec) (kernel.Group, error) {
 			return host.Open(group.Config{
@@ -173,23 +190,33 @@ func (c *Cluster) open(n *clusterNode) error {
 	if err != nil {
 		return err
 	}
-	n.Kernel = k
+	c.set(n, k)
 	return nil
 }
 
+// way leads a node to the others, in one channel.
+func (c *Cluster) way(n *clusterNode, channel byte) transport.Sender {
+	if c.o.Weather != nil {
+		return c.o.Weather.Wrap(n.id, n.place.way(channel))
+	}
+	return n.place.way(channel)
+}
+
 func (c *Cluster) end(n *clusterNode) {
-	if n.Kernel == nil {
+	k := n.Kernel
+	if k == nil {
 		return
 	}
+	c.set(n, nil)
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	if err := n.Kernel.Close(ctx); err != nil {
+	if err := k.Close(ctx); err != nil {
 		c.t.Errorf("close node %d: %v", n.id, err)
 	}
 	if err := n.host.Close(ctx); err != nil {
 		c.t.Errorf("close groups of node %d: %v", n.id, err)
 	}
-	n.Kernel, n.host = nil, nil
+	n.host = nil
 	if c.o.Disk != nil {
 		if err := n.engine.Close(); err != nil {
 			c.t.Errorf("close engine of node %d: %v", n.id, err)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/cluster/group"
+	"github.com/robustmq/rmq/broker/cluster/transport"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/storage"
 	"github.com/robustmq/rmq/broker/storage/memlog"
@@ -35,6 +36,8 @@ type Options struct {
 	CatchUp int
 	// TCP has the nodes of a cluster reach each other over TCP; else they do by calls.
 	TCP bool
+	// Weather is what the network of a cluster suffers; nil: nothing.
+	Weather *transport.Weather
 }
 
 // Open opens a kernel that the test's end closes.
