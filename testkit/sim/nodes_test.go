@@ -43,9 +43,9 @@ func TestNodes(t *testing.T) {
 }
 
 const (
-	nodesSeeds  = 2   // are run by default: each takes a second or more
+	nodesSeeds  = 2  // are run by default: each takes a second or more
 	nodesOps    = 60 // publishes of each producer
-	nodesEvery  = 30  // acknowledgements between two disruptions
+	nodesEvery  = 30 // acknowledgements between two disruptions
 	answerWait  = time.Second
 	producersOf = 3
 )
