@@ -136,7 +136,9 @@ type work struct {
 	leave, ns string   // a shared subscription that a session left
 	parted    *Session // one that lost its session, and leaves its shared subscriptions
 
-	lead *shardRun // to be made to agree with log 0, as this node leads it
+	lead  *shardRun // to be made to agree with log 0, as this node leads it
+	fresh bool      // from now on
+	cut   bool      // who is connected here is to come back
 }
 
 // works are those that wait, in order. What makes them bounds them: queue.HeldMax the
@@ -214,7 +216,10 @@ func (k *Kernel) carryOut(w work) {
 	case w.parted != nil:
 		w.parted.leaveShared()
 	case w.lead != nil:
-		k.takeOver(w.lead)
+		k.takeOver(w.lead, w.fresh)
+	case w.cut:
+		k.endSessions()
+		k.endAttachments()
 	}
 }
 

@@ -82,7 +82,7 @@ func (s *shardRun) turned(leading bool) {
 	s.proposeAgain()
 	s.schedule()
 	s.k.restoreGroups(s)
-	s.k.post(work{lead: s})
+	s.k.post(work{lead: s, fresh: true})
 }
 
 // barrier returns once this node has applied all of log 0 that was committed before.
@@ -229,8 +229,13 @@ func (k *Kernel) lookAtNodes() {
 	}
 }
 
-// nodeChanged follows a node's start or end: what its earlier life had attached ends.
-func (k *Kernel) nodeChanged() {
+// nodeChanged follows a node's start or end: what its earlier life had attached ends. If it is
+// this node that the others did not hear from, what was attached here has ended without its
+// clients being told: so they are, and come back.
+func (k *Kernel) nodeChanged(n *Node) {
+	if n.ID == k.cfg.Self && n.Incarnation == k.incarnation && n.Down {
+		k.post(work{cut: true})
+	}
 	for _, s := range k.shards {
 		if s.leads() {
 			k.post(work{lead: s})
@@ -238,12 +243,13 @@ func (k *Kernel) nodeChanged() {
 	}
 }
 
-// takeOver makes a shard that this node leads agree with log 0 and with who is there.
-func (k *Kernel) takeOver(s *shardRun) {
+// takeOver makes a shard that this node leads agree with log 0 and with who is there. fresh: it
+// has just begun to lead it.
+func (k *Kernel) takeOver(s *shardRun, fresh bool) {
 	if !s.leads() {
 		return
 	}
-	if err := s.reconcile(k.ctx); err != nil && !k.closing.Load() {
+	if err := s.reconcile(k.ctx, fresh); err != nil && !k.closing.Load() {
 		k.log.Warn("shard not reconciled", "shard", s.id, "err", err)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/robustmq/rmq/broker/clock"
+	"github.com/robustmq/rmq/broker/cluster/transport"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/kernel/kerneltest"
 )
@@ -101,6 +103,47 @@ func sessionFromAnyNode(t *testing.T, o kerneltest.Options) {
 		}
 	}
 	second.Close(false, nil)
+}
+
+// A node that is cut off is down for the others, which have what it held; its clients are told
+// when it learns of that, and come back.
+func TestNodeThatIsCutOff(t *testing.T) {
+	weather := transport.NewWeather(clock.Wall{}, 1)
+	c := kerneltest.StartCluster(t, 3, kerneltest.Options{NoCapture: true, Weather: weather})
+	if _, _, err := c.Node(1).DeclareQueue(t.Context(), queueSpec("q")); err != nil {
+		t.Fatal(err)
+	}
+	publishEventually(t, c.Node(1), "q", "held")
+	consumer := newSink()
+	if _, err := c.Node(3).Attach(t.Context(), kernel.AttachSpec{Namespace: "/", Queue: "q", Credit: kernel.Unlimited, Sink: consumer}); err != nil {
+		t.Fatal(err)
+	}
+	consumer.next(t)
+	_, session, _ := open(t, c.Node(3), "c", 3600, true)
+
+	weather.Isolate(3, 1, 2)
+	other := newSink()
+	if _, err := c.Node(1).Attach(t.Context(), kernel.AttachSpec{Namespace: "/", Queue: "q", Credit: kernel.Unlimited, Sink: other}); err != nil {
+		t.Fatal(err)
+	}
+	if g := other.next(t); string(g.msg.Value) != "held" || !g.d.Redelivered {
+		t.Errorf("delivered %q, redelivered %v", g.msg.Value, g.d.Redelivered)
+	}
+	weather.Heal()
+	for _, s := range []*sink{consumer, session} {
+		if r := recv(t, s.gone); r != kernel.GoneClosing {
+			t.Errorf("told %v", r)
+		}
+	}
+	_, again, present := open(t, c.Node(3), "c", 3600, false)
+	if !present {
+		t.Error("the session is gone")
+	}
+	select {
+	case r := <-again.gone:
+		t.Errorf("told %v again", r)
+	default:
+	}
 }
 
 // A node that leads goes away: what it had unsettled is delivered elsewhere, nothing that was

@@ -15,7 +15,7 @@ func (k *Kernel) reconcile() error {
 		if s.class == classTransient || s.fence != nil {
 			continue // nothing that log 0 names, or nothing that may be changed
 		}
-		if err := s.reconcile(k.ctx); err != nil {
+		if err := s.reconcile(k.ctx, true); err != nil {
 			return err
 		}
 	}
@@ -61,11 +61,12 @@ func (s *shardRun) contents() contents {
 // reconcile makes the shard agree with log 0, which is the truth. What log 0 names and the
 // shard lacks is made (a crash came between the two); what the shard holds and log 0 does not
 // name is deleted (a committed command took it away). Attachments of lives that have ended
-// are ended: their connections are gone. What waited to be published is published anew.
+// are ended: their connections are gone. fresh: what waits to be published is published anew,
+// for whoever was at it is gone.
 //
 // Log 0 is looked at after the shard: what the shard holds was named there before, so what is
 // not is gone for good.
-func (s *shardRun) reconcile(ctx context.Context) error {
+func (s *shardRun) reconcile(ctx context.Context, fresh bool) error {
 	h := s.contents()
 	if s.k.clustered() {
 		if err := s.k.meta.barrier(ctx); err != nil {
@@ -124,10 +125,12 @@ func (s *shardRun) reconcile(ctx context.Context) error {
 	// What waited to be dead-lettered, or was delayed, is published anew: what there is now,
 	// before the entries below add to it.
 	var unsent shard.Outcome
-	s.readMu.Lock()
-	s.m.DeadLetters(&unsent)
-	s.m.DelaysOver(&unsent)
-	s.readMu.Unlock()
+	if fresh {
+		s.readMu.Lock()
+		s.m.DeadLetters(&unsent)
+		s.m.DelaysOver(&unsent)
+		s.readMu.Unlock()
+	}
 	if len(fixes) == 0 && h.due {
 		fix(func(*shard.Builder) {}) // a tick alone, which sets the timer
 	}

@@ -236,7 +236,8 @@ func (k *Kernel) topologyChanged(c *meta.Command, r *meta.Result) {
 		}
 	case meta.StartNode, meta.MarkNode:
 		if r.Created && k.clustered() {
-			k.nodeChanged()
+			n, _ := k.meta.state.Node(c.Node.ID)
+			k.nodeChanged(n)
 		}
 	default:
 	}
