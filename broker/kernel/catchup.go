@@ -651,5 +651,7 @@ func (k *Kernel) topologyReplaced(view *meta.State) {
 	clear(t.streams)
 	t.mu.Unlock()
 	k.rebuild(view)
-	k.nodeChanged()
+	if self, ok := view.Node(k.cfg.Self); ok {
+		k.nodeChanged(self)
+	}
 }
