@@ -75,6 +75,7 @@ func (a *again) stop() (oldest uint64) {
 // turned follows a change of who leads the shard.
 func (s *shardRun) turned(leading bool) {
 	if !leading {
+		s.wakeReaders()
 		s.unschedule()
 		s.k.groups.disarmAll(s)
 		return

@@ -59,6 +59,8 @@ func (k *Kernel) Receive(from uint64, frame []byte) error {
 		return k.asked(from, frame)
 	case frame[0] == wantFrame || frame[0] == pieceFrame:
 		return k.receiveTransfer(from, frame)
+	case frame[0] == handOverFrame:
+		return k.receiveHandOver(from, frame)
 	case frame[0] != relayFrame:
 		return fault.New(fault.Unsupported, "receive", "frame", "of kind %d, which this release does not know", frame[0])
 	case !k.opened.Load():

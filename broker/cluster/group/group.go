@@ -345,6 +345,14 @@ func (g *Group) Leading() bool {
 	}
 }
 
+// Leader is the voter that leads, as far as this node knows, and the term in which it does; 0:
+// it knows none.
+func (g *Group) Leader() (node, term uint64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.status.Leader, g.status.Term
+}
+
 // answer is when a voter was last heard of by the leader.
 type answer struct {
 	node uint64

@@ -178,6 +178,11 @@ func (g *Group) turn(ss *raft.SoftState) {
 	g.leader = ss.Lead
 	was := g.role
 	g.role = ss.RaftState
+	if g.leader != before { // before the machine is told
+		g.mu.Lock()
+		g.status.Leader, g.status.Term = g.leader, g.hard.Term
+		g.mu.Unlock()
+	}
 	if g.leadTerm != 0 && (g.role != raft.StateLeader || g.leadTerm != g.hard.Term) {
 		g.resign()
 	}

@@ -1,0 +1,134 @@
+package kernel
+
+import (
+	"encoding/binary"
+
+	"github.com/robustmq/rmq/broker/fault"
+)
+
+// Who leads what, for protocols whose clients are told.
+//
+// A shard is led by one node at a time, with everything that is in it: partitions, groups.
+// Its term, in which it does, is the leader epoch of all of them.
+
+// leaderOf is a Group that knows who leads, and in which term. Both are of one moment.
+type leaderOf interface{ Leader() (node, term uint64) }
+
+// handsOver is a Group that can have another node lead. It only asks for that.
+type handsOver interface{ Transfer(to uint64) error }
+
+// Leadership is the node that leads a shard, or log 0, and its leader epoch, as far as is
+// known here; node 0: none is known.
+func (k *Kernel) Leadership(shard uint32) (node uint64, epoch int32) {
+	s := k.shards[shard]
+	switch {
+	case !k.clustered() && s != nil:
+		return k.cfg.Self, s.epoch.Load()
+	case !k.clustered():
+		return k.cfg.Self, 0
+	}
+	g := k.meta.group
+	if s != nil {
+		g = s.group
+	}
+	if g, ok := g.(leaderOf); ok {
+		node, term := g.Leader()
+		return node, int32(term)
+	}
+	return 0, -1
+}
+
+// GroupShard is the shard that a consumer group lives in: who leads it coordinates the group.
+func (k *Kernel) GroupShard(ns, id string) uint32 { return uint32(k.groupShard(ns, id).id) }
+
+// Shard is where the partition lives.
+func (p *Partition) Shard() uint32 { return uint32(p.s.id) }
+
+// Epoch is the partition's leader epoch.
+func (p *Partition) Epoch() int32 { return p.s.epoch.Load() }
+
+// Leads tells whether this node leads the partition. Who watches the partition is woken when that ends.
+func (p *Partition) Leads() bool { return p.s.leads() }
+
+// Up counts the nodes that keep records and are not known to be down.
+func (k *Kernel) Up() int {
+	if !k.clustered() {
+		return 1
+	}
+	up := 0
+	for n := range k.meta.view.Load().AllNodes() {
+		if !n.Down || n.ID == k.cfg.Self {
+			up++
+		}
+	}
+	return up
+}
+
+// HandOver asks for another node to lead a shard. Whether it comes to that is seen in
+// Leadership; Changes tells when to look. fault.Unavailable: nobody leads it who could be asked.
+func (k *Kernel) HandOver(shard uint32, to uint64) error {
+	s := k.shards[shard]
+	leader, _ := k.Leadership(shard)
+	switch {
+	case s == nil:
+		return fault.Of(fault.NotFound, "hand over", "shard")
+	case leader == to:
+		return nil
+	case leader == 0:
+		return fault.Of(fault.Unavailable, "hand over", s.name())
+	case leader != k.cfg.Self:
+		k.cfg.Peers.Send(leader, handOver(shard, to))
+		return nil
+	}
+	return s.handOver(to)
+}
+
+func (s *shardRun) handOver(to uint64) error {
+	if g, ok := s.group.(handsOver); ok {
+		return g.Transfer(to)
+	}
+	return fault.Of(fault.Unsupported, "hand over", s.name())
+}
+
+// A request to the leader of a shard, that another node lead it: kind (4), shard u32, node u64, both
+// little-endian. It is lost like any frame, and is for nothing where the receiver does not lead any more.
+const (
+	handOverFrame = 4
+	handOverLen   = 1 + 4 + 8
+)
+
+func handOver(shard uint32, to uint64) []byte {
+	f := binary.LittleEndian.AppendUint32([]byte{handOverFrame}, shard)
+	return binary.LittleEndian.AppendUint64(f, to)
+}
+
+func (k *Kernel) receiveHandOver(from uint64, frame []byte) error {
+	if len(frame) != handOverLen {
+		return fault.New(fault.Invalid, "receive", "frame", "a malformed request from node %d", from)
+	}
+	s := k.shards[binary.LittleEndian.Uint32(frame[1:])]
+	if s == nil || !s.leads() {
+		return nil
+	}
+	return s.handOver(binary.LittleEndian.Uint64(frame[5:]))
+}
+
+// wakeReaders wakes everybody who watches a partition of the shard.
+func (s *shardRun) wakeReaders() {
+	s.tailsMu.RLock()
+	defer s.tailsMu.RUnlock()
+	for _, t := range s.tails {
+		t.wakeAll()
+	}
+}
+
+// wakeAll wakes everybody who watches, whatever for.
+func (t *tail) wakeAll() {
+	t.mu.Lock()
+	woken := t.waiters
+	t.waiters = nil
+	t.mu.Unlock()
+	for _, w := range woken {
+		w.w.wake()
+	}
+}
