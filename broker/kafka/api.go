@@ -40,7 +40,10 @@ const (
 	keySASLAuthenticate        = 36
 	keyCreatePartitions        = 37
 	keyDeleteGroups            = 42
+	keyElectLeaders            = 43
 	keyIncrementalAlterConfigs = 44
+	keyAlterReassignments      = 45
+	keyListReassignments       = 46
 	keyOffsetDelete            = 47
 	keyDescribeCluster         = 60
 	keyListConfigResources     = 74
@@ -95,7 +98,10 @@ var apis = []api{
 	{key: keySASLAuthenticate, min: 0, max: 2, flexible: 2},
 	{key: keyCreatePartitions, min: 0, max: 3, flexible: 2},
 	{key: keyDeleteGroups, min: 0, max: 2, flexible: 2},
+	{key: keyElectLeaders, min: 0, max: 2, flexible: 2},
 	{key: keyIncrementalAlterConfigs, min: 0, max: 1, flexible: 1},
+	{key: keyAlterReassignments, min: 0, max: 1, flexible: 0},
+	{key: keyListReassignments, min: 0, max: 0, flexible: 0},
 	{key: keyOffsetDelete, min: 0, max: 0, flexible: never},
 	{key: keyDescribeCluster, min: 0, max: 2, flexible: 0},
 	{key: keyListConfigResources, min: 0, max: 1, flexible: 0},
@@ -164,6 +170,13 @@ func (c *conn) answer(req kmsg.Request) (kmsg.Response, error) {
 		return c.incrementalAlterConfigs(q), nil
 	case *kmsg.ListConfigResourcesRequest:
 		return c.listConfigResources(q), nil
+
+	case *kmsg.ElectLeadersRequest:
+		return c.electLeaders(q), nil
+	case *kmsg.AlterPartitionAssignmentsRequest:
+		return c.alterPartitionReassignments(q), nil
+	case *kmsg.ListPartitionReassignmentsRequest:
+		return c.listPartitionReassignments(q), nil
 
 	case *kmsg.FindCoordinatorRequest:
 		return c.findCoordinator(q), nil

@@ -1,6 +1,8 @@
 package kafka
 
 import (
+	"cmp"
+
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/kernel/group"
 	"github.com/robustmq/rmq/broker/kernel/shard"
@@ -21,11 +23,13 @@ func (c *conn) offsetCommit(q *kmsg.OffsetCommitRequest) kmsg.Response {
 	// committed.
 	type place struct{ topic, part int }
 	var places []place
+	elsewhere := c.coordinates(q.Group)
 	for i := range q.Topics {
 		t := &q.Topics[i]
 		rt := kmsg.NewOffsetCommitResponseTopic()
 		rt.Topic, rt.TopicID = t.Topic, t.TopicID
 		name, unknown := c.committable(q.Version, t.Topic, t.TopicID)
+		unknown = cmp.Or(elsewhere, unknown)
 		for j := range t.Partitions {
 			p := &t.Partitions[j]
 			rp := kmsg.NewOffsetCommitResponseTopicPartition()
@@ -125,6 +129,10 @@ func (c *conn) groupOffsets(version int16, q *kmsg.OffsetFetchRequestGroup, stab
 	resp := kmsg.NewOffsetFetchResponseGroup()
 	resp.Group = q.Group
 	resp.Topics = []kmsg.OffsetFetchResponseGroupTopic{}
+	elsewhere := c.coordinates(q.Group)
+	if resp.ErrorCode = elsewhere; elsewhere != codeNone && q.Topics == nil {
+		return resp
+	}
 	if q.Topics == nil {
 		c.srv.kernel.GroupRead(c.srv.cfg.Namespace, text(q.Group), func(g *group.Group) { resp.Topics = allOffsets(g, stable) })
 		if version >= 10 {
@@ -144,6 +152,7 @@ func (c *conn) groupOffsets(version int16, q *kmsg.OffsetFetchRequestGroup, stab
 				unknown = codeUnknownTopicID
 			}
 		}
+		unknown = cmp.Or(elsewhere, unknown)
 		for _, p := range t.Partitions {
 			rt.Partitions = append(rt.Partitions, noOffset(p, unknown))
 		}
@@ -231,6 +240,10 @@ func (c *conn) offsetDelete(q *kmsg.OffsetDeleteRequest) kmsg.Response {
 			rt.Partitions = append(rt.Partitions, rp)
 		}
 		resp.Topics = append(resp.Topics, rt)
+	}
+	if resp.ErrorCode = c.coordinates(q.Group); resp.ErrorCode != codeNone {
+		resp.Topics = nil
+		return resp
 	}
 	found := c.srv.kernel.GroupRead(c.srv.cfg.Namespace, text(q.Group), func(*group.Group) {})
 	if !found {

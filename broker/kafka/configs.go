@@ -422,7 +422,9 @@ func (c *conn) listConfigResources(q *kmsg.ListConfigResourcesRequest) kmsg.Resp
 	}
 	for _, kind := range []kmsg.ConfigResourceType{kmsg.ConfigResourceTypeBroker, kmsg.ConfigResourceTypeBrokerLogger} {
 		if wanted(kind) {
-			add(kind, strconv.Itoa(int(c.srv.cfg.NodeID)))
+			for _, n := range c.nodes().all {
+				add(kind, strconv.Itoa(int(n)))
+			}
 		}
 	}
 	return resp

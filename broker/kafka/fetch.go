@@ -33,7 +33,8 @@ type fetching struct {
 	sessionID int32        // to answer with
 	// full: every partition is answered, as outside of a session or at its beginning;
 	// otherwise those with news.
-	full bool
+	full    bool
+	leaders leaders // whom to ask instead
 }
 
 // fetchPart is one partition of a fetch, and, in a session, what its client was told last.
@@ -49,6 +50,7 @@ type fetchPart struct {
 	// Of the request under way.
 	log     *kernel.Partition // nil: missing says why
 	missing code
+	shard   uint32 // where it lives
 	found   partFound
 	leaf    string // address of a view; what follows is for views
 	cursor  int64  // where to read on: before it, nothing was found
@@ -68,6 +70,7 @@ type partFound struct {
 	idle       bool // batches hold no record, but move a view's reader on
 	divergeEnd int64
 	diverge    int32 // leader epoch at which the client's log leaves ours; -1: it does not
+	leader     currentLeader
 }
 
 // partTold is what the client of a session knows of a partition.
@@ -120,6 +123,11 @@ func (f *fetching) wait(most time.Duration) {
 		for _, p := range f.parts {
 			p.log.Watch(p.found.highWater, w)
 		}
+		if f.moved() {
+			w.Close()
+			f.read()
+			return
+		}
 		select {
 		case <-w.C:
 			w.Close()
@@ -137,6 +145,17 @@ func (f *fetching) wait(most time.Duration) {
 	}
 }
 
+// moved tells whether one of the partitions is led by another node by now. Who watches them is
+// woken when that happens: it is asked once they are watched.
+func (f *fetching) moved() bool {
+	for _, p := range f.parts {
+		if !p.log.Leads() {
+			return true
+		}
+	}
+	return false
+}
+
 // open looks the partitions up, each topic once. It is done anew for every request: a
 // topic may have been deleted, or a view have become a stream.
 func (f *fetching) open() {
@@ -150,7 +169,7 @@ func (f *fetching) open() {
 				t, known = f.c.srv.topicByName(p.topic)
 			}
 		}
-		p.log, p.leaf, p.missing = nil, t.leaf, codeNone
+		p.log, p.leaf, p.missing, p.shard = nil, t.leaf, codeNone, 0
 		if !known {
 			p.missing = codeUnknownTopic
 			if f.version >= 13 {
@@ -158,6 +177,7 @@ func (f *fetching) open() {
 			}
 			continue
 		}
+		p.shard, _ = t.shardOf(p.index)
 		var err error
 		if p.log, err = f.c.srv.partition(&t, p.index); err != nil {
 			p.missing = codeOf(err)
@@ -168,8 +188,12 @@ func (f *fetching) open() {
 // read reads every partition and tells whether the answer can leave.
 func (f *fetching) read() (enough bool) {
 	left, total, minOne := f.maxBytes, 0, true
+	f.leaders = leaders{}
 	for _, p := range f.parts {
 		p.found = f.readPart(p, min(left, int(p.maxBytes)), minOne)
+		if c := p.found.code; f.version >= 16 && (c == codeNotLeader || c == codeFencedEpoch) {
+			p.found.leader = f.leaders.of(f.c, p.shard)
+		}
 		if p.found.code != codeNone || p.found.diverge >= 0 {
 			enough = true
 		}
@@ -189,17 +213,17 @@ func (f *fetching) readPart(p *fetchPart, most int, minOne bool) partFound {
 	if p.missing != codeNone {
 		return notFound(p.missing)
 	}
-	info := p.log.Info()
-	if c := checkEpoch(p.epoch, info.LeaderEpoch); c != codeNone {
+	if c := f.c.srv.answers(p.log, p.epoch); c != codeNone {
 		return notFound(c)
 	}
-	found := partFound{highWater: info.End, lastStable: info.LastStable, logStart: info.Start, diverge: -1}
+	info := p.log.Info()
+	found := partFound{highWater: info.End, lastStable: info.LastStable, logStart: info.Start, diverge: -1, leader: noLeader}
 	if p.lastEpoch >= 0 && p.lastEpoch < info.LeaderEpoch {
 		epoch, end, err := epochEnd(p.log, p.lastEpoch)
 		switch {
 		case err != nil:
 			return notFound(codeOf(err))
-		case epoch < p.lastEpoch || end < p.offset:
+		case end < p.offset:
 			found.diverge, found.divergeEnd = epoch, end
 			return found
 		}
@@ -253,7 +277,7 @@ func (f *fetching) readView(p *fetchPart, most int, found partFound) partFound {
 }
 
 func notFound(c code) partFound {
-	return partFound{code: c, highWater: -1, lastStable: -1, logStart: -1, diverge: -1}
+	return partFound{code: c, highWater: -1, lastStable: -1, logStart: -1, diverge: -1, leader: noLeader}
 }
 
 // checkEpoch compares the leader epoch that a client knows with ours (KIP-320).

@@ -15,7 +15,8 @@ import (
 // A response: throttle i32, error i16 (v7+), session i32 (v7+), then topics: name, or id
 // (v13+), and partitions: index i32, error i16, high watermark i64, last stable offset
 // i64, log start i64 (v5+), aborted transactions, preferred replica i32 (v11+), records;
-// from v12 on every structure ends in tags, a partition's being 0: diverging epoch.
+// from v12 on every structure ends in tags, a partition's being 0: diverging epoch, and 1:
+// current leader (v16+), the answer's 0: those leaders.
 func (c *conn) respondFetch(h header, f *fetching, top code) {
 	flexible := h.version >= 12
 	b := wire.Get(1 << 10)
@@ -82,7 +83,7 @@ func (c *conn) respondFetch(h header, f *fetching, top code) {
 		i += n
 	}
 	if flexible {
-		b = append(b, 0)
+		b = f.leaders.appendTags(b)
 	}
 	binary.BigEndian.PutUint32(b, uint32(len(b)-4+records))
 
@@ -161,11 +162,18 @@ func appendPartition(b []byte, version int16, p *fetchPart, committed bool) []by
 }
 
 func appendPartitionTags(b []byte, p *fetchPart) []byte {
-	if p.found.diverge < 0 {
-		return append(b, 0)
+	n := len(b)
+	b = append(b, 0) // how many there are
+	if p.found.diverge >= 0 {
+		b[n]++
+		b = append(b, 0, 13) // tag 0, of 13 bytes
+		b = binary.BigEndian.AppendUint32(b, uint32(p.found.diverge))
+		b = binary.BigEndian.AppendUint64(b, uint64(p.found.divergeEnd))
+		b = append(b, 0)
 	}
-	b = append(b, 1, 0, 13) // one tag: 0, of 13 bytes
-	b = binary.BigEndian.AppendUint32(b, uint32(p.found.diverge))
-	b = binary.BigEndian.AppendUint64(b, uint64(p.found.divergeEnd))
-	return append(b, 0)
+	if p.found.leader != noLeader {
+		b[n]++
+		b = p.found.leader.append(b, 1)
+	}
+	return b
 }

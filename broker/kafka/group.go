@@ -61,33 +61,37 @@ const (
 	coordinatorTxn   = 1
 )
 
-// findCoordinator names this node for every group. There are no transactions, and no
+// findCoordinator names the leader of each group's shard. There are no transactions, and no
 // share groups.
 func (c *conn) findCoordinator(q *kmsg.FindCoordinatorRequest) kmsg.Response {
 	resp := q.ResponseKind().(*kmsg.FindCoordinatorResponse)
-	host, port := c.advertised()
-	node := c.srv.cfg.NodeID
-	var no *refusal
-	switch q.CoordinatorType {
-	case coordinatorGroup:
-	case coordinatorTxn:
-		no = refusef(noTransactions, "Transactions are not offered.")
-	default:
-		no = refusef(codeInvalidRequest, "Coordinators of type %d are not offered.", q.CoordinatorType)
-	}
-	if no != nil {
-		node, host, port = -1, "", -1
+	cl := c.nodes()
+	find := func(key string) (endpoint, *refusal) {
+		none := endpoint{id: -1, port: -1}
+		switch q.CoordinatorType {
+		case coordinatorGroup:
+			st := cl.shard(c.srv.kernel.GroupShard(c.srv.cfg.Namespace, text(key)))
+			if st.code != codeNone {
+				return none, refusef(codeCoordinatorNone, "The coordinator is not available.")
+			}
+			return st.leader, nil
+		case coordinatorTxn:
+			return none, refusef(noTransactions, "Transactions are not offered.")
+		}
+		return none, refusef(codeInvalidRequest, "Coordinators of type %d are not offered.", q.CoordinatorType)
 	}
 	if q.Version < 4 {
-		resp.NodeID, resp.Host, resp.Port = node, host, port
+		n, no := find(q.CoordinatorKey)
+		resp.NodeID, resp.Host, resp.Port = n.id, n.host, n.port
 		if no != nil {
 			resp.ErrorCode, resp.ErrorMessage = no.code, no.text()
 		}
 		return resp
 	}
 	for _, key := range q.CoordinatorKeys {
+		n, no := find(key)
 		rc := kmsg.NewFindCoordinatorResponseCoordinator()
-		rc.Key, rc.NodeID, rc.Host, rc.Port = key, node, host, port
+		rc.Key, rc.NodeID, rc.Host, rc.Port = key, n.id, n.host, n.port
 		if no != nil {
 			rc.ErrorCode, rc.ErrorMessage = no.code, no.text()
 		}
@@ -101,6 +105,9 @@ func (c *conn) joinGroup(q *kmsg.JoinGroupRequest) kmsg.Response {
 	resp.Generation, resp.MemberID = -1, q.MemberID
 	if q.Group == "" {
 		resp.ErrorCode = codeInvalidGroup
+		return resp
+	}
+	if resp.ErrorCode = c.coordinates(q.Group); resp.ErrorCode != codeNone {
 		return resp
 	}
 	limits := &c.srv.cfg.Groups
@@ -179,6 +186,9 @@ func (c *conn) syncGroup(q *kmsg.SyncGroupRequest) kmsg.Response {
 		resp.ErrorCode = codeInconsistentProtocol
 		return resp
 	}
+	if resp.ErrorCode = c.coordinates(q.Group); resp.ErrorCode != codeNone {
+		return resp
+	}
 	r := &group.SyncRequest{
 		MemberID: text(q.MemberID), InstanceID: nullable(q.InstanceID), Generation: q.Generation,
 		ProtocolType: nullable(q.ProtocolType), Protocol: nullable(q.Protocol),
@@ -212,6 +222,9 @@ func (c *conn) heartbeat(q *kmsg.HeartbeatRequest) kmsg.Response {
 		resp.ErrorCode = codeInvalidGroup
 		return resp
 	}
+	if resp.ErrorCode = c.coordinates(q.Group); resp.ErrorCode != codeNone {
+		return resp
+	}
 	e := c.srv.kernel.GroupHeartbeat(c.srv.cfg.Namespace, text(q.Group), text(q.MemberID), nullable(q.InstanceID), q.Generation)
 	resp.ErrorCode = groupCodeOf(e)
 	return resp
@@ -223,6 +236,9 @@ func (c *conn) leaveGroup(q *kmsg.LeaveGroupRequest) kmsg.Response {
 	resp := q.ResponseKind().(*kmsg.LeaveGroupResponse)
 	if q.Group == "" {
 		resp.ErrorCode = codeInvalidGroup
+		return resp
+	}
+	if resp.ErrorCode = c.coordinates(q.Group); resp.ErrorCode != codeNone {
 		return resp
 	}
 	leaving := []group.LeaveMember{{MemberID: text(q.MemberID)}}

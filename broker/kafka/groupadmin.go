@@ -20,6 +20,10 @@ func (c *conn) describeGroups(q *kmsg.DescribeGroupsRequest) kmsg.Response {
 		if q.IncludeAuthorizedOperations {
 			rg.AuthorizedOperations = opsGroup
 		}
+		if rg.ErrorCode = c.coordinates(id); rg.ErrorCode != codeNone {
+			resp.Groups = append(resp.Groups, rg)
+			continue
+		}
 		var d group.Description
 		if !c.srv.kernel.GroupRead(c.srv.cfg.Namespace, text(id), func(g *group.Group) { d = g.Describe() }) {
 			rg.State = group.Dead.String()
@@ -45,6 +49,7 @@ func (c *conn) describeGroups(q *kmsg.DescribeGroupsRequest) kmsg.Response {
 	return resp
 }
 
+// listGroups lists the groups that this node coordinates: a client asks every node.
 func (c *conn) listGroups(q *kmsg.ListGroupsRequest) kmsg.Response {
 	resp := q.ResponseKind().(*kmsg.ListGroupsResponse)
 	resp.Groups = []kmsg.ListGroupsResponseGroup{}
@@ -52,7 +57,7 @@ func (c *conn) listGroups(q *kmsg.ListGroupsRequest) kmsg.Response {
 		return resp
 	}
 	c.srv.kernel.Groups(c.srv.cfg.Namespace, func(id string, g *group.Group) {
-		if state := g.State().String(); oneOf(q.StatesFilter, state) {
+		if state := g.State().String(); oneOf(q.StatesFilter, state) && c.coordinates(id) == codeNone {
 			rg := kmsg.NewListGroupsResponseGroup()
 			rg.Group, rg.ProtocolType, rg.GroupState, rg.GroupType = id, g.Describe().ProtocolType, state, groupType
 			resp.Groups = append(resp.Groups, rg)
@@ -74,6 +79,8 @@ func (c *conn) deleteGroups(q *kmsg.DeleteGroupsRequest) kmsg.Response {
 		rg.Group = id
 		if id == "" {
 			rg.ErrorCode = codeInvalidGroup
+		} else if no := c.coordinates(id); no != codeNone {
+			rg.ErrorCode = no
 		} else if e, err := c.srv.kernel.GroupDelete(c.ctx, c.srv.cfg.Namespace, text(id)); err != nil {
 			rg.ErrorCode = groupCode(err)
 		} else {

@@ -22,12 +22,14 @@ func (c *conn) advertised() (host string, port int32) { return c.srv.cfg.Adverti
 
 func (c *conn) metadata(q *kmsg.MetadataRequest) kmsg.Response {
 	resp := q.ResponseKind().(*kmsg.MetadataResponse)
-	host, port := c.advertised()
-	broker := kmsg.NewMetadataResponseBroker()
-	broker.NodeID, broker.Host, broker.Port = c.srv.cfg.NodeID, host, port
-	resp.Brokers = []kmsg.MetadataResponseBroker{broker}
+	cl := c.nodes()
+	for _, n := range cl.live {
+		b := kmsg.NewMetadataResponseBroker()
+		b.NodeID, b.Host, b.Port, b.Rack = n.id, n.host, n.port, n.rack
+		resp.Brokers = append(resp.Brokers, b)
+	}
 	resp.ClusterID = kmsg.StringPtr(c.srv.cfg.ClusterID)
-	resp.ControllerID = c.srv.cfg.NodeID
+	resp.ControllerID = cl.controller()
 	if q.IncludeClusterAuthorizedOperations {
 		resp.AuthorizedOperations = opsCluster
 	}
@@ -35,7 +37,7 @@ func (c *conn) metadata(q *kmsg.MetadataRequest) kmsg.Response {
 	// Version 0 has no null: an empty list asks for all topics.
 	if q.Topics == nil || (q.Version == 0 && len(q.Topics) == 0) {
 		for _, t := range c.srv.topics() {
-			resp.Topics = append(resp.Topics, c.topicMetadata(&t, q.IncludeTopicAuthorizedOperations))
+			resp.Topics = append(resp.Topics, cl.topicMetadata(&t, q.IncludeTopicAuthorizedOperations))
 		}
 		return resp
 	}
@@ -51,18 +53,18 @@ func (c *conn) metadata(q *kmsg.MetadataRequest) kmsg.Response {
 				resp.Topics = append(resp.Topics, m)
 				continue
 			}
-			resp.Topics = append(resp.Topics, c.topicMetadata(&t, q.IncludeTopicAuthorizedOperations))
+			resp.Topics = append(resp.Topics, cl.topicMetadata(&t, q.IncludeTopicAuthorizedOperations))
 			continue
 		}
 		if name := *rt.Topic; !seen[name] {
 			seen[name] = true
-			resp.Topics = append(resp.Topics, c.namedMetadata(name, create, q.IncludeTopicAuthorizedOperations))
+			resp.Topics = append(resp.Topics, c.namedMetadata(cl, name, create, q.IncludeTopicAuthorizedOperations))
 		}
 	}
 	return resp
 }
 
-func (c *conn) namedMetadata(name string, create, ops bool) kmsg.MetadataResponseTopic {
+func (c *conn) namedMetadata(cl *cluster, name string, create, ops bool) kmsg.MetadataResponseTopic {
 	m := kmsg.NewMetadataResponseTopic()
 	m.Topic = &name
 	if !message.ValidKafkaName(name) {
@@ -81,22 +83,21 @@ func (c *conn) namedMetadata(name string, create, ops bool) kmsg.MetadataRespons
 			return m
 		}
 	}
-	return c.topicMetadata(&t, ops)
+	return cl.topicMetadata(&t, ops)
 }
 
-func (c *conn) topicMetadata(t *topic, ops bool) kmsg.MetadataResponseTopic {
+func (cl *cluster) topicMetadata(t *topic, ops bool) kmsg.MetadataResponseTopic {
 	m := kmsg.NewMetadataResponseTopic()
 	m.Topic, m.TopicID, m.IsInternal = &t.name, t.id, t.internal()
 	if ops {
 		m.AuthorizedOperations = opsTopic
 	}
-	node := c.srv.cfg.NodeID
 	m.Partitions = make([]kmsg.MetadataResponseTopicPartition, t.partitions())
 	for i := range m.Partitions {
-		p := &m.Partitions[i]
+		p, at := &m.Partitions[i], cl.partition(t, int32(i))
 		p.Default()
-		p.Partition, p.Leader, p.LeaderEpoch = int32(i), node, c.srv.epoch(t, int32(i))
-		p.Replicas, p.ISR, p.OfflineReplicas = []int32{node}, []int32{node}, []int32{}
+		p.Partition, p.ErrorCode, p.Leader, p.LeaderEpoch = int32(i), at.code, at.leaderID(), at.epoch
+		p.Replicas, p.ISR, p.OfflineReplicas = at.replicas, at.isr, at.offline
 	}
 	return m
 }
@@ -143,6 +144,7 @@ func (c *conn) describeTopicPartitions(q *kmsg.DescribeTopicPartitionsRequest) k
 	if q.ResponsePartitionLimit > 0 {
 		room = min(room, q.ResponsePartitionLimit)
 	}
+	cl := c.nodes()
 	for _, name := range names {
 		if room == 0 {
 			resp.NextCursor = cursor(name, first)
@@ -161,12 +163,12 @@ func (c *conn) describeTopicPartitions(q *kmsg.DescribeTopicPartitionsRequest) k
 			continue
 		}
 		rt.TopicID, rt.IsInternal, rt.AuthorizedOperations = t.id, t.internal(), opsTopic
-		node := c.srv.cfg.NodeID
 		i := first
 		for first = 0; i < t.partitions() && room > 0; i++ {
 			p := kmsg.NewDescribeTopicPartitionsResponseTopicPartition()
-			p.Partition, p.LeaderID, p.LeaderEpoch = i, node, c.srv.epoch(&t, i)
-			p.Replicas, p.ISR, p.OfflineReplicas = []int32{node}, []int32{node}, []int32{}
+			at := cl.partition(&t, i)
+			p.Partition, p.ErrorCode, p.LeaderID, p.LeaderEpoch = i, at.code, at.leaderID(), at.epoch
+			p.Replicas, p.ISR, p.OfflineReplicas = at.replicas, at.isr, at.offline
 			p.EligibleLeaderReplicas, p.LastKnownELR = []int32{}, []int32{}
 			rt.Partitions = append(rt.Partitions, p)
 			room--
@@ -206,11 +208,19 @@ func (c *conn) describeCluster(q *kmsg.DescribeClusterRequest) kmsg.Response {
 		return resp
 	}
 	resp.ClusterID = c.srv.cfg.ClusterID
-	resp.ControllerID = c.srv.cfg.NodeID
-	host, port := c.advertised()
-	b := kmsg.NewDescribeClusterResponseBroker()
-	b.NodeID, b.Host, b.Port = c.srv.cfg.NodeID, host, port
-	resp.Brokers = []kmsg.DescribeClusterResponseBroker{b}
+	cl := c.nodes()
+	resp.ControllerID = cl.controller()
+	add := func(nodes []endpoint, fenced bool) {
+		for _, n := range nodes {
+			b := kmsg.NewDescribeClusterResponseBroker()
+			b.NodeID, b.Host, b.Port, b.Rack, b.IsFenced = n.id, n.host, n.port, n.rack, fenced
+			resp.Brokers = append(resp.Brokers, b)
+		}
+	}
+	add(cl.live, false)
+	if q.IncludeFencedBrokers {
+		add(cl.fenced, true)
+	}
 	if q.IncludeClusterAuthorizedOperations {
 		resp.ClusterAuthorizedOperations = opsCluster
 	}

@@ -75,10 +75,10 @@ func (c *conn) listOffset(t *topic, q *kmsg.ListOffsetsRequest, p *kmsg.ListOffs
 		rp.ErrorCode = codeOf(err)
 		return
 	}
-	info := part.Info()
-	if rp.ErrorCode = checkEpoch(p.CurrentLeaderEpoch, info.LeaderEpoch); rp.ErrorCode != codeNone {
+	if rp.ErrorCode = c.srv.answers(part, p.CurrentLeaderEpoch); rp.ErrorCode != codeNone {
 		return
 	}
+	info := part.Info()
 	if q.Version < firstListVersion(p.Timestamp) {
 		rp.ErrorCode = codeUnsupportedVersion
 		return
@@ -171,11 +171,10 @@ func (c *conn) epochEnd(t *topic, p *kmsg.OffsetForLeaderEpochRequestTopicPartit
 	if err != nil {
 		return -1, -1, codeOf(err)
 	}
-	ours := part.Info().LeaderEpoch
-	if code := checkEpoch(p.CurrentLeaderEpoch, ours); code != codeNone {
+	if code := c.srv.answers(part, p.CurrentLeaderEpoch); code != codeNone {
 		return -1, -1, code
 	}
-	if p.LeaderEpoch < 0 || p.LeaderEpoch > ours {
+	if p.LeaderEpoch < 0 || p.LeaderEpoch > part.Epoch() {
 		return -1, -1, codeNone // we have never heard of it
 	}
 	epoch, end, err = epochEnd(part, p.LeaderEpoch)
@@ -216,6 +215,9 @@ func (c *conn) trim(t *topic, index int32, offset int64) (start int64, _ code) {
 	part, err := c.srv.partition(t, index)
 	if err != nil {
 		return -1, codeOf(err)
+	}
+	if !part.Leads() {
+		return -1, codeNotLeader
 	}
 	info := part.Info()
 	if offset == -1 {

@@ -40,6 +40,7 @@ type produce struct {
 	done bool         // guarded by conn.mu
 
 	reader  record.Reader
+	leaders leaders // whom to ask instead
 	errors  []recordError
 	message string
 }
@@ -84,6 +85,7 @@ func giveProduce(p *produce) {
 	}
 	clear(p.topics)
 	clear(p.parts)
+	p.leaders = leaders{}
 	p.c, p.frame, p.topics, p.parts = nil, p.frame[:0], p.topics[:0], p.parts[:0]
 	p.h, p.message = header{}, ""
 	produces.Put(p)
@@ -173,6 +175,7 @@ func (p *produce) judge(all code) {
 	}
 	f = appendArrayLen(f, len(p.topics), flexible)
 	at := 0
+	p.leaders = leaders{}
 	for i := range p.topics {
 		t := &p.topics[i]
 		var found produceTarget
@@ -207,7 +210,7 @@ func (p *produce) judge(all code) {
 				f = p.appendErrors(f, flexible)
 			}
 			if flexible {
-				f = append(f, 0)
+				f = p.appendLeader(f, c, &found, part)
 			}
 		}
 		if flexible {
@@ -219,11 +222,28 @@ func (p *produce) judge(all code) {
 		f = binary.BigEndian.AppendUint32(f, 0)
 	}
 	if flexible {
-		f = append(f, 0)
+		f = p.leaders.appendTags(f)
 	}
 	binary.BigEndian.PutUint32(f, uint32(len(f)-4))
 	p.frame = f
 	p.reader.Forget()
+}
+
+// appendLeader writes the tagged fields of a partition: from version 10 on, who leads it, when that
+// is another node.
+func (p *produce) appendLeader(f []byte, c code, t *produceTarget, part *producePart) []byte {
+	if c != codeNotLeader || p.h.version < 10 {
+		return append(f, 0)
+	}
+	shard, ok := t.topic.shardOf(part.index)
+	if !ok {
+		return append(f, 0)
+	}
+	l := p.leaders.of(p.c, shard)
+	if l == noLeader {
+		return append(f, 0)
+	}
+	return l.append(append(f, 1), 0)
 }
 
 // appendOutcome writes what an append comes to: error code, base offset, and from

@@ -42,15 +42,6 @@ func (t *topic) partitions() int32 {
 	return int32(t.stream.Partitions)
 }
 
-// epoch returns the leader epoch of a partition; -1 when it is just being made.
-func (s *Server) epoch(t *topic, index int32) int32 {
-	p, err := s.partition(t, index)
-	if err != nil {
-		return -1
-	}
-	return p.Info().LeaderEpoch
-}
-
 // partition returns the kernel's handle of a partition.
 func (s *Server) partition(t *topic, index int32) (*kernel.Partition, error) {
 	if index < 0 || index >= t.partitions() {

@@ -71,7 +71,8 @@ func (c *conn) createTopic(t *kmsg.CreateTopicsRequestTopic, validateOnly bool, 
 	if found, ok := c.srv.topicByName(t.Topic); ok && !found.view() {
 		return refusef(codeTopicExists, "Topic '%s' already exists.", t.Topic)
 	}
-	partitions, no := c.shape(t)
+	cl := c.nodes()
+	partitions, no := c.shape(cl, t)
 	if no != nil {
 		return no
 	}
@@ -99,7 +100,7 @@ func (c *conn) createTopic(t *kmsg.CreateTopicsRequestTopic, validateOnly bool, 
 		}
 		id, config = info.ID, ownConfig(&info.StreamSpec)
 	}
-	rt.TopicID, rt.NumPartitions, rt.ReplicationFactor = id, int32(partitions), 1
+	rt.TopicID, rt.NumPartitions, rt.ReplicationFactor = id, int32(partitions), int16(len(cl.all))
 	for _, e := range c.srv.topicConfig(config) {
 		rc := kmsg.NewCreateTopicsResponseTopicConfig()
 		rc.Name, rc.Value, rc.Source = e.Name, e.Value, int8(e.Source)
@@ -108,14 +109,14 @@ func (c *conn) createTopic(t *kmsg.CreateTopicsRequestTopic, validateOnly bool, 
 	return nil
 }
 
-// shape works out how many partitions a new topic gets, of one replica each: there is one
-// broker.
-func (c *conn) shape(t *kmsg.CreateTopicsRequestTopic) (partitions int, no *refusal) {
+// shape works out how many partitions a new topic gets. Every node has a replica of each, whatever
+// factor is asked for: what the nodes could not do is refused, as Kafka does.
+func (c *conn) shape(cl *cluster, t *kmsg.CreateTopicsRequestTopic) (partitions int, no *refusal) {
 	if len(t.ReplicaAssignment) > 0 {
 		if t.NumPartitions != -1 || t.ReplicationFactor != -1 {
 			return 0, refusef(codeInvalidRequest, "Both numPartitions or replicationFactor and replicasAssignments were set. Both cannot be used at the same time.")
 		}
-		return c.assigned(t.ReplicaAssignment)
+		return cl.assigned(t.ReplicaAssignment)
 	}
 	switch n := t.NumPartitions; {
 	case n == -1:
@@ -128,17 +129,18 @@ func (c *conn) shape(t *kmsg.CreateTopicsRequestTopic) (partitions int, no *refu
 		partitions = int(n)
 	}
 	switch r := t.ReplicationFactor; {
-	case r == -1 || r == 1:
+	case r == -1 || r >= 1 && int(r) <= len(cl.all):
 	case r < 1:
 		return 0, refusef(codeInvalidReplication, "Replication factor must be larger than 0, or -1 to use the default value.")
 	default:
-		return 0, refusef(codeInvalidReplication, "Unable to replicate the partition %d time(s): The target replication factor of %d cannot be reached because only 1 broker(s) are registered.", r, r)
+		return 0, refusef(codeInvalidReplication, "Unable to replicate the partition %d time(s): The target replication factor of %d cannot be reached because only %d broker(s) are registered.", r, r, len(cl.all))
 	}
 	return partitions, nil
 }
 
-// assigned checks a manual assignment: partitions from 0 without gaps, each on this node.
-func (c *conn) assigned(as []kmsg.CreateTopicsRequestTopicReplicaAssignment) (int, *refusal) {
+// assigned checks manual assignments: partitions from 0 without gaps, each on nodes that there are,
+// as many of them as the others.
+func (cl *cluster) assigned(as []kmsg.CreateTopicsRequestTopicReplicaAssignment) (int, *refusal) {
 	if len(as) > partitionsMax {
 		return 0, refusef(codePolicyViolation, "At most %d partitions are allowed.", partitionsMax)
 	}
@@ -149,24 +151,18 @@ func (c *conn) assigned(as []kmsg.CreateTopicsRequestTopicReplicaAssignment) (in
 			return 0, refusef(codeInvalidAssignment, "Partitions should be a consecutive 0-based integer sequence.")
 		}
 		seen[p] = true
-		if no := c.onThisNode(as[i].Replicas); no != nil {
+		if no := cl.assignable(as[i].Replicas); no != nil {
 			return 0, no
+		}
+		if n, first := len(as[i].Replicas), len(as[0].Replicas); n != first {
+			return 0, inconsistent(n, first)
 		}
 	}
 	return len(as), nil
 }
 
-func (c *conn) onThisNode(replicas []int32) *refusal {
-	switch node := c.srv.cfg.NodeID; {
-	case len(replicas) == 0:
-		return refusef(codeInvalidAssignment, "The manual partition assignment includes an empty replica list.")
-	case len(replicas) > 1 && replicas[0] == replicas[1]:
-		return refusef(codeInvalidAssignment, "The manual partition assignment includes the broker %d more than once.", replicas[0])
-	case len(replicas) > 1 || replicas[0] != node:
-		i := slices.IndexFunc(replicas, func(r int32) bool { return r != node })
-		return refusef(codeInvalidAssignment, "The manual partition assignment includes broker %d, but no such broker is registered.", replicas[i])
-	}
-	return nil
+func inconsistent(n, others int) *refusal {
+	return refusef(codeInvalidAssignment, "The manual partition assignment includes a partition with %d replica(s), but this is not consistent with previous partitions, which have %d replica(s).", n, others)
 }
 
 func (c *conn) deleteTopics(q *kmsg.DeleteTopicsRequest) kmsg.Response {
@@ -270,9 +266,14 @@ func (c *conn) addPartitions(t *kmsg.CreatePartitionsRequestTopic, validateOnly 
 		if len(t.Assignment) != int(t.Count-have) {
 			return refusef(codeInvalidAssignment, "Attempted to add %d additional partition(s), but only %d assignment(s) were specified.", t.Count-have, len(t.Assignment))
 		}
+		cl := c.nodes()
 		for i := range t.Assignment {
-			if no := c.onThisNode(t.Assignment[i].Replicas); no != nil {
+			replicas := t.Assignment[i].Replicas
+			if no := cl.assignable(replicas); no != nil {
 				return no
+			}
+			if len(replicas) != len(cl.all) {
+				return inconsistent(len(replicas), len(cl.all))
 			}
 		}
 	}

@@ -120,8 +120,11 @@ func (p *produce) validate(t *produceTarget, part *producePart) (c code, stamp i
 	if part.to, err = p.c.srv.partition(&t.topic, part.index); err != nil {
 		return codeOf(err), -1
 	}
-	if n := p.c.srv.kernel.Replicas(); p.acks == -1 && t.replicas > n {
-		return p.refuse(codeNotEnoughReplicas, "There are %d replicas, and min.insync.replicas is %d", n, t.replicas), -1
+	if !part.to.Leads() {
+		return codeNotLeader, -1
+	}
+	if up, want := p.c.srv.kernel.Up(), p.wanted(t); up < want {
+		return p.refuse(codeNotEnoughReplicas, "There are %d replicas in sync, and %d are wanted", up, want), -1
 	}
 	b, c := p.batch(t, part.records)
 	if c != codeNone {
@@ -145,6 +148,19 @@ func (p *produce) validate(t *produceTarget, part *producePart) (c code, stamp i
 	}
 	part.batch = b
 	return codeNone, stamp
+}
+
+// wanted is how many replicas must be in sync for a batch to be let in: a majority, without which
+// nothing is committed, and for acks=all min.insync.replicas.
+func (p *produce) wanted(t *produceTarget) int {
+	switch majority := p.c.srv.kernel.Replicas()/2 + 1; p.acks {
+	case 0:
+		return 0
+	case -1:
+		return max(t.replicas, majority)
+	default:
+		return majority
+	}
 }
 
 func (p *produce) refuse(c code, format string, args ...any) code {

@@ -1,0 +1,216 @@
+package kafka
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// Elections and reassignments. Each shard has a node that is to lead it rather than the others: the first of
+// its replicas. Which nodes keep what is no choice: all of them do.
+
+// electWaitMax bounds how long one request waits for elections, whatever it asks for.
+const electWaitMax = time.Minute
+
+// Election types.
+const (
+	electPreferred = 0
+	electUnclean   = 1
+)
+
+// electLeaders gives partitions back to the leader that they prefer. One changes hands with all
+// others of its shard.
+func (c *conn) electLeaders(q *kmsg.ElectLeadersRequest) kmsg.Response {
+	resp := q.ResponseKind().(*kmsg.ElectLeadersResponse)
+	resp.Topics = []kmsg.ElectLeadersResponseTopic{}
+	changed, stop := c.srv.kernel.Changes()
+	defer stop()
+	cl := c.nodes()
+	moving := make(map[uint32]bool)    // shards that are asked to change hands
+	asked := make(map[uint32]*refusal) // what came of asking
+	elect := func(t *topic, index int32) *refusal {
+		shard, ok := t.shardOf(index)
+		if !ok {
+			return refusef(codeUnknownTopic, "No such partition as %s-%d", t.name, index)
+		}
+		no, before := asked[shard]
+		if !before {
+			no = c.elect(cl, shard, q.ElectionType)
+			asked[shard], moving[shard] = no, no == nil
+		}
+		return no
+	}
+	type place struct {
+		topic, part int
+		shard       uint32
+	}
+	var places []place
+	add := func(name string, parts []int32, all bool) {
+		rt := kmsg.NewElectLeadersResponseTopic()
+		rt.Topic = name
+		t, known := c.srv.topicByName(name)
+		for _, index := range parts {
+			no := refusef(codeUnknownTopic, "No such topic as %s", name)
+			if known {
+				no = elect(&t, index)
+			}
+			if all && no != nil && no.code == codeElectionNotNeeded {
+				continue
+			}
+			rp := kmsg.NewElectLeadersResponseTopicPartition()
+			rp.Partition = index
+			if no != nil {
+				rp.ErrorCode, rp.ErrorMessage = no.code, no.text()
+			} else {
+				shard, _ := t.shardOf(index)
+				places = append(places, place{len(resp.Topics), len(rt.Partitions), shard})
+			}
+			rt.Partitions = append(rt.Partitions, rp)
+		}
+		if len(rt.Partitions) > 0 {
+			resp.Topics = append(resp.Topics, rt)
+		}
+	}
+	if q.Topics == nil {
+		for _, t := range c.srv.topics() {
+			indexes := make([]int32, t.partitions())
+			for i := range indexes {
+				indexes[i] = int32(i)
+			}
+			add(t.name, indexes, true)
+		}
+	}
+	for i := range q.Topics {
+		add(q.Topics[i].Topic, q.Topics[i].Partitions, false)
+	}
+	if len(places) > 0 {
+		c.awaitLeaders(cl, moving, changed, time.Duration(max(q.TimeoutMillis, 0))*time.Millisecond)
+		for _, at := range places {
+			if !c.leadsPreferred(cl, at.shard) {
+				resp.Topics[at.topic].Partitions[at.part].ErrorCode = codeTimedOut
+			}
+		}
+	}
+	return resp
+}
+
+// elect asks for a shard to be led by the node that it prefers; nil: it was asked for.
+func (c *conn) elect(cl *cluster, shard uint32, kind int8) *refusal {
+	st := cl.shard(shard)
+	notNeeded := refusef(codeElectionNotNeeded, "Leader election not needed for topic partition.")
+	switch {
+	case kind == electUnclean && st.code == codeNone:
+		return notNeeded
+	case kind == electUnclean:
+		return refusef(codeNoEligibleLeaders, "There is no leader before a majority of the nodes is there: one without it could have lost what was acknowledged.")
+	case kind != electPreferred:
+		return refusef(codeInvalidRequest, "Unknown election type %d", kind)
+	case st.leaderID() == st.replicas[0]:
+		return notNeeded
+	}
+	if _, live := cl.node(st.replicas[0]); !live || st.code != codeNone {
+		return refusef(codeNoPreferredLeader, "The preferred leader, node %d, was not available.", st.replicas[0])
+	}
+	if err := c.srv.kernel.HandOver(shard, uint64(st.replicas[0])); err != nil {
+		return refusef(codeNoPreferredLeader, "The preferred leader, node %d, could not be elected.", st.replicas[0])
+	}
+	return nil
+}
+
+func (c *conn) leadsPreferred(cl *cluster, shard uint32) bool {
+	return c.srv.kernel.Leader(shard) == uint64(cl.shard(shard).replicas[0])
+}
+
+// awaitLeaders waits until each of the shards is led as it prefers.
+func (c *conn) awaitLeaders(cl *cluster, moving map[uint32]bool, changed <-chan struct{}, most time.Duration) {
+	over := make(chan struct{})
+	timer := c.srv.cfg.Link.AfterFunc(min(most, electWaitMax), func() { close(over) })
+	defer timer.Stop()
+	for {
+		left := false
+		for shard, asked := range moving {
+			left = left || asked && !c.leadsPreferred(cl, shard)
+		}
+		if !left {
+			return
+		}
+		select {
+		case <-changed:
+		case <-over:
+			return
+		case <-c.ctx.Done():
+			return
+		}
+	}
+}
+
+// alterPartitionReassignments takes the replicas that a partition has already, and no others.
+func (c *conn) alterPartitionReassignments(q *kmsg.AlterPartitionAssignmentsRequest) kmsg.Response {
+	resp := q.ResponseKind().(*kmsg.AlterPartitionAssignmentsResponse)
+	cl := c.nodes()
+	for i := range q.Topics {
+		rt := kmsg.NewAlterPartitionAssignmentsResponseTopic()
+		rt.Topic = q.Topics[i].Topic
+		t, known := c.srv.topicByName(rt.Topic)
+		for _, p := range q.Topics[i].Partitions {
+			rp := kmsg.NewAlterPartitionAssignmentsResponseTopicPartition()
+			rp.Partition = p.Partition
+			no := refusef(codeUnknownTopic, "This server does not host this topic-partition.")
+			if shard, ok := uint32(0), known; ok {
+				if shard, ok = t.shardOf(p.Partition); ok {
+					no = cl.reassign(fmt.Sprintf("%s-%d", t.name, p.Partition), shard, p.Replicas)
+				}
+			}
+			if no != nil {
+				rp.ErrorCode, rp.ErrorMessage = no.code, no.text()
+			}
+			rt.Partitions = append(rt.Partitions, rp)
+		}
+		resp.Topics = append(resp.Topics, rt)
+	}
+	return resp
+}
+
+// reassign judges what replicas a partition is to have.
+func (cl *cluster) reassign(name string, shard uint32, replicas []int32) *refusal {
+	have := cl.shard(shard).replicas
+	switch {
+	case replicas == nil:
+		return refusef(codeNoReassignment, "No partition reassignment is in progress.")
+	case slices.Equal(replicas, have):
+		return nil
+	}
+	if no := cl.assignable(replicas); no != nil {
+		return no
+	}
+	return refusef(codeInvalidAssignment, "Every node keeps every partition: the replicas of %s are %v, in this order, and cannot be %v.", name, have, replicas)
+}
+
+// assignable checks one manual assignment.
+func (cl *cluster) assignable(replicas []int32) *refusal {
+	if len(replicas) == 0 {
+		return refusef(codeInvalidAssignment, "The manual partition assignment includes an empty replica list.")
+	}
+	sorted := slices.Sorted(slices.Values(replicas))
+	for i, r := range sorted {
+		switch {
+		case i > 0 && r == sorted[i-1]:
+			return refusef(codeInvalidAssignment, "The manual partition assignment includes the broker %d more than once.", r)
+		case !slices.Contains(cl.all, r):
+			return refusef(codeInvalidAssignment, "The manual partition assignment includes broker %d, but no such broker is registered.", r)
+		}
+	}
+	if !slices.ContainsFunc(replicas, func(r int32) bool { return slices.Contains(cl.up, r) }) {
+		return refusef(codeInvalidAssignment, "All brokers specified in the manual partition assignment are fenced or in controlled shutdown.")
+	}
+	return nil
+}
+
+// listPartitionReassignments: there is never one in progress.
+func (c *conn) listPartitionReassignments(q *kmsg.ListPartitionReassignmentsRequest) kmsg.Response {
+	resp := q.ResponseKind().(*kmsg.ListPartitionReassignmentsResponse)
+	resp.Topics = []kmsg.ListPartitionReassignmentsResponseTopic{}
+	return resp
+}
