@@ -182,7 +182,7 @@ func TestTopicSettings(t *testing.T) {
 	e.configured("small", "max.message.bytes=300")
 	e.configured("stamped", "message.timestamp.type=LogAppendTime")
 	e.configured("narrow", "message.timestamp.before.max.ms=1000", "message.timestamp.after.max.ms=1000")
-	e.configured("insync", "min.insync.replicas=2")
+	e.configured("insync", fmt.Sprintf("min.insync.replicas=%d", *nodesFlag+1))
 	e.configured("zstd", "compression.type=zstd")
 	now := e.Clock.Now()
 	c := e.kafka(kgo.RequestRetries(0), kgo.RecordRetries(0), kgo.ProducerBatchCompression(kgo.NoCompression()))
@@ -201,7 +201,7 @@ func TestTopicSettings(t *testing.T) {
 		{"one of a second ago", at("narrow", "x", -1000), nil},
 		{"one of longer ago", at("narrow", "x", -1001), kerr.InvalidTimestamp},
 		{"one of the future", at("narrow", "x", 1001), kerr.InvalidTimestamp},
-		{"one that wants two replicas", at("insync", "x", 0), kerr.NotEnoughReplicas},
+		{"one that wants more replicas than there are", at("insync", "x", 0), kerr.NotEnoughReplicas},
 		{"one with a time that does not count", at("stamped", "x", -1_000_000), nil},
 		{"one to be compressed", at("zstd", strings.Repeat("x", 1000), 0), nil},
 	} {
