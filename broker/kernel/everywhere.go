@@ -21,9 +21,6 @@ import (
 //
 //	kind (2: ask, 3: told), token u64, and for an ask: shard u32, index u64; little-endian
 const (
-	askFrame  = 2
-	toldFrame = 3
-
 	askLen  = 1 + 8 + 4 + 8
 	toldLen = 1 + 8
 

@@ -90,12 +90,9 @@ func (s *shardRun) handOver(to uint64) error {
 	return fault.Of(fault.Unsupported, "hand over", s.name())
 }
 
-// A request to the leader of a shard, that another node lead it: kind (4), shard u32, node u64, both
+// A request to the leader of a shard, that another node lead it: kind (6), shard u32, node u64, both
 // little-endian. It is lost like any frame, and is for nothing where the receiver does not lead any more.
-const (
-	handOverFrame = 4
-	handOverLen   = 1 + 4 + 8
-)
+const handOverLen = 1 + 4 + 8
 
 func handOver(shard uint32, to uint64) []byte {
 	f := binary.LittleEndian.AppendUint32([]byte{handOverFrame}, shard)

@@ -14,7 +14,16 @@ import (
 // as a delivery that is.
 //
 //	kind (1: relay), namespace, client id of the publisher, QoS, then one batch of one record
-const relayFrame = 1
+
+// Kinds of frames between kernels: the first byte of each.
+const (
+	relayFrame    = 1 // this file's
+	askFrame      = 2 // everywhere.go's
+	toldFrame     = 3
+	wantFrame     = 4 // transfer.go's
+	pieceFrame    = 5
+	handOverFrame = 6 // leader.go's
+)
 
 // elsewhere adds the node that holds a session's connection, if another one does.
 func (k *Kernel) elsewhere(nodes []uint64, r *sessionRoute) []uint64 {

@@ -36,9 +36,6 @@ import (
 //
 // The state is the pairs of the checkpoint, keys and values each with their length.
 const (
-	wantFrame  = 4
-	pieceFrame = 5
-
 	wantBegin   = 1
 	wantState   = 2
 	wantSizes   = 3
