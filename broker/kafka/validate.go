@@ -17,6 +17,9 @@ import (
 type produceTarget struct {
 	topic topic
 	rules
+	// anywhere: the client knows it by the id of a view, and so by no leader but the node that
+	// gave it the id. That node appends, whoever leads.
+	anywhere bool
 }
 
 // rules are the settings of a topic that a batch is held against.
@@ -88,9 +91,12 @@ func (p *produce) find(t *produceTopic, found *produceTarget) code {
 			// The id of a view that has become a stream stands for that, to a producer: it means
 			// the name that it was told the id for, and asking Metadata again changes no partition.
 			address, known := s.views.address(t.id)
-			if !known {
-				return codeUnknownTopicID
+			if !known { // another node has given it out
+				if address, known = s.kernel.FormerView(s.cfg.Namespace, t.id); !known {
+					return codeUnknownTopicID
+				}
 			}
+			found.anywhere = true
 			if found.topic, ok = s.topicAt(message.KafkaName(address), address); !ok {
 				return codeUnknownTopicID
 			}
@@ -103,7 +109,7 @@ func (p *produce) find(t *produceTopic, found *produceTarget) code {
 		if err != nil {
 			return createCode(err)
 		}
-		found.topic = made
+		found.topic, found.anywhere = made, true
 	}
 	found.rules = s.rulesOf(found.topic.stream.Config)
 	return codeNone
@@ -120,7 +126,7 @@ func (p *produce) validate(t *produceTarget, part *producePart) (c code, stamp i
 	if part.to, err = p.c.srv.partition(&t.topic, part.index); err != nil {
 		return codeOf(err), -1
 	}
-	if !part.to.Leads() {
+	if !part.to.Leads() && !t.anywhere {
 		return codeNotLeader, -1
 	}
 	if up, want := p.c.srv.kernel.Up(), p.wanted(t); up < want {

@@ -1,6 +1,10 @@
 package kernel
 
-import "crypto/sha256"
+import (
+	"crypto/sha256"
+
+	"github.com/robustmq/rmq/broker/kernel/meta"
+)
 
 // This file finds streams for who asks at every request: as they were created, without
 // looking at each of their partitions as Stream, StreamByID and Leaf do. What a Found
@@ -24,10 +28,31 @@ func (k *Kernel) FindStream(ns, address string) (Found, bool) {
 	f := Found{StreamSpec: st}
 	if st.Address != address {
 		f.Leaf, f.Partition = address, partitionOf(st, address)
-		sum := sha256.Sum256(append(st.ID[:], address...))
-		copy(f.View[:], sum[:])
+		f.View = viewOf(st, address)
 	}
 	return f, true
+}
+
+// viewOf is the id of the view of an address below a stream: a hash of both.
+func viewOf(home *meta.Stream, address string) (id StreamID) {
+	sum := sha256.Sum256(append(home.ID[:], address...))
+	copy(id[:], sum[:])
+	return id
+}
+
+// FormerView finds the stream that was the view with that id before it was a stream: nobody has
+// to remember that. It looks at every stream of the namespace.
+func (k *Kernel) FormerView(ns string, id StreamID) (address string, ok bool) {
+	view := k.meta.view.Load()
+	for st := range view.AllStreams() {
+		if st.Namespace != ns {
+			continue
+		}
+		if home, below := above(view, ns, st.Address); below && viewOf(home, st.Address) == id {
+			return st.Address, true
+		}
+	}
+	return "", false
 }
 
 // FindStreamByID finds the stream with that id.

@@ -3,7 +3,6 @@ package kernel
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"hash/fnv"
 	"slices"
 	"strings"
@@ -154,6 +153,11 @@ func (k *Kernel) home(ns, address string) (*meta.Stream, bool) {
 	if st, ok := view.Stream(ns, address); ok {
 		return st, true
 	}
+	return above(view, ns, address)
+}
+
+// above finds the longest-named stream above an address that captures.
+func above(view *meta.State, ns, address string) (*meta.Stream, bool) {
 	for a := address; ; {
 		i := strings.LastIndexByte(a, '/')
 		if i < 0 {
@@ -184,9 +188,7 @@ func (k *Kernel) Leaf(ns, address string) (home StreamInfo, partition int32, vie
 	if !ok || st.Address == address {
 		return StreamInfo{}, 0, StreamID{}, false
 	}
-	sum := sha256.Sum256(append(st.ID[:], address...))
-	copy(view[:], sum[:])
-	return k.streamInfo(st), partitionOf(st, address), view, true
+	return k.streamInfo(st), partitionOf(st, address), viewOf(st, address), true
 }
 
 // Replicas is how many nodes keep each record.
