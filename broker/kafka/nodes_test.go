@@ -50,19 +50,35 @@ func until(t *testing.T, k *kernel.Kernel, what string, ok func() bool) {
 // leader and the others.
 func (c trio) lead(shard uint32) (leader int, others []int) {
 	c.t.Helper()
-	k := c.at(1).k
-	until(c.t, k, "a shard has a leader", func() bool {
-		leader = int(k.Leader(shard))
-		return leader != 0
-	})
-	for id := 1; id <= 3; id++ {
-		k := c.at(id).k
-		if id == leader {
-			until(c.t, k, "it leads", func() bool { return k.Leads(shard) })
-			continue
+	agreed := func() bool {
+		leader, others = int(c.at(1).k.Leader(shard)), nil
+		if leader == 0 || !c.at(leader).k.Leads(shard) {
+			return false
 		}
-		others = append(others, id)
-		until(c.t, k, "the leader is known", func() bool { return k.Leader(shard) == uint64(leader) })
+		for id := 1; id <= 3; id++ {
+			if id != leader {
+				others = append(others, id)
+			}
+			if int(c.at(id).k.Leader(shard)) != leader {
+				return false
+			}
+		}
+		return true
+	}
+	var changed [4]<-chan struct{}
+	for id := 1; id <= 3; id++ {
+		var stop func()
+		changed[id], stop = c.at(id).k.Changes()
+		defer stop()
+	}
+	for ctx := within(c.t); !agreed(); { // it may move while one after another is asked
+		select {
+		case <-changed[1]:
+		case <-changed[2]:
+		case <-changed[3]:
+		case <-ctx.Done():
+			c.t.Fatalf("the nodes never agreed who leads shard %d", shard)
+		}
 	}
 	return leader, others
 }
@@ -235,10 +251,15 @@ func TestLeadershipMoves(t *testing.T) {
 	q := fetchFirst(c.id("orders"), -1, int32((5 * time.Minute).Milliseconds())) // longer than the test may last
 	q.SetVersion(16)
 	r.send(r.request(q))
-	// Asked on any node, of any other.
-	if err := c.at(others[0]).k.HandOver(shard, uint64(others[1])); err != nil {
-		t.Fatal(err)
-	}
+	// Asked on any node, of any other; once more where a slow machine has let it lapse.
+	until(t, c.at(others[0]).k, "the other leads", func() bool {
+		k := c.at(others[0]).k
+		if node, _ := k.Leadership(shard); node == uint64(others[1]) {
+			return true
+		}
+		_ = k.HandOver(shard, uint64(others[1])) // nobody leads while it is on its way
+		return false
+	})
 	p := r.read(q).(*kmsg.FetchResponse).Topics[0].Partitions[0]
 	if p.ErrorCode != 6 {
 		t.Errorf("a fetch whose partition has moved: error %d, want NOT_LEADER_OR_FOLLOWER", p.ErrorCode)
@@ -421,6 +442,9 @@ func TestGroupSurvivesItsCoordinator(t *testing.T) {
 				t.Fatalf("%d of %d records came", len(seen), from+n)
 			}
 			fs.EachRecord(func(r *kgo.Record) { seen[string(r.Value)]++ })
+		}
+		if err := producer.Flush(ctx); err != nil { // what has come may not be acknowledged yet
+			t.Fatalf("produce: %v", err)
 		}
 		for err := member.CommitUncommittedOffsets(ctx); err != nil; err = member.CommitUncommittedOffsets(ctx) {
 			if ctx.Err() != nil {
