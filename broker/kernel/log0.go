@@ -120,7 +120,7 @@ func (l *log0) pumpLocked() {
 		}
 	}
 	l.proposing = false
-	if l.sent > 0 {
+	if l.k.clustered() && l.sent > 0 {
 		l.again.arm(l.k, l.waiting[0].seq, l.retry)
 	}
 }

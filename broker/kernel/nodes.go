@@ -58,7 +58,7 @@ type again struct {
 
 // arm sets the timer, if it is not set.
 func (a *again) arm(k *Kernel, oldest uint64, f func()) {
-	if a.timer == nil && k.clustered() && !k.closing.Load() {
+	if a.timer == nil && !k.closing.Load() {
 		a.timer, a.oldest = k.cfg.Link.AfterFunc(againAfter, f), oldest
 	}
 }

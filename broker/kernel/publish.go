@@ -26,7 +26,11 @@ func (k *Kernel) Publish(p *Publish) error { return k.publish(p, true) }
 // PublishWait is Publish for a caller that may be held up: it tries again until there is room, or
 // ctx ends.
 func (k *Kernel) PublishWait(ctx context.Context, p *Publish) error {
-	return k.tryAgain(ctx, func() error { return k.Publish(p) })
+	err := k.Publish(p)
+	if fault.Is(err, fault.Exhausted) { // seldom: the closure costs an allocation
+		err = k.tryAgain(ctx, func() error { return k.Publish(p) })
+	}
+	return err
 }
 
 // NameMax bounds, in bytes, the names that become keys of a checkpoint: of sessions, shared

@@ -346,7 +346,7 @@ func (s *shardRun) pumpLocked() {
 		}
 	}
 	s.proposing = false
-	if len(s.inflight) > 0 && s.class.logged() {
+	if s.k.clustered() && len(s.inflight) > 0 { // asked first: s.retry is an allocation
 		s.again.arm(s.k, s.inflight[0].seq, s.retry)
 	}
 }
