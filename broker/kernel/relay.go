@@ -68,12 +68,12 @@ func (k *Kernel) Receive(from uint64, frame []byte) error {
 		return k.asked(from, frame)
 	case frame[0] == wantFrame || frame[0] == pieceFrame:
 		return k.receiveTransfer(from, frame)
-	case frame[0] == handOverFrame:
-		return k.receiveHandOver(from, frame)
-	case frame[0] != relayFrame:
+	case frame[0] != relayFrame && frame[0] != handOverFrame:
 		return fault.New(fault.Unsupported, "receive", "frame", "of kind %d, which this release does not know", frame[0])
 	case !k.opened.Load():
-		return nil // nobody is connected here
+		return nil // nobody is connected here, and nothing is led
+	case frame[0] == handOverFrame:
+		return k.receiveHandOver(from, frame)
 	}
 	r := codec.NewReader(frame[1:])
 	ns, client, qos := r.String(), r.String(), r.Byte()
