@@ -22,6 +22,8 @@ type fixture struct {
 	Groups    []adminapi.Group
 	Retained  []adminapi.Message
 	Live      []adminapi.Message
+	Nodes     []adminapi.Node
+	Shards    []adminapi.Shard
 }
 
 // load reads the fixture. Its times are as they stand there: midnight of 1 January 2000,
@@ -37,7 +39,7 @@ func load(t testing.TB) (*adminapitest.Fake, fixture) {
 		t.Fatal(err)
 	}
 	f := adminapitest.New()
-	f.S, f.O, f.T, f.Q, f.X, f.B, f.C, f.G, f.R = x.Status, x.Overview, x.Topics, x.Queues, x.Exchanges, x.Bindings, x.Sessions, x.Groups, x.Retained
+	f.S, f.O, f.T, f.Q, f.X, f.B, f.C, f.G, f.R, f.Node, f.Log = x.Status, x.Overview, x.Topics, x.Queues, x.Exchanges, x.Bindings, x.Sessions, x.Groups, x.Retained, x.Nodes, x.Shards
 	return f, x
 }
 

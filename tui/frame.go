@@ -121,7 +121,7 @@ func (m *Model) tabs() string {
 	} {
 		var l, n = make([]string, len(places)), 0
 		for i := range places {
-			l[i] = strings.TrimRight(fmt.Sprintf("%d %s", i+1, text(i)), " ")
+			l[i] = strings.TrimRight(fmt.Sprintf("%d %s", (i+1)%10, text(i)), " ")
 			n += width(l[i]) + 2
 		}
 		if n > m.width {

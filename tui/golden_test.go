@@ -83,6 +83,8 @@ var scenes = []scene{
 	{"messages", func(d *driver) { keys("9")(d); d.publish() }},
 	{"message", func(d *driver) { keys("9")(d); d.publish(); keys("k", "k", "enter")(d) }},
 	{"message-hex", func(d *driver) { keys("9")(d); d.publish(); keys("k", "k", "k", "enter", "x", "x")(d) }},
+	{"nodes", keys("0")},
+	{"node", keys("0", "enter")},
 	{"help", keys("2", "?")},
 	{"help-messages", keys("9", "?")},
 	{"paused", func(d *driver) { keys("p")(d); d.pass(5) }},

@@ -78,7 +78,7 @@ var keymap = []binding{
 	{verb: down, keys: []string{"j", "down"}, shown: "j ↓", long: "down"},
 	{verb: pageUp, keys: []string{"pgup", "ctrl+b", "ctrl+u"}, shown: "pgup", long: "a page up"},
 	{verb: pageDown, keys: []string{"pgdown", "ctrl+f", "ctrl+d"}, shown: "pgdn", long: "a page down"},
-	{verb: goScreen, keys: []string{"1", "2", "3", "4", "5", "6", "7", "8", "9"}, shown: "1…9", long: "that screen"},
+	{verb: goScreen, keys: []string{"1", "2", "3", "4", "5", "6", "7", "8", "9", "0"}, shown: "1…0", long: "that screen"},
 	{verb: nextScreen, keys: []string{"tab"}, shown: "tab", short: "screen", long: "the next screen"},
 	{verb: prevScreen, keys: []string{"shift+tab"}, shown: "S-tab", long: "the screen before"},
 	{verb: refresh, keys: []string{"r"}, shown: "r", long: "ask now"},

@@ -79,7 +79,7 @@ func newModel(f *feed.Feed, opt Options) (*Model, error) {
 		newOverview(opt.Interval),
 		newList(kind.Topics(), ns, places[1]), newList(kind.Queues(), ns, places[2]), newList(kind.Exchanges(), ns, places[3]),
 		newList(kind.Sessions(), ns, places[4]), newList(kind.Subscriptions(), ns, places[5]), newList(kind.Groups(), ns, places[6]),
-		newList(kind.Retained(), ns, places[7]), newMessages(ns),
+		newList(kind.Retained(), ns, places[7]), newMessages(ns), newList(kind.Nodes(), ns, places[9]),
 	}
 	for i, p := range places {
 		if p.name == opt.Screen {
@@ -363,7 +363,7 @@ func (m *Model) key(msg tea.KeyPressMsg) tea.Cmd {
 	case help:
 		m.help, m.page = true, pager{}
 	case goScreen:
-		return m.show(int(msg.String()[0] - '1'))
+		return m.show((int(msg.String()[0]-'0') + len(m.screens) - 1) % len(m.screens)) // 0 is the tenth
 	case nextScreen:
 		return m.show((m.at + 1) % len(m.screens))
 	case prevScreen:

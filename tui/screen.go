@@ -41,14 +41,15 @@ type place struct {
 // places are the screens, in the order of their keys.
 var places = []place{
 	{"overview", "over", "rmq status"},
-	{"topics", "topics", "rmq topic list"},
-	{"queues", "queues", "rmq queue list"},
+	{"topics", "topic", "rmq topic list"},
+	{"queues", "queue", "rmq queue list"},
 	{"exchanges", "exch", "rmq exchange list"},
 	{"sessions", "sess", "rmq session list"},
 	{"subscriptions", "subs", "rmq session list -o json"},
-	{"groups", "groups", "rmq group list"},
-	{"retained", "retain", "rmq retained list"},
+	{"groups", "grp", "rmq group list"},
+	{"retained", "ret", "rmq retained list"},
 	{"messages", "live", "rmq consume 'mqtt:#'"},
+	{"nodes", "node", "rmq node list"},
 }
 
 // Indexes of places that are treated apart.

@@ -22,7 +22,7 @@ func Command(e *env.Env) *cobra.Command {
 		Use:   "tui",
 		Short: "Watch a broker in the terminal",
 		Long: "Watch a broker in the terminal: its traffic, topics, queues, exchanges, sessions, subscriptions, groups, retained\n" +
-			"and live messages. It changes nothing. When the broker goes away the screens keep what they had, say so, and go on\n" +
+			"and live messages, and the nodes of its cluster. It changes nothing. When the broker goes away the screens keep what they had, say so, and go on\n" +
 			"when it is back.\n\nKeys:\n" + tui.Keys(),
 		Example: "  rmq tui\n  rmq tui --screen messages --filter 'fleet/+/temp'\n  rmq tui --screen groups --filter 'lag>100'\n" +
 			"  rmq tui --url http://broker.example:15672 --user ops",
