@@ -250,7 +250,13 @@ func (k *Kernel) takeOver(s *shardRun, fresh bool) {
 	if !s.leads() {
 		return
 	}
-	if err := s.reconcile(k.ctx, fresh); err != nil && !k.closing.Load() {
+	look := func() (*truth, error) {
+		if err := k.meta.barrier(k.ctx); err != nil {
+			return nil, err
+		}
+		return truths(k.meta.view.Load(), s)[uint32(s.id)], nil
+	}
+	if err := s.reconcile(k.ctx, fresh, look); err != nil && !k.closing.Load() {
 		k.log.Warn("shard not reconciled", "shard", s.id, "err", err)
 	}
 }

@@ -2,6 +2,8 @@ package kernel
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel/meta"
@@ -11,17 +13,19 @@ import (
 
 // reconcile makes the shards agree with log 0 after the start of a broker of one node.
 func (k *Kernel) reconcile() error {
-	for _, s := range k.shards {
+	view := k.meta.view.Load()
+	all := truths(view, slices.Collect(maps.Values(k.shards))...)
+	for id, s := range k.shards {
 		if s.class == classTransient || s.fence != nil {
 			continue // nothing that log 0 names, or nothing that may be changed
 		}
-		if err := s.reconcile(k.ctx, true); err != nil {
+		if err := s.reconcile(k.ctx, true, func() (*truth, error) { return all[id], nil }); err != nil {
 			return err
 		}
 	}
 	// Streams in memory begin anew: an offset that a group has committed there would skip as
 	// many records of what comes now.
-	for st := range k.meta.view.Load().AllStreams() {
+	for st := range view.AllStreams() {
 		if st.Durability == Memory {
 			if err := k.dropFromGroups(k.ctx, st.Namespace, message.KafkaName(st.Address)); err != nil {
 				return err
@@ -29,6 +33,34 @@ func (k *Kernel) reconcile() error {
 		}
 	}
 	return nil
+}
+
+// truth is what log 0 names of one shard.
+type truth struct {
+	view   *meta.State
+	logs   map[uint64]*meta.Stream
+	queues map[uint64]*meta.Queue
+}
+
+// truths sorts what log 0 names by shard, for some shards, in one pass.
+func truths(view *meta.State, shards ...*shardRun) map[uint32]*truth {
+	out := make(map[uint32]*truth)
+	for _, s := range shards {
+		out[uint32(s.id)] = &truth{view, make(map[uint64]*meta.Stream), make(map[uint64]*meta.Queue)}
+	}
+	for st := range view.AllStreams() {
+		for _, p := range st.Logs {
+			if n := out[p.Shard]; n != nil {
+				n.logs[p.Log] = st
+			}
+		}
+	}
+	for q := range view.AllQueues() {
+		if n := out[q.Shard]; n != nil {
+			n.queues[q.ID] = q
+		}
+	}
+	return out
 }
 
 // contents is what a shard has of what log 0 names, and who is attached to it.
@@ -64,61 +96,47 @@ func (s *shardRun) contents() contents {
 // are ended: their connections are gone. fresh: what waits to be published is published anew,
 // for whoever was at it is gone.
 //
-// Log 0 is looked at after the shard: what the shard holds was named there before, so what is
-// not is gone for good.
-func (s *shardRun) reconcile(ctx context.Context, fresh bool) error {
+// Log 0 is looked at after the shard: what the shard holds was named there before, so
+// what is not is gone for good.
+func (s *shardRun) reconcile(ctx context.Context, fresh bool, look func() (*truth, error)) error {
 	h := s.contents()
-	if s.k.clustered() {
-		if err := s.k.meta.barrier(ctx); err != nil {
-			return err
-		}
+	n, err := look()
+	if err != nil {
+		return err
 	}
-	view := s.k.meta.view.Load()
 	var fixes []func(b *shard.Builder)
 	fix := func(f func(b *shard.Builder)) { fixes = append(fixes, f) }
-	logs := make(map[uint64]bool)
-	for st := range view.AllStreams() {
-		for _, p := range st.Logs {
-			if p.Shard != uint32(s.id) {
-				continue
-			}
-			logs[p.Log] = true
-			if _, there := h.logs[p.Log]; !there {
-				fix(func(b *shard.Builder) { b.CreateLog(p.Log, st.Address) })
-			}
+	for id, st := range n.logs {
+		if _, there := h.logs[id]; !there {
+			fix(func(b *shard.Builder) { b.CreateLog(id, st.Address) })
 		}
 	}
 	for id, deleted := range h.logs {
-		if !logs[id] && !deleted {
+		if n.logs[id] == nil && !deleted {
 			fix(func(b *shard.Builder) { b.DeleteLog(id) })
 		}
 	}
 	var ownerless []*meta.Queue
-	queues := make(map[uint64]bool)
-	for q := range view.AllQueues() {
-		if q.Shard != uint32(s.id) {
-			continue
+	for id, q := range n.queues {
+		if !h.queues[id] {
+			fix(func(b *shard.Builder) { b.CreateQueue(id, limitsOf(q), q.Expires) })
 		}
-		queues[q.ID] = true
-		if !h.queues[q.ID] {
-			fix(func(b *shard.Builder) { b.CreateQueue(q.ID, limitsOf(q), q.Expires) })
-		}
-		if q.Exclusive && !s.k.alive(view, q.Owner) {
+		if q.Exclusive && !s.k.alive(n.view, q.Owner) {
 			ownerless = append(ownerless, q)
 		}
 	}
 	for id := range h.queues {
-		if !queues[id] {
+		if n.queues[id] == nil {
 			fix(func(b *shard.Builder) { b.DeleteQueue(id, false, false) })
 		}
 	}
 	for _, a := range h.attached {
-		if !s.k.alive(view, a[1]) {
+		if !s.k.alive(n.view, a[1]) {
 			fix(func(b *shard.Builder) { b.Detach(a[0], a[1], true) })
 		}
 	}
 	for key, epoch := range h.sessions {
-		if !s.k.alive(view, epoch) {
+		if !s.k.alive(n.view, epoch) {
 			fix(func(b *shard.Builder) { b.CloseSession(&shard.CloseSession{Key: key, Epoch: epoch, Will: true}) })
 		}
 	}
@@ -135,9 +153,8 @@ func (s *shardRun) reconcile(ctx context.Context, fresh bool) error {
 		fix(func(*shard.Builder) {}) // a tick alone, which sets the timer
 	}
 	for len(fixes) > 0 {
-		n := min(len(fixes), reconcileStep)
-		batch := fixes[:n]
-		fixes = fixes[n:]
+		batch := fixes[:min(len(fixes), reconcileStep)]
+		fixes = fixes[len(batch):]
 		if _, err := s.call(ctx, func(b *shard.Builder) int {
 			for _, f := range batch {
 				f(b)
