@@ -246,6 +246,28 @@ func uncarry(pairs iter.Seq2[[]byte, []byte], into map[uint64][]record.Batch, er
 	}
 }
 
+// restored is the machine of a checkpoint, and what that carries of segments, by log.
+func restored(pairs iter.Seq2[[]byte, []byte]) (*shard.Machine, map[uint64][]record.Batch, error) {
+	m, carried := shard.New(), make(map[uint64][]record.Batch)
+	var cerr error
+	if err := errors.Join(m.Restore(uncarry(pairs, carried, &cerr)), cerr); err != nil {
+		return nil, nil, err
+	}
+	m.Prepare()
+	return m, carried, nil
+}
+
+// ends tells where each batch ends that a checkpoint carries.
+func ends(carried map[uint64][]record.Batch) map[carriedAt]int64 {
+	out := make(map[carriedAt]int64)
+	for log, batches := range carried {
+		for _, b := range batches {
+			out[carriedAt{log, b.BaseOffset()}] = b.NextOffset()
+		}
+	}
+	return out
+}
+
 // ---- in the tail ------------------------------------------------------------
 
 // flushedTo tells whether the segment lacks nothing before end.

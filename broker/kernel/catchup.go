@@ -46,6 +46,15 @@ type groupBehind interface {
 // errPassed is what those are told whose command is in a state that came from another node.
 var errPassed = fault.New(fault.Unavailable, "commit", "", "the node was behind, and what came of it is not known here")
 
+// untilKnown does something once more as long as what came of it is not known.
+func untilKnown(do func() error) error {
+	err := do()
+	for errors.Is(err, errPassed) {
+		err = do()
+	}
+	return err
+}
+
 // catchUpAgain is the time between two attempts to fetch a state, in link time.
 const catchUpAgain = 500 * time.Millisecond
 
@@ -395,17 +404,6 @@ func (f *fetch) batches(ctx context.Context, m *missing) error {
 	return m.seg.Sync()
 }
 
-// restored is the machine of a state, and what its checkpoint carries of segments.
-func restored(state iter.Seq2[[]byte, []byte]) (*shard.Machine, map[uint64][]record.Batch, error) {
-	m, carried := shard.New(), make(map[uint64][]record.Batch)
-	var cerr error
-	if err := errors.Join(m.Restore(uncarry(state, carried, &cerr)), cerr); err != nil {
-		return nil, nil, err
-	}
-	m.Prepare()
-	return m, carried, nil
-}
-
 func (s *shardRun) adopt(ctx context.Context, at storage.CheckpointMeta, pairs func() iter.Seq2[[]byte, []byte]) error {
 	m, carried, err := restored(pairs())
 	if err != nil {
@@ -418,12 +416,9 @@ func (s *shardRun) adopt(ctx context.Context, at storage.CheckpointMeta, pairs f
 	for _, t := range s.sortedTails() {
 		had[t.id.Log] = true
 	}
-	s.carried = make(map[carriedAt]int64)
+	s.carried = ends(carried)
 	for l := range m.Logs() {
 		delete(had, l.ID)
-		for _, b := range carried[l.ID] {
-			s.carried[carriedAt{l.ID, b.BaseOffset()}] = b.NextOffset()
-		}
 		t := s.addTail(l.ID, l.Address, l.Start, l.Next)
 		t.replace(l, carried[l.ID], s.fetched[l.ID])
 		s.felt(t, nil) // it was synced a moment ago
@@ -549,19 +544,6 @@ func (k *Kernel) reroute(s *shardRun) {
 	}
 	k.groups.disarmAll(s)
 	k.groups.answerAll()
-}
-
-// answerAll has all that waits for a group's answer ask again.
-func (g *groups) answerAll() {
-	g.mu.Lock()
-	tokens := make([]uint64, 0, len(g.waiting))
-	for token := range g.waiting {
-		tokens = append(tokens, token)
-	}
-	g.mu.Unlock()
-	for _, token := range tokens {
-		g.answer(token, nil)
-	}
 }
 
 // ---- log 0 -------------------------------------------------------------------

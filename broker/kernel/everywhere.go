@@ -111,23 +111,19 @@ func (k *Kernel) awaitNode(ctx context.Context, n *Node, id storage.ShardID, ind
 		frame := binary.LittleEndian.AppendUint64([]byte{askFrame}, token)
 		frame = binary.LittleEndian.AppendUint32(frame, uint32(id))
 		k.cfg.Peers.Send(n.ID, binary.LittleEndian.AppendUint64(frame, index))
-		again := make(chan struct{})
-		t := k.cfg.Link.AfterFunc(seenAgain, func() { close(again) })
+		again := k.alarm(seenAgain)
 		select {
 		case <-told:
-			t.Stop()
-			return
 		case <-ctx.Done():
-			t.Stop()
-			return
 		case <-k.ctx.Done():
-			t.Stop()
-			return
-		case <-again:
+		case <-again.rings:
+			if now, ok := k.meta.view.Load().Node(n.ID); !ok || now.Down || now.Incarnation != n.Incarnation {
+				return // what it starts with, it has from the logs
+			}
+			continue
 		}
-		if now, ok := k.meta.view.Load().Node(n.ID); !ok || now.Down || now.Incarnation != n.Incarnation {
-			return // what it starts with, it has from the logs
-		}
+		again.stop()
+		return
 	}
 }
 

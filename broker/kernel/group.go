@@ -243,6 +243,13 @@ func (g *groups) close() {
 		t.t.Stop()
 		delete(g.timers, tk)
 	}
+	g.mu.Unlock()
+	g.answerAll()
+}
+
+// answerAll has all that waits for a group's answer ask again.
+func (g *groups) answerAll() {
+	g.mu.Lock()
 	waiting := g.waiting
 	g.waiting = make(map[uint64]func(*group.Effect))
 	g.mu.Unlock()

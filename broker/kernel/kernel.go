@@ -32,7 +32,6 @@ import (
 	"github.com/robustmq/rmq/broker/kernel/group"
 	"github.com/robustmq/rmq/broker/kernel/meta"
 	"github.com/robustmq/rmq/broker/kernel/shard"
-	"github.com/robustmq/rmq/broker/record"
 	"github.com/robustmq/rmq/broker/storage"
 )
 
@@ -218,16 +217,14 @@ func (k *Kernel) open() error {
 	if err := k.openLog0(); err != nil {
 		return err
 	}
-	start := func() (meta.Result, error) {
-		return k.meta.do(k.ctx, &meta.Command{
+	var r meta.Result
+	err := untilKnown(func() (err error) {
+		r, err = k.meta.do(k.ctx, &meta.Command{
 			Op: meta.StartNode, N: int64(k.cfg.DataShards), Name: newClusterID(),
 			Node: &meta.Node{ID: k.cfg.Self, Rack: k.cfg.Rack},
 		})
-	}
-	r, err := start()
-	for errors.Is(err, errPassed) {
-		r, err = start()
-	}
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -334,24 +331,19 @@ func (s *shardRun) open() error {
 	if err != nil {
 		return fault.New(fault.Internal, "open", s.name(), "%w", err)
 	}
-	carried := make(map[uint64][]record.Batch)
-	var cerr error
-	if err := s.m.Restore(uncarry(pairs, carried, &cerr)); err != nil || cerr != nil {
-		return errors.Join(err, cerr)
+	m, carried, err := restored(pairs)
+	if err != nil {
+		return err
 	}
-	s.m.Prepare()
-	s.carried = make(map[carriedAt]int64)
-	for l := range s.m.Logs() {
+	s.m, s.carried = m, ends(carried)
+	for l := range m.Logs() {
 		t := s.addTail(l.ID, l.Address, l.Start, l.Next)
-		for _, b := range carried[l.ID] {
-			s.carried[carriedAt{l.ID, b.BaseOffset()}] = b.NextOffset()
-		}
 		t.restore(carried[l.ID])
 		if err := t.mount(); err != nil {
 			return err
 		}
 	}
-	s.addTail(shard.Bodies, "", 0, s.m.Bodies().Next)
+	s.addTail(shard.Bodies, "", 0, m.Bodies().Next)
 	s.index, s.term = at.Index, at.Term
 	if s.k.clustered() {
 		s.live = true
@@ -365,15 +357,7 @@ func (s *shardRun) open() error {
 		return err
 	}
 	if s.k.clustered() { // an entry of our own comes after all that was committed before
-		tick := func() error {
-			_, err := s.call(s.k.ctx, func(b *shard.Builder) int { return b.Tick() })
-			return err
-		}
-		err := tick()
-		for errors.Is(err, errPassed) {
-			err = tick()
-		}
-		if err != nil {
+		if err := untilKnown(func() error { return s.barrier(s.k.ctx) }); err != nil {
 			return err
 		}
 	}

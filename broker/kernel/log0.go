@@ -40,7 +40,6 @@ type log0 struct {
 	saving    bool       // a checkpoint is being written
 	saved     chan error // how that ended; capacity 1
 	leading   atomic.Bool
-	leader    atomic.Uint64
 	again     again
 	asks      asks
 
@@ -199,14 +198,12 @@ func (l *log0) Apply(entries []storage.Entry) {
 func (l *log0) Lead(_ uint64, leading bool) {
 	l.leading.Store(leading)
 	if leading {
-		l.leader.Store(l.k.cfg.Self)
 		l.proposeAgain()
 	}
 }
 
 // Follow implements Machine.
 func (l *log0) Follow(leader uint64) {
-	l.leader.Store(leader)
 	if leader != 0 {
 		l.proposeAgain()
 	}

@@ -92,6 +92,12 @@ func (l *log0) barrier(ctx context.Context) error {
 	return err
 }
 
+// barrier returns once this node has applied all of the shard's log that was committed before.
+func (s *shardRun) barrier(ctx context.Context) error {
+	_, err := s.call(ctx, func(b *shard.Builder) int { return b.Tick() })
+	return err
+}
+
 // Leader is the node that leads a shard, as far as is known here; 0: none is known.
 func (k *Kernel) Leader(shard uint32) uint64 {
 	s := k.shards[shard]
@@ -140,7 +146,7 @@ func (k *Kernel) Barrier(ctx context.Context) error {
 		return err
 	}
 	for _, s := range k.everyShard() {
-		if _, err := s.call(ctx, func(b *shard.Builder) int { return b.Tick() }); err != nil {
+		if err := s.barrier(ctx); err != nil {
 			return err
 		}
 	}

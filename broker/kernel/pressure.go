@@ -138,8 +138,7 @@ func (k *Kernel) crowds(p *Publish, r *resolved) bool {
 		return true
 	}
 	for i := range r.logged {
-		sr := &r.logged[i]
-		if (len(sr.queues) > 0 || sr.log != 0 || sr.sessions && m.QoS > 0) && sr.shard.crowded.Load() {
+		if sr := &r.logged[i]; sr.wants(m.QoS) && sr.shard.crowded.Load() {
 			return true
 		}
 	}
@@ -153,20 +152,9 @@ func (k *Kernel) Crowded() int { return int(k.pressure.crowds.Load()) }
 // was refused with fault.Exhausted and tries again then.
 func (k *Kernel) Room() <-chan struct{} { return k.pressure.next() }
 
-// tryAgain calls try until it is let in, or ctx ends.
-func (k *Kernel) tryAgain(ctx context.Context, try func() error) error {
-	err := try()
-	for fault.Is(err, fault.Exhausted) {
-		room := k.Room()
-		if err = try(); !fault.Is(err, fault.Exhausted) {
-			break
-		}
-		select {
-		case <-room:
-		case <-ctx.Done():
-			return err
-		}
-	}
+// tryAgain calls try until it is let in, or ctx ends, and returns what it came to.
+func (k *Kernel) tryAgain(ctx context.Context, try func() error) (err error) {
+	_ = k.awaitRoom(ctx, func() bool { err = try(); return !fault.Is(err, fault.Exhausted) })
 	return err
 }
 
@@ -391,8 +379,7 @@ func (l *log0) askSave() {
 // logs tells whether the message cannot do without a log on the device.
 func (r *resolved) logs(qos uint8) bool {
 	for i := range r.logged {
-		sr := &r.logged[i]
-		if sr.shard.class.logged() && (len(sr.queues) > 0 || sr.log != 0 || sr.sessions && qos > 0) {
+		if sr := &r.logged[i]; sr.shard.class.logged() && sr.wants(qos) {
 			return true
 		}
 	}

@@ -26,11 +26,7 @@ func (k *Kernel) Publish(p *Publish) error { return k.publish(p, true) }
 // PublishWait is Publish for a caller that may be held up: it tries again until there is room, or
 // ctx ends.
 func (k *Kernel) PublishWait(ctx context.Context, p *Publish) error {
-	err := k.Publish(p)
-	if fault.Is(err, fault.Exhausted) { // seldom: the closure costs an allocation
-		err = k.tryAgain(ctx, func() error { return k.Publish(p) })
-	}
-	return err
+	return k.tryAgain(ctx, func() error { return k.Publish(p) })
 }
 
 // NameMax bounds, in bytes, the names that become keys of a checkpoint: of sessions, shared
@@ -263,10 +259,10 @@ func (k *Kernel) deliverLive(p *Publish, r *resolved, res *PublishResult) (logge
 // append adds the message to one shard's next entry.
 func (k *Kernel) append(p *Publish, r *resolved, sr *shardRoute, op *publishOp, rc *receipt) {
 	m := &p.Msg
-	sessions := sr.sessions && m.QoS > 0
-	if len(sr.queues) == 0 && sr.log == 0 && !sessions {
+	if !sr.wants(m.QoS) {
 		return
 	}
+	sessions := sr.sessions && m.QoS > 0
 	stream := ""
 	if sr.log != 0 {
 		stream = r.home.Address

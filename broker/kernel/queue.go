@@ -167,17 +167,15 @@ func (k *Kernel) deleteQueue(ctx context.Context, q *queue, ifUnused, ifEmpty bo
 		return r.N, err
 	}
 	cmd := meta.Command{Op: meta.DeleteQueue, Namespace: q.spec.Namespace, Name: q.spec.Name}
-	if named(q.spec) || k.transient == k.meta {
-		if _, err := k.meta.do(ctx, &cmd); err != nil && !fault.Is(err, fault.NotFound) {
+	for _, l := range k.metas() {
+		// Bindings of a durable queue to a transient exchange are in the transient metadata; of
+		// what is not named, log 0 has nothing.
+		if l != k.transient && !named(q.spec) {
+			continue
+		}
+		if _, err := l.do(ctx, &cmd); err != nil && !fault.Is(err, fault.NotFound) {
 			return r.N, err
 		}
-	}
-	if k.transient == k.meta {
-		return r.N, nil
-	}
-	// Bindings of a durable queue to a transient exchange are in the transient metadata.
-	if _, err := k.transient.do(ctx, &cmd); err != nil && !fault.Is(err, fault.NotFound) {
-		return r.N, err
 	}
 	return r.N, nil
 }

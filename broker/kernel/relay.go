@@ -48,7 +48,7 @@ func (k *Kernel) relay(nodes []uint64, ns, from string, m *message.Message) {
 	head = codec.String(head, ns)
 	head = codec.String(head, from)
 	head = append(head, m.QoS)
-	frame := append(head, encodeWill(m, k.nowMs())...)
+	frame := append(head, alone(m, k.nowMs())...)
 	for i, node := range nodes {
 		f := frame
 		if i < len(nodes)-1 {

@@ -98,7 +98,7 @@ func (k *Kernel) OpenSession(ctx context.Context, spec SessionSpec) (s *Session,
 
 	o := sm.OpenSpec{Epoch: s.epoch, Clean: spec.Clean, Expiry: spec.Expiry, ReceiveMax: spec.ReceiveMaximum}
 	if spec.Will != nil {
-		o.Will = &sm.Will{Message: encodeWill(&spec.Will.Msg, k.nowMs()), Delay: spec.Will.Delay}
+		o.Will = &sm.Will{Message: alone(&spec.Will.Msg, k.nowMs()), Delay: spec.Will.Delay}
 	}
 	res, err := sh.call(ctx, func(b *shard.Builder) int { return b.OpenSession(s.key, &o) })
 	if err != nil {
@@ -257,21 +257,29 @@ func (k *Kernel) sessionOpened(s *shardRun, e *shard.Effect) {
 	if !k.clustered() {
 		return // OpenSession has done it
 	}
-	ns, client := shard.SplitSessionKey(e.Session)
-	r := k.routeOf(ns, client, true)
-	r.shard.Store(s)
-	r.holder.Store(e.Attachment)
+	k.routeTo(s, e.Session).holder.Store(e.Attachment)
 }
 
 // filterAdded follows a subscription, made by whichever node: from here on messages for the
 // filter find the session.
 func (k *Kernel) filterAdded(s *shardRun, e *shard.Effect) {
-	ns, client := shard.SplitSessionKey(e.Session)
+	k.routeFilter(k.routeTo(s, e.Session), e.Key, e.Filter)
+}
+
+// routeTo is the route of a session that is in a shard.
+func (k *Kernel) routeTo(s *shardRun, key string) *sessionRoute {
+	ns, client := shard.SplitSessionKey(key)
 	r := k.routeOf(ns, client, true)
 	r.shard.Store(s)
-	o := e.Filter
-	sub := Subscription{Filter: e.Key, QoS: o.QoS, NoLocal: o.NoLocal, RetainAsPublished: o.RetainAsPublished, RetainHandling: o.RetainHandling, ID: o.ID}
-	if strings.HasPrefix(e.Key, sharePrefix) {
+	return r
+}
+
+// routeFilter makes a subscription that a shard's machine has findable.
+func (k *Kernel) routeFilter(r *sessionRoute, filter string, o sm.Options) {
+	sub := Subscription{
+		Filter: filter, QoS: o.QoS, NoLocal: o.NoLocal, RetainAsPublished: o.RetainAsPublished, RetainHandling: o.RetainHandling, ID: o.ID,
+	}
+	if strings.HasPrefix(filter, sharePrefix) {
 		k.share(r, sub)
 	} else {
 		k.addRoute(r, sub)
@@ -525,18 +533,9 @@ func (k *Kernel) EndSession(ctx context.Context, ns, client string) error {
 // restoreRoutes makes the subscriptions of a shard's sessions findable after a start.
 func (k *Kernel) restoreRoutes(s *shardRun) {
 	s.eachSession(func(ms *shard.Session) {
-		ns, client := shard.SplitSessionKey(ms.Key)
-		r := k.routeOf(ns, client, true)
-		r.shard.Store(s)
+		r := k.routeTo(s, ms.Key)
 		ms.Subscriptions(func(text string, o sm.Options) bool {
-			sub := Subscription{
-				Filter: text, QoS: o.QoS, NoLocal: o.NoLocal, RetainAsPublished: o.RetainAsPublished, RetainHandling: o.RetainHandling, ID: o.ID,
-			}
-			if strings.HasPrefix(text, sharePrefix) {
-				k.share(r, sub)
-			} else {
-				k.addRoute(r, sub)
-			}
+			k.routeFilter(r, text, o)
 			return true
 		})
 	})
@@ -622,8 +621,8 @@ func (k *Kernel) RetainedMessages(ns, filter string, limit int) []message.Messag
 
 // ---- wills -----------------------------------------------------------------
 
-// encodeWill is a will as the session keeps it: a batch of one record.
-func encodeWill(m *message.Message, now int64) []byte {
+// alone is a message as a batch of its own: so a session keeps its will.
+func alone(m *message.Message, now int64) []byte {
 	var b record.Builder
 	b.Reset(nil, now)
 	b.MarkMade()

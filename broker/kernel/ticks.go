@@ -31,10 +31,7 @@ func (s *shardRun) schedule() {
 	if at == t.at || t.gone {
 		return
 	}
-	if t.timer != nil {
-		t.timer.Stop()
-		t.timer = nil
-	}
+	t.clearLocked()
 	t.at = at
 	if at != 0 {
 		wait := max(time.UnixMilli(at).Sub(s.k.time.Now()), 0)
@@ -67,6 +64,11 @@ func (s *shardRun) unschedule() {
 	t := &s.ticking
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.clearLocked()
+}
+
+// clearLocked forgets the timer.
+func (t *tickState) clearLocked() {
 	if t.timer != nil {
 		t.timer.Stop()
 	}
@@ -78,8 +80,5 @@ func (s *shardRun) stopTimer() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.gone = true
-	if t.timer != nil {
-		t.timer.Stop()
-		t.timer = nil
-	}
+	t.clearLocked()
 }

@@ -347,6 +347,11 @@ type shardRoute struct {
 	log      uint64 // home partition's log; 0 when it is elsewhere
 }
 
+// wants tells whether a message of that QoS is to be logged there.
+func (sr *shardRoute) wants(qos uint8) bool {
+	return len(sr.queues) > 0 || sr.log != 0 || sr.sessions && qos > 0
+}
+
 // maxHops bounds how many exchanges one message passes through.
 const maxHops = 64
 
