@@ -125,9 +125,10 @@ func (h header) encodeFor(owner uint64) []byte {
 	return b
 }
 
-// decodeOwner returns whose file it is; 0: it does not say. false: it says so no more.
+// decodeOwner returns whose file it is by its whole header; 0: it does not say. false: it says
+// so no more.
 func decodeOwner(b []byte, base int64) (owner uint64, ok bool) {
-	if len(b) < headerLen || [markLen]byte(b[ownerAt:]) == [markLen]byte{} {
+	if [markLen]byte(b[ownerAt:]) == [markLen]byte{} {
 		return 0, true
 	}
 	return binary.LittleEndian.Uint64(b[ownerAt:]), binary.LittleEndian.Uint32(b[ownerAt+8:]) == markCRC(base, b[ownerAt:ownerAt+8])
@@ -157,7 +158,12 @@ func sum(b []byte) uint32 {
 	return crc32.Update(crc32.Checksum(b[:12], castagnoli), castagnoli, b[16:])
 }
 
+// decodeHeader wants all of the header: one cut short is damaged, also where what is missing
+// could be zeros. What is written behind it would otherwise make it whole, and wrong.
 func decodeHeader(b []byte) (header, error) {
+	if len(b) < headerLen {
+		return header{}, errBadHeader
+	}
 	if err := checkHeader(b, markAt, segMagic); err != nil {
 		return header{}, err
 	}

@@ -84,11 +84,14 @@ func NewFileReader(src io.ReaderAt, size, base, durable int64, followed bool) (*
 		r.headerErr = fmt.Errorf("%w: its header says that it begins at offset %d", ErrCorrupt, h.base)
 		h.base = base
 	}
-	owner, whole := decodeOwner(b, h.base)
-	if err == nil && !whole {
-		r.headerErr, owner = fmt.Errorf("%w: %w", ErrCorrupt, errBadHeader), 0
+	r.head = Header{Base: h.base, ID: h.id, Durable: decodeMark(b, h.base)}
+	if err == nil {
+		owner, whole := decodeOwner(b, h.base)
+		if !whole {
+			r.headerErr, owner = fmt.Errorf("%w: %w", ErrCorrupt, errBadHeader), 0
+		}
+		r.head.Owner = owner
 	}
-	r.head = Header{Owner: owner, Base: h.base, ID: h.id, Durable: decodeMark(b, h.base)}
 	if r.head.Durable < 0 || r.head.Durable > math.MaxInt64/2 {
 		r.head.Durable = 0
 	}

@@ -161,10 +161,14 @@ func (l *Log) proofs(f *file) (p proof, err error) {
 	case err == nil && h.base != f.base:
 		err = fmt.Errorf("its header says that it begins at offset %d", h.base)
 	}
-	if owner, whole := decodeOwner(b, f.base); err == nil && !whole {
-		err = errBadHeader
-	} else if err == nil && owner != 0 && l.opt.Owner != 0 && owner != l.opt.Owner {
-		return p, f.corrupt(0, errors.New("it is of another log, or of another data directory"))
+	if err == nil {
+		owner, whole := decodeOwner(b, f.base)
+		switch {
+		case !whole:
+			err = errBadHeader
+		case owner != 0 && l.opt.Owner != 0 && owner != l.opt.Owner:
+			return p, f.corrupt(0, errors.New("it is of another log, or of another data directory"))
+		}
 	}
 	if err != nil {
 		p.bad = f.corrupt(0, err)

@@ -473,6 +473,47 @@ func TestMarkWithoutRoom(t *testing.T) {
 	}
 }
 
+// A process is killed in the middle of the header of its first file: the file is begun anew, and
+// what is then appended is there for good.
+func TestHeaderCutShort(t *testing.T) {
+	opt := Options{FileBytes: 20_000, Owner: 7}
+	for n := range int64(headerLen) {
+		mem := vfs.NewMem()
+		killed := vfs.NewFaulty(mem, nil)
+		stopped := false
+		killed.SetHook(func(op vfs.Op) error {
+			switch {
+			case stopped:
+				return vfs.ErrStopped
+			case op.Kind == vfs.OpWrite:
+				stopped = true
+				return &vfs.Short{Bytes: n, Err: vfs.ErrStopped}
+			}
+			return nil
+		})
+		l, err := Open(killed, dir, NewCache(killed, 2), opt)
+		ok(t, err)
+		if err := l.Append(batch(0, 10, 0, 1000)); !errors.Is(err, vfs.ErrStopped) {
+			t.Fatalf("%d bytes of the header: appended, %v", n, err)
+		}
+		for life := range 3 {
+			l, err := Open(mem, dir, NewCache(mem, 2), opt)
+			if err != nil {
+				t.Fatalf("%d bytes of the header, life %d: %v", n, life, err)
+			}
+			if life == 0 {
+				ok(t, l.TruncateTo(0))
+			}
+			fill(t, l, 2)
+			ok(t, l.Sync())
+			if got, err := all(l, 0); err != nil || len(got) != 2*(life+1) {
+				t.Fatalf("%d bytes of the header, life %d: %d batches, %v", n, life, len(got), err)
+			}
+			ok(t, l.Close())
+		}
+	}
+}
+
 // A process is killed at any operation while it cuts a log, the next one sees what
 // that has left and does the same again, and the power goes at any of its operations:
 // what was synced before the cut is there.
