@@ -237,7 +237,7 @@ func decodeSummary(b []byte) (summary, error) {
 		size:   int64(le.Uint64(b[32:])), first: int64(le.Uint64(b[40:])), last: int64(le.Uint64(b[48:])),
 		latest: int64(le.Uint64(b[56:])), entries: int(le.Uint32(b[64:])), entriesCRC: le.Uint32(b[68:]),
 	}
-	if s.size < headerLen || s.entries > entriesMax || s.base < 0 || s.first < s.base {
+	if s.size < headerLen || s.entries == 0 || s.entries > entriesMax || s.base < 0 || s.first < s.base {
 		return summary{}, errBadHeader
 	}
 	return s, nil

@@ -322,6 +322,9 @@ func (l *Log) replace(r *rewriting) (bool, error) {
 	}
 	first := l.files[i]
 	if first.indexed > 0 { // it would outlive its file
+		if err := l.recall(first); err != nil { // which stays if nothing takes its place
+			return false, err
+		}
 		_ = l.fs.Remove(first.idxPath())
 		l.publish(func() { first.indexed = 0 })
 	}

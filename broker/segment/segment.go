@@ -201,14 +201,15 @@ func (l *Log) check(batches [][]byte) error {
 	return nil
 }
 
-// recall loads the index of a file that has become the last by truncation.
+// recall loads the index of a file that has become the last by truncation, or is to be without
+// an index file.
 func (l *Log) recall(f *file) error {
 	if f.resident {
 		return nil
 	}
 	h, index, err := l.open(view{file: f, size: f.size, last: f.last})
 	if err != nil {
-		return fmt.Errorf("segment: append: %w", err)
+		return fmt.Errorf("segment: index: %w", err)
 	}
 	l.cache.release(h)
 	l.publish(func() { f.index, f.resident = slices.Clone(index), true })

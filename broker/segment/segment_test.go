@@ -633,6 +633,31 @@ func halve(from, to int64) func(l *Log) error {
 	}
 }
 
+// A rewriting that fails when all but the name is done changes nothing: not for what is read now,
+// and not for what is read after the next start.
+func TestRenameFails(t *testing.T) {
+	mem := vfs.NewMem()
+	l := open(t, mem, 20_000)
+	fill(t, l, 50)
+	ok(t, l.Sync())
+	ok(t, l.Close())
+	failing := vfs.NewFaulty(mem, nil)
+	failing.SetHook(vfs.FailNth(vfs.OpRename, 1, syscall.EIO))
+	l = open(t, failing, 20_000)
+	if err := halve(0, l.Bounds()[1])(l); !errors.Is(err, syscall.EIO) {
+		t.Fatalf("rewritten: %v", err)
+	}
+	fill(t, l, 1)
+	ok(t, l.Sync())
+	for _, life := range []string{"this", "the next"} {
+		if got, err := all(l, 0); err != nil || len(got) != 51 {
+			t.Errorf("%s life: %d batches, %v", life, len(got), err)
+		}
+		ok(t, l.Close())
+		l = open(t, mem, 20_000)
+	}
+}
+
 // Readers of a file that is rewritten beneath them get every batch that stays, in order.
 func TestReadWhileRewriting(t *testing.T) {
 	fsys := vfs.NewMem()
