@@ -25,6 +25,7 @@ type saves struct {
 	begun, ended uint64
 	wake         chan struct{} // closed when one has ended; nil: nobody waits
 	err          error         // of the last
+	stopped      error         // why none will begin any more
 }
 
 // next is the number of the first checkpoint that begins from now on.
@@ -44,6 +45,18 @@ func (s *saves) end(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ended, s.err = s.ended+1, err
+	s.wakeLocked()
+}
+
+// stop says that the shard has stopped, and applies nothing that a checkpoint would follow.
+func (s *saves) stop(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stopped = err
+	s.wakeLocked()
+}
+
+func (s *saves) wakeLocked() {
 	if s.wake != nil {
 		close(s.wake)
 		s.wake = nil
@@ -51,13 +64,17 @@ func (s *saves) end(err error) {
 }
 
 // wait waits until the checkpoint of that number has ended, and returns the error of the
-// last one that has.
+// last one that has; or until the shard has stopped, and returns why.
 func (s *saves) wait(ctx context.Context, number uint64) error {
 	for {
 		s.mu.Lock()
 		if s.ended >= number {
 			defer s.mu.Unlock()
 			return s.err
+		}
+		if s.stopped != nil {
+			defer s.mu.Unlock()
+			return s.stopped
 		}
 		if s.wake == nil {
 			s.wake = make(chan struct{})

@@ -379,6 +379,7 @@ func (s *shardRun) stopLocked(err error) {
 	}
 	s.stopped = err
 	s.again.stop()
+	s.saving.stop(err)
 	failed := slices.Concat(s.inflight, s.controls, []*pending{s.control}, s.queue, []*pending{s.building})
 	s.inflight, s.controls, s.control, s.queue, s.building = nil, nil, new(pending), nil, new(pending)
 	s.easeLocked(s.queued)
