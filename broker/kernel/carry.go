@@ -95,13 +95,15 @@ func wantsRoom(err error) bool {
 	return storage.NoSpace(err) && !errors.Is(err, storage.ErrUnsynced)
 }
 
-// felt notes how writing a log's segment went.
+// felt notes how writing a log's segment went. A failed sync outweighs what else is wrong.
 func (s *shardRun) felt(t *tail, err error) {
 	was := t.ill.Load()
 	switch {
-	case err != nil && was == nil:
-		if t.ill.CompareAndSwap(nil, &Illness{Since: s.k.time.Now(), Err: err}) {
-			s.k.ills.Add(1)
+	case err != nil && (was == nil || errors.Is(err, storage.ErrUnsynced) && !errors.Is(was.Err, storage.ErrUnsynced)):
+		if t.ill.CompareAndSwap(was, &Illness{Since: s.k.time.Now(), Err: err}) {
+			if was == nil {
+				s.k.ills.Add(1)
+			}
 			s.k.log.Error("segment not written", "shard", s.id, "log", t.id.Log, "stream", t.address, "err", err)
 		}
 	case err == nil && was != nil:

@@ -41,12 +41,12 @@ func (l *Log) inherit() error {
 	if !l.heir {
 		return nil
 	}
-	if err := l.fs.SyncDir(l.dir); err != nil {
+	if err := unsynced(l.fs.SyncDir(l.dir)); err != nil {
 		return l.broken(err)
 	}
 	// And so the end of a file that it had cut, in front of a file that follows the new one.
 	if f := l.last(); f != nil {
-		if err := l.with(f, vfs.File.SyncData); err != nil {
+		if err := l.with(f, syncData); err != nil {
 			return l.broken(err)
 		}
 	}
@@ -168,7 +168,7 @@ func (l *Log) remove(gone []*file) error {
 			return fmt.Errorf("segment: truncate: %w", err)
 		}
 	}
-	if err := l.fs.SyncDir(l.dir); err != nil {
+	if err := unsynced(l.fs.SyncDir(l.dir)); err != nil {
 		return fmt.Errorf("segment: truncate: %w", err)
 	}
 	return nil
@@ -192,7 +192,7 @@ func (l *Log) shrink(f *file) error {
 	if f.indexed > f.size {
 		err := l.fs.Remove(f.idxPath())
 		if err == nil || errors.Is(err, fs.ErrNotExist) {
-			err = l.fs.SyncDir(l.dir)
+			err = unsynced(l.fs.SyncDir(l.dir))
 		}
 		if err != nil {
 			return fmt.Errorf("segment: truncate: %w", err)
@@ -206,14 +206,14 @@ func (l *Log) shrink(f *file) error {
 	}
 	err := l.with(f, func(w vfs.File) error {
 		// Also when the mark was right: a process that was killed may have written it.
-		if err := w.SyncData(); err != nil {
+		if err := syncData(w); err != nil {
 			return err
 		}
 		if err := w.Truncate(f.size); err != nil {
 			return err
 		}
 		// Else the old batches could come back in front of a file that follows the new end.
-		return w.SyncData()
+		return syncData(w)
 	})
 	if err != nil {
 		return fmt.Errorf("segment: truncate: %w", err)
@@ -285,9 +285,9 @@ func (l *Log) DropBefore(offset int64) error {
 
 // settle makes a new file and its name durable.
 func (l *Log) settle(f *file) error {
-	err := l.with(f, vfs.File.SyncData)
+	err := l.with(f, syncData)
 	if err == nil {
-		err = l.fs.SyncDir(l.dir)
+		err = unsynced(l.fs.SyncDir(l.dir))
 	}
 	return l.broken(err)
 }

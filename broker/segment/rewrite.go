@@ -332,7 +332,7 @@ func (l *Log) replace(r *rewriting) (bool, error) {
 		return false, fmt.Errorf("segment: rewrite: %w", err)
 	}
 	r.named = true
-	err := l.fs.SyncDir(l.dir)
+	err := unsynced(l.fs.SyncDir(l.dir))
 	old := slices.Clone(l.files[i : i+n])
 	l.publish(func() {
 		l.files = slices.Concat(l.files[:i], []*file{r.file}, l.files[i+n:])

@@ -307,15 +307,15 @@ func (l *Log) sync() error {
 		if !f.dirty {
 			continue
 		}
-		if err := l.with(f, vfs.File.SyncData); err != nil {
-			return fmt.Errorf("%w: %w", ErrUnsynced, err)
+		if err := l.with(f, syncData); err != nil {
+			return err
 		}
 		l.publish(func() { f.dirty = false })
 	}
 	if l.unsafe {
 		for i, d := 0, l.dir; i <= l.opt.Parents; i, d = i+1, filepath.Dir(d) {
-			if err := l.fs.SyncDir(d); err != nil {
-				return fmt.Errorf("%w: %w", ErrUnsynced, err)
+			if err := unsynced(l.fs.SyncDir(d)); err != nil {
+				return err
 			}
 		}
 		l.unsafe = false
@@ -337,6 +337,17 @@ func (l *Log) sync() error {
 		}
 	}
 	return nil
+}
+
+// syncData makes what a file holds durable, or ErrUnsynced.
+func syncData(w vfs.File) error { return unsynced(w.SyncData()) }
+
+// unsynced is the error of a sync, told from those that trying again may mend.
+func unsynced(err error) error {
+	if err != nil {
+		err = fmt.Errorf("%w: %w", ErrUnsynced, err)
+	}
+	return err
 }
 
 // mark writes down how much of f is durable. Caller syncs if that matters.

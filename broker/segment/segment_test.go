@@ -440,6 +440,57 @@ func TestSyncFails(t *testing.T) {
 	ok(t, other.Sync())
 }
 
+// So is one that was part of something else: of dropping, cutting or rewriting.
+func TestSyncWithinFails(t *testing.T) {
+	for _, kind := range []vfs.Kind{vfs.OpSync, vfs.OpSyncDir} {
+		failed := 1
+		for n := 1; failed > 0; n++ {
+			mem := vfs.NewMem()
+			l := open(t, mem, 20_000)
+			fill(t, l, 60)
+			ok(t, l.Sync())
+			ok(t, l.Close())
+			failing := vfs.NewFaulty(mem, nil)
+			l = open(t, failing, 20_000)
+			failed = 0
+			left := n
+			failing.SetHook(func(op vfs.Op) error {
+				// What a rewriting has not put in place yet is made anew by the next.
+				if op.Kind == kind && !strings.HasSuffix(op.Path, tmpSuffix) {
+					if left--; left == 0 {
+						failed++
+						return errors.New("input/output error")
+					}
+				}
+				return nil
+			})
+			work := []func() error{
+				func() error { return halve(0, l.Bounds()[1])(l) },
+				func() error { return l.TruncateTo(l.End() - 15) },
+				func() error { return l.TruncateTo(l.Bounds()[len(l.Bounds())-1]) },
+				func() error { return l.DropBefore(l.End()) },
+				func() error { return l.Append(batch(l.End(), 1, 0, 1)) },
+				l.Sync,
+			}
+			var err error
+			for _, do := range work {
+				if err = do(); err != nil {
+					break
+				}
+			}
+			if failed == 0 {
+				continue
+			}
+			if !errors.Is(err, ErrUnsynced) {
+				t.Errorf("%v %d fails: %v", kind, n, err)
+			}
+			if err := l.Append(batch(l.End(), 1, 0, 1)); !errors.Is(err, ErrUnsynced) {
+				t.Errorf("%v %d fails: what is appended then: %v", kind, n, err)
+			}
+		}
+	}
+}
+
 // A device without room for the mark has synced all the same: the log goes on, and the mark is
 // made by the next Sync.
 func TestMarkWithoutRoom(t *testing.T) {
