@@ -136,7 +136,10 @@ func (c *conn) groupOffsets(version int16, q *kmsg.OffsetFetchRequestGroup, stab
 	if q.Topics == nil {
 		c.srv.kernel.GroupRead(c.srv.cfg.Namespace, text(q.Group), func(g *group.Group) { resp.Topics = allOffsets(g, stable) })
 		if version >= 10 {
-			resp.Topics = c.withIDs(resp.Topics)
+			var err error
+			if resp.Topics, err = c.withIDs(resp.Topics); err != nil {
+				resp.Topics, resp.ErrorCode = nil, groupCode(err)
+			}
 		}
 		return resp
 	}
@@ -207,15 +210,16 @@ func allOffsets(g *group.Group, stable bool) []kmsg.OffsetFetchResponseGroupTopi
 }
 
 // withIDs names topics by their ids, and leaves out those that are no more.
-func (c *conn) withIDs(topics []kmsg.OffsetFetchResponseGroupTopic) []kmsg.OffsetFetchResponseGroupTopic {
+func (c *conn) withIDs(topics []kmsg.OffsetFetchResponseGroupTopic) ([]kmsg.OffsetFetchResponseGroupTopic, error) {
 	kept := topics[:0]
+	var found []topic
 	for _, rt := range topics {
 		if t, ok := c.srv.topicByName(rt.Topic); ok {
 			rt.TopicID = t.id
-			kept = append(kept, rt)
+			kept, found = append(kept, rt), append(found, t)
 		}
 	}
-	return kept
+	return kept, c.putViews(found...)
 }
 
 func (c *conn) offsetDelete(q *kmsg.OffsetDeleteRequest) kmsg.Response {

@@ -149,7 +149,7 @@ func (f *fetching) wait(most time.Duration) {
 // woken when that happens: it is asked once they are watched.
 func (f *fetching) moved() bool {
 	for _, p := range f.parts {
-		if !p.log.Leads() && p.leaf == "" {
+		if !p.log.Leads() {
 			return true
 		}
 	}
@@ -213,7 +213,7 @@ func (f *fetching) readPart(p *fetchPart, most int, minOne bool) partFound {
 	if p.missing != codeNone {
 		return notFound(p.missing)
 	}
-	if c := f.c.srv.answers(p.log, p.leaf != "", p.epoch); c != codeNone {
+	if c := f.c.srv.answers(p.log, p.epoch); c != codeNone {
 		return notFound(c)
 	}
 	info := p.log.Info()

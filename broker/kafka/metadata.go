@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/message"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -43,6 +44,7 @@ func (c *conn) metadata(q *kmsg.MetadataRequest) kmsg.Response {
 	}
 	create := !c.srv.cfg.NoAutoCreate && (q.Version < 4 || q.AllowAutoTopicCreation)
 	seen := make(map[string]bool, len(q.Topics))
+	var found []topic
 	for i := range q.Topics {
 		rt := &q.Topics[i]
 		if rt.Topic == nil {
@@ -53,37 +55,53 @@ func (c *conn) metadata(q *kmsg.MetadataRequest) kmsg.Response {
 				resp.Topics = append(resp.Topics, m)
 				continue
 			}
+			found = append(found, t)
 			resp.Topics = append(resp.Topics, cl.topicMetadata(&t, q.IncludeTopicAuthorizedOperations))
 			continue
 		}
-		if name := *rt.Topic; !seen[name] {
-			seen[name] = true
-			resp.Topics = append(resp.Topics, c.namedMetadata(cl, name, create, q.IncludeTopicAuthorizedOperations))
+		name := *rt.Topic
+		if seen[name] {
+			continue
+		}
+		seen[name] = true
+		t, code := c.namedTopic(name, create)
+		if code != codeNone {
+			m := kmsg.NewMetadataResponseTopic()
+			m.Topic, m.ErrorCode = &name, code
+			resp.Topics = append(resp.Topics, m)
+			continue
+		}
+		found = append(found, t)
+		resp.Topics = append(resp.Topics, cl.topicMetadata(&t, q.IncludeTopicAuthorizedOperations))
+	}
+	if err := c.putViews(found...); err != nil {
+		for i := range resp.Topics {
+			m := &resp.Topics[i]
+			if slices.ContainsFunc(found, func(t topic) bool { return t.view() && t.id == m.TopicID }) {
+				m.ErrorCode, m.TopicID, m.Partitions = createCode(err), kernel.StreamID{}, nil
+			}
 		}
 	}
 	return resp
 }
 
-func (c *conn) namedMetadata(cl *cluster, name string, create, ops bool) kmsg.MetadataResponseTopic {
-	m := kmsg.NewMetadataResponseTopic()
-	m.Topic = &name
+// namedTopic finds the topic of a name, and makes it if it may.
+func (c *conn) namedTopic(name string, create bool) (topic, code) {
 	if !message.ValidKafkaName(name) {
-		m.ErrorCode = codeInvalidTopic
-		return m
+		return topic{}, codeInvalidTopic
 	}
 	t, ok := c.srv.topicByName(name)
-	if !ok {
-		if !create {
-			m.ErrorCode = codeUnknownTopic
-			return m
-		}
+	switch {
+	case ok:
+	case !create:
+		return topic{}, codeUnknownTopic
+	default:
 		var err error
 		if t, err = c.srv.autoCreate(c.ctx, name); err != nil {
-			m.ErrorCode = createCode(err)
-			return m
+			return topic{}, createCode(err)
 		}
 	}
-	return cl.topicMetadata(&t, ops)
+	return t, codeNone
 }
 
 func (cl *cluster) topicMetadata(t *topic, ops bool) kmsg.MetadataResponseTopic {
@@ -159,6 +177,11 @@ func (c *conn) describeTopicPartitions(q *kmsg.DescribeTopicPartitionsRequest) k
 			if !message.ValidKafkaName(name) {
 				rt.ErrorCode = codeInvalidTopic
 			}
+			resp.Topics = append(resp.Topics, rt)
+			continue
+		}
+		if err := c.putViews(t); err != nil {
+			rt.ErrorCode = createCode(err)
 			resp.Topics = append(resp.Topics, rt)
 			continue
 		}

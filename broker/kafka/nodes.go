@@ -178,25 +178,16 @@ func (t *topic) shardOf(index int32) (uint32, bool) {
 	return t.stream.Logs[index].Shard, true
 }
 
-// partition is shard for a partition, which must be one of the topic. Every node reads for a
-// view, and this one is named: others do not know the view's id.
+// partition is shard for a partition, which must be one of the topic.
 func (cl *cluster) partition(t *topic, index int32) *standing {
 	shard, _ := t.shardOf(index)
-	st := cl.shard(shard)
-	if !t.view() {
-		return st
-	}
-	here := *st
-	if at, ok := cl.node(cl.self); ok {
-		here.leader, here.code = at, codeNone
-	}
-	return &here
+	return cl.shard(shard)
 }
 
-// answers tells whether this node is to answer for a partition, or for a view of it, to a client
-// that knows its leader by an epoch; -1: it does not say (KIP-320).
-func (s *Server) answers(p *kernel.Partition, view bool, theirs int32) code {
-	if p.Leads() || view {
+// answers tells whether this node is to answer for a partition to a client that knows its leader by
+// an epoch; -1: it does not say (KIP-320).
+func (s *Server) answers(p *kernel.Partition, theirs int32) code {
+	if p.Leads() {
 		return checkEpoch(theirs, p.Epoch())
 	}
 	_, ours := s.kernel.Leadership(p.Shard())

@@ -241,6 +241,45 @@ func fetchFirst(id kernel.StreamID, epoch, wait int32) *kmsg.FetchRequest {
 	return q
 }
 
+// The id that one node tells for a view stands for that on every node, also once that node is gone
+// and after a restart; a view is led by who leads the stream that it is of.
+func TestViewIsTheSameEverywhere(t *testing.T) {
+	c := startTrio(t)
+	shard := c.topic("sensors", 1)[0]
+	told := ask[*kmsg.MetadataResponse](c.at(1).dial(), metadataOf("sensors.a"), 12).Topics[0]
+	if told.ErrorCode != 0 || told.TopicID == c.id("sensors") {
+		t.Fatalf("metadata of a view: %+v", told)
+	}
+	same := func(when string) {
+		t.Helper()
+		leader, _ := c.lead(shard)
+		for id := 1; id <= 3; id++ {
+			r := c.at(id).dial()
+			q := metadataOf()
+			byID := kmsg.NewMetadataRequestTopic()
+			byID.TopicID = told.TopicID
+			q.Topics = append(q.Topics, byID)
+			m := ask[*kmsg.MetadataResponse](r, q, 12).Topics[0]
+			if m.ErrorCode != 0 || *m.Topic != "sensors.a" || m.Partitions[0].Leader != int32(leader) {
+				t.Errorf("%s: node %d says of the id %+v; the stream's leader is %d", when, id, m, leader)
+			}
+			want := int16(6)
+			if id == leader {
+				want = 0
+			}
+			if e := ask[*kmsg.FetchResponse](r, fetchFirst(told.TopicID, -1, 0), 16).Topics[0].Partitions[0].ErrorCode; e != want {
+				t.Errorf("%s: node %d answers a fetch of the view with error %d, want %d", when, id, e, want)
+			}
+		}
+	}
+	same("at first")
+	for id := 1; id <= 3; id++ { // all: none has it in memory from then on
+		c.Stop(id)
+		c.Start(id)
+	}
+	same("after restarts")
+}
+
 // A fetch that waits is answered at once when its partition changes hands; ElectLeaders gives it
 // back to the node that it prefers.
 func TestLeadershipMoves(t *testing.T) {

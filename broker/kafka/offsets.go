@@ -75,7 +75,7 @@ func (c *conn) listOffset(t *topic, q *kmsg.ListOffsetsRequest, p *kmsg.ListOffs
 		rp.ErrorCode = codeOf(err)
 		return
 	}
-	if rp.ErrorCode = c.srv.answers(part, t.view(), p.CurrentLeaderEpoch); rp.ErrorCode != codeNone {
+	if rp.ErrorCode = c.srv.answers(part, p.CurrentLeaderEpoch); rp.ErrorCode != codeNone {
 		return
 	}
 	info := part.Info()
@@ -171,7 +171,7 @@ func (c *conn) epochEnd(t *topic, p *kmsg.OffsetForLeaderEpochRequestTopicPartit
 	if err != nil {
 		return -1, -1, codeOf(err)
 	}
-	if code := c.srv.answers(part, t.view(), p.CurrentLeaderEpoch); code != codeNone {
+	if code := c.srv.answers(part, p.CurrentLeaderEpoch); code != codeNone {
 		return -1, -1, code
 	}
 	if p.LeaderEpoch < 0 || p.LeaderEpoch > part.Epoch() {

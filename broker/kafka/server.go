@@ -119,7 +119,6 @@ type Server struct {
 	cfg      Config
 	kernel   *kernel.Kernel
 	sessions sessions
-	views    views
 	decodes  decodeBudget
 	Stats    Stats
 

@@ -1,11 +1,9 @@
 package kafka
 
 import (
-	"container/list"
 	"context"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel"
@@ -77,12 +75,11 @@ func (s *Server) topicAt(name, address string) (topic, bool) {
 	case f.Leaf == "":
 		return topic{name: name, id: f.ID, stream: f.StreamSpec}, true
 	}
-	s.views.remember(f.View, address)
 	return topic{name: name, id: f.View, stream: f.StreamSpec, leaf: address, home: f.Partition}, true
 }
 
-// topicByID finds what an id stands for. A view's id is known once Metadata has given it
-// out; one that was forgotten since is answered with UNKNOWN_TOPIC_ID, upon which clients
+// topicByID finds what an id stands for. A view's id is known to every node once a client was
+// told it; one that was forgotten since is answered with UNKNOWN_TOPIC_ID, upon which clients
 // ask Metadata again. So is the id of a view that has become a stream.
 func (s *Server) topicByID(id kernel.StreamID) (topic, bool) {
 	if st, ok := s.kernel.FindStreamByID(id); ok {
@@ -91,7 +88,7 @@ func (s *Server) topicByID(id kernel.StreamID) (topic, bool) {
 		}
 		return topic{name: message.KafkaName(st.Address), id: id, stream: st}, true
 	}
-	address, ok := s.views.address(id)
+	address, ok := s.kernel.FindView(s.cfg.Namespace, id)
 	if !ok {
 		return topic{}, false
 	}
@@ -131,46 +128,17 @@ func (s *Server) autoCreate(ctx context.Context, name string) (topic, error) {
 	return topic{}, fault.Of(fault.Unavailable, "create topic", name)
 }
 
-// viewsMax bounds how many ids of views are remembered; the one unused for longest goes.
-const viewsMax = 1 << 16
-
-// views remembers which address an id of a view stands for, which the id, being a hash,
-// does not say. The zero value is ready.
-type views struct {
-	mu    sync.Mutex
-	byID  map[kernel.StreamID]*list.Element // guarded by mu
-	order list.List                         // of viewID, most recently used first
-}
-
-type viewID struct {
-	id      kernel.StreamID
-	address string
-}
-
-func (v *views) remember(id kernel.StreamID, address string) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if e, ok := v.byID[id]; ok {
-		v.order.MoveToFront(e)
-		return
+// putViews has every node know what the ids of topics stand for, of those that are views: before
+// a client is told them.
+func (c *conn) putViews(topics ...topic) error {
+	var views []kernel.View
+	for i := range topics {
+		if t := &topics[i]; t.view() {
+			views = append(views, kernel.View{ID: t.id, Namespace: c.srv.cfg.Namespace, Address: t.leaf})
+		}
 	}
-	if v.byID == nil {
-		v.byID = make(map[kernel.StreamID]*list.Element)
+	if len(views) == 0 {
+		return nil
 	}
-	if v.order.Len() >= viewsMax {
-		last := v.order.Back()
-		delete(v.byID, v.order.Remove(last).(viewID).id)
-	}
-	v.byID[id] = v.order.PushFront(viewID{id, strings.Clone(address)})
-}
-
-func (v *views) address(id kernel.StreamID) (string, bool) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	e, ok := v.byID[id]
-	if !ok {
-		return "", false
-	}
-	v.order.MoveToFront(e)
-	return e.Value.(viewID).address, true
+	return c.srv.kernel.PutViews(c.ctx, views)
 }

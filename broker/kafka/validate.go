@@ -17,8 +17,8 @@ import (
 type produceTarget struct {
 	topic topic
 	rules
-	// anywhere: the client knows it by the id of a view, and so by no leader but the node that
-	// gave it the id. That node appends, whoever leads.
+	// anywhere: the client knows it by the id of a view, and so as led by who leads the stream
+	// above. The node that it asks appends, whoever leads.
 	anywhere bool
 }
 
@@ -90,11 +90,9 @@ func (p *produce) find(t *produceTopic, found *produceTarget) code {
 		if found.topic, ok = s.topicByID(t.id); !ok {
 			// The id of a view that has become a stream stands for that, to a producer: it means
 			// the name that it was told the id for, and asking Metadata again changes no partition.
-			address, known := s.views.address(t.id)
-			if !known { // another node has given it out
-				if address, known = s.kernel.FormerView(s.cfg.Namespace, t.id); !known {
-					return codeUnknownTopicID
-				}
+			address, known := s.kernel.FindView(s.cfg.Namespace, t.id)
+			if !known {
+				return codeUnknownTopicID
 			}
 			found.anywhere = true
 			if found.topic, ok = s.topicAt(message.KafkaName(address), address); !ok {

@@ -1,7 +1,9 @@
 package kernel
 
 import (
+	"context"
 	"crypto/sha256"
+	"slices"
 
 	"github.com/robustmq/rmq/broker/kernel/meta"
 )
@@ -40,19 +42,36 @@ func viewOf(home *meta.Stream, address string) (id StreamID) {
 	return id
 }
 
-// FormerView finds the stream that was the view with that id before it was a stream: nobody has
-// to remember that. It looks at every stream of the namespace.
-func (k *Kernel) FormerView(ns string, id StreamID) (address string, ok bool) {
-	view := k.meta.view.Load()
-	for st := range view.AllStreams() {
-		if st.Namespace != ns {
-			continue
-		}
-		if home, below := above(view, ns, st.Address); below && viewOf(home, st.Address) == id {
-			return st.Address, true
+// View is an address below a stream, and the id it is known by.
+type View = meta.View
+
+// viewsStep is how many views one command keeps: well below commandMax.
+const viewsStep = 1000
+
+// PutViews has every node know what the ids of views stand for: before anybody is told them,
+// for he may ask any node then.
+func (k *Kernel) PutViews(ctx context.Context, views []View) error {
+	known := k.meta.view.Load()
+	views = slices.DeleteFunc(slices.Clone(views), func(v View) bool {
+		_, ok := known.View(v.ID)
+		return ok
+	})
+	for some := range slices.Chunk(views, viewsStep) {
+		if _, err := k.meta.do(ctx, &meta.Command{Op: meta.PutViews, Views: some}); err != nil {
+			return err
 		}
 	}
-	return "", false
+	return nil
+}
+
+// FindView finds what the id of a view stands for: the address may have become a stream since, or
+// belong to another one. false: nobody was told that id, or it is long ago.
+func (k *Kernel) FindView(ns string, id StreamID) (address string, ok bool) {
+	v, ok := k.meta.view.Load().View(id)
+	if !ok || v.Namespace != ns {
+		return "", false
+	}
+	return v.Address, true
 }
 
 // FindStreamByID finds the stream with that id.

@@ -46,6 +46,7 @@ type Command struct {
 	// Durability of a namespace; "" is Sync.
 	Durability Durability `json:"durability,omitempty"`
 	Shards     []uint32   `json:"shards,omitempty"`
+	Views      []View     `json:"views,omitempty"`
 }
 
 // Op says what a Command does.
@@ -71,6 +72,7 @@ const (
 	MarkNode                         // Node: ID, the Incarnation meant, Down
 	AnnounceNode                     // Node: ID, the Incarnation meant, Addresses
 	Pass                             // nothing: what came before it is applied
+	PutViews                         // Views
 )
 
 // Result is what a command came to.
@@ -116,6 +118,9 @@ type State struct {
 	// not done again: see First.
 	origins btree.Map[string, origin]
 
+	views     btree.Map[string, *View]  // by id: see views.go
+	viewOrder btree.Map[uint64, string] // their keys, by number
+
 	nextID      uint64 // of queues and logs; log 0 of a shard is its bodies, so ids start at 1
 	producer    int64  // next producer id
 	incarnation int64
@@ -135,7 +140,7 @@ func (s *State) Fork() *State {
 	return &State{
 		namespaces: *s.namespaces.Copy(), streams: *s.streams.Copy(), queues: *s.queues.Copy(),
 		exchanges: *s.exchanges.Copy(), bindings: *s.bindings.Copy(), byDest: *s.byDest.Copy(), users: *s.users.Copy(),
-		nodes: *s.nodes.Copy(), origins: *s.origins.Copy(),
+		nodes: *s.nodes.Copy(), origins: *s.origins.Copy(), views: *s.views.Copy(), viewOrder: *s.viewOrder.Copy(),
 		nextID: s.nextID, producer: s.producer, incarnation: s.incarnation, captured: s.captured, dataShards: s.dataShards, cluster: s.cluster, uses: s.uses,
 	}
 }
@@ -246,6 +251,8 @@ func (s *State) Apply(c *Command) Result {
 		return Result{Number: s.incarnation, Created: true}
 	case Pass:
 		return Result{}
+	case PutViews:
+		return s.putViews(c.Views)
 	case MarkNode, AnnounceNode:
 		return s.changeNode(c)
 	}
@@ -672,6 +679,8 @@ func (s *State) Encode(keys []string) iter.Seq2[[]byte, []byte] {
 				v, ok = lookup(&s.streams, rest)
 			case 'u':
 				v, ok = lookup(&s.users, rest)
+			case 'v':
+				v, ok = lookup(&s.views, rest)
 			case 'x':
 				v, ok = lookup(&s.exchanges, rest)
 			}
@@ -703,6 +712,7 @@ func (s *State) allKeys() []string {
 	add("q", s.queues.Keys())
 	add("s", s.streams.Keys())
 	add("u", s.users.Keys())
+	add("v", s.views.Keys())
 	add("x", s.exchanges.Keys())
 	return keys
 }
@@ -756,6 +766,12 @@ func (s *State) restore(k string, v []byte) error {
 		}
 	case 'u':
 		return restoreInto(&s.users, rest, v)
+	case 'v':
+		if err := restoreInto(&s.views, rest, v); err != nil {
+			return err
+		}
+		view, _ := s.views.Get(rest)
+		s.viewOrder.Set(view.No, rest)
 	case 'x':
 		return restoreInto(&s.exchanges, rest, v)
 	default:
