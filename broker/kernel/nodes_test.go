@@ -105,6 +105,31 @@ func sessionFromAnyNode(t *testing.T, o kerneltest.Options) {
 	second.Close(false, nil)
 }
 
+// A node that has been restarted knows from its checkpoint which node a session's client is
+// connected to, and relays to it what it is sent at QoS 0.
+func TestRestartedNodeRelaysToSessions(t *testing.T) {
+	c := kerneltest.StartCluster(t, 3, kerneltest.Options{NoCapture: true, DataShards: 1, CheckpointBytes: 1})
+	ses, s, _ := open(t, c.Node(1), "c", 3600, true)
+	subscribe(t, ses, "a/#", 0)
+	k := c.Node(2)
+	saved := func() uint64 { return k.ShardStats()[0].Checkpoints.Count() }
+	for before := saved(); saved() < before+2; { // the second begins after the subscription
+		publish(t, k, mqtt("a/b", "logged"))
+		s.next(t)
+	}
+	c.Stop(2)
+	c.Start(2)
+	k = c.Node(2)
+	p := mqtt("a/b", "live")
+	p.Msg.QoS = 0
+	if r := publish(t, k, p); r.Subscribers != 1 {
+		t.Errorf("%d subscribers", r.Subscribers)
+	}
+	if g := s.next(t); string(g.msg.Value) != "live" {
+		t.Errorf("delivered %q", g.msg.Value)
+	}
+}
+
 // A node that is cut off is down for the others, which have what it held; its clients are told
 // when it learns of that, and come back.
 func TestNodeThatIsCutOff(t *testing.T) {

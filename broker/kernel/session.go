@@ -530,10 +530,14 @@ func (k *Kernel) EndSession(ctx context.Context, ns, client string) error {
 	return err
 }
 
-// restoreRoutes makes the subscriptions of a shard's sessions findable after a start.
+// restoreRoutes makes the subscriptions of a shard's sessions findable after a start, and where
+// their clients are.
 func (k *Kernel) restoreRoutes(s *shardRun) {
 	s.eachSession(func(ms *shard.Session) {
 		r := k.routeTo(s, ms.Key)
+		if info := ms.Info(); info.Connected && k.clustered() {
+			r.holder.Store(info.Epoch)
+		}
 		ms.Subscriptions(func(text string, o sm.Options) bool {
 			k.routeFilter(r, text, o)
 			return true
