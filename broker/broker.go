@@ -210,7 +210,7 @@ func (b *Broker) openKernel(ctx context.Context) (err error) {
 		OpenGroup: func(s kernel.GroupSpec) (kernel.Group, error) {
 			g, err := b.host.Open(group.Config{
 				Shard: s.Shard, Log: b.engine.Log(), Sync: s.Sync, Applied: s.Applied, AppliedTerm: s.AppliedTerm, Machine: s.Machine,
-				Bind: func(g *group.Group) { s.Bind(g) }, EntriesMax: s.EntriesMax, BytesMax: s.BytesMax, Voters: voters,
+				Bind: func(g *group.Group) { s.Bind(g) }, EntriesMax: s.EntriesMax, BytesMax: s.BytesMax, Members: s.Members,
 			})
 			if err != nil || len(voters) > 1 { // who leads is none of our choosing
 				return g, err

@@ -70,7 +70,7 @@ func (b *Broker) shards() []adminapi.Shard {
 	var out []adminapi.Shard
 	for id, st := range b.host.Statuses() {
 		s := adminapi.Shard{
-			ID: uint32(id), Leader: st.Leader, Term: st.Term, Voters: st.Voters, Commit: st.Commit, Applied: st.Applied, Behind: st.Behind,
+			ID: uint32(id), Leader: st.Leader, Term: st.Term, Voters: st.Members.Voters, Learners: st.Members.Learners, Commit: st.Commit, Applied: st.Applied, Behind: st.Behind,
 		}
 		if st.Err != nil {
 			s.Error = st.Err.Error()

@@ -89,6 +89,8 @@ type Shard struct {
 	Leader uint64   `json:"leader"` // node; 0 when none is known
 	Term   uint64   `json:"term"`
 	Voters []uint64 `json:"voters"`
+	// Learners take entries and do not vote.
+	Learners []uint64 `json:"learners,omitempty"`
 	// Commit is the last entry known to be committed, Applied the last one that this node has
 	// taken in.
 	Commit  uint64 `json:"commit"`

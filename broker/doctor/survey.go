@@ -98,12 +98,38 @@ type Checkpoint struct {
 	Shard      storage.ShardID `json:"shard"`
 	Index      uint64          `json:"index"`
 	Term       uint64          `json:"term"`
+	Members                    // of the shard's group at that entry
 	Keys       int             `json:"keys"`
 	Bytes      int64           `json:"bytes"`
 	Staged     bool            `json:"staged,omitempty"`
 	Kinds      []Kind          `json:"kinds"`
 	Generation uint64          `json:"generation"`
 	Err        error           `json:"-"`
+}
+
+// Members are the nodes of a shard's group, as storage.Members has them.
+type Members struct {
+	Voters   []uint64 `json:"voters,omitempty"`
+	Outgoing []uint64 `json:"outgoing,omitempty"`
+	Learners []uint64 `json:"learners,omitempty"`
+	Next     []uint64 `json:"next,omitempty"`
+}
+
+// MembersOf are m, to be shown.
+func MembersOf(m storage.Members) Members { return Members(m) }
+
+// After says who the members are, behind something else; nothing where there is one voter alone.
+func (m Members) After() string {
+	var text strings.Builder
+	for _, set := range [...]struct {
+		what  string
+		nodes []uint64
+	}{{"voters", m.Voters}, {"leaving", m.Outgoing}, {"learners", m.Learners}, {"learners next", m.Next}} {
+		if len(set.nodes) > 0 && (len(m.Voters) > 1 || len(m.Outgoing)+len(m.Learners) > 0) {
+			fmt.Fprintf(&text, ", %s %s", set.what, strings.Trim(fmt.Sprint(set.nodes), "[]"))
+		}
+	}
+	return text.String()
 }
 
 // Kind is the keys of one kind.
@@ -346,7 +372,7 @@ func (s *Survey) checkpoints() {
 
 // count goes through the keys of a checkpoint.
 func count(x *meta.Inspector, c meta.Checkpoint) Checkpoint {
-	out := Checkpoint{Shard: c.Shard, Index: c.Index, Term: c.Term, Staged: c.Staged, Generation: c.Generation, Err: c.Err}
+	out := Checkpoint{Shard: c.Shard, Index: c.Index, Term: c.Term, Members: MembersOf(c.Members), Staged: c.Staged, Generation: c.Generation, Err: c.Err}
 	if c.Err != nil {
 		return out
 	}

@@ -39,7 +39,7 @@ import (
 
 // groupBehind is a Group that can be replaced.
 type groupBehind interface {
-	Install(index, term uint64, done func(error))
+	Install(at storage.CheckpointMeta, done func(error))
 	Resume()
 }
 
@@ -149,7 +149,7 @@ func (k *Kernel) fetchState(ctx context.Context, r replica, id storage.ShardID, 
 		return err
 	}
 	done := make(chan error, 1)
-	g.Install(at.Index, at.Term, func(err error) { done <- err })
+	g.Install(at, func(err error) { done <- err })
 	select {
 	case err := <-done:
 		if err != nil && !fault.Is(err, fault.Conflict) {
@@ -161,7 +161,6 @@ func (k *Kernel) fetchState(ctx context.Context, r replica, id storage.ShardID, 
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	at.Voters = k.cfg.Voters
 	if err := r.adopt(ctx, at, pairs); err != nil {
 		if ctx.Err() == nil {
 			k.fail(fault.New(fault.Internal, "catch up", r.name(), "%w", err))
@@ -182,8 +181,9 @@ func (f *fetch) state(ctx context.Context, index uint64) (storage.CheckpointMeta
 	r := codec.NewReader(b)
 	at := storage.CheckpointMeta{Index: r.Uint(), Term: r.Uint()}
 	size, sum := r.Uint(), uint32(r.Uint())
+	at.Members, err = readMembers(&r)
 	switch {
-	case r.Err() != nil:
+	case err != nil:
 		return at, nil, fault.New(fault.Invalid, "fetch", "", "a malformed offer")
 	case at.Index < index:
 		return at, nil, fault.New(fault.Unavailable, "fetch", "", "the node has only entry %d, and the log goes on after %d", at.Index, index)
@@ -429,7 +429,7 @@ func (s *shardRun) adopt(ctx context.Context, at storage.CheckpointMeta, pairs f
 	s.readMu.Lock()
 	s.m = m
 	s.readMu.Unlock()
-	s.index, s.term, s.sinceSave, s.saving.full = at.Index, at.Term, 0, false
+	s.index, s.term, s.members, s.sinceSave, s.saving.full = at.Index, at.Term, at.Members, 0, false
 	s.epoch.Store(int32(at.Term))
 	s.unsaved.Store(0)
 	s.savedAt.Store(s.k.engine.Log().Stats().Bytes)
@@ -583,7 +583,7 @@ func (l *log0) adopt(ctx context.Context, at storage.CheckpointMeta, pairs func(
 		return err
 	}
 	l.applying.Lock()
-	l.state, l.index, l.term, l.sinceSave, l.full = state, at.Index, at.Term, 0, false
+	l.state, l.index, l.term, l.members, l.sinceSave, l.full = state, at.Index, at.Term, at.Members, 0, false
 	l.view.Store(state.Fork())
 	l.unsaved.Store(0)
 	l.savedAt.Store(l.k.engine.Log().Stats().Bytes)

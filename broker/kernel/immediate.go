@@ -24,6 +24,7 @@ type immediate struct {
 // Data of entries, and writes to it where the group has one voter.
 type Machine interface {
 	Apply(entries []storage.Entry)
+	Members(index, term uint64, m storage.Members)
 	Lead(term uint64, leading bool)
 	Follow(leader uint64)
 	Behind(leader, index, term uint64) bool

@@ -80,6 +80,7 @@ type GroupSpec struct {
 	Shard                storage.ShardID
 	Sync                 bool
 	Applied, AppliedTerm uint64
+	Members              storage.Members // as of Applied
 	Machine              Machine
 	// Bind is given the group before the machine is told anything.
 	Bind func(Group)
@@ -289,12 +290,12 @@ func (k *Kernel) openLog0() error {
 		return err
 	}
 	l := newLog0(k, state, newOrigin())
-	l.index, l.term = at.Index, at.Term
+	l.index, l.term, l.members = at.Index, at.Term, k.membersAt(at)
 	k.topo.mu.Lock()
 	k.meta = l
 	k.topo.mu.Unlock()
 	_, err = k.cfg.OpenGroup(GroupSpec{
-		Shard: 0, Sync: true, Applied: at.Index, AppliedTerm: at.Term, Machine: k.meta, Bind: func(g Group) { k.meta.group = g },
+		Shard: 0, Sync: true, Applied: at.Index, AppliedTerm: at.Term, Members: l.members, Machine: k.meta, Bind: func(g Group) { k.meta.group = g },
 		EntriesMax: 1 << 16, BytesMax: 1 << 30,
 	})
 	if err != nil && at.Index == 0 && errors.Is(err, storage.ErrCorrupt) {
@@ -303,13 +304,22 @@ func (k *Kernel) openLog0() error {
 	return err
 }
 
+// membersAt are the members of a shard's group as of its checkpoint. Without one they are all that
+// this node was told of.
+func (k *Kernel) membersAt(at storage.CheckpointMeta) storage.Members {
+	if len(at.Members.Voters) > 0 {
+		return at.Members
+	}
+	return storage.Members{Voters: k.cfg.Voters}
+}
+
 func (k *Kernel) newShard(id storage.ShardID, c class) *shardRun {
 	if k.clustered() {
 		c = classSync // what nodes share is on their logs: see nodes.go
 	}
 	s := &shardRun{
 		k: k, id: id, class: c, building: new(pending), control: new(pending), tails: make(map[uint64]*tail), link: uint32(k.cfg.Self),
-		fetched: make(map[uint64]storage.Segment),
+		fetched: make(map[uint64]storage.Segment), members: storage.Members{Voters: []uint64{k.cfg.Self}},
 	}
 	s.saving.done = make(chan error, 1)
 	k.shards[uint32(id)] = s
@@ -344,13 +354,13 @@ func (s *shardRun) open() error {
 		}
 	}
 	s.addTail(shard.Bodies, "", 0, m.Bodies().Next)
-	s.index, s.term = at.Index, at.Term
+	s.index, s.term, s.members = at.Index, at.Term, s.k.membersAt(at)
 	if s.k.clustered() {
 		s.live = true
 		s.k.restoreRoutes(s) // and from here on effects keep them
 	}
 	_, err = s.k.cfg.OpenGroup(GroupSpec{
-		Shard: s.id, Sync: s.class == classSync, Applied: at.Index, AppliedTerm: at.Term, Machine: s, Bind: func(g Group) { s.group = g },
+		Shard: s.id, Sync: s.class == classSync, Applied: at.Index, AppliedTerm: at.Term, Members: s.members, Machine: s, Bind: func(g Group) { s.group = g },
 		EntriesMax: 1 << 10, BytesMax: 1 << 30,
 	})
 	if err != nil {

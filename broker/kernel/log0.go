@@ -31,6 +31,7 @@ type log0 struct {
 	view      atomic.Pointer[meta.State]
 	index     uint64
 	term      uint64
+	members   storage.Members // of its group, as of index
 	sinceSave int
 	full      bool         // the next checkpoint is a full one: an earlier one found no space
 	broken    bool         // an entry could not be applied, or a checkpoint not written
@@ -194,6 +195,16 @@ func (l *log0) Apply(entries []storage.Entry) {
 	l.k.changes.tell()
 }
 
+// Members implements Machine.
+func (l *log0) Members(index, term uint64, m storage.Members) {
+	if l.broken {
+		return
+	}
+	l.applying.Lock()
+	l.index, l.term, l.members = index, term, m
+	l.applying.Unlock()
+}
+
 // Lead implements Machine.
 func (l *log0) Lead(_ uint64, leading bool) {
 	l.leading.Store(leading)
@@ -257,7 +268,7 @@ func (l *log0) maybeSave() {
 	} else if len(keys) == 0 && !asked { // asked: the log waits to let go of older entries
 		return
 	}
-	at := storage.CheckpointMeta{Index: l.index, Term: l.term, Voters: l.k.cfg.Voters}
+	at := storage.CheckpointMeta{Index: l.index, Term: l.term, Members: l.members}
 	state, full, bytes := l.view.Load(), l.full, l.unsaved.Load()
 	l.sinceSave = 0
 	l.saving = l.k.spawn(func() {

@@ -212,7 +212,7 @@ func (s *shardRun) offer(o *offer) error {
 func (l *log0) offer() (storage.CheckpointMeta, []byte) {
 	l.applying.Lock()
 	defer l.applying.Unlock()
-	at := storage.CheckpointMeta{Index: l.index, Term: l.term, Voters: l.k.cfg.Voters}
+	at := storage.CheckpointMeta{Index: l.index, Term: l.term, Members: l.members}
 	return at, appendPairs(nil, l.view.Load().Encode(nil))
 }
 
@@ -222,7 +222,8 @@ func (o *offer) give(k *Kernel, a want) ([]byte, error) {
 	switch a.what {
 	case wantBegin:
 		b := codec.Uint(codec.Uint(nil, o.at.Index), o.at.Term)
-		return codec.Uint(codec.Uint(b, uint64(len(o.state))), uint64(crc32.Checksum(o.state, stateTable))), nil
+		b = codec.Uint(codec.Uint(b, uint64(len(o.state))), uint64(crc32.Checksum(o.state, stateTable)))
+		return appendMembers(b, o.at.Members), nil
 	case wantState:
 		at := r.Uint()
 		if r.Err() != nil || at > uint64(len(o.state)) {

@@ -118,7 +118,7 @@ func (s *shardRun) maybeSave() {
 	s.saveAsked.Store(false)
 	bytes := int64(s.sinceSave)
 	s.sinceSave = 0
-	at := storage.CheckpointMeta{Index: s.index, Term: s.term, Voters: s.k.cfg.Voters}
+	at := storage.CheckpointMeta{Index: s.index, Term: s.term, Members: s.members}
 	fork, delta := s.m.Fork(s.saving.full)
 	s.saving.full = false
 	s.saving.begin()

@@ -79,8 +79,9 @@ type shardRun struct {
 	fence     error // set by opening alone: what of the shard is damaged, so that it answers nothing
 	index     uint64
 	term      uint64
-	sinceSave int // bytes of entries applied since the last checkpoint
-	sinceLook int // the same, since the last look at the device
+	members   storage.Members // of its group, as of index
+	sinceSave int             // bytes of entries applied since the last checkpoint
+	sinceLook int             // the same, since the last look at the device
 
 	tailsMu sync.RWMutex
 	tails   map[uint64]*tail
@@ -439,6 +440,14 @@ func (s *shardRun) Apply(entries []storage.Entry) {
 	s.afterApply()
 }
 
+// Members implements cluster/group.Machine.
+func (s *shardRun) Members(index, term uint64, m storage.Members) {
+	if s.broken {
+		return
+	}
+	s.index, s.term, s.members = index, term, m
+}
+
 // Lead implements cluster/group.Machine.
 func (s *shardRun) Lead(term uint64, leading bool) {
 	s.live = s.live || leading
@@ -483,7 +492,7 @@ func (s *shardRun) appendBatches(entry int) {
 		a := &s.out.Appends[i]
 		if t := s.tail(a.Log); t != nil {
 			b := a.Batch
-			if len(s.k.cfg.Voters) > 1 || 2*len(b) < entry {
+			if !s.members.Alone(s.k.cfg.Self) || 2*len(b) < entry {
 				b = append(make([]byte, 0, len(b)), b...)
 			}
 			a.Stamp(b)

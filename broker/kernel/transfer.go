@@ -3,6 +3,7 @@ package kernel
 import (
 	"cmp"
 	"context"
+	"errors"
 	"hash/crc32"
 	"iter"
 	"slices"
@@ -28,7 +29,8 @@ import (
 // All are varints but kind, what and how, which are bytes. The number rises with each piece.
 //
 //	what        arguments                 answer
-//	1 begin                               index and term of the last entry, bytes and CRC-32C of the state
+//	1 begin                               index and term of the last entry, bytes and CRC-32C of the state;
+//	                                      the group's members: voters, outgoing, learners, next, each with their number
 //	2 state     position                  bytes of the state from there on
 //	3 sizes     log, from, to; repeated   bytes of the batches between those offsets, of all together
 //	4 batches   log, from, to             whole batches from there on; none: there are no more
@@ -127,6 +129,31 @@ func pairsOf(state []byte, err *error) iter.Seq2[[]byte, []byte] {
 			}
 		}
 	}
+}
+
+// appendMembers encodes the members of a shard's group.
+func appendMembers(dst []byte, m storage.Members) []byte {
+	for _, set := range [...][]uint64{m.Voters, m.Outgoing, m.Learners, m.Next} {
+		dst = codec.Uint(dst, uint64(len(set)))
+		for _, node := range set {
+			dst = codec.Uint(dst, node)
+		}
+	}
+	return dst
+}
+
+// readMembers is the other way. The error says that they are none.
+func readMembers(r *codec.Reader) (m storage.Members, err error) {
+	for _, set := range [...]*[]uint64{&m.Voters, &m.Outgoing, &m.Learners, &m.Next} {
+		n := r.Uint()
+		for i := uint64(0); i < n && i < storage.MembersMax && r.Err() == nil; i++ {
+			*set = append(*set, r.Uint())
+		}
+		if n > storage.MembersMax {
+			return m, fault.New(fault.Invalid, "read", "members", "%d of them", n)
+		}
+	}
+	return m, errors.Join(r.Err(), m.Check())
 }
 
 // receiveTransfer takes in an ask or an answer.

@@ -178,7 +178,7 @@ type Segments interface {
 // CheckpointMeta says which point of the shard's log a checkpoint stands for.
 type CheckpointMeta struct {
 	Index, Term uint64
-	Voters      []uint64
+	Members     Members // as of that entry
 }
 
 // Checkpoints keeps the last checkpoint of each shard as sorted keys and values,

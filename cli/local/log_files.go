@@ -670,17 +670,17 @@ func (x *inspection) checkpoints(f io.ReaderAt, path string, size int64) error {
 
 func (x *inspection) checkpoint(c *meta.Inspector, at *meta.Checkpoint) error {
 	type line struct {
-		Type   string        `json:"type"` // checkpoint
-		Shard  uint32        `json:"shard"`
-		Index  uint64        `json:"index"`
-		Term   uint64        `json:"term"`
-		Voters []uint64      `json:"voters,omitempty"`
+		Type  string `json:"type"` // checkpoint
+		Shard uint32 `json:"shard"`
+		Index uint64 `json:"index"`
+		Term  uint64 `json:"term"`
+		doctor.Members
 		Keys   uint32        `json:"keys"`
 		Staged bool          `json:"staged,omitempty"`
 		Kinds  []doctor.Kind `json:"kinds"`
 		Error  string        `json:"error,omitempty"`
 	}
-	l := line{Type: "checkpoint", Shard: uint32(at.Shard), Index: at.Index, Term: at.Term, Voters: at.Voters, Keys: at.Keys, Staged: at.Staged, Kinds: []doctor.Kind{}}
+	l := line{Type: "checkpoint", Shard: uint32(at.Shard), Index: at.Index, Term: at.Term, Members: doctor.MembersOf(at.Members), Keys: at.Keys, Staged: at.Staged, Kinds: []doctor.Kind{}}
 	err := at.Err
 	if err == nil {
 		err = c.Keys(at.Shard, func(k meta.Key) bool {
@@ -712,7 +712,7 @@ func (x *inspection) checkpoint(c *meta.Inspector, at *meta.Checkpoint) error {
 		}
 		err = nil
 	default:
-		err = x.note("shard %d: at entry %d of term %d, %d keys", l.Shard, l.Index, l.Term, l.Keys)
+		err = x.note("shard %d: at entry %d of term %d, %d keys%s", l.Shard, l.Index, l.Term, l.Keys, l.Members.After())
 		for _, k := range l.Kinds {
 			err = errors.Join(err, x.note("  %8d  %-10s %s", k.Keys, k.Kind, env.Bytes(k.Bytes)))
 		}

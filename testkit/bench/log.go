@@ -410,7 +410,7 @@ func openNode(dir, durability string, shards, checkpoint int) (*node, error) {
 		Engine: n.engine, Time: clock.Wall{}, Link: clock.Wall{}, DataShards: shards, CheckpointBytes: checkpoint,
 		OpenGroup: func(s kernel.GroupSpec) (kernel.Group, error) {
 			g, err := n.host.Open(group.Config{
-				Shard: s.Shard, Log: n.engine.Log(), Sync: s.Sync && durability == "sync", Applied: s.Applied, AppliedTerm: s.AppliedTerm,
+				Shard: s.Shard, Log: n.engine.Log(), Sync: s.Sync && durability == "sync", Applied: s.Applied, AppliedTerm: s.AppliedTerm, Members: s.Members,
 				Machine: s.Machine, Bind: func(g *group.Group) { s.Bind(g) }, BytesMax: s.BytesMax, EntriesMax: s.EntriesMax,
 			})
 			if err != nil {

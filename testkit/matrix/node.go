@@ -68,7 +68,7 @@ func openNode(ctx context.Context, o nodeOptions) (*node, error) {
 		Engine: n.engine, Time: n.time, Link: clock.Wall{}, Capture: true, DataShards: 2, CheckpointBytes: 4 << 10,
 		OpenGroup: func(s kernel.GroupSpec) (kernel.Group, error) {
 			g, err := n.host.Open(group.Config{
-				Shard: s.Shard, Log: n.engine.Log(), Sync: s.Sync, Applied: s.Applied, AppliedTerm: s.AppliedTerm,
+				Shard: s.Shard, Log: n.engine.Log(), Sync: s.Sync, Applied: s.Applied, AppliedTerm: s.AppliedTerm, Members: s.Members,
 				Machine: s.Machine, EntriesMax: s.EntriesMax, BytesMax: s.BytesMax,
 				Bind: func(g *group.Group) { s.Bind(g) },
 			})

@@ -54,7 +54,7 @@ func (s *sim) open(life int, on *mount) (*node, error) {
 				machine = sh
 			}
 			g, err := n.host.Open(group.Config{
-				Shard: spec.Shard, Log: n.engine.Log(), Sync: spec.Sync, Applied: spec.Applied, AppliedTerm: spec.AppliedTerm,
+				Shard: spec.Shard, Log: n.engine.Log(), Sync: spec.Sync, Applied: spec.Applied, AppliedTerm: spec.AppliedTerm, Members: spec.Members,
 				Machine: machine, EntriesMax: spec.EntriesMax, BytesMax: spec.BytesMax,
 				Bind: func(g *group.Group) { spec.Bind(g) },
 			})

@@ -82,7 +82,7 @@ func (v *voter) openReplica(id storage.ShardID) (*replica, error) {
 		return nil, err
 	}
 	r.group, err = v.host.Open(group.Config{
-		Shard: id, Voters: voterIDs, Log: voterLog{v.engine.Log(), v, v.life}, Sync: true,
+		Shard: id, Members: storage.Members{Voters: voterIDs}, Log: voterLog{v.engine.Log(), v, v.life}, Sync: true,
 		Applied: at.Index, AppliedTerm: at.Term, Machine: r, CatchUp: v.c.catchUp,
 	})
 	return r, err
@@ -161,6 +161,9 @@ func (r *replica) Lead(term uint64, leading bool) {
 		}
 	}
 }
+
+// Members implements group.Machine.
+func (r *replica) Members(uint64, uint64, storage.Members) {}
 
 // Follow implements group.Machine. Clients of a voter that does not lead ask another.
 func (r *replica) Follow(uint64) {}
@@ -344,7 +347,7 @@ func everything() shard.Delta {
 // applied meanwhile.
 func (r *replica) save() {
 	r.since, r.saving = 0, true
-	at := storage.CheckpointMeta{Index: r.index, Term: r.term, Voters: voterIDs}
+	at := storage.CheckpointMeta{Index: r.index, Term: r.term, Members: storage.Members{Voters: voterIDs}}
 	var write func() error
 	if r.id == log0Shard {
 		fork, keys := r.meta.Fork(), r.meta.Changes()

@@ -101,6 +101,9 @@ func (sh *shadow) Apply(entries []storage.Entry) {
 	sh.inner.Apply(entries)
 }
 
+// Members implements kernel.Machine.
+func (sh *shadow) Members(index, term uint64, m storage.Members) { sh.inner.Members(index, term, m) }
+
 // Lead implements kernel.Machine.
 func (sh *shadow) Lead(term uint64, leading bool) { sh.inner.Lead(term, leading) }
 

@@ -11,7 +11,7 @@ import (
 	"github.com/robustmq/rmq/broker/storage"
 )
 
-// A voter that lacks more than a leader has in memory.
+// A member that lacks more than a leader has in memory.
 //
 // The leader's raft asks for a snapshot then. What it gets, and sends, is no state but a
 // place: the entry before the first that there is (entryLog.Snapshot). It sends that
@@ -46,9 +46,9 @@ var errReached = fault.New(fault.Conflict, "install", "", "the log has what the 
 
 // install is a state that replaces the replica.
 type install struct {
-	index, term uint64
-	done        func(error) // nil once it was called
-	written     bool        // the mark is in the log
+	storage.CheckpointMeta
+	done    func(error) // nil once it was called
+	written bool        // the mark is in the log
 }
 
 func (i *install) end(err error) {
@@ -59,13 +59,13 @@ func (i *install) end(err error) {
 }
 
 // Install begins to replace this replica by a state that ends with the entry of that index
-// and term. It is to be called after Machine.Behind has returned true. done is called once,
+// and term, and has the members as of it. It is to be called after Machine.Behind has returned true. done is called once,
 // and must not block. nil: the log was let go of; the machine is to save and take in the state,
 // and then to call Resume. fault.Conflict: the replica has got there by itself, and is as it
 // was; the machine is to call Resume. Any other: the group has ended.
-func (g *Group) Install(index, term uint64, done func(error)) {
+func (g *Group) Install(at storage.CheckpointMeta, done func(error)) {
 	g.mu.Lock()
-	g.in.install = &install{index: index, term: term, done: done}
+	g.in.install = &install{CheckpointMeta: at, done: done}
 	g.scheduleUnlock()
 }
 
@@ -76,14 +76,14 @@ func (g *Group) Resume() {
 	g.scheduleUnlock()
 }
 
-// stranded takes note that a voter needs what is not here any more. Raft would wait for the
+// stranded takes note that a member needs what is not here any more. Raft would wait for the
 // snapshot to arrive: it is to try again instead.
 func (g *Group) stranded(voter uint64) {
 	g.strandedAt = g.now
 	g.node.ReportSnapshot(voter, raft.SnapshotFailure)
 }
 
-// strands tells whether a voter was stranded lately.
+// strands tells whether a member was stranded lately.
 func (g *Group) strands() bool { return g.strandedAt != 0 && g.now < g.strandedAt+g.host.election }
 
 // reaches tells whether the log has an entry, or all before it is committed here.
@@ -118,8 +118,12 @@ func (g *Group) install(i *install) {
 	case !g.held:
 		i.end(fault.New(fault.Invalid, "install", g.name(), "nobody asked for it"))
 		return
-	case g.reaches(i.index, i.term):
+	case g.reaches(i.Index, i.Term):
 		i.end(errReached)
+		return
+	}
+	if err := i.Members.Check(); err != nil {
+		i.end(fault.New(fault.Invalid, "install", g.name(), "%w", err))
 		return
 	}
 	for k := range g.writes {
@@ -128,7 +132,7 @@ func (g *Group) install(i *install) {
 	g.node, g.heldBack = nil, nil
 	g.role, g.leader = raft.StateFollower, 0
 	g.installing = i
-	w := storage.Write{Shard: g.shard, Sync: true, Done: g.onWrote, Entries: []storage.Entry{{Index: i.index, Term: i.term, Kind: storage.KindInstalled}}}
+	w := storage.Write{Shard: g.shard, Sync: true, Done: g.onWrote, Entries: []storage.Entry{{Index: i.Index, Term: i.Term, Kind: storage.KindInstalled}}}
 	if g.hard != g.hardSaved {
 		hard := g.hard
 		w.Hard, g.hardSaved = &hard, hard
@@ -152,11 +156,12 @@ func (g *Group) reborn(in *inbox) bool {
 	}
 	in.resume = false
 	g.installing, g.held, g.forgot = nil, false, false
-	g.hard.Commit, g.applied, g.checkpoint = i.index, i.index, i.index
+	g.hard.Commit, g.applied, g.checkpoint = i.Index, i.Index, i.Index
 	g.entries = &entryLog{
 		hard: &pb.HardState{Term: new(g.hard.Term), Vote: new(g.hard.Vote), Commit: new(g.hard.Commit)},
-		conf: g.entries.conf, base: i.index, baseTerm: i.term,
+		base: i.Index, baseTerm: i.Term,
 	}
+	g.setMembers(i.Members.Clone())
 	node, err := g.newNode()
 	if err != nil {
 		g.stop(fmt.Errorf("%w: %w", storage.ErrCorrupt, err))
@@ -208,7 +213,7 @@ func (g *Group) forgotten(m *pb.Message) bool {
 }
 
 // voteless tells whether this node has forgotten what its vote would stand for.
-func (g *Group) voteless() bool { return g.hard.Commit < g.lostTo }
+func (g *Group) voteless() bool { return g.waits || g.hard.Commit < g.lostTo }
 
 // doubted has a leader step down that counts on what a voter says it has not: raft itself
 // never takes back what it believes of a voter.
@@ -223,7 +228,7 @@ func (g *Group) doubted(m *pb.Message) {
 	if !counts {
 		return
 	}
-	g.logger.Warn("a voter lost what it had; who leads is elected anew", "node", m.GetFrom(), "term", m.GetTerm())
+	g.logger.Warn("a member lost what it had; who leads is elected anew", "node", m.GetFrom(), "term", m.GetTerm())
 	_ = g.node.Step(&pb.Message{Type: pb.MsgAppResp.Enum(), From: new(m.GetFrom()), To: new(g.host.self), Term: new(m.GetTerm() + 1)})
 	g.drain()
 }

@@ -29,9 +29,10 @@ func (c *counter) Lead(_ uint64, leading bool) {
 	}
 }
 
-func (*counter) Follow(uint64)                      {}
-func (*counter) Behind(uint64, uint64, uint64) bool { return false }
-func (*counter) Stopped(error)                      {}
+func (*counter) Members(uint64, uint64, storage.Members) {}
+func (*counter) Follow(uint64)                           {}
+func (*counter) Behind(uint64, uint64, uint64) bool      { return false }
+func (*counter) Stopped(error)                           {}
 
 // nullLog ends every write at once, on the caller's goroutine.
 type nullLog struct{ fakeLog }

@@ -26,11 +26,12 @@ type sim struct {
 	clock   *clock.Virtual
 	net     *transport.Net
 	weather *transport.Weather
-	nodes   [3]*simNode
+	nodes   []*simNode
 	shards  int
 	catchUp int // Config.CatchUp
 
 	agreed   [][]storage.Entry // by shard: what any machine has applied, in order
+	members  [][]membersAt     // by shard: the first are those that it began with
 	acked    []map[string]bool // by shard: what a leader has applied of its own
 	next     int               // number of the next proposal
 	installs int               // states that were taken in
@@ -85,7 +86,7 @@ func (m *simMachine) fetch() {
 	g := m.node.groups[m.shard]
 	switch m.stage {
 	case fetching:
-		from := s.nodes[s.rand.IntN(3)]
+		from := s.nodes[s.rand.IntN(len(s.nodes))]
 		if from.host == nil || from.ms[m.shard].applied < m.needs {
 			return
 		}
@@ -98,7 +99,7 @@ func (m *simMachine) fetch() {
 			return // the other has gone no further either
 		}
 		m.stage = installing
-		g.Install(m.state.Index, m.state.Term, func(err error) {
+		g.Install(storage.CheckpointMeta{Index: m.state.Index, Term: m.state.Term, Members: s.membersAt(m.shard, m.state.Index)}, func(err error) {
 			m.refused = errors.Is(err, errReached)
 			if err == nil || m.refused {
 				m.stage = installed
@@ -150,6 +151,31 @@ func (m *simMachine) Apply(entries []storage.Entry) {
 	}
 }
 
+// Members are agreed on as entries are.
+func (m *simMachine) Members(index, term uint64, members storage.Members) {
+	s := m.node.sim
+	m.Apply([]storage.Entry{{Index: index, Term: term, Kind: 2, Data: fmt.Append(nil, members)}})
+	if all := s.members[m.shard]; all[len(all)-1].index < index {
+		s.members[m.shard] = append(all, membersAt{index, members})
+	}
+}
+
+// membersAt are members from an entry on.
+type membersAt struct {
+	index uint64
+	storage.Members
+}
+
+// membersAt are the members as of an entry.
+func (s *sim) membersAt(shard int, index uint64) (m storage.Members) {
+	for _, x := range s.members[shard] {
+		if x.index <= index {
+			m = x.Members
+		}
+	}
+	return m
+}
+
 func (m *simMachine) Lead(term uint64, leading bool) {
 	if leading == (m.term != 0) {
 		m.node.sim.t.Fatalf("node %d shard %d: told %v twice", m.node.id, m.shard, leading)
@@ -167,17 +193,21 @@ func (m *simMachine) Follow(leader uint64) {
 
 func (m *simMachine) Stopped(error) {}
 
-func newSim(t *testing.T, seed uint64, shards int) *sim {
+func newSim(t *testing.T, seed uint64, shards int) *sim { return newSimOf(t, seed, shards, 3, three) }
+
+// newSimOf has more nodes than members: those wait to be added.
+func newSimOf(t *testing.T, seed uint64, shards, nodes int, members storage.Members) *sim {
 	s := &sim{t: t, rand: rand.New(rand.NewPCG(seed, 1)), clock: clock.NewVirtual(time.Unix(1e9, 0)), net: transport.NewNet(), shards: shards,
 		agreed: make([][]storage.Entry, shards)}
 	s.weather = transport.NewWeather(s.clock, seed)
 	for range shards {
 		s.acked = append(s.acked, make(map[string]bool))
+		s.members = append(s.members, []membersAt{{0, members}})
 	}
-	for i := range s.nodes {
+	for i := range nodes {
 		n := &simNode{sim: s, id: uint64(i + 1), log: newFakeLog(), saved: make([]storage.Entry, shards)}
 		n.log.held = true
-		s.nodes[i] = n
+		s.nodes = append(s.nodes, n)
 		n.start(seed)
 	}
 	return s
@@ -190,7 +220,7 @@ func (n *simNode) start(seed uint64) {
 	n.groups, n.ms = nil, nil
 	for i := range n.sim.shards {
 		m := &simMachine{node: n, shard: i, applied: n.saved[i].Index}
-		g, err := n.host.Open(Config{Shard: storage.ShardID(i), Voters: []uint64{1, 2, 3}, Log: n.log, Sync: true, Machine: m,
+		g, err := n.host.Open(Config{Shard: storage.ShardID(i), Members: n.sim.membersAt(i, n.saved[i].Index), Log: n.log, Sync: true, Machine: m,
 			Applied: n.saved[i].Index, AppliedTerm: n.saved[i].Term, CatchUp: n.sim.catchUp})
 		if err != nil {
 			n.sim.t.Fatal(err)
@@ -342,7 +372,7 @@ func storm(t *testing.T, seed uint64) (trace uint64, acked, installs int) {
 		switch s.rand.IntN(5) {
 		case 0:
 			if down == nil {
-				down = s.nodes[s.rand.IntN(3)]
+				down = s.nodes[s.rand.IntN(len(s.nodes))]
 				down.crash()
 			}
 		case 1:
@@ -360,7 +390,7 @@ func storm(t *testing.T, seed uint64) (trace uint64, acked, installs int) {
 		case 3:
 			s.weather.Heal()
 		case 4:
-			if n := s.nodes[s.rand.IntN(3)]; n != down {
+			if n := s.nodes[s.rand.IntN(len(s.nodes))]; n != down {
 				n.checkpoint()
 			}
 		}
@@ -708,7 +738,7 @@ func TestForgetfulVoter(t *testing.T) {
 	sh := n.log.shard(0)
 	sh.entries = sh.entries[:len(sh.entries)/2]
 	n.host = NewHost(Options{Self: n.id, Clock: s.clock, Transport: transport.NewNet().Join(n.id, nil)})
-	_, err := n.host.Open(Config{Voters: []uint64{1, 2, 3}, Log: n.log, Sync: true, Machine: newRecorder()})
+	_, err := n.host.Open(Config{Members: three, Log: n.log, Sync: true, Machine: newRecorder()})
 	if err == nil {
 		t.Fatal("opened")
 	}

@@ -29,8 +29,11 @@ import (
 // A transfer of leadership asks for votes in spite of promises; for its length
 // the leader gates itself.
 //
-// A group of one voter needs none of this: it has no deadline and a lease without
-// end.
+// A joint group has two quorums, and a lease ends with the first of them. Learners make
+// promises as voters do, which nobody counts on.
+//
+// A group of one member needs none of this: it has no deadline and a lease without
+// end. A voter that is the quorum by itself campaigns as soon as it has no promise to keep.
 
 // instant is link time in nanoseconds since the host was made.
 type instant int64
@@ -48,7 +51,7 @@ const (
 	electionDefault  = time.Second
 )
 
-// election is what a group of several voters knows of time. Owned by the worker.
+// election is what a group of several members knows of time. Owned by the worker.
 type election struct {
 	started  bool
 	deadline instant // campaign, or the leader's next heartbeat
@@ -57,24 +60,12 @@ type election struct {
 	leader uint64  // whose messages echo speaks of; 0: none in this term
 	echo   instant // the leader's time, as last heard
 
-	began    instant   // when the leadership began
-	answers  []instant // the leader's: for each voter, the time that it has answered to
-	transfer instant   // when a transfer is given up; 0: none
-}
-
-// begin starts a leadership.
-func (e *election) begin(now, heartbeat instant, voters int) {
-	e.deadline, e.began = now+heartbeat, now
-	e.answers = make([]instant, voters)
-	for i := range e.answers {
-		e.answers[i] = leaseNone
-	}
-	e.transfer = 0
+	transfer instant // when a transfer is given up; 0: none
 }
 
 // watch looks at the clock, for groups to which it matters.
 func (g *Group) watch() {
-	if len(g.voters) == 1 {
+	if g.alone() {
 		return
 	}
 	g.now = g.host.now()
@@ -82,7 +73,12 @@ func (g *Group) watch() {
 		return
 	}
 	g.time.started = true
-	if g.hard.Term > 0 {
+	switch {
+	case g.hard.Term == 0:
+	case g.sole() && g.hard.Vote == g.host.self: // it led, and nobody else can have been promised anything
+		g.time.deadline = g.now
+		return
+	default:
 		g.time.promise = g.now + g.host.election
 		g.patience()
 		return
@@ -98,7 +94,7 @@ func (g *Group) watch() {
 // preferred tells whether this voter is to be a new group's first leader: turns
 // are taken, so that a new cluster's leaders are spread over its nodes.
 func (g *Group) preferred() bool {
-	return g.voters[int(g.shard)%len(g.voters)] == g.host.self
+	return g.members.Voters[int(g.shard)%len(g.members.Voters)] == g.host.self
 }
 
 // patience moves the time to campaign to between one and two timeouts from now.
@@ -108,26 +104,20 @@ func (g *Group) patience() {
 
 // tick does what time asks for, and what was asked for from outside.
 func (g *Group) tick(in *inbox) {
-	if in.campaign {
-		g.campaign()
-	}
-	if len(g.voters) == 1 {
+	if g.alone() {
 		return
 	}
 	if in.transfer != 0 && g.leadTerm != 0 {
-		g.tell(false)
-		g.time.transfer = g.now + g.host.election
-		g.node.TransferLeader(in.transfer)
+		g.handTo(in.transfer)
 	}
 	if g.time.transfer != 0 && g.now >= g.time.transfer {
-		g.time.transfer = 0
-		g.node.TransferLeader(g.host.self) // gives the transfer up
+		g.keepOn()
 	}
 	if g.now < g.time.deadline {
 		return
 	}
 	if g.leadTerm != 0 {
-		g.node.Tick() // a heartbeat to every voter
+		g.node.Tick() // a heartbeat to every member
 		g.time.deadline = g.now + g.host.heartbeat
 		return
 	}
@@ -139,8 +129,21 @@ func (g *Group) tick(in *inbox) {
 }
 
 func (g *Group) campaign() {
-	if !g.voteless() {
+	if !g.voteless() && g.members.IsVoter(g.host.self) {
 		_ = g.node.Campaign()
+	}
+}
+
+// lead has a voter campaign that is the quorum by itself, once it has applied all that it knows to be
+// committed: that may make it one of several.
+func (g *Group) lead() {
+	switch {
+	case !g.sole() || g.role != raft.StateFollower || g.held || g.voteless() || g.applied < g.hard.Commit:
+	case !g.alone() && g.now < g.time.promise:
+		g.time.deadline = min(g.time.deadline, g.time.promise)
+	default:
+		g.campaign()
+		g.drain()
 	}
 }
 
@@ -156,6 +159,9 @@ func (g *Group) receive(r *received) {
 	if asks && (g.voteless() || term > g.hard.Term && g.promised() && !bytes.Equal(m.Context, transferContext)) {
 		return
 	}
+	if kind == pb.MsgApp && g.waits && term >= g.hard.Term {
+		g.waits, g.lostTo = false, max(g.lostTo, m.GetCommit())
+	}
 	switch {
 	case kind == pb.MsgSnap:
 		g.behind(m)
@@ -167,7 +173,7 @@ func (g *Group) receive(r *received) {
 		return
 	}
 	if err := g.node.Step(m); err != nil {
-		return // not from a voter
+		return // not from a member
 	}
 	if term > g.hard.Term {
 		g.drain() // so that g.hard is raft's again
@@ -182,8 +188,8 @@ func (g *Group) receive(r *received) {
 		g.time.promise = g.now + g.host.election
 		g.patience()
 	case g.leadTerm == term && (kind == pb.MsgAppResp || kind == pb.MsgHeartbeatResp):
-		if i, ok := slices.BinarySearch(g.voters, from); ok {
-			g.time.answers[i] = max(g.time.answers[i], r.stamp)
+		if i, ok := findPeer(g.peers, from); ok {
+			g.peers[i].answered = max(g.peers[i].answered, r.stamp)
 		}
 	}
 }
@@ -218,18 +224,15 @@ func (g *Group) lease() {
 	if g.role != raft.StateLeader || !g.settled || g.time.transfer != 0 {
 		return
 	}
-	if len(g.voters) == 1 {
+	if g.alone() {
 		g.leaseEnd.Store(leaseForever)
 		g.tell(true)
 		return
 	}
-	g.answered = append(g.answered[:0], g.time.answers...)
-	if i, ok := slices.BinarySearch(g.voters, g.host.self); ok {
-		g.answered[i] = g.now
+	at := g.quorum(g.members.Voters)
+	if g.members.Joint() {
+		at = min(at, g.quorum(g.members.Outgoing))
 	}
-	slices.Sort(g.answered)
-	// The time that a majority has answered to, or a later one.
-	at := g.answered[(len(g.answered)-1)/2]
 	if at == leaseNone || g.now >= at+g.host.election {
 		g.tell(false)
 		return
@@ -238,10 +241,24 @@ func (g *Group) lease() {
 	g.tell(true)
 }
 
+// quorum is the time that a majority of voters has answered to, or a later one.
+func (g *Group) quorum(voters []uint64) instant {
+	g.answered = g.answered[:0]
+	for _, id := range voters {
+		if id == g.host.self {
+			g.answered = append(g.answered, g.now)
+		} else if i, ok := findPeer(g.peers, id); ok {
+			g.answered = append(g.answered, g.peers[i].answered)
+		}
+	}
+	slices.Sort(g.answered)
+	return g.answered[(len(g.answered)-1)/2]
+}
+
 // due is when the group next wants to be stepped for the sake of time.
 func (g *Group) due() instant {
 	switch {
-	case g.done || g.installing != nil || len(g.voters) == 1:
+	case g.done || g.installing != nil || g.alone() || g.leadTerm == 0 && !g.members.IsVoter(g.host.self):
 		return noDeadline
 	case !g.told:
 		return g.time.deadline

@@ -157,6 +157,13 @@ func (r *recorder) Lead(term uint64, leading bool) {
 	r.signal()
 }
 
+func (r *recorder) Members(index, _ uint64, m storage.Members) {
+	r.mu.Lock()
+	r.leads = append(r.leads, fmt.Sprintf("%d has %v after %d", index, m, len(r.entries)))
+	r.mu.Unlock()
+	r.signal()
+}
+
 func (r *recorder) Follow(uint64) {}
 
 func (r *recorder) Behind(uint64, uint64, uint64) bool { return false }
@@ -196,6 +203,9 @@ func (r *recorder) told() []string {
 	defer r.mu.Unlock()
 	return slices.Clone(r.leads)
 }
+
+// three are the members of most tests.
+var three = storage.Members{Voters: []uint64{1, 2, 3}}
 
 // settle steps a host until it wants nothing more.
 func settle(h *Host) {

@@ -195,6 +195,9 @@ func checkMessage(m *pb.Message, from, self uint64) error {
 			if len(e.GetData()) > EntryMax {
 				return fmt.Errorf("entry %d has %d bytes", e.GetIndex(), len(e.GetData()))
 			}
+			if e.GetType() != pb.EntryNormal && (e.GetType() != pb.EntryConfChangeV2 || proto.Unmarshal(e.GetData(), new(pb.ConfChangeV2)) != nil) {
+				return fmt.Errorf("entry %d is of kind %v, or malformed", e.GetIndex(), e.GetType())
+			}
 			index, term = e.GetIndex(), e.GetTerm()
 		}
 		if term > m.GetTerm() {

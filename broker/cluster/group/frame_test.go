@@ -56,7 +56,7 @@ func entry(index, term uint64) func(*pb.Message) {
 // TestReceiveRefuses: what a peer may not say is refused before raft hears of it.
 func TestReceiveRefuses(t *testing.T) {
 	h := NewHost(Options{Self: 1, Clock: clock.NewVirtual(time.Unix(0, 0)), Transport: new(loopback)})
-	g := mustOpen(t, h, Config{Shard: 7, Voters: []uint64{1, 2, 3}, Log: newFakeLog(), Machine: newRecorder()})
+	g := mustOpen(t, h, Config{Shard: 7, Members: three, Log: newFakeLog(), Machine: newRecorder()})
 	good := message(pb.MsgApp, 2, 1, 5, at(0, 0), entry(1, 5), entry(2, 5))
 	tests := []struct {
 		name  string
@@ -105,7 +105,7 @@ func TestReceiveRefuses(t *testing.T) {
 // TestReceiveBound: what a worker has not come to is bounded.
 func TestReceiveBound(t *testing.T) {
 	h := NewHost(Options{Self: 1, Clock: clock.NewVirtual(time.Unix(0, 0)), Transport: new(loopback)})
-	g := mustOpen(t, h, Config{Voters: []uint64{1, 2, 3}, Log: newFakeLog(), Machine: newRecorder()})
+	g := mustOpen(t, h, Config{Members: three, Log: newFakeLog(), Machine: newRecorder()})
 	f := frameOf(0, 0, message(pb.MsgHeartbeat, 2, 1, 5))
 	for range messagesMax + 10 {
 		if err := h.Receive(2, f); err != nil {
@@ -126,7 +126,7 @@ func TestLostLog(t *testing.T) {
 	log := newFakeLog()
 	log.shard(0).hard = storage.HardState{Term: 1, Commit: 1}
 	log.shard(0).entries = []storage.Entry{{Index: 1, Term: 1}}
-	cfg := Config{Voters: []uint64{1, 2, 3}, Log: log, Machine: newRecorder()}
+	cfg := Config{Members: three, Log: log, Machine: newRecorder()}
 	g := mustOpen(t, h, cfg)
 	cfg.Shard = 1
 	empty := mustOpen(t, h, cfg)
@@ -170,7 +170,7 @@ func FuzzReceive(f *testing.F) {
 	f.Fuzz(func(t *testing.T, leading bool, a, b []byte) {
 		c := clock.NewVirtual(time.Unix(0, 0))
 		h := NewHost(Options{Self: 1, Clock: c, Transport: new(loopback)})
-		g := mustOpen(t, h, Config{Shard: 0, Voters: []uint64{1, 2, 3}, Log: newFakeLog(), Machine: newRecorder()})
+		g := mustOpen(t, h, Config{Shard: 0, Members: three, Log: newFakeLog(), Machine: newRecorder()})
 		settle(h)
 		if leading { // shard 0's preferred voter is the first: give it its votes
 			for _, m := range []*pb.Message{message(pb.MsgPreVoteResp, 2, 1, 1), message(pb.MsgVoteResp, 2, 1, 1), message(pb.MsgAppResp, 2, 1, 1, at(1, 0))} {
@@ -201,7 +201,7 @@ func TestUrgent(t *testing.T) {
 	c := clock.NewVirtual(time.Unix(0, 0))
 	slow, fast := new(loopback), new(loopback)
 	h := NewHost(Options{Self: 1, Clock: c, Transport: slow, Urgent: fast})
-	g := mustOpen(t, h, Config{Voters: []uint64{1, 2}, Log: newFakeLog(), Machine: newRecorder()})
+	g := mustOpen(t, h, Config{Members: storage.Members{Voters: []uint64{1, 2}}, Log: newFakeLog(), Machine: newRecorder()})
 	said := func(l *loopback) (kinds []pb.MessageType) {
 		settle(h)
 		for _, f := range l.frames {

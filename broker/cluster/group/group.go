@@ -10,7 +10,7 @@
 //	Receive ─┼─▶ inbox ─▶ raft ───┼─ Transport.Send     ├─▶ inbox
 //	time    ─┘                    └─ Machine.Apply      ┘
 //
-// A group of one voter takes the same path as a group of three: an entry is
+// A group of one member takes the same path as a group of three: an entry is
 // applied once a quorum has it on its log, and the only vote of such a quorum is
 // cast by this node's own Log calling Done.
 //
@@ -18,7 +18,11 @@
 //
 // Election time is ours: raft's own timeouts are never reached. Election.go says
 // how leaders are made, and when one that lost its quorum stops leading. A group
-// of one voter campaigns when it is opened and sets no timer, ever.
+// of one member campaigns when it is opened, and sets no timer as long as it is that.
+//
+// # Members
+//
+// Voters and learners are changed by entries of the log, one change at a time: members.go.
 //
 // # Determinism
 //
@@ -33,7 +37,7 @@
 //   - A peer proves that this node's log has lost what it once promised to hold:
 //     the group stops, so that it neither votes nor leads. One that was opened with
 //     nothing at all goes on, without a vote, until it has again what it had.
-//   - A voter lacks more than a leader has in memory: behind.go.
+//   - A member lacks more than a leader has in memory: behind.go.
 package group
 
 import (
@@ -68,10 +72,14 @@ const (
 // goroutine, one at a time, and must not block. They may call Propose.
 type Machine interface {
 	// Apply gives committed entries in order, each exactly once for one opening of
-	// the group. Entries of raft's own (a leader's first one, changes of voters) are
-	// not shown. The slice is reused after the call; Data may be kept, and, when the group
-	// has one voter, written to: nothing reads it any more.
+	// the group. Entries of raft's own (a leader's first one, changes of members)
+	// are not shown. The slice is reused after the call; Data may be kept, and, while this node
+	// is the only member, written to: nothing reads it any more.
 	Apply(entries []storage.Entry)
+	// Members tells that the entry of that index and term has changed the members, in order with
+	// Apply: a checkpoint that ends there, or later, is to have them. This node may be none of
+	// them: it is out then, and may go on; or never hear of it.
+	Members(index, term uint64, m storage.Members)
 	// Lead tells that this node began to lead in a term, or ceased to. leading is
 	// told only once every entry of earlier terms is applied. After leading=false
 	// what was proposed may still be applied, or never. One term may be told twice:
@@ -93,9 +101,10 @@ type Machine interface {
 // Config opens a group.
 type Config struct {
 	Shard storage.ShardID
-	// Voters are the nodes of the group as of Applied. Empty: this node alone.
-	Voters []uint64
-	Log    storage.Log
+	// Members are the nodes of the group as of Applied. Empty: this node alone. Where this node is
+	// none of them, it waits to be added: it takes what a leader sends, and never campaigns.
+	Members storage.Members
+	Log     storage.Log
 	// Sync makes a promise wait for the device: votes and entries are durable
 	// before anybody is told of them. Without it entries wait for the operating system;
 	// terms are durable all the same, so that no two lives of a group share one.
@@ -111,8 +120,8 @@ type Config struct {
 	// EntriesMax and BytesMax bound what was proposed and is not applied; beyond
 	// them Propose refuses. ProposeControl has as much again to itself. 0: default.
 	EntriesMax, BytesMax int
-	// CatchUp bounds the applied entries kept for voters that lag, in bytes. A group
-	// of one voter keeps none. 0: default.
+	// CatchUp bounds the applied entries kept for members that lag, in bytes. A group
+	// of one member keeps none. 0: default.
 	CatchUp int
 }
 
@@ -123,15 +132,15 @@ type Status struct {
 	Term    uint64
 	Commit  uint64
 	Applied uint64
-	Voters  []uint64
+	Members storage.Members // as of Applied; not to be changed
 	// InFlight counts what was proposed here and is not applied.
 	InFlight, InFlightBytes int
 	// LogBytes are held in memory for the log's sake.
 	LogBytes int
-	// Stranded says that a voter lacks entries that this leader no longer has: it needs the
+	// Stranded says that a member lacks entries that this leader no longer has: it needs the
 	// machine's state.
 	Stranded bool
-	// Behind says that this node is such a voter, and its machine is at it.
+	// Behind says that this node is such a member, and its machine is at it.
 	Behind bool
 	// Dropped counts messages of peers that were malformed or one too many.
 	Dropped uint64
@@ -165,7 +174,8 @@ type Group struct {
 	open      bool // Propose is admitted: leading, not stopped
 	flight    [classes]flight
 	status    Status
-	heard     []answer      // by voter, of the one that leads
+	changing  bool          // a change of members was asked for here, and has not come to an end
+	heard     []answer      // by member, of the voter that leads
 	turned    chan struct{} // closed at the next change of leading, or end; nil: nobody waits
 
 	// worker's
@@ -180,24 +190,29 @@ type Group struct {
 	hard      storage.HardState // as raft has it
 	hardSaved storage.HardState // as last handed to the log
 	applied   uint64
-	voters    []uint64
+	members   storage.Members
+	single    bool   // members are this node alone
 	leadTerm  uint64 // term in which this node is raft's leader; 0 otherwise
 	settled   bool   // an entry of leadTerm is applied
 	told      bool   // the machine believes that it leads
+	peers     []peer // by id: the members, while this node is raft's leader
+	handed    uint64 // term in which it has tried to hand over, for being no voter any more
 
 	pending []sized // proposals of leadTerm that are not applied, in order
 
 	held       bool          // Behind was told, and Resume not called
 	heldBack   []*pb.Message // what raft wanted applied since; bounded by applyMax
 	installing *install      // raft is down until Resume; nil: it is not
-	strandedAt instant       // when a voter was last found to be stranded; 0: never
+	strandedAt instant       // when a member was last found to be stranded; 0: never
 	forgot     bool          // opened with less than it may have promised to hold
+	waits      bool          // opened with nothing, and not as a member: no votes until it knows lostTo
 	lostTo     uint64        // a commit index that this node may once have promised: no votes below it
 
 	checkpoint uint64 // Checkpointed's index
 	releasedTo uint64 // Log.Release's
 
 	now      instant // when the step began
+	timed    bool    // in the worker's list of those to which time matters
 	time     election
 	answered []instant // scratch of lease
 	rand     *rand.Rand
@@ -252,7 +267,7 @@ type inbox struct {
 	messages  []received
 	writes    int // the log has finished so many more
 	err       error
-	campaign  bool
+	change    *pb.ConfChangeV2
 	transfer  uint64        // the voter to lead next
 	released  storage.Entry // Checkpointed: index and term
 	install   *install
@@ -295,7 +310,7 @@ func (g *Group) propose(data []byte, class int) error {
 		case err != nil:
 			g.mu.Unlock()
 			return &fault.Error{Kind: fault.Unavailable, Op: "propose", Target: g.name(), Err: err}
-		case len(g.status.Voters) == 1:
+		case g.status.Members.Alone(g.host.self):
 			g.mu.Unlock()
 			return fault.New(fault.Unavailable, "propose", g.name(), "this node does not lead the shard")
 		case g.in.forwarded+len(data) > forwardMax:
@@ -353,14 +368,15 @@ func (g *Group) Leader() (node, term uint64) {
 	return g.status.Leader, g.status.Term
 }
 
-// answer is when a voter was last heard of by the leader.
+// answer is what a leader knows of a member.
 type answer struct {
 	node uint64
-	at   instant
+	at   instant // when it was last heard of
+	lag  uint64  // entries that it has not acknowledged
 }
 
-// Silence tells how long it is that a voter has not answered, as this node sees it: the time
-// since it sent what the voter last answered to. 0 where this node does not lead.
+// Silence tells how long it is that a member has not answered, as this node sees it: the time
+// since it sent what the member last answered to. 0 where this node does not lead.
 func (g *Group) Silence(node uint64) time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -373,6 +389,22 @@ func (g *Group) Silence(node uint64) time.Duration {
 		}
 	}
 	return 0
+}
+
+// Lag tells how many entries of the leader's log a member has not acknowledged. false: this node
+// does not lead, or is the only member, or knows of no such member.
+func (g *Group) Lag(node uint64) (entries uint64, ok bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.status.Leading {
+		return 0, false
+	}
+	for _, a := range g.heard {
+		if a.node == node {
+			return a.lag, true
+		}
+	}
+	return 0, false
 }
 
 // Await returns once this node leads, with the error of ctx, or with that which
@@ -409,7 +441,7 @@ func (g *Group) turnLocked() {
 }
 
 // Checkpointed says that the machine's state at an index is safe elsewhere, so
-// that entries at or below it are needed by lagging voters alone.
+// that entries at or below it are needed by lagging members alone.
 func (g *Group) Checkpointed(index, term uint64) {
 	g.mu.Lock()
 	if index > g.in.released.Index {
@@ -426,7 +458,7 @@ func (g *Group) Transfer(to uint64) error {
 		g.mu.Unlock()
 		return fault.New(fault.Unavailable, "transfer", g.name(), "this node does not lead the shard")
 	}
-	if to == g.host.self || !slices.Contains(g.status.Voters, to) {
+	if to == g.host.self || !slices.Contains(g.status.Members.Voters, to) {
 		g.mu.Unlock()
 		return fault.New(fault.Invalid, "transfer", g.name(), "node %d is no other voter", to)
 	}

@@ -28,7 +28,7 @@ type Options struct {
 	Workers int
 	Clock   clock.Clock // link time
 	Seed    uint64      // of election times
-	// Transport leads to the other nodes; nil when every group has one voter.
+	// Transport leads to the other nodes; nil when every group has one member.
 	Transport Transport
 	// Urgent leads there too, past what waits in Transport: heartbeats, votes and answers are
 	// sent over it. nil: Transport.
@@ -192,7 +192,7 @@ type worker struct {
 	due   bool     // the timer fired
 
 	running []*Group // the other half of ready's double buffer
-	timed   []*Group // those with several voters, by shard
+	timed   []*Group // those to which time matters, by shard
 	timer   clock.Timer
 	armed   instant // when the timer fires; noDeadline: it is not set
 	frames  []outbound
@@ -263,11 +263,16 @@ func (w *worker) step() bool {
 }
 
 func (w *worker) stepGroup(g *Group) {
-	if !g.time.started && len(g.voters) > 1 && !g.done {
-		at, _ := slices.BinarySearchFunc(w.timed, g.shard, func(t *Group, s storage.ShardID) int { return cmp.Compare(t.shard, s) })
-		w.timed = slices.Insert(w.timed, at, g)
-	}
 	g.step()
+	if timed := !g.alone() && !g.done; timed != g.timed {
+		g.timed = timed
+		at, _ := slices.BinarySearchFunc(w.timed, g.shard, func(t *Group, s storage.ShardID) int { return cmp.Compare(t.shard, s) })
+		if timed {
+			w.timed = slices.Insert(w.timed, at, g)
+		} else if at < len(w.timed) && w.timed[at] == g {
+			w.timed = slices.Delete(w.timed, at, at+1)
+		}
+	}
 	w.arm(g.due())
 }
 

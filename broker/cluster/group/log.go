@@ -6,14 +6,14 @@ import (
 )
 
 // entryLog is what raft reads back of the log: the entries that are not applied,
-// and behind them as many as lagging voters are granted. It is in memory only;
+// and behind them as many as lagging members are granted. It is in memory only;
 // the log on the device is written, and read at the next start.
 //
 // It is owned by the worker. Entries are added when their write is issued: until
 // that has ended raft keeps them itself and does not ask here.
 type entryLog struct {
 	hard *pb.HardState // what the log held at opening
-	conf *pb.ConfState
+	conf *pb.ConfState // of what is applied
 
 	base, baseTerm uint64 // the entry before the first one
 	ents           []*pb.Entry
@@ -100,8 +100,9 @@ func (l *entryLog) Term(i uint64) (uint64, error) {
 func (l *entryLog) LastIndex() (uint64, error)  { return l.last(), nil }
 func (l *entryLog) FirstIndex() (uint64, error) { return l.base + 1, nil }
 
-// Snapshot is asked for when a voter needs what is not here any more: it tells from where on
-// there is something. See behind.go.
+// Snapshot is asked for when a member needs what is not here any more: it tells from where on
+// there is something. Its members are not those of that entry but of now, the one among them that
+// it is sent to. See behind.go.
 func (l *entryLog) Snapshot() (*pb.Snapshot, error) {
 	if l.base == 0 {
 		return nil, raft.ErrSnapshotTemporarilyUnavailable // there is everything

@@ -24,35 +24,36 @@ const (
 	never = 1 << 30 // ticks: raft's own election timeout, which is not reached
 )
 
-// Open starts a group from what its log holds. The group of a single voter
+// Open starts a group from what its log holds. A voter that is the quorum by itself
 // campaigns at once; Machine.Lead tells when it leads.
 //
 // The errors are storage.ErrCorrupt, when the log lacks what it has promised to
 // hold, and those of the log itself.
 func (h *Host) Open(cfg Config) (*Group, error) {
-	voters := slices.Clone(cfg.Voters)
-	if len(voters) == 0 {
-		voters = []uint64{h.self}
+	members := cfg.Members.Clone()
+	for _, set := range [...][]uint64{members.Voters, members.Outgoing, members.Learners, members.Next} {
+		slices.Sort(set)
 	}
-	slices.Sort(voters)
+	if len(members.All()) == 0 {
+		members.Voters = []uint64{h.self}
+	}
+	alone := members.Alone(h.self)
 	target := shardName(cfg.Shard)
 	switch {
 	case cfg.Log == nil || cfg.Machine == nil:
 		return nil, fault.New(fault.Invalid, "open", target, "a group needs a log and a machine")
-	case !slices.Contains(voters, h.self):
-		return nil, fault.New(fault.Invalid, "open", target, "node %d is not one of the voters %v", h.self, voters)
-	case len(slices.Compact(voters)) != len(voters) || voters[0] == 0:
-		return nil, fault.New(fault.Invalid, "open", target, "voters %v", cfg.Voters)
-	case len(voters) > 1 && h.transport == nil:
-		return nil, fault.New(fault.Invalid, "open", target, "%d voters and no transport", len(voters))
+	case !alone && h.transport == nil:
+		return nil, fault.New(fault.Invalid, "open", target, "members %v and no transport", members.All())
+	}
+	if err := members.Check(); err != nil {
+		return nil, fault.New(fault.Invalid, "open", target, "%w", err)
 	}
 
 	hard, loaded, err := cfg.Log.Load(cfg.Shard)
 	if err != nil {
 		return nil, &fault.Error{Kind: fault.Internal, Op: "open", Target: target, Err: err}
 	}
-	entries, hard, err := recoverLog(cfg, hard, loaded, len(voters))
-	forgot := hard == (storage.HardState{}) || unfinished(loaded, cfg.Applied)
+	entries, hard, err := recoverLog(cfg, hard, loaded, alone)
 	if err != nil {
 		return nil, &fault.Error{Kind: fault.Internal, Op: "open", Target: target, Err: err}
 	}
@@ -60,7 +61,7 @@ func (h *Host) Open(cfg Config) (*Group, error) {
 		// Nothing of what was loaded is needed; let the next entry not seem to leave a gap.
 		cfg.Log.Release(cfg.Shard, entries.base)
 	}
-	entries.conf = &pb.ConfState{Voters: voters}
+	entries.conf = confState(members)
 	if hard != (storage.HardState{}) {
 		entries.hard = &pb.HardState{Term: new(hard.Term), Vote: new(hard.Vote), Commit: new(hard.Commit)}
 	}
@@ -74,17 +75,23 @@ func (h *Host) Open(cfg Config) (*Group, error) {
 		},
 		logger:  h.logger.With("shard", uint32(cfg.Shard)),
 		entries: entries,
-		hard:    hard, hardSaved: hard, applied: cfg.Applied, voters: voters,
+		hard:    hard, hardSaved: hard, applied: cfg.Applied, members: members, single: alone,
 		rand: rand.New(rand.NewPCG(h.seed, h.self<<32|uint64(cfg.Shard))),
 	}
 	g.onWrote = g.wrote
 	g.leaseEnd.Store(leaseNone)
-	g.forgot = forgot && len(voters) > 1
+	switch nothing := hard == (storage.HardState{}); {
+	case unfinished(loaded, cfg.Applied): // there are others, whatever the checkpoint says
+		g.forgot, g.lostTo = true, loaded[len(loaded)-1].Index
+	case !alone:
+		g.forgot, g.waits = nothing, nothing && !members.Has(h.self)
+	case hard.Term > 0 && hard.Vote != h.self: // it was one of several, and may have made a promise to another
+		g.time.promise = h.now() + h.election
+	}
 	if g.node, err = g.newNode(); err != nil {
 		return nil, &fault.Error{Kind: fault.Internal, Op: "open", Target: target, Err: err}
 	}
-	g.status = Status{Term: hard.Term, Commit: hard.Commit, Applied: cfg.Applied, Voters: voters}
-	g.in.campaign = len(voters) == 1
+	g.status = Status{Term: hard.Term, Commit: hard.Commit, Applied: cfg.Applied, Members: members}
 	if err := h.add(g, cfg.Bind); err != nil {
 		return nil, err
 	}
@@ -108,15 +115,15 @@ func (g *Group) newNode() (*raft.RawNode, error) {
 // starts with, and the hard state.
 //
 //   - Entries at or below Applied are kept where they continue to the rest, for
-//     voters that lag; a group of one voter forgets them.
+//     members that lag; a group of one member forgets them.
 //   - The commit index is at least Applied: what a checkpoint holds was committed.
 //   - A commit index that the log does not reach means that entries were lost after
-//     they had been promised. With Sync, or with other voters, that is corruption.
+//     they had been promised. With Sync, or with other members, that is corruption.
 //     Otherwise it is what a relaxed durability allows: the log ends where it ends.
 //   - What stands before the mark of an installed state, and the mark, is of the replica that
 //     was replaced. A mark beyond Applied is of an installation that was not ended: then
 //     there is no log, and the replica starts over from its checkpoint.
-func recoverLog(cfg Config, hard storage.HardState, ents []storage.Entry, voters int) (*entryLog, storage.HardState, error) {
+func recoverLog(cfg Config, hard storage.HardState, ents []storage.Entry, alone bool) (*entryLog, storage.HardState, error) {
 	if unfinished(ents, cfg.Applied) {
 		ents, hard.Commit = nil, 0
 	}
@@ -143,10 +150,10 @@ func recoverLog(cfg Config, hard storage.HardState, ents []storage.Entry, voters
 			return nil, hard, fmt.Errorf("%w: the log ends at entry %d, and %d were committed", storage.ErrCorrupt, lost.Index, hard.Commit)
 		}
 		ents = nil // older than the checkpoint, all of it
-	case voters == 1 || ents[0].Index > 1:
+	case alone || ents[0].Index > 1:
 		// The first entry whose predecessor's term is known.
 		first := cfg.Applied + 1
-		if voters > 1 && ents[0].Index <= cfg.Applied {
+		if !alone && ents[0].Index <= cfg.Applied {
 			first = ents[0].Index + 1
 		}
 		if before := first - 1; before >= ents[0].Index {
@@ -169,7 +176,7 @@ func recoverLog(cfg Config, hard storage.HardState, ents []storage.Entry, voters
 
 	hard.Commit = max(hard.Commit, cfg.Applied)
 	if hard.Commit > l.last() {
-		if cfg.Sync || voters > 1 {
+		if cfg.Sync || !alone {
 			return nil, hard, fmt.Errorf("%w: the log ends at entry %d, and %d were committed", storage.ErrCorrupt, l.last(), hard.Commit)
 		}
 		hard.Commit = l.last()

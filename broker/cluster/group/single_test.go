@@ -250,7 +250,7 @@ func TestRecoverLog(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			l, hs, err := recoverLog(tt.cfg, tt.hard, tt.ents, tt.voters)
+			l, hs, err := recoverLog(tt.cfg, tt.hard, tt.ents, tt.voters == 1)
 			if tt.corrupt {
 				if !errors.Is(err, storage.ErrCorrupt) {
 					t.Fatalf("error %v", err)

@@ -6,6 +6,7 @@ import (
 
 	"go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
+	"go.etcd.io/raft/v3/tracker"
 
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/storage"
@@ -66,9 +67,15 @@ func (g *Group) handle(in *inbox) {
 	if len(in.forwards) > 0 {
 		g.forward(in.forwards)
 	}
+	if in.change != nil {
+		g.change(in.change)
+	}
 	g.tick(in)
 	g.drain()
-	if in.resume {
+	if !g.done {
+		g.lead()
+	}
+	if in.resume && !g.done {
 		g.resume()
 	}
 	if in.install != nil && !g.done {
@@ -189,7 +196,8 @@ func (g *Group) turn(ss *raft.SoftState) {
 	switch {
 	case g.role == raft.StateLeader && g.leadTerm == 0:
 		g.leadTerm, g.settled = g.hard.Term, false
-		g.time.begin(g.now, g.host.heartbeat, len(g.voters))
+		g.time.deadline, g.time.promise, g.time.transfer = g.now+g.host.heartbeat, 0, 0
+		g.meet(nil)
 	case was == raft.StateLeader:
 		g.patience()
 	}
@@ -203,9 +211,10 @@ func (g *Group) turn(ss *raft.SoftState) {
 func (g *Group) resign() {
 	g.tell(false)
 	g.leadTerm, g.settled = 0, false
-	g.pending = g.pending[:0]
+	g.pending, g.peers = g.pending[:0], nil
 	g.time.transfer = 0
 	g.mu.Lock()
+	g.changing, g.in.change = false, nil
 	g.flight = [classes]flight{}
 	clear(g.in.proposals)
 	g.in.proposals = g.in.proposals[:0]
@@ -298,14 +307,33 @@ func (g *Group) apply(m *pb.Message) {
 	ents := m.GetEntries()
 	batch := g.worker.batch[:0]
 	landed := 0 // of what was proposed here
-	for _, e := range ents {
-		if e.GetType() != pb.EntryNormal {
-			g.stop(fmt.Errorf("%w: entry %d is of kind %v", storage.ErrVersion, e.GetIndex(), e.GetType()))
-			return
+	show := func() {
+		if landed > 0 {
+			g.land(landed)
 		}
+		if len(batch) > 0 {
+			g.machine.Apply(batch)
+		}
+		clear(batch)
+		landed, batch = 0, batch[:0]
+		g.worker.batch = batch
+	}
+	for _, e := range ents {
 		mine := e.GetTerm() == g.leadTerm
 		if mine {
 			g.settled = true
+		}
+		switch e.GetType() {
+		case pb.EntryNormal:
+		case pb.EntryConfChangeV2:
+			show()
+			if !g.applyChange(e) {
+				return
+			}
+			continue
+		default:
+			g.stop(fmt.Errorf("%w: entry %d is of kind %v", storage.ErrVersion, e.GetIndex(), e.GetType()))
+			return
 		}
 		if len(e.Data) == 0 {
 			continue // a leader's first
@@ -315,19 +343,13 @@ func (g *Group) apply(m *pb.Message) {
 		}
 		batch = append(batch, storage.Entry{Index: e.GetIndex(), Term: e.GetTerm(), Kind: uint8(e.GetType()), Data: e.Data})
 	}
-	if landed > 0 {
-		g.land(landed)
-	}
-	if len(batch) > 0 {
-		g.machine.Apply(batch)
-	}
-	clear(batch)
-	g.worker.batch = batch[:0]
+	show()
 
 	g.applied = ents[len(ents)-1].GetIndex()
+	g.handOver() // before raft ends what is joint
 	g.respond(m.GetResponses())
 	keep := 0
-	if len(g.voters) > 1 {
+	if !g.single {
 		keep = g.limits.catchUp
 		if g.strands() {
 			keep *= strandedKeep
@@ -351,7 +373,7 @@ func (g *Group) land(n int) {
 	g.pending = slices.Delete(g.pending, 0, n)
 }
 
-// release lets the log forget what neither the machine nor a lagging voter needs.
+// release lets the log forget what neither the machine nor a lagging member needs.
 func (g *Group) release(upTo storage.Entry) {
 	if upTo.Index > g.checkpoint {
 		g.checkpoint = upTo.Index
@@ -391,10 +413,14 @@ func (g *Group) publish() {
 	g.status.Leader, g.status.Leading = g.leader, g.told
 	g.status.Term, g.status.Commit, g.status.Applied = g.hard.Term, g.hard.Commit, g.applied
 	g.heard = g.heard[:0]
-	if g.leadTerm != 0 {
-		for i, at := range g.time.answers {
-			g.heard = append(g.heard, answer{g.voters[i], max(at, g.time.began)})
-		}
+	if g.leadTerm != 0 && !g.single {
+		last := g.entries.last()
+		g.node.WithProgress(func(id uint64, _ raft.ProgressType, pr tracker.Progress) {
+			if i, ok := findPeer(g.peers, id); ok {
+				p := &g.peers[i]
+				g.heard = append(g.heard, answer{id, max(p.answered, p.since), last - min(last, pr.Match)})
+			}
+		})
 	}
 	g.status.LogBytes, g.status.Stranded, g.status.Behind = g.entries.bytes, g.role == raft.StateLeader && g.strands(), g.held
 	g.mu.Unlock()

@@ -181,7 +181,7 @@ func (c *Cluster) open(n *clusterNode) error {
 		Bind: func(k *kernel.Kernel) { n.place.handle(transport.ChanRelay, k.Receive) },
 		OpenGroup: func(s kernel.GroupSpec) (kernel.Group, error) {
 			return host.Open(group.Config{
-				Shard: s.Shard, Log: n.engine.Log(), Sync: s.Sync, Applied: s.Applied, AppliedTerm: s.AppliedTerm, Machine: s.Machine, Voters: voters,
+				Shard: s.Shard, Log: n.engine.Log(), Sync: s.Sync, Applied: s.Applied, AppliedTerm: s.AppliedTerm, Machine: s.Machine, Members: s.Members,
 				Bind:     func(g *group.Group) { s.Bind(g) },
 				BytesMax: s.BytesMax, EntriesMax: s.EntriesMax, CatchUp: c.o.CatchUp,
 			})

@@ -96,7 +96,7 @@ func Start(t testing.TB, o Options) (k *kernel.Kernel, stop func()) {
 // OpenGroup opens a one-voter group for a shard and waits until it leads.
 func OpenGroup(host *group.Host, log storage.Log, s kernel.GroupSpec) (kernel.Group, error) {
 	g, err := host.Open(group.Config{
-		Shard: s.Shard, Log: log, Sync: s.Sync, Applied: s.Applied, AppliedTerm: s.AppliedTerm, Machine: s.Machine,
+		Shard: s.Shard, Log: log, Sync: s.Sync, Applied: s.Applied, AppliedTerm: s.AppliedTerm, Members: s.Members, Machine: s.Machine,
 		Bind:     func(g *group.Group) { s.Bind(g) },
 		BytesMax: s.BytesMax, EntriesMax: s.EntriesMax,
 	})

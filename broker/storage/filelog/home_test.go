@@ -237,7 +237,7 @@ func script(t *testing.T, e *Engine) {
 	ok(t, s.Append(storagetest.Batch(60, 1, 1_700_000_000_009, 10)))
 	ok(t, s.Sync())
 	ok(t, s.Close())
-	ok(t, e.Checkpoints().Save(1, storage.CheckpointMeta{Index: 20, Term: 1, Voters: []uint64{1}}, true,
+	ok(t, e.Checkpoints().Save(1, storage.CheckpointMeta{Index: 20, Term: 1, Members: storage.Members{Voters: []uint64{1}}}, true,
 		func(yield func([]byte, []byte) bool) { _ = yield([]byte("key"), []byte("value")) }))
 }
 
@@ -323,7 +323,7 @@ func readGolden(t *testing.T, from string) {
 			t.Errorf("checkpoint holds %q: %q", k, v)
 		}
 	}
-	if about.Index != 20 || !slices.Equal(about.Voters, []uint64{1}) {
+	if about.Index != 20 || !slices.Equal(about.Members.Voters, []uint64{1}) {
 		t.Errorf("checkpoint %+v", about)
 	}
 	ok(t, e.Close())

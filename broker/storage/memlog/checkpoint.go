@@ -3,7 +3,6 @@ package memlog
 import (
 	"bytes"
 	"iter"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -35,7 +34,7 @@ func (c *checkpoints) Load(id storage.ShardID) (storage.CheckpointMeta, iter.Seq
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	cp := c.shards[id]
-	cp.meta.Voters = slices.Clone(cp.meta.Voters)
+	cp.meta.Members = cp.meta.Members.Clone()
 	all := func(yield func(key, value []byte) bool) {
 		if cp.kv == nil {
 			return
@@ -71,7 +70,7 @@ func (c *checkpoints) Save(id storage.ShardID, meta storage.CheckpointMeta, full
 			kv.Set(string(k), append([]byte{}, v...)) // never nil, also when empty
 		}
 	}
-	meta.Voters = slices.Clone(meta.Voters)
+	meta.Members = meta.Members.Clone()
 
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -16,7 +16,8 @@ import (
 // little-endian elsewhere:
 //
 //	rmq/                  bucket
-//	  format              u32: the format of all the rest, read first
+//	  format              u32: the format of all the rest, read first. 1, and 2 from the first
+//	                      description on that a reader of 1 would not understand
 //	  store               u64, crc-ed as a value is: of which data directory the file is. Not
 //	                      there in files of early releases
 //	  shards              crc u32, and the u32 of each shard that has a checkpoint, in
@@ -28,7 +29,11 @@ import (
 //	                      value, where crc is CRC-32C over key and value
 //	    s/                bucket: staged changes, in the same form; an empty value
 //	                      deletes the key
-const format = 1
+const (
+	formatVoters  = 1 // descriptions name voters alone
+	formatMembers = 2
+	format        = formatMembers // the newest
+)
 
 var (
 	rootBucket   = []byte("rmq")
@@ -60,7 +65,7 @@ func writeFormat(tx *bbolt.Tx, store uint64) error {
 	if err := root.Put(listKey, encodeList(nil)); err != nil {
 		return err
 	}
-	return root.Put(formatKey, binary.LittleEndian.AppendUint32(nil, format))
+	return root.Put(formatKey, binary.LittleEndian.AppendUint32(nil, formatVoters))
 }
 
 func checkFormat(tx *bbolt.Tx) error {
@@ -81,13 +86,16 @@ func checkFormat(tx *bbolt.Tx) error {
 	return nil
 }
 
-// description is what a checkpoint is, besides its keys: 48 bytes and 8 for each voter.
+// description is what a checkpoint is, besides its keys: 48 bytes and 8 for each voter, and behind
+// those, if there are members of another kind, 12 bytes and 8 for each of them.
 //
 //	0       4       8               16              24              32              40      44     48
 //	┌───────┬───────┬───────────────┬───────────────┬───────────────┬───────────────┬───────┬──────┬─ ─ ─
 //	│ crc   │ keys  │ sum           │ generation    │ index         │ term          │staged │voters│ u64…
 //	│ u32   │ (low) │ u64           │ u64           │ u64           │ u64           │ u32   │ u32  │
 //	└───────┴───────┴───────────────┴───────────────┴───────────────┴───────────────┴───────┴──────┴─ ─ ─
+//
+//	voters u64… │ outgoing u32 │ learners u32 │ next u32 │ outgoing u64… │ learners u64… │ next u64…
 //
 // crc is CRC-32C over the rest. sum is the sum of all values' crcs, and keys their number
 // modulo 2³²: a key that vanished is noticed. staged is 1 while changes in the bucket s
@@ -103,7 +111,8 @@ type description struct {
 const descriptionLen = 48
 
 func (d *description) encode() []byte {
-	b := make([]byte, descriptionLen, descriptionLen+8*len(d.Voters))
+	m := &d.Members
+	b := make([]byte, descriptionLen, descriptionLen+8*len(m.Voters))
 	le := binary.LittleEndian
 	le.PutUint32(b[4:], d.keys)
 	le.PutUint64(b[8:], d.sum)
@@ -113,12 +122,43 @@ func (d *description) encode() []byte {
 	if d.staged {
 		le.PutUint32(b[40:], 1)
 	}
-	le.PutUint32(b[44:], uint32(len(d.Voters)))
-	for _, v := range d.Voters {
-		b = le.AppendUint64(b, v)
+	le.PutUint32(b[44:], uint32(len(m.Voters)))
+	b = appendNodes(b, m.Voters)
+	if d.format() == formatMembers {
+		for _, set := range [...][]uint64{m.Outgoing, m.Learners, m.Next} {
+			b = le.AppendUint32(b, uint32(len(set)))
+		}
+		b = appendNodes(appendNodes(appendNodes(b, m.Outgoing), m.Learners), m.Next)
 	}
 	le.PutUint32(b, crc32.Checksum(b[crcLen:], castagnoli))
 	return b
+}
+
+// format is the first one that says all of the description.
+func (d *description) format() uint32 {
+	if m := &d.Members; len(m.Outgoing)+len(m.Learners)+len(m.Next) > 0 {
+		return formatMembers
+	}
+	return formatVoters
+}
+
+func appendNodes(b []byte, nodes []uint64) []byte {
+	for _, n := range nodes {
+		b = binary.LittleEndian.AppendUint64(b, n)
+	}
+	return b
+}
+
+// takeNodes takes as many nodes as n says off the front of b; false: there are not so many.
+func takeNodes(b *[]byte, n uint32) (nodes []uint64, ok bool) {
+	if uint64(n)*8 > uint64(len(*b)) {
+		return nil, false
+	}
+	for range n {
+		nodes = append(nodes, binary.LittleEndian.Uint64(*b))
+		*b = (*b)[8:]
+	}
+	return nodes, true
 }
 
 var errDescription = errors.New("damaged description")
@@ -131,11 +171,26 @@ func decodeDescription(b []byte) (d description, err error) {
 	d.keys, d.sum, d.generation = le.Uint32(b[4:]), le.Uint64(b[8:]), le.Uint64(b[16:])
 	d.Index, d.Term = le.Uint64(b[24:]), le.Uint64(b[32:])
 	d.staged = le.Uint32(b[40:]) == 1
-	if uint64(le.Uint32(b[44:]))*8 != uint64(len(b)-descriptionLen) {
+	m, rest := &d.Members, b[descriptionLen:]
+	ok := false
+	if m.Voters, ok = takeNodes(&rest, le.Uint32(b[44:])); !ok {
 		return d, errDescription
 	}
-	for v := b[descriptionLen:]; len(v) > 0; v = v[8:] {
-		d.Voters = append(d.Voters, le.Uint64(v))
+	if len(rest) == 0 {
+		return d, nil
+	}
+	if len(rest) < 3*4 {
+		return d, errDescription
+	}
+	counts := rest
+	rest = rest[3*4:]
+	for i, set := range [...]*[]uint64{&m.Outgoing, &m.Learners, &m.Next} {
+		if *set, ok = takeNodes(&rest, le.Uint32(counts[4*i:])); !ok {
+			return d, errDescription
+		}
+	}
+	if len(rest) > 0 {
+		return d, errDescription
 	}
 	return d, nil
 }
@@ -215,7 +270,8 @@ func shardBucket(tx *bbolt.Tx, id storage.ShardID) (*bbolt.Bucket, description, 
 	return b, d, nil
 }
 
-// describe writes the description, and lists the shard.
+// describe writes the description, and lists the shard. The file is of the description's format
+// from then on, if that is newer.
 func describe(tx *bbolt.Tx, id storage.ShardID, b *bbolt.Bucket, d description) error {
 	list, err := readList(tx)
 	if err != nil {
@@ -223,6 +279,11 @@ func describe(tx *bbolt.Tx, id storage.ShardID, b *bbolt.Bucket, d description) 
 	}
 	if i, listed := slices.BinarySearch(list, id); !listed {
 		if err := tx.Bucket(rootBucket).Put(listKey, encodeList(slices.Insert(list, i, id))); err != nil {
+			return err
+		}
+	}
+	if d.format() > formatVoters { // who reads no more than that is to say so, and not that it is damaged
+		if err := tx.Bucket(rootBucket).Put(formatKey, binary.LittleEndian.AppendUint32(nil, d.format())); err != nil {
 			return err
 		}
 	}

@@ -25,7 +25,7 @@ func stored(t testing.TB) (string, map[storage.ShardID]state) {
 		want[1][fmt.Sprintf("key %05d", i)] = fmt.Sprint("value ", i)
 	}
 	for id, m := range want {
-		if err := s.Save(id, storage.CheckpointMeta{Index: uint64(id) + 10, Term: 3, Voters: []uint64{1}}, true, m.seq()); err != nil {
+		if err := s.Save(id, storage.CheckpointMeta{Index: uint64(id) + 10, Term: 3, Members: storage.Members{Voters: []uint64{1}}}, true, m.seq()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -127,7 +127,7 @@ func TestInspect(t *testing.T) {
 		t.Fatal(err)
 	}
 	all, err := x.Checkpoints()
-	if err != nil || len(all) != 3 || all[1].Index != 12 || all[1].Keys != 2999 || all[0].Voters[0] != 1 || x.Changed() {
+	if err != nil || len(all) != 3 || all[1].Index != 12 || all[1].Keys != 2999 || all[0].Members.Voters[0] != 1 || x.Changed() {
 		t.Errorf("%+v, %v", all, err)
 	}
 	if err := open.Close(); err != nil {

@@ -171,7 +171,7 @@ func TestRot(t *testing.T) {
 	for i := range 400 {
 		want[fmt.Sprintf("key/%05d", i)] = fmt.Sprintf("value %d", i)
 	}
-	ok(t, s.Save(1, storage.CheckpointMeta{Index: 7, Voters: []uint64{1}}, true, want.seq()))
+	ok(t, s.Save(1, storage.CheckpointMeta{Index: 7, Members: storage.Members{Voters: []uint64{1}}}, true, want.seq()))
 	ok(t, s.Close())
 	whole, err := os.ReadFile(path)
 	ok(t, err)

@@ -54,12 +54,12 @@ func checkpointNone(r *rig) { r.wantCheckpoint(1, storage.CheckpointMeta{}, nil)
 
 func checkpointChanges(r *rig) {
 	c := r.eng.Checkpoints()
-	meta := storage.CheckpointMeta{Index: 10, Term: 2, Voters: []uint64{1, 2, 3}}
+	meta := storage.CheckpointMeta{Index: 10, Term: 2, Members: storage.Members{Voters: []uint64{1, 2, 3}}}
 	r.ok(c.Save(1, meta, false, kv{"a": []byte("1"), "b": []byte("2"), "empty": {}, "\x00": []byte("zero")}.seq()))
 	r.reopen()
 	r.wantCheckpoint(1, meta, kv{"a": []byte("1"), "b": []byte("2"), "empty": {}, "\x00": []byte("zero")})
 
-	meta = storage.CheckpointMeta{Index: 11, Term: 2, Voters: []uint64{1}}
+	meta = storage.CheckpointMeta{Index: 11, Term: 2, Members: storage.Members{Voters: []uint64{1}}}
 	r.ok(r.eng.Checkpoints().Save(1, meta, false, kv{"a": nil, "b": []byte("3"), "c": []byte("4"), "never": nil}.seq()))
 	r.reopen()
 	r.wantCheckpoint(1, meta, kv{"b": []byte("3"), "c": []byte("4"), "empty": {}, "\x00": []byte("zero")})
@@ -81,7 +81,7 @@ func checkpointChanges(r *rig) {
 func checkpointFull(r *rig) {
 	c := r.eng.Checkpoints()
 	r.ok(c.Save(1, storage.CheckpointMeta{Index: 1, Term: 1}, false, kv{"old": []byte("x"), "both": []byte("y")}.seq()))
-	meta := storage.CheckpointMeta{Index: 50, Term: 4, Voters: []uint64{7}}
+	meta := storage.CheckpointMeta{Index: 50, Term: 4, Members: storage.Members{Voters: []uint64{7}}}
 	r.ok(c.Save(1, meta, true, kv{"both": []byte("z"), "new": []byte("n"), "gone": nil}.seq()))
 	r.wantCheckpoint(1, meta, kv{"both": []byte("z"), "new": []byte("n")})
 	r.reopen()
