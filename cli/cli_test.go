@@ -49,7 +49,8 @@ func TestMain(m *testing.M) {
 // keeps a port of a status; `killbroker NAME` is a power cut; `cmpfields stdout NAME…`
 // keeps those fields of JSON lines in a file "fields"; `flip FILE POSITION` damages a byte;
 // `nodes` keeps the addresses of a status's nodes in NODE1, NODE2…; `killnode NAME ID` is a
-// power cut of one node, and waits until it is up again; `freeports VAR…` finds ports.
+// power cut of one node, and waits until it is up again; `freeports VAR…` finds ports;
+// `certs DIR` makes certificates for nodes.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
@@ -76,7 +77,7 @@ func TestScripts(t *testing.T) {
 			"exit": wantExit,
 			"json": wantJSON,
 			"port": savePort, "flip": flip, "killbroker": killBroker, "cmpfields": saveFields,
-			"nodes": saveNodes, "killnode": killNode, "freeports": freePorts,
+			"nodes": saveNodes, "killnode": killNode, "freeports": freePorts, "certs": certs,
 		},
 	})
 }

@@ -12,6 +12,7 @@ package local
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 
 	"github.com/robustmq/rmq/broker/adminapi"
@@ -30,6 +31,8 @@ type Config struct {
 	// 0 takes a free port, -1 serves no such port.
 	MQTT, MQTTWS, Kafka, AMQP, HTTP int
 
+	// TLS is for connections between nodes; nil: they are plain.
+	TLS *tls.Config
 	// Cluster is what the broker is a node of; nil: it is alone.
 	Cluster *Cluster
 

@@ -29,7 +29,7 @@ func OpenBroker(ctx context.Context, c Config) (Broker, error) {
 		} else {
 			var err error
 			net, err = transport.Listen(transport.TCPConfig{
-				Self: cl.Self, Cluster: clusterName, Token: cl.Token, Addr: cl.Peers[cl.Self], Peers: cl.Peers, Log: c.Log,
+				Self: cl.Self, Cluster: clusterName, Token: cl.Token, Addr: cl.Peers[cl.Self], Peers: cl.Peers, TLS: c.TLS, Log: c.Log,
 			})
 			if err != nil {
 				return nil, err

@@ -454,6 +454,7 @@ func (u *up) nodeArgs(c *Config, token string) []string {
 	if c.DataDir != "" {
 		args = append(args, "--data", c.DataDir)
 	}
+	args = append(args, u.tls.args()...)
 	if c.Durability != "" {
 		args = append(args, "--durability", c.Durability)
 	}

@@ -49,6 +49,7 @@ type up struct {
 	node             uint64
 	peers, tokenFile string
 	join             string
+	tls              nodeTLS
 }
 
 var portFlags = [5]struct {
@@ -77,7 +78,9 @@ func NewUp(e *env.Env, open Open) *cobra.Command {
 			"is held by a majority. The first node takes the ports asked for, each other one ports 10 higher than the one\n" +
 			"before, and keeps its data in node-ID below the broker's directory. A node that dies is started again.\n\n" +
 			"On many machines each node is started by hand, with the same --peers and the same secret in --token-file. It is\n" +
-			"up once a majority is. The nodes of a cluster are those that it began with.",
+			"up once a majority is. The nodes of a cluster are those that it began with.\n\n" +
+			"Nodes prove to each other that they have the token, and send what they have to say as it is. With --node-cert,\n" +
+			"--node-key and --node-ca they speak TLS: each takes certificates of that authority only, for the address it dials.",
 		Example: "  rmq up\n  rmq up --memory --any-port --detach --wait --json\n  rmq up --data ./data --profile production\n" +
 			"  rmq up --port 4000            # MQTT, Kafka, AMQP and HTTP on one port\n" +
 			"  rmq up -n 3                   # three nodes\n" +
@@ -108,6 +111,12 @@ func NewUp(e *env.Env, open Open) *cobra.Command {
 	f.StringVar(&u.peers, "peers", "", "with --node: every node and where it listens for the others, as 1=host:port,2=host:port")
 	f.StringVar(&u.tokenFile, "token-file", "", "with --node: file with the secret that every node of the cluster is given")
 	_ = f.SetAnnotation("token-file", env.PathAnnotation, []string{"true"}) // fails for unknown flags only
+	f.StringVar(&u.tls.cert, "node-cert", "", "file with the certificate, in PEM, that a node shows to the others: for TLS between nodes")
+	f.StringVar(&u.tls.key, "node-key", "", "file with the key of --node-cert")
+	f.StringVar(&u.tls.ca, "node-ca", "", "file with the certificates of who signs those of nodes")
+	for _, name := range []string{"node-cert", "node-key", "node-ca"} {
+		_ = f.SetAnnotation(name, env.PathAnnotation, []string{"true"}) // fails for unknown flags only
+	}
 	f.StringVar(&u.join, "join", "", "a cluster that runs, to become a node of")
 	_ = f.MarkHidden("join") // which tells why it cannot be done
 	f.Var(&u.timeout, "timeout", "with --detach: how long to wait for the broker to be up")
@@ -167,6 +176,12 @@ func (u *up) config(cmd *cobra.Command) (c Config, err error) {
 	}
 	if c.Cluster, err = u.member(); err != nil {
 		return c, err
+	}
+	if c.TLS, err = u.tls.config(u.e.Dir); err != nil {
+		return c, err
+	}
+	if c.TLS != nil && c.Cluster == nil && (u.nodes == 1 || u.inProcess) {
+		return c, &env.Failure{Exit: env.Usage, What: "--node-cert is for nodes that reach each other over a network", Hint: "leave it out; for the ports of clients it is of no use"}
 	}
 	if u.memory && u.durability != "" {
 		return c, &env.Failure{Exit: env.Usage, What: "with --memory nothing has another durability", Hint: "leave --durability out"}
