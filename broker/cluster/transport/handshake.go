@@ -40,6 +40,8 @@ import (
 // who merely connects is told nothing that depends on the token. What TLS exports binds the
 // proof to this very connection: nobody stands in between, whoever signed the certificates.
 //
+// Who says that it is node 0, and looks for node 0, is no node, and asks whichever is there (ask.go).
+//
 // A code other than 0 is a refusal, and ends the connection. A reader checks the first eight
 // bytes and the version before all else: what follows them may differ in another version.
 const (
@@ -209,7 +211,7 @@ func (id identity) dial(rw io.ReadWriter, to uint64, exported []byte) error {
 	if c.code != 0 {
 		return id.refused(c.code, c.node)
 	}
-	if c.node != to {
+	if to != 0 && c.node != to {
 		return fault.New(fault.Conflict, "connect", "", "node %d is there", c.node)
 	}
 	if _, err := rw.Write(proof(id.token, dials, said, heard, exported)); err != nil {
@@ -266,7 +268,7 @@ func (id identity) accept(rw io.ReadWriter, exported []byte, known func(uint64) 
 	case h.cluster != id.cluster:
 		c.code = refusedCluster
 		err = fault.New(fault.Conflict, "accept", "", "it is of cluster %q, and this node of %q", h.cluster, id.cluster)
-	case h.to != id.self:
+	case h.to != id.self && (h.from != 0 || h.to != 0):
 		c.code = refusedTarget
 		err = fault.New(fault.Conflict, "accept", "", "it looks for node %d, and this is node %d", h.to, id.self)
 	case h.from == id.self:

@@ -45,6 +45,9 @@ func (t *TCP) serve(conn net.Conn) {
 	if !patience.Stop() && err == nil {
 		err = errSlow
 	}
+	if err == nil && from == 0 {
+		err = t.answerOne(in, conn, r)
+	}
 	t.dismiss()
 	p := (*t.peers.Load())[from]
 	if err != nil {
@@ -52,7 +55,7 @@ func (t *TCP) serve(conn net.Conn) {
 		return
 	}
 	if p == nil {
-		return // it was removed a moment ago
+		return // it has its answer, or was removed a moment ago
 	}
 	in.p, in.since = p, t.cfg.Clock.Now()
 	err = p.arrive(in)
@@ -113,7 +116,9 @@ func (t *TCP) prove(in *incoming, conn net.Conn) (from uint64, _ net.Conn, r chu
 		}
 	}
 	r = newChunkReader(conn, readBuffer)
-	known := func(node uint64) bool { return (*t.peers.Load())[node] != nil }
+	known := func(node uint64) bool {
+		return node == 0 && t.answers.Load() != nil || (*t.peers.Load())[node] != nil
+	}
 	check := func(node uint64) error { return t.checkCert(node, conn) }
 	from, code, err := t.id.accept(struct {
 		io.Reader

@@ -123,22 +123,9 @@ func (o *outgoing) connect() (net.Conn, error) {
 	tune(conn)
 	o.raw = conn
 	context.AfterFunc(o.ctx, o.close)
-	var exported []byte
-	if cfg := t.cfg.TLS; cfg != nil {
-		if cfg.ServerName == "" {
-			cfg = cfg.Clone()
-			if host, _, err := net.SplitHostPort(addr); err == nil {
-				cfg.ServerName = host
-			}
-		}
-		c := tls.Client(conn, cfg)
-		conn = c
-		if err := c.HandshakeContext(o.ctx); err != nil {
-			return conn, fault.New(fault.Unauthorized, "connect", addr, "TLS: %w", err)
-		}
-		if exported, err = export(c); err != nil {
-			return conn, err
-		}
+	conn, exported, err := t.cfg.secure(o.ctx, conn, addr)
+	if err != nil {
+		return conn, err
 	}
 	if err := t.id.dial(conn, p.id, exported); err != nil {
 		return conn, err
@@ -149,16 +136,38 @@ func (o *outgoing) connect() (net.Conn, error) {
 	return conn, nil
 }
 
+// secure speaks TLS over a connection to an address, if that is wanted, and returns what both ends
+// know of it.
+func (cfg *TCPConfig) secure(ctx context.Context, conn net.Conn, addr string) (_ net.Conn, exported []byte, err error) {
+	if cfg.TLS == nil {
+		return conn, nil, nil
+	}
+	with := cfg.TLS
+	if with.ServerName == "" {
+		with = with.Clone()
+		if host, _, err := net.SplitHostPort(addr); err == nil {
+			with.ServerName = host
+		}
+	}
+	c := tls.Client(conn, with)
+	if err := c.HandshakeContext(ctx); err != nil {
+		return c, nil, fault.New(fault.Unauthorized, "connect", addr, "TLS: %w", err)
+	}
+	exported, err = export(c)
+	return c, exported, err
+}
+
 // export returns what both ends of a TLS connection know, and nobody else.
 func export(c *tls.Conn) ([]byte, error) {
 	s := c.ConnectionState()
 	return s.ExportKeyingMaterial(exportLabel, nil, macLen)
 }
 
-// checkCert asks whether the certificate of a connection is the node's.
+// checkCert asks whether the certificate of a connection is the node's. Node 0 is none, and has none
+// of its own.
 func (t *TCP) checkCert(node uint64, conn net.Conn) error {
 	c, ok := conn.(*tls.Conn)
-	if !ok || t.cfg.CheckCert == nil {
+	if !ok || t.cfg.CheckCert == nil || node == 0 {
 		return nil
 	}
 	return t.cfg.CheckCert(node, c.ConnectionState())

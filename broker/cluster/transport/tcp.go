@@ -83,6 +83,7 @@ type TCP struct {
 	listener net.Listener // nil: none
 
 	receivers [channels]atomic.Pointer[Receiver]
+	answers   atomic.Pointer[func(context.Context, []byte) []byte]
 	peers     atomic.Pointer[map[uint64]*peer]
 	stats     stats
 
@@ -115,19 +116,7 @@ func Listen(cfg TCPConfig) (*TCP, error) {
 	case cfg.Token == "":
 		return nil, fault.New(fault.Invalid, "listen", cfg.Addr, "a cluster needs a token")
 	}
-	cfg.WaitingMax = cmp.Or(cfg.WaitingMax, waitingDefault)
-	cfg.Log = cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))
-	if cfg.Clock == nil {
-		cfg.Clock = clock.Wall{}
-	}
-	if cfg.Dial == nil {
-		d := &net.Dialer{KeepAliveConfig: keepAlive}
-		cfg.Dial = func(ctx context.Context, addr string) (net.Conn, error) { return d.DialContext(ctx, "tcp", addr) }
-	}
-	if cfg.TLS != nil {
-		cfg.TLS = cfg.TLS.Clone()
-		cfg.TLS.MinVersion = max(cfg.TLS.MinVersion, tls.VersionTLS13) // what is exported is to be of this connection alone
-	}
+	cfg = cfg.withDefaults()
 	t := &TCP{cfg: cfg, id: identity{cfg.Self, cfg.Cluster, []byte(cfg.Token)}, listener: cfg.Listener, told: make(map[string]bool)}
 	t.ctx, t.cancel = context.WithCancelCause(context.Background())
 	if t.listener == nil && cfg.Addr != "" {
@@ -144,6 +133,23 @@ func Listen(cfg TCPConfig) (*TCP, error) {
 		t.running.Go(t.acceptAll)
 	}
 	return t, nil
+}
+
+func (cfg TCPConfig) withDefaults() TCPConfig {
+	cfg.WaitingMax = cmp.Or(cfg.WaitingMax, waitingDefault)
+	cfg.Log = cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))
+	if cfg.Clock == nil {
+		cfg.Clock = clock.Wall{}
+	}
+	if cfg.Dial == nil {
+		d := &net.Dialer{KeepAliveConfig: keepAlive}
+		cfg.Dial = func(ctx context.Context, addr string) (net.Conn, error) { return d.DialContext(ctx, "tcp", addr) }
+	}
+	if cfg.TLS != nil {
+		cfg.TLS = cfg.TLS.Clone()
+		cfg.TLS.MinVersion = max(cfg.TLS.MinVersion, tls.VersionTLS13) // what is exported is to be of this connection alone
+	}
+	return cfg
 }
 
 // keepAlive finds a dead host also where the watch of a connection is held up.
