@@ -5,6 +5,7 @@ FUZZTIME ?= 10s
 KILLS    ?= 50
 CUTS     ?= 50
 BALLAST  ?= 16
+FOR      ?= 10m
 PKG      ?= ./...
 ARGS     ?=
 SEEDS    ?= 1000
@@ -16,7 +17,7 @@ FROM     ?= 0
 GOLANGCI ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 .DEFAULT_GOAL := help
-.PHONY: help up build test race sim torture fuzz lint bench micro gen clean
+.PHONY: help up build test race sim torture nodes fuzz lint bench micro gen clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +41,9 @@ sim: ## simulation: SEEDS seeds of a broker that loses power, VOTERS of three vo
 
 torture: ## kill -9 and power loss under load: KILLS and CUTS times each, BALLAST MiB/s written besides
 	$(GO) test -v -count 1 -timeout 60m ./testkit/crash -run 'TestKillLoop|TestPowerLoss|TestDiskThatLies' -kills $(KILLS) -cuts $(CUTS) -ballast $(BALLAST) $(ARGS)
+
+nodes: ## kill -9 of the nodes of a cluster under load, for FOR; Python clients too
+	RMQ_PYTHON=$$(testkit/clients/python/run --python) $(GO) test -v -count 1 -timeout 60m ./testkit/crash -run TestNodeKills -for $(FOR) $(ARGS)
 
 fuzz: ## each fuzz target for FUZZTIME
 	@set -e; for p in $$($(GO) list $(PKG)); do \

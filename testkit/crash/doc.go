@@ -4,9 +4,11 @@
 //
 //	kill_test.go     two kills, with as much before each as a flag says
 //	loop_test.go     kill after kill, pauses, and kills during recovery
+//	nodes_test.go    three processes of a cluster, of which one after another is killed
 //	power_test.go    power cuts: the binary runs on a disk that forgets what was not synced
 //	fault_test.go    a disk that is full, and one that fails
-//	load_*_test.go   the clients of those loops, which come back by themselves
+//	load_*_test.go   the clients of those loops, which come back by themselves; some in
+//	                 other languages, where they are installed
 //	ledger_test.go   what they were told, and what they saw
 //
 // The binary is built by the tests, unless RMQ_BINARY names one. Flags say how much:
@@ -14,6 +16,7 @@
 //	go test ./testkit/crash -run TestNothingAcknowledgedIsLost -messages 10000
 //	go test -v ./testkit/crash -run TestKillLoop -kills 50
 //	go test -v ./testkit/crash -run TestPowerLoss -cuts 50
+//	go test -v -timeout 30m ./testkit/crash -run TestNodeKills -for 10m
 //
 // TestDiskThatLiesIsFound has the same traffic on a disk that says it has synced and has
 // not: the ledger must know of losses then. Where no FUSE file system can be mounted
@@ -30,4 +33,7 @@
 //   - An offset that has another record than before; a committed offset that goes back; a
 //     retained value older than the last acknowledged.
 //   - A queue, session or topic that is gone, and a message that nobody sent.
+//
+// Of a cluster it also tells how long each producer was without an acknowledgement around the
+// loss of a node.
 package crash

@@ -21,13 +21,18 @@ type ledger struct {
 	tracks map[string]*track
 	faults []string // the first faultsMax
 	more   int      // faults beyond those
+
+	lost, twice, disorder map[*track]int // of those faults, what is told of messages
 }
 
 // faultsMax bounds what is kept of a run in which everything is wrong.
 const faultsMax = 50
 
 func newLedger() *ledger {
-	return &ledger{change: make(chan struct{}), tracks: make(map[string]*track)}
+	return &ledger{
+		change: make(chan struct{}), tracks: make(map[string]*track),
+		lost: make(map[*track]int), twice: make(map[*track]int), disorder: make(map[*track]int),
+	}
 }
 
 func (l *ledger) fault(format string, args ...any) {
@@ -78,7 +83,20 @@ type track struct {
 	acks  int
 	acked []bool
 	views []*view
+
+	last time.Time // of the newest ack
+	gaps []gap     // the first gapsMax
 }
+
+// gap is a time without an ack, from one to the next.
+type gap struct{ from, to time.Time }
+
+func (g gap) long() time.Duration { return g.to.Sub(g.from) }
+
+const (
+	gapLeast = 200 * time.Millisecond // shorter ones are not kept
+	gapsMax  = 10_000
+)
 
 // track opens a new track.
 func (l *ledger) track(format string, args ...any) *track {
@@ -128,6 +146,11 @@ func (t *track) ack(n int) {
 	}
 	t.acked[n] = true
 	t.acks++
+	now := time.Now()
+	if g := (gap{t.last, now}); t.acks > 1 && g.long() >= gapLeast && len(t.gaps) < gapsMax {
+		t.gaps = append(t.gaps, g)
+	}
+	t.last = now
 	for _, v := range t.views {
 		if !v.has(n) {
 			v.low = min(v.low, n)
@@ -174,10 +197,12 @@ func (v *view) see(n int) {
 	v.seen = grow(v.seen, n)
 	switch {
 	case v.seen[n] && v.once:
+		l.twice[v.track]++
 		l.faultLocked("%s has %s/%d twice", v.name, v.track.name, n)
 	case v.seen[n]:
 		v.repeats++
 	case v.order && n < v.last:
+		l.disorder[v.track]++
 		l.faultLocked("%s has %s/%d after %d", v.name, v.track.name, n, v.last)
 	}
 	v.seen[n] = true
@@ -236,6 +261,9 @@ func (l *ledger) await(ctx context.Context, d due) (lost int) {
 		case <-ctx.Done():
 			for v, missing := range d {
 				lost += len(missing)
+				l.mu.Lock()
+				l.lost[v.track] += len(missing)
+				l.mu.Unlock()
 				l.fault("%s has lost %d of %s that were acknowledged: %v", v.name, len(missing), v.track.name, missing[:min(len(missing), 10)])
 			}
 			return lost
@@ -255,19 +283,5 @@ func (l *ledger) acknowledged() map[string]int {
 	return counts
 }
 
-// pace lets a producer send now and then: the load is bounded by it, not the machine.
-func pace(ctx context.Context) func() bool {
-	tick := time.NewTicker(paceOf)
-	context.AfterFunc(ctx, tick.Stop)
-	return func() bool {
-		select {
-		case <-tick.C:
-			return ctx.Err() == nil
-		case <-ctx.Done():
-			return false
-		}
-	}
-}
-
-// paceOf is between two messages of one track.
+// paceOf is between two messages of one track, unless a test says otherwise.
 const paceOf = 4 * time.Millisecond

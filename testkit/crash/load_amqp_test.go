@@ -32,7 +32,7 @@ type work struct {
 func (l *load) startAMQP(t *testing.T) {
 	t.Helper()
 	l.work = &work{settled: make(map[*track][]bool), rejected: make(map[*track][]bool), dead: make(map[*track]*track), gone: make(map[*track][]bool)}
-	conn := must(amqp.Dial("amqp://" + l.addr))(t)
+	conn := must(l.dialAMQP())(t)
 	defer conn.Close()
 	ch := must(conn.Channel())(t)
 	check(t, ch.ExchangeDeclare("jobs", "direct", true, false, false, false, nil))
@@ -69,12 +69,23 @@ func (l *load) workTrack(name string) *track {
 	return tr
 }
 
+// dialAMQP connects to the first node that answers.
+func (l *load) dialAMQP() (conn *amqp.Connection, err error) {
+	for _, addr := range l.nodes() {
+		conn, err = amqp.DialConfig("amqp://"+addr, amqp.Config{Locale: "en_US", Heartbeat: 10 * time.Second, Dial: amqp.DefaultDial(5 * time.Second)})
+		if err == nil {
+			return conn, nil
+		}
+	}
+	return nil, err
+}
+
 // connected runs do with a channel in confirm mode, again whenever that ends, until ctx
 // does. What a client is refused is a fault: only that there is no broker is not.
 func (l *load) connected(ctx context.Context, do func(*amqp.Channel) error) {
 	for ctx.Err() == nil {
 		err := func() error {
-			conn, err := amqp.Dial("amqp://" + l.addr)
+			conn, err := l.dialAMQP()
 			if err != nil {
 				return err
 			}
@@ -116,7 +127,7 @@ func (l *load) publishJobs(key string, tr *track) {
 			}
 		}()
 		defer func() { close(confirms); <-done }()
-		for next := pace(l.sending); next() && broken.Err() == nil; {
+		for next := l.pace(); next() && broken.Err() == nil; {
 			n, body := tr.body()
 			confirm, err := ch.PublishWithDeferredConfirm("jobs", key, true, false, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: []byte(body)})
 			if err != nil {
@@ -293,7 +304,7 @@ func (l *load) buriedForSure(j *job) {
 func (l *load) drainHeld(ctx context.Context, t *testing.T) {
 	t.Helper()
 	held := l.held.view("the drained queue", true, true)
-	conn := must(amqp.Dial("amqp://" + l.addr))(t)
+	conn := must(l.dialAMQP())(t)
 	defer conn.Close()
 	ch := must(conn.Channel())(t)
 	q := must(ch.QueueDeclarePassive(heldQueue, true, false, false, false, nil))(t)
@@ -314,7 +325,7 @@ func (l *load) drainHeld(ctx context.Context, t *testing.T) {
 // checkWorkIsDone waits until the consumed queues are empty.
 func (l *load) checkWorkIsDone(ctx context.Context, t *testing.T) {
 	t.Helper()
-	conn := must(amqp.Dial("amqp://" + l.addr))(t)
+	conn := must(l.dialAMQP())(t)
 	defer conn.Close()
 	ch := must(conn.Channel())(t)
 	tick := time.NewTicker(retryOf)

@@ -66,7 +66,7 @@ func (g *group) snapshot() map[int32]int64 {
 func (l *load) kafkaClient(t testing.TB, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
 	return must(kgo.NewClient(append([]kgo.Opt{
-		kgo.SeedBrokers(l.addr), kgo.RetryBackoffFn(func(int) time.Duration { return retryOf }),
+		kgo.SeedBrokers(l.nodes()...), kgo.RetryBackoffFn(func(int) time.Duration { return retryOf }),
 		kgo.MetadataMinAge(10 * retryOf), kgo.DialTimeout(5 * time.Second),
 	}, opts...)...))(t)
 }
@@ -142,7 +142,7 @@ func (l *load) startBallast(t *testing.T) {
 // produce sends until the load stops sending, and returns when everything is answered: an
 // idempotent producer gives nothing up.
 func (l *load) produce(c *kgo.Client, tr *track, partition int32) {
-	next := pace(l.sending)
+	next := l.pace()
 	open := make(chan struct{}, window/2) // what is under way
 	for next() {
 		select {

@@ -65,7 +65,7 @@ func (l *load) startMQTT(t *testing.T) {
 				tr.view("subscriber 5", qos == 2, true)
 				tr.view("subscriber 3", false, true)
 				l.producers.Go(func() {
-					for next := pace(l.sending); next(); {
+					for next := l.pace(); next(); {
 						n, body := tr.body()
 						if publish("load/"+tr.name, qos, false, body) {
 							tr.ack(n)
@@ -84,8 +84,12 @@ func (l *load) startMQTT(t *testing.T) {
 func (l *load) mqtt5(t *testing.T, id string, receive func(*paho.Publish)) (*autopaho.ConnectionManager, error) {
 	t.Helper()
 	first := true
+	var servers []*url.URL
+	for _, addr := range l.nodes() {
+		servers = append(servers, &url.URL{Scheme: "mqtt", Host: addr})
+	}
 	return autopaho.NewConnection(l.living, autopaho.ClientConfig{
-		ServerUrls: []*url.URL{{Scheme: "mqtt", Host: l.addr}}, KeepAlive: 600, SessionExpiryInterval: 36000,
+		ServerUrls: servers, KeepAlive: 600, SessionExpiryInterval: 36000,
 		ReconnectBackoff: autopaho.NewConstantBackoff(retryOf), ConnectTimeout: patience,
 		OnConnectionUp: func(_ *autopaho.ConnectionManager, ack *paho.Connack) {
 			if !ack.SessionPresent && !first {
@@ -130,12 +134,20 @@ func (l *load) publisher5(c *autopaho.ConnectionManager) publisher {
 	}
 }
 
+func (l *load) mqtt3Options() *paho3.ClientOptions {
+	o := paho3.NewClientOptions()
+	for _, addr := range l.nodes() {
+		o.AddBroker("mqtt://" + addr)
+	}
+	return o
+}
+
 // mqtt3 is a client of 3.1.1 that comes back to its session, and a count of how often it
 // has connected.
 func (l *load) mqtt3(t *testing.T, id string) (paho3.Client, *atomic.Int64) {
 	t.Helper()
 	dials, store := new(atomic.Int64), paho3.NewOrderedMemoryStore()
-	opts := paho3.NewClientOptions().AddBroker("mqtt://" + l.addr).SetClientID(id).SetCleanSession(false).SetStore(store).
+	opts := l.mqtt3Options().SetClientID(id).SetCleanSession(false).SetStore(store).
 		SetAutoReconnect(true).SetMaxReconnectInterval(retryOf).SetKeepAlive(10 * time.Minute).SetConnectTimeout(patience).SetWriteTimeout(patience).
 		SetCustomOpenConnectionFn(func(to *url.URL, _ paho3.ClientOptions) (net.Conn, error) {
 			dials.Add(1)
@@ -166,7 +178,7 @@ func (l *load) publisher3(c paho3.Client, dials *atomic.Int64) publisher {
 
 // retain sets the value of one topic again and again.
 func (l *load) retain(publish publisher, topic string, qos byte) {
-	next := pace(l.sending)
+	next := l.pace()
 	for n := 1; next(); n++ {
 		l.mu.Lock()
 		l.retained.sent[topic] = n
@@ -185,14 +197,14 @@ func (l *load) retain(publish publisher, topic string, qos byte) {
 // holds, so that message counts too.
 func (l *load) checkRetained(ctx context.Context, t *testing.T, want map[string]int) {
 	t.Helper()
-	c := paho3.NewClient(paho3.NewClientOptions().AddBroker("mqtt://" + l.addr).SetAutoReconnect(false).SetConnectTimeout(patience))
+	c := paho3.NewClient(l.mqtt3Options().SetAutoReconnect(false).SetConnectTimeout(patience))
 	wait(t, c.Connect())
 	defer c.Disconnect(0)
 	type value struct {
 		topic, payload string
 		retained       bool
 	}
-	values, done := make(chan value), make(chan struct{})
+	values, done := make(chan value, 1<<12), make(chan struct{}) // some may come before SUBACK does
 	defer close(done)
 	wait(t, c.Subscribe("state/#", 0, func(_ paho3.Client, m paho3.Message) {
 		select {

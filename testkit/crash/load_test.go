@@ -12,11 +12,14 @@ import (
 	"time"
 )
 
-// load is clients of all protocols at work against one address. They know that a broker
-// may be gone, and come back by themselves; they are never told that it was killed.
+// load is clients of all protocols at work against the nodes of a broker, spread over them. They
+// know that a node may be gone, and come back by themselves, to another one if there is; they
+// are never told that it was killed.
 type load struct {
 	*ledger
-	addr string // host:port
+	addrs []string      // host:port of each node
+	turn  atomic.Int64  // whose turn it is to be connected to first
+	every time.Duration // between two messages of one track
 
 	// sending ends the producers; answered ends what they still wait for, answerMax later;
 	// living ends everybody.
@@ -41,9 +44,11 @@ const retryOf = 20 * time.Millisecond
 const answerMax = 5 * time.Second
 
 // newLoad declares what the load needs and starts it.
-func newLoad(t *testing.T, addr string) *load {
+func newLoad(t *testing.T, addrs ...string) *load { return pacedLoad(t, paceOf, addrs) }
+
+func pacedLoad(t *testing.T, every time.Duration, addrs []string) *load {
 	t.Helper()
-	l := &load{ledger: newLedger(), addr: addr}
+	l := &load{ledger: newLedger(), addrs: addrs, every: every}
 	l.living, l.stop = context.WithCancel(context.Background())
 	l.sending, l.stopSending = context.WithCancel(l.living)
 	answered, giveUp := context.WithCancel(l.living)
@@ -54,6 +59,26 @@ func newLoad(t *testing.T, addr string) *load {
 	l.startMQTT(t)
 	l.startAMQP(t)
 	return l
+}
+
+// nodes are the addresses in the order in which the next client tries them.
+func (l *load) nodes() []string {
+	first := int(l.turn.Add(1)) % len(l.addrs)
+	return slices.Concat(l.addrs[first:], l.addrs[:first])
+}
+
+// pace lets a producer send now and then: the load is bounded by it, not the machine.
+func (l *load) pace() func() bool {
+	tick := time.NewTicker(l.every)
+	context.AfterFunc(l.sending, tick.Stop)
+	return func() bool {
+		select {
+		case <-tick.C:
+			return l.sending.Err() == nil
+		case <-l.sending.Done():
+			return false
+		}
+	}
 }
 
 // end stops every client, at once.
