@@ -12,9 +12,10 @@ import (
 
 // Elections, on our own time.
 //
-// A follower that hears nothing of a leader for between one and two election
-// timeouts asks whether it would be elected, and campaigns if so (PreVote). Until
-// one whole timeout has passed since it heard of its leader it gives no vote to
+// A follower that hears nothing of a leader for between one and one and a half election
+// timeouts asks whether it would be elected, and campaigns if so (PreVote). Two that do
+// so within one exchange of votes may split them, and wait once more; the half makes that
+// rare without making every loss of a leader as long as its rarest. Until one whole timeout has passed since it heard of its leader it gives no vote to
 // anybody else: its promise. A restarted node keeps the promise that it may have
 // made before, by starting with a new one.
 //
@@ -97,9 +98,9 @@ func (g *Group) preferred() bool {
 	return g.members.Voters[int(g.shard)%len(g.members.Voters)] == g.host.self
 }
 
-// patience moves the time to campaign to between one and two timeouts from now.
+// patience moves the time to campaign to between one timeout and half of another from now.
 func (g *Group) patience() {
-	g.time.deadline = g.now + g.host.election + instant(g.rand.Int64N(int64(g.host.election)))
+	g.time.deadline = g.now + g.host.election + instant(g.rand.Int64N(int64(g.host.election/2)))
 }
 
 // tick does what time asks for, and what was asked for from outside.
