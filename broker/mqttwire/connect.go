@@ -57,7 +57,7 @@ func (c *Connect) Decode(f Frame) error {
 	case string(name) == "MQIsdp" && level == byte(V31):
 	case string(name) == "MQTT" || string(name) == "MQIsdp":
 		c.Version = V311 // the form of the answer that any client reads (MQTT311-3.1.2-2)
-		if level > byte(V5) {
+		if level > byte(V5) && string(name) == "MQTT" {
 			c.Version = V5
 		}
 		return &Error{UnsupportedVersion, fmt.Sprintf("protocol %s level %d", name, level)}
