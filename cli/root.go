@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/robustmq/rmq/cli/binding"
+	"github.com/robustmq/rmq/cli/conform"
 	"github.com/robustmq/rmq/cli/env"
 	"github.com/robustmq/rmq/cli/exchange"
 	"github.com/robustmq/rmq/cli/group"
@@ -74,7 +75,7 @@ func New(e *env.Env, open local.Open) *cobra.Command {
 	add(groupMessages, message.NewProduce(e), message.NewConsume(e))
 	add(groupThings, namespace.Command(e), topic.Command(e), queue.Command(e), exchange.Command(e), binding.Command(e),
 		session.Command(e), retained.Command(e), group.Command(e), user.Command(e))
-	add(groupRest, newConfig(e), newCompletion(e), newVersion(e), newExitCodes())
+	add(groupRest, conform.Command(e), newConfig(e), newCompletion(e), newVersion(e), newExitCodes())
 	root.SetHelpCommand(newHelp(e))
 	root.SetHelpCommandGroupID(groupRest)
 	return root
