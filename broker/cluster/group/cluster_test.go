@@ -60,6 +60,8 @@ type simMachine struct {
 	needs   uint64        // a state that ends there, or later
 	state   storage.Entry // the last entry of the state that was fetched
 	refused bool          // the log got there by itself
+
+	followed func() // called when another node leads; nil: nobody
 }
 
 // stage is how far a machine is that fetches a state from another node.
@@ -189,6 +191,9 @@ func (m *simMachine) Lead(term uint64, leading bool) {
 
 func (m *simMachine) Follow(leader uint64) {
 	m.node.sim.trace = fmt.Appendf(m.node.sim.trace, "%d/%d follows %d\n", m.node.id, m.shard, leader)
+	if leader != 0 && m.followed != nil {
+		m.followed()
+	}
 }
 
 func (m *simMachine) Stopped(error) {}
@@ -458,6 +463,21 @@ func TestNewClusterLeadsAtOnce(t *testing.T) {
 	}
 }
 
+// TestNewClusterLeadsOnceThereIsAMajority: the node that is to lead first has no one to vote for it, and
+// leads when the second one is there, though that is not to lead and the first does not ask again yet.
+func TestNewClusterLeadsOnceThereIsAMajority(t *testing.T) {
+	s := newSim(t, 1, 1)
+	for _, n := range s.nodes[1:] {
+		n.crash() // before it has done anything
+	}
+	s.run(20*time.Millisecond, nil)
+	s.nodes[1].start(1)
+	s.run(heartbeatDefault/2, nil)
+	if l := s.leader(0); l == nil || l.id != 1 {
+		t.Errorf("the shard is led by %+v", l)
+	}
+}
+
 // has tells whether an entry is in a shard's log.
 func (s *sim) has(shard int, data string) bool {
 	return slices.ContainsFunc(s.agreed[shard], func(e storage.Entry) bool { return string(e.Data) == data })
@@ -496,6 +516,28 @@ func TestForwarding(t *testing.T) {
 	s.run(time.Second, nil)
 	if s.has(0, "lost") || !s.has(0, "found") {
 		t.Errorf("lost is there: %v; found: %v", s.has(0, "lost"), s.has(0, "found"))
+	}
+}
+
+// TestForwardingToNewLeader: what a follower proposes at once when it learns of a new leader is not lost,
+// though that has not settled.
+func TestForwardingToNewLeader(t *testing.T) {
+	s := newSim(t, 1, 1)
+	s.run(time.Second, nil)
+	l := s.leader(0)
+	for i, n := range s.nodes {
+		n.ms[0].followed = func() { _ = n.groups[0].Propose(fmt.Appendf(nil, "again by %d", i)) }
+	}
+	l.crash()
+	s.run(2*time.Second, nil)
+	now := s.leader(0)
+	if now == nil {
+		t.Fatal("nobody leads")
+	}
+	for i, n := range s.nodes {
+		if n != l && n != now && !s.has(0, fmt.Sprintf("again by %d", i)) {
+			t.Errorf("what node %d proposed is lost", n.id)
+		}
 	}
 }
 

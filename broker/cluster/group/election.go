@@ -15,9 +15,10 @@ import (
 // A follower that hears nothing of a leader for between one and one and a half election
 // timeouts asks whether it would be elected, and campaigns if so (PreVote). Two that do
 // so within one exchange of votes may split them, and wait once more; the half makes that
-// rare without making every loss of a leader as long as its rarest. Until one whole timeout has passed since it heard of its leader it gives no vote to
-// anybody else: its promise. A restarted node keeps the promise that it may have
-// made before, by starting with a new one.
+// rare without making every loss of a leader as long as its rarest. Until one whole
+// timeout has passed since it heard of its leader it gives no vote to anybody else: its
+// promise. A restarted node keeps the promise that it may have made before, by starting
+// with a new one.
 //
 // The promise is what a leader's lease is made of. Every message of a leader
 // carries its own time; an answer carries the time of the message that the
@@ -89,13 +90,29 @@ func (g *Group) watch() {
 	g.time.deadline = g.now
 	if !g.preferred() {
 		g.patience()
+		g.send(&pb.Message{
+			Type: pb.MsgAppResp.Enum(), From: new(g.host.self), To: new(g.first()), Term: new(uint64(1)), Reject: new(true), Context: openedContext,
+		})
 	}
 }
 
-// preferred tells whether this voter is to be a new group's first leader: turns
-// are taken, so that a new cluster's leaders are spread over its nodes.
-func (g *Group) preferred() bool {
-	return g.members.Voters[int(g.shard)%len(g.members.Voters)] == g.host.self
+// first is the voter that is to be a new group's first leader: turns are taken, so that a
+// new cluster's leaders are spread over its nodes.
+func (g *Group) first() uint64 { return g.members.Voters[int(g.shard)%len(g.members.Voters)] }
+
+// preferred tells whether that is this node.
+func (g *Group) preferred() bool { return g.first() == g.host.self }
+
+// openedContext marks what a member of a new group says to the voter that is to lead it first: that it
+// is there, and can be asked for its vote. It is said in the term that is to come, and raft is not
+// told. It may be lost: that voter asks again by itself.
+var openedContext = []byte("opened")
+
+// greeted has this node campaign, if it is to be the first leader and had nobody to vote for it.
+func (g *Group) greeted() {
+	if status := g.node.BasicStatus(); status.GetTerm() == 0 && g.preferred() { // raft's own: g.hard may be behind it
+		g.campaign()
+	}
 }
 
 // patience moves the time to campaign to between one timeout and half of another from now.
@@ -171,6 +188,9 @@ func (g *Group) receive(r *received) {
 		return
 	case kind == pb.MsgAppResp && bytes.Equal(m.Context, lostContext):
 		g.doubted(m)
+		return
+	case kind == pb.MsgAppResp && bytes.Equal(m.Context, openedContext):
+		g.greeted()
 		return
 	}
 	if err := g.node.Step(m); err != nil {

@@ -193,6 +193,7 @@ type Group struct {
 	members   storage.Members
 	single    bool   // members are this node alone
 	leadTerm  uint64 // term in which this node is raft's leader; 0 otherwise
+	early     int    // bytes that were forwarded here in leadTerm before it was settled
 	settled   bool   // an entry of leadTerm is applied
 	told      bool   // the machine believes that it leads
 	peers     []peer // by id: the members, while this node is raft's leader

@@ -126,10 +126,17 @@ func (g *Group) forward(proposals []proposal) {
 	}
 }
 
-// forwarded takes in what another voter has forwarded, while this node may lead.
+// forwarded takes in what another voter has forwarded, while this node may lead, or is about to: who
+// has learnt of a new leader forwards at once what the old one may have lost, before the new one has
+// settled, and would else wait until it proposes again.
 func (g *Group) forwarded(m *pb.Message) {
 	if !g.told {
-		return
+		if g.leadTerm == 0 || g.settled || g.early > forwardMax {
+			return
+		}
+		for _, e := range m.GetEntries() {
+			g.early += len(e.GetData())
+		}
 	}
 	proposals := make([]proposal, len(m.GetEntries()))
 	for i, e := range m.GetEntries() {
@@ -195,7 +202,7 @@ func (g *Group) turn(ss *raft.SoftState) {
 	}
 	switch {
 	case g.role == raft.StateLeader && g.leadTerm == 0:
-		g.leadTerm, g.settled = g.hard.Term, false
+		g.leadTerm, g.settled, g.early = g.hard.Term, false, 0
 		g.time.deadline, g.time.promise, g.time.transfer = g.now+g.host.heartbeat, 0, 0
 		g.meet(nil)
 	case was == raft.StateLeader:
