@@ -478,6 +478,25 @@ func TestNewClusterLeadsOnceThereIsAMajority(t *testing.T) {
 	}
 }
 
+// TestLateMemberOfNewCluster: one that opens when another leads already has what that one's log has, and
+// need not wait for a heartbeat.
+func TestLateMemberOfNewCluster(t *testing.T) {
+	s := newSim(t, 1, 1)
+	s.nodes[2].crash()
+	s.run(heartbeatDefault/5, nil)
+	l := s.leader(0)
+	if l == nil {
+		t.Fatal("nobody leads")
+	}
+	_ = l.groups[0].Propose([]byte("early"))
+	s.run(heartbeatDefault/5, nil)
+	s.nodes[2].start(1)
+	s.run(heartbeatDefault/2, nil) // the next heartbeat by itself comes later
+	if got := s.nodes[2].ms[0].applied; got == 0 || got != l.ms[0].applied {
+		t.Errorf("applied up to %d, the leader up to %d", got, l.ms[0].applied)
+	}
+}
+
 // has tells whether an entry is in a shard's log.
 func (s *sim) has(shard int, data string) bool {
 	return slices.ContainsFunc(s.agreed[shard], func(e storage.Entry) bool { return string(e.Data) == data })

@@ -108,9 +108,13 @@ func (g *Group) preferred() bool { return g.first() == g.host.self }
 // told. It may be lost: that voter asks again by itself.
 var openedContext = []byte("opened")
 
-// greeted has this node campaign, if it is to be the first leader and had nobody to vote for it.
+// greeted has this node campaign, if it is to be the first leader and had nobody to vote for it. If it
+// leads by now, who greets has missed what was said: a heartbeat brings it that.
 func (g *Group) greeted() {
-	if status := g.node.BasicStatus(); status.GetTerm() == 0 && g.preferred() { // raft's own: g.hard may be behind it
+	switch term := g.node.BasicStatus().GetTerm(); { // raft's own: g.hard may be behind it
+	case g.leadTerm != 0:
+		g.node.Tick()
+	case term == 0 && g.preferred():
 		g.campaign()
 	}
 }
