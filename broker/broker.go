@@ -192,10 +192,11 @@ func (b *Broker) openEngine() error {
 
 func (b *Broker) openKernel(ctx context.Context) (err error) {
 	o := group.Options{Self: b.self(), Workers: b.cfg.Workers, Clock: b.cfg.Link, Seed: uint64(time.Now().UnixNano()), Logger: b.cfg.Log}
-	var voters []uint64
+	at := Cluster{Self: b.self()}
 	var peers kernel.Peers
 	if c := b.cfg.Cluster; c != nil {
-		voters, o.Transport, peers = c.Voters, c.Network.Channel(channelGroups), c.Network.Channel(channelKernel)
+		at = *c
+		o.Transport, peers = c.Network.Channel(channelGroups), c.Network.Channel(channelKernel)
 		o.Urgent = c.Network.Channel(transport.ChanBeat)
 	}
 	b.host = group.NewHost(o)
@@ -205,14 +206,15 @@ func (b *Broker) openKernel(ctx context.Context) (err error) {
 	}
 	b.kernel, err = kernel.Open(kernel.Config{
 		Engine: b.engine, Time: b.cfg.Time, Link: b.cfg.Link, Log: b.cfg.Log, DataShards: b.cfg.DataShards, Durability: b.cfg.Durability,
-		Capture: b.cfg.Profile == Dev, CheckpointBytes: checkpoint, Self: b.self(), Voters: voters, Peers: peers,
+		Capture: b.cfg.Profile == Dev, CheckpointBytes: checkpoint, Self: at.Self, Voters: at.Voters,
+		Replicas: at.Replicas, Rack: at.Rack, Peer: at.Peer, Peers: peers, Removed: b.askToEnd,
 		Bind: func(k *kernel.Kernel) { b.join(k) },
 		OpenGroup: func(s kernel.GroupSpec) (kernel.Group, error) {
 			g, err := b.host.Open(group.Config{
 				Shard: s.Shard, Log: b.engine.Log(), Sync: s.Sync, Applied: s.Applied, AppliedTerm: s.AppliedTerm, Machine: s.Machine,
 				Bind: func(g *group.Group) { s.Bind(g) }, EntriesMax: s.EntriesMax, BytesMax: s.BytesMax, Members: s.Members,
 			})
-			if err != nil || len(voters) > 1 { // who leads is none of our choosing
+			if err != nil || peers != nil { // who leads is none of our choosing
 				return g, err
 			}
 			return g, g.Await(ctx)

@@ -12,7 +12,11 @@ import (
 // Cluster says which nodes there are.
 type Cluster struct {
 	Self   uint64   // this node's id, from 1 on
-	Voters []uint64 // all of them keep everything; this node is one
+	Voters []uint64 // the nodes that the cluster began with
+	// Replicas is how many nodes are to vote on each shard, where there are as many; 0: 3.
+	Replicas int
+	Rack     string // what fails together with this node
+	Peer     string // where other nodes find it: host:port
 	// Network leads to the others. The broker joins it when it opens, and leaves it when it
 	// closes; it is the caller's to close.
 	Network Network

@@ -1,6 +1,7 @@
 package testkit
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/robustmq/rmq/broker"
@@ -15,6 +16,7 @@ import (
 type Nodes struct {
 	t     testing.TB
 	hub   *transport.Hub
+	began []uint64  // the ids of those that there were first
 	nodes []*Broker // by id from 1 on; nil: not running
 	disks []storage.Engine
 	opts  []Option
@@ -28,6 +30,9 @@ func Cluster(t testing.TB, n int, opts ...Option) *Nodes {
 	c := &Nodes{t: t, hub: transport.NewHub(), nodes: make([]*Broker, n), disks: make([]storage.Engine, n), opts: opts}
 	for i := range n {
 		c.disks[i] = memlog.New()
+		c.began = append(c.began, uint64(i+1))
+	}
+	for i := range n {
 		c.nodes[i] = c.prepare(i)
 	}
 	t.Cleanup(c.cleanup)
@@ -44,14 +49,10 @@ func Cluster(t testing.TB, n int, opts ...Option) *Nodes {
 }
 
 func (c *Nodes) prepare(i int) *Broker {
-	voters := make([]uint64, len(c.nodes))
-	for j := range voters {
-		voters[j] = uint64(j + 1)
-	}
-	self := voters[i]
+	self := uint64(i + 1)
 	b := prepare(c.t, append(c.opts[:len(c.opts):len(c.opts)], Configure(func(cfg *broker.Config) {
 		cfg.Engine = outlives{c.disks[i]}
-		cfg.Cluster = &broker.Cluster{Self: self, Voters: voters, Network: c.hub.Node(self)}
+		cfg.Cluster = &broker.Cluster{Self: self, Voters: c.began, Peer: peerOf(self), Network: c.hub.Node(self)}
 	})))
 	if self > 1 {
 		b.cfg.users = nil // one node's are all nodes'
@@ -77,6 +78,21 @@ func (c *Nodes) kernels() (all []*kernel.Kernel) {
 
 // Node returns a node by its id, from 1 on.
 func (c *Nodes) Node(id int) *Broker { return c.nodes[id-1] }
+
+// Add has one more node join, under the next id. It returns once that keeps everything.
+func (c *Nodes) Add() *Broker {
+	c.t.Helper()
+	id := len(c.nodes) + 1
+	given, err := c.kernels()[0].AddNode(c.t.Context(), kernel.NodeSpec{Peer: peerOf(uint64(id))})
+	if err != nil || given != uint64(id) {
+		c.t.Fatalf("testkit: added node %d: %v; want %d", given, err, id)
+	}
+	c.nodes, c.disks = append(c.nodes, nil), append(c.disks, memlog.New())
+	return c.Start(id)
+}
+
+// peerOf is where other nodes find a node, in the network in memory.
+func peerOf(id uint64) string { return fmt.Sprintf("memory:%d", id) }
 
 // Stop ends a node. The others are not told: they notice.
 func (c *Nodes) Stop(id int) {

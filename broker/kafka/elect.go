@@ -9,7 +9,7 @@ import (
 )
 
 // Elections and reassignments. Each shard has a node that is to lead it rather than the others: the first of
-// its replicas. Which nodes keep what is no choice: all of them do.
+// its replicas. Which nodes those are is the cluster's own choice (package cluster/placement), and no client's.
 
 // electWaitMax bounds how long one request waits for elections, whatever it asks for.
 const electWaitMax = time.Minute
@@ -185,7 +185,7 @@ func (cl *cluster) reassign(name string, shard uint32, replicas []int32) *refusa
 	if no := cl.assignable(replicas); no != nil {
 		return no
 	}
-	return refusef(codeInvalidAssignment, "Every node keeps every partition: the replicas of %s are %v, in this order, and cannot be %v.", name, have, replicas)
+	return refusef(codeInvalidAssignment, "The cluster chooses the replicas: those of %s are %v, in this order, and cannot be %v.", name, have, replicas)
 }
 
 // assignable checks one manual assignment.

@@ -32,7 +32,7 @@ type cluster struct {
 	self   int32
 	live   []endpoint // that clients can reach, by id
 	fenced []endpoint // that are down, by id
-	all    []int32    // the nodes that keep records, by id
+	all    []int32    // the nodes, by id
 	up     []int32    // of those, the ones that are not down
 
 	shards map[uint32]*standing
@@ -43,7 +43,7 @@ type standing struct {
 	code     code // none, or why nobody is named as its leader
 	leader   endpoint
 	epoch    int32
-	replicas []int32 // who is to lead it rather than the others first
+	replicas []int32 // who keeps it; who is to lead it rather than the others first
 	isr      []int32
 	offline  []int32
 }
@@ -54,7 +54,7 @@ func (c *conn) nodes() *cluster {
 	cl := &cluster{srv: s, self: s.cfg.NodeID, shards: make(map[uint32]*standing)}
 	here := endpoint{id: cl.self}
 	here.host, here.port = c.advertised()
-	if s.kernel.Replicas() == 1 {
+	if !s.kernel.Clustered() {
 		cl.live, cl.all, cl.up = []endpoint{here}, []int32{cl.self}, []int32{cl.self}
 		return cl
 	}
@@ -123,20 +123,24 @@ func (cl *cluster) shard(id uint32) *standing {
 	if st != nil {
 		return st
 	}
-	st = &standing{replicas: rotated(cl.all, id), offline: []int32{}}
+	st = &standing{offline: []int32{}}
 	cl.shards[id] = st
+	leader, epoch := cl.srv.kernel.Leadership(id)
+	st.epoch = epoch
+	at, known := int32(leader), leader != 0
+	if cl.srv.kernel.Clustered() {
+		for _, n := range cl.srv.kernel.Keepers(id) {
+			st.replicas = append(st.replicas, int32(n))
+		}
+	} else {
+		at, st.replicas = cl.self, cl.all
+	}
 	for _, n := range st.replicas {
 		if slices.Contains(cl.up, n) {
 			st.isr = append(st.isr, n)
 		} else {
 			st.offline = append(st.offline, n)
 		}
-	}
-	leader, epoch := cl.srv.kernel.Leadership(id)
-	st.epoch = epoch
-	at, known := int32(leader), leader != 0
-	if cl.srv.kernel.Replicas() == 1 {
-		at = cl.self
 	}
 	var reachable bool
 	switch st.leader, reachable = cl.node(at); {
@@ -147,13 +151,6 @@ func (cl *cluster) shard(id uint32) *standing {
 		st.code = codeLeaderNone
 	}
 	return st
-}
-
-// rotated lists nodes from the one on that a shard was given to when the cluster was new, as
-// package cluster/group spreads them.
-func rotated(nodes []int32, shard uint32) []int32 {
-	first := int(shard) % len(nodes)
-	return slices.Concat(nodes[first:], nodes[:first])
 }
 
 // leaderID is the leader as Metadata spells it.

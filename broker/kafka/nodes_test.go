@@ -392,7 +392,7 @@ func TestMinInSync(t *testing.T) {
 	}
 	c.Stop(others[0])
 	k := c.at(leader).k
-	until(t, k, "one is down", func() bool { return k.Up() == 2 })
+	until(t, k, "one is down", func() bool { return k.InSync(0) == 2 })
 	if err := all.ProduceSync(within(t), kgo.StringRecord("two")).FirstErr(); err != kerr.NotEnoughReplicas {
 		t.Errorf("with two nodes: %v, want NOT_ENOUGH_REPLICAS", err)
 	}
@@ -449,6 +449,83 @@ func TestProduceWhileLeadersStop(t *testing.T) {
 	end, err := kadm.NewClient(read).ListEndOffsets(ctx, "orders")
 	if o, _ := end.Lookup("orders", 0); err != nil || o.Offset != int64(produced) {
 		t.Errorf("the topic ends at %d, want %d: %v", o.Offset, produced, err)
+	}
+}
+
+// While a producer and a consumer are at it a node joins, gets its share, and the node that they
+// began with leaves. Neither is told of any error, and everything is there, once, and in order.
+func TestNodesComeAndGo(t *testing.T) {
+	c := startTrio(t)
+	c.topic("orders", 4)
+	ctx := within(t)
+	seed := kgo.SeedBrokers(c.at(1).addr)
+	cl := c.at(1).client(seed, kgo.DefaultProduceTopic("orders"), kgo.MetadataMinAge(100*time.Millisecond), kgo.MetadataMaxAge(time.Second),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	stop, produced := make(chan struct{}), make(chan int, 1)
+	go func() {
+		n := 0
+		for ; ; n++ {
+			select {
+			case <-stop:
+				produced <- n
+				return
+			default:
+			}
+			r := &kgo.Record{Partition: int32(n % 4), Value: fmt.Append(nil, n)}
+			if err := cl.ProduceSync(ctx, r).FirstErr(); err != nil {
+				t.Errorf("record %d: %v", n, err)
+				produced <- n
+				return
+			}
+		}
+	}()
+	c.Add()
+	k := c.at(4).k
+	until(t, k, "the new node has its share", func() bool { return len(k.Moves()) == 0 })
+	led := 0
+	for _, s := range k.ShardIDs() {
+		if leader, _ := k.Leadership(s); leader == 4 {
+			led++
+		}
+	}
+	if led == 0 {
+		t.Error("the new node leads nothing")
+	}
+	if err := c.at(2).k.RemoveNode(ctx, 1); err != nil {
+		t.Fatal(err)
+	}
+	until(t, k, "the first node is removed", func() bool { n, _ := k.Node(1); return n.State == kernel.NodeRemoved })
+	m, err := kadm.NewClient(c.at(4).client()).Metadata(ctx, "orders")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := m.Brokers.NodeIDs(); !slices.Equal(got, []int32{2, 3, 4}) {
+		t.Errorf("brokers %v", got)
+	}
+	for _, p := range m.Topics["orders"].Partitions.Sorted() {
+		replicas := slices.Sorted(slices.Values(p.Replicas))
+		isr := slices.Sorted(slices.Values(p.ISR))
+		if !slices.Equal(replicas, []int32{2, 3, 4}) || !slices.Equal(isr, replicas) || p.Leader == 1 {
+			t.Errorf("partition %d: led by %d, replicas %v, in sync %v", p.Partition, p.Leader, p.Replicas, p.ISR)
+		}
+	}
+	c.Stop(1)
+	close(stop)
+	total := <-produced
+	next := []int{0, 1, 2, 3}
+	read := c.at(4).client(kgo.ConsumeTopics("orders"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	for n := 0; n < total; {
+		fs := read.PollFetches(ctx)
+		if err := fs.Err(); err != nil {
+			t.Fatalf("%d of %d records came: %v", n, total, err)
+		}
+		fs.EachRecord(func(r *kgo.Record) {
+			if string(r.Value) != fmt.Sprint(next[r.Partition]) {
+				t.Fatalf("partition %d: %s where %d is due", r.Partition, r.Value, next[r.Partition])
+			}
+			next[r.Partition] += 4
+			n++
+		})
 	}
 }
 

@@ -100,7 +100,7 @@ func (c *conn) createTopic(t *kmsg.CreateTopicsRequestTopic, validateOnly bool, 
 		}
 		id, config = info.ID, ownConfig(&info.StreamSpec)
 	}
-	rt.TopicID, rt.NumPartitions, rt.ReplicationFactor = id, int32(partitions), int16(len(cl.all))
+	rt.TopicID, rt.NumPartitions, rt.ReplicationFactor = id, int32(partitions), int16(cl.srv.kernel.Replicas())
 	for _, e := range c.srv.topicConfig(config) {
 		rc := kmsg.NewCreateTopicsResponseTopicConfig()
 		rc.Name, rc.Value, rc.Source = e.Name, e.Value, int8(e.Source)
@@ -109,8 +109,8 @@ func (c *conn) createTopic(t *kmsg.CreateTopicsRequestTopic, validateOnly bool, 
 	return nil
 }
 
-// shape works out how many partitions a new topic gets. Every node has a replica of each, whatever
-// factor is asked for: what the nodes could not do is refused, as Kafka does.
+// shape works out how many partitions a new topic gets. The cluster has one replication factor,
+// whatever is asked for: what the nodes could not do is refused, as Kafka does.
 func (c *conn) shape(cl *cluster, t *kmsg.CreateTopicsRequestTopic) (partitions int, no *refusal) {
 	if len(t.ReplicaAssignment) > 0 {
 		if t.NumPartitions != -1 || t.ReplicationFactor != -1 {

@@ -76,7 +76,7 @@ type replica interface {
 // behind has a replica catch up, beside its group.
 func (k *Kernel) behind(r replica, id storage.ShardID, g Group, leader, index uint64) bool {
 	at, ok := g.(groupBehind)
-	return ok && k.clustered() && k.spawn(func() { k.catchUp(r, id, at, leader, index) })
+	return ok && k.Clustered() && k.spawn(func() { k.catchUp(r, id, at, leader, index) })
 }
 
 // catchUp fetches until the replica is where it is to be, or the kernel closes.
@@ -118,19 +118,20 @@ func (k *Kernel) catchUp(r replica, id storage.ShardID, g groupBehind, leader, i
 // errEnded: there is nothing to be tried again.
 var errEnded = errors.New("the replica has ended")
 
-// nextVoter is another node to ask.
+// nextVoter is another node to ask: the next one that votes on log 0, as far as is known here.
 func (k *Kernel) nextVoter(after uint64) uint64 {
-	at := 0
-	for i, v := range k.cfg.Voters {
-		if v == after {
-			at = i + 1
+	voters := k.meta.voters().Voters
+	for _, v := range voters {
+		if v > after && v != k.cfg.Self {
+			return v
 		}
 	}
-	v := k.cfg.Voters[at%len(k.cfg.Voters)]
-	if v == k.cfg.Self {
-		v = k.cfg.Voters[(at+1)%len(k.cfg.Voters)]
+	for _, v := range voters {
+		if v != k.cfg.Self {
+			return v
+		}
 	}
-	return v
+	return after
 }
 
 // fetchState fetches a state from one node and replaces the replica by it.

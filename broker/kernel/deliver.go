@@ -136,9 +136,10 @@ type work struct {
 	leave, ns string   // a shared subscription that a session left
 	parted    *Session // one that lost its session, and leaves its shared subscriptions
 
-	lead  *shardRun // to be made to agree with log 0, as this node leads it
-	fresh bool      // from now on
-	cut   bool      // who is connected here is to come back
+	lead    *shardRun // to be made to agree with log 0, as this node leads it
+	fresh   bool      // from now on
+	cut     bool      // who is connected here is to come back
+	removed bool      // this node was removed from the cluster
 }
 
 // works are those that wait, in order. What makes them bounds them: queue.HeldMax the
@@ -217,6 +218,8 @@ func (k *Kernel) carryOut(w work) {
 		w.parted.leaveShared()
 	case w.lead != nil:
 		k.takeOver(w.lead, w.fresh)
+	case w.removed:
+		k.removed()
 	case w.cut:
 		k.endSessions()
 		k.endAttachments()

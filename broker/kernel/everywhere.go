@@ -80,13 +80,13 @@ func (k *Kernel) tell(node, token uint64) {
 
 // everywhere returns once every node that is up has applied what this one has, of a shard.
 func (k *Kernel) everywhere(ctx context.Context, id storage.ShardID, a *asks) {
-	if !k.clustered() {
+	if !k.Clustered() {
 		return
 	}
 	index := a.at()
 	var all sync.WaitGroup
 	for _, n := range k.Nodes() {
-		if n.ID != k.cfg.Self && !n.Down {
+		if n.ID != k.cfg.Self && !n.Down && n.State != NodeJoining { // who is joining serves nobody yet
 			all.Go(func() { k.awaitNode(ctx, &n, id, index) })
 		}
 	}

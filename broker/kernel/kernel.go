@@ -44,14 +44,18 @@ type Config struct {
 	Time      clock.Clock // broker time
 	Link      clock.Clock // link time
 	Log       *slog.Logger
-	// Self is this node's id; 0: 1. Voters are the nodes that keep every shard, this one
-	// included; nil: this one alone.
+	// Self is this node's id; 0: 1. Voters are the nodes that the cluster began with; nil: this
+	// one alone. Who votes later is log 0's to say.
 	Self   uint64
 	Voters []uint64
-	// Rack says what fails together with this node.
-	Rack string
-	// Peers leads to the other nodes' Kernel.Receive; nil with one voter.
+	// Replicas is how many nodes are to vote on each shard, where there are as many; 0: 3.
+	Replicas int
+	// Rack says what fails together with this node, and Peer where others find it: host:port.
+	Rack, Peer string
+	// Peers leads to the other nodes' Kernel.Receive; nil: this broker is no node of a cluster.
 	Peers Peers
+	// Removed, if set, is called when the cluster does without this node from now on.
+	Removed func()
 	// Bind, if set, is given the kernel before it opens anything: from then on it may Receive, and
 	// must, for a node that is behind has to fetch what it lacks.
 	Bind func(*Kernel)
@@ -149,6 +153,7 @@ type Kernel struct {
 	changes   changes
 	syncing   syncing
 	nodes     nodes
+	moves     moves
 	seen      seen
 	fetches   fetches
 	offers    offers
@@ -179,8 +184,11 @@ func Open(cfg Config) (*Kernel, error) {
 	if cfg.Voters == nil {
 		cfg.Voters = []uint64{cfg.Self}
 	}
-	if !slices.Contains(cfg.Voters, cfg.Self) {
-		return nil, fault.New(fault.Invalid, "open", "kernel", "node %d is none of the voters %v", cfg.Self, cfg.Voters)
+	if cfg.Replicas == 0 {
+		cfg.Replicas = replicasDefault
+	}
+	if cfg.Peers == nil && !slices.Equal(cfg.Voters, []uint64{cfg.Self}) {
+		return nil, fault.New(fault.Invalid, "open", "kernel", "voters %v, and no way to them", cfg.Voters)
 	}
 	k := &Kernel{
 		cfg: cfg, engine: cfg.Engine, time: cfg.Time, log: cfg.Log,
@@ -198,6 +206,7 @@ func Open(cfg Config) (*Kernel, error) {
 	k.groups.waiting, k.groups.timers = make(map[uint64]func(*group.Effect)), make(map[timerKey]*groupTimer)
 	k.fetches.slots, k.fetches.byID = make(chan struct{}, fetchesMax), make(map[uint64]*fetch)
 	k.offers.byID = make(map[uint64]*offer)
+	k.moves.poke = make(chan struct{}, 1)
 	if cfg.Bind != nil {
 		cfg.Bind(k)
 	}
@@ -211,6 +220,9 @@ func Open(cfg Config) (*Kernel, error) {
 	k.retention.start(k, retentionPeriod, k.sweepStreams)
 	k.upkeep.start(k, upkeepPeriod, k.keepUp)
 	k.watchNodes()
+	if k.Clustered() {
+		k.spawn(k.keepMoving)
+	}
 	return k, nil
 }
 
@@ -222,7 +234,7 @@ func (k *Kernel) open() error {
 	err := untilKnown(func() (err error) {
 		r, err = k.meta.do(k.ctx, &meta.Command{
 			Op: meta.StartNode, N: int64(k.cfg.DataShards), Name: newClusterID(),
-			Node: &meta.Node{ID: k.cfg.Self, Rack: k.cfg.Rack},
+			Node: &meta.Node{ID: k.cfg.Self, Rack: k.cfg.Rack, Peer: k.cfg.Peer},
 		})
 		return err
 	})
@@ -244,7 +256,7 @@ func (k *Kernel) open() error {
 	k.meta.applying.Lock()
 	k.topo.mu.Lock() // asksOf looks at shards
 	k.transient = k.meta
-	if !k.clustered() {
+	if !k.Clustered() {
 		k.transient = newLog0(k, meta.NewTransient(), 0)
 		k.transient.group = &immediate{m: k.transient, term: 1}
 	}
@@ -268,8 +280,8 @@ func (k *Kernel) open() error {
 	if err != nil {
 		return err
 	}
-	if k.clustered() {
-		return nil // who comes to lead a shard looks after it
+	if k.Clustered() {
+		return k.arrive() // who comes to lead a shard looks after it
 	}
 	for _, s := range k.shards {
 		k.newest.Store(max(k.newest.Load(), s.now()))
@@ -314,7 +326,7 @@ func (k *Kernel) membersAt(at storage.CheckpointMeta) storage.Members {
 }
 
 func (k *Kernel) newShard(id storage.ShardID, c class) *shardRun {
-	if k.clustered() {
+	if k.Clustered() {
 		c = classSync // what nodes share is on their logs: see nodes.go
 	}
 	s := &shardRun{
@@ -355,7 +367,7 @@ func (s *shardRun) open() error {
 	}
 	s.addTail(shard.Bodies, "", 0, m.Bodies().Next)
 	s.index, s.term, s.members = at.Index, at.Term, s.k.membersAt(at)
-	if s.k.clustered() {
+	if s.k.Clustered() {
 		s.live = true
 		s.k.restoreRoutes(s) // and from here on effects keep them
 	}
@@ -366,7 +378,7 @@ func (s *shardRun) open() error {
 	if err != nil {
 		return err
 	}
-	if s.k.clustered() { // an entry of our own comes after all that was committed before
+	if s.k.Clustered() { // an entry of our own comes after all that was committed before
 		if err := untilKnown(func() error { return s.barrier(s.k.ctx) }); err != nil {
 			return err
 		}

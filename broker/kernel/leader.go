@@ -22,9 +22,9 @@ type handsOver interface{ Transfer(to uint64) error }
 func (k *Kernel) Leadership(shard uint32) (node uint64, epoch int32) {
 	s := k.shards[shard]
 	switch {
-	case !k.clustered() && s != nil:
+	case !k.Clustered() && s != nil:
 		return k.cfg.Self, s.epoch.Load()
-	case !k.clustered():
+	case !k.Clustered():
 		return k.cfg.Self, 0
 	}
 	g := k.meta.group
@@ -49,20 +49,6 @@ func (p *Partition) Epoch() int32 { return p.s.epoch.Load() }
 
 // Leads tells whether this node leads the partition. Who watches the partition is woken when that ends.
 func (p *Partition) Leads() bool { return p.s.leads() }
-
-// Up counts the nodes that keep records and are not known to be down.
-func (k *Kernel) Up() int {
-	if !k.clustered() {
-		return 1
-	}
-	up := 0
-	for n := range k.meta.view.Load().AllNodes() {
-		if !n.Down || n.ID == k.cfg.Self {
-			up++
-		}
-	}
-	return up
-}
 
 // HandOver asks for another node to lead a shard. Whether it comes to that is seen in
 // Leadership; Changes tells when to look. fault.Unavailable: nobody leads it who could be asked.

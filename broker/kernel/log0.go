@@ -93,7 +93,7 @@ func (l *log0) do(ctx context.Context, c *meta.Command) (meta.Result, error) {
 	l.mu.Unlock()
 	select {
 	case r := <-ch.done:
-		if r.Err == nil && c.Op != meta.StartNode && c.Op != meta.MarkNode && c.Op != meta.Pass && l == l.k.meta {
+		if r.Err == nil && !c.Op.OfNodes() && l == l.k.meta {
 			l.k.everywhere(ctx, 0, &l.asks)
 		}
 		return r, r.Err
@@ -120,7 +120,7 @@ func (l *log0) pumpLocked() {
 		}
 	}
 	l.proposing = false
-	if l.k.clustered() && l.sent > 0 {
+	if l.k.Clustered() && l.sent > 0 {
 		l.again.arm(l.k, l.waiting[0].seq, l.retry)
 	}
 }
@@ -186,7 +186,7 @@ func (l *log0) Apply(entries []storage.Entry) {
 		l.view.Store(l.state.Fork())
 		l.k.topologyChanged(&c, &r)
 		l.applying.Unlock()
-		if l.k.clustered() {
+		if l.k.Clustered() {
 			l.asks.reached(l.k, l.index)
 		}
 		l.answer(origin, seq, r)
@@ -203,6 +203,7 @@ func (l *log0) Members(index, term uint64, m storage.Members) {
 	l.applying.Lock()
 	l.index, l.term, l.members = index, term, m
 	l.applying.Unlock()
+	l.k.membersChanged()
 }
 
 // Lead implements Machine.
@@ -210,7 +211,9 @@ func (l *log0) Lead(_ uint64, leading bool) {
 	l.leading.Store(leading)
 	if leading {
 		l.proposeAgain()
+		l.k.moveOn()
 	}
+	l.k.changes.tell()
 }
 
 // Follow implements Machine.
@@ -218,6 +221,7 @@ func (l *log0) Follow(leader uint64) {
 	if leader != 0 {
 		l.proposeAgain()
 	}
+	l.k.changes.tell()
 }
 
 // Stopped implements Machine.

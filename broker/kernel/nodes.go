@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
-	"slices"
 	"sync"
 	"time"
 
@@ -16,9 +15,10 @@ import (
 
 // Many nodes, one kernel.
 //
-// Every node keeps every shard: it is a voter of each group, and applies each entry. So what
-// a client asks of any node is answered there: the node proposes, which its group forwards to
-// whoever leads, and the answer is what the entry comes to when this node applies it itself.
+// Every node keeps every shard: it is a voter of each group or a learner (members.go), and applies
+// each entry. So what a client asks of any node is answered there: the node proposes, which its
+// group forwards to whoever leads, and the answer is what the entry comes to when this node applies
+// it itself.
 // A delivery is made by the node that has the connection, an effect of time by the node that
 // leads the shard.
 //
@@ -40,8 +40,8 @@ const (
 	nodeDown   = 3 * time.Second        // not heard of for so long: down
 )
 
-// clustered tells whether there are other nodes.
-func (k *Kernel) clustered() bool { return len(k.cfg.Voters) > 1 }
+// Clustered tells whether this is a node of a cluster: there are other nodes, or may be.
+func (k *Kernel) Clustered() bool { return k.cfg.Peers != nil }
 
 // newOrigin makes the name by which log 0 knows this life's commands: no other life has it.
 func newOrigin() uint64 {
@@ -74,6 +74,7 @@ func (a *again) stop() (oldest uint64) {
 
 // turned follows a change of who leads the shard.
 func (s *shardRun) turned(leading bool) {
+	s.k.moveOn()
 	if !leading {
 		s.wakeReaders()
 		s.unschedule()
@@ -104,7 +105,7 @@ func (k *Kernel) Leader(shard uint32) uint64 {
 	switch {
 	case s == nil:
 		return 0
-	case !k.clustered():
+	case !k.Clustered():
 		return k.cfg.Self
 	}
 	return s.leader.Load()
@@ -119,11 +120,13 @@ func (k *Kernel) Leads(shard uint32) bool {
 // Self is this node's id.
 func (k *Kernel) Self() uint64 { return k.cfg.Self }
 
-// Nodes lists the nodes of the cluster, by id.
+// Nodes lists the nodes of the cluster, by id, but those that were removed.
 func (k *Kernel) Nodes() []Node {
 	var out []Node
 	for n := range k.meta.view.Load().AllNodes() {
-		out = append(out, *n)
+		if n.State != NodeRemoved {
+			out = append(out, *n)
+		}
 	}
 	return out
 }
@@ -139,7 +142,7 @@ func (k *Kernel) Announce(ctx context.Context, addresses map[string]string) erro
 // Barrier returns once this node has applied all that was committed before, in log 0 and in
 // every shard.
 func (k *Kernel) Barrier(ctx context.Context) error {
-	if !k.clustered() {
+	if !k.Clustered() {
 		return nil
 	}
 	if err := k.meta.barrier(ctx); err != nil {
@@ -157,14 +160,17 @@ func (k *Kernel) Barrier(ctx context.Context) error {
 // what waits is waited for any more, for there may be no majority left to agree to it. The
 // others notice, and end what was attached here.
 func (k *Kernel) Leave() {
-	if !k.clustered() || k.meta == nil {
-		return
+	if k.Clustered() && k.meta != nil {
+		k.quit(fault.New(fault.Unavailable, "commit", "", "the node is leaving"))
 	}
-	left := fault.New(fault.Unavailable, "commit", "", "the node is leaving")
+}
+
+// quit has nothing of this node proposed any more.
+func (k *Kernel) quit(why error) {
 	for _, s := range k.shards {
-		s.stop(left)
+		s.stop(why)
 	}
-	k.meta.stop(left)
+	k.meta.stop(why)
 }
 
 // NewOwner is the name of a connection of this node, for what is exclusive to it.
@@ -193,7 +199,7 @@ func (n *nodes) stop() {
 
 // watchNodes looks now and then, and has log 0 told who is down, and who is back.
 func (k *Kernel) watchNodes() {
-	if !k.clustered() {
+	if !k.Clustered() {
 		return
 	}
 	n := &k.nodes
@@ -219,27 +225,29 @@ func (k *Kernel) lookAtNodes() {
 		return
 	}
 	for _, node := range k.Nodes() {
-		if node.ID == k.cfg.Self || !slices.Contains(k.cfg.Voters, node.ID) {
+		if node.ID == k.cfg.Self || node.Incarnation == 0 {
 			continue
 		}
 		down := heard.Silence(node.ID) >= nodeDown
 		if down == node.Down {
 			continue
 		}
-		ctx, cancel := context.WithTimeout(k.ctx, nodeDown)
 		node.Down = down
-		_, err := k.meta.do(ctx, &meta.Command{Op: meta.MarkNode, Node: &node})
-		cancel()
-		if err == nil {
+		if err := k.command(&meta.Command{Op: meta.MarkNode, Node: &node}); err == nil {
 			k.log.Warn("node", "node", node.ID, "down", down)
 		}
 	}
 }
 
 // nodeChanged follows a node's start or end: what its earlier life had attached ends. If it is
-// this node that the others did not hear from, what was attached here has ended without its
-// clients being told: so they are, and come back.
+// this node that the others did not hear from, or that they do without from now on, what was
+// attached here has ended without its clients being told: so they are, and come back.
 func (k *Kernel) nodeChanged(n *Node) {
+	k.moveOn()
+	if n.ID == k.cfg.Self && n.State == NodeRemoved {
+		k.post(work{removed: true})
+		return
+	}
 	if n.ID == k.cfg.Self && n.Incarnation == k.incarnation && n.Down {
 		k.post(work{cut: true})
 	}

@@ -187,7 +187,7 @@ func (s *shardRun) reconcile(ctx context.Context, fresh bool, look func() (*trut
 // alive tells whether a connection may still be there, by its attachment's or owner's id. A
 // broker of one node asks before it has any.
 func (k *Kernel) alive(view *meta.State, id uint64) bool {
-	return k.clustered() && view.Alive(life(id))
+	return k.Clustered() && view.Alive(life(id))
 }
 
 // reconcileStep is how many corrections one entry carries.

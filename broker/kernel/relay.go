@@ -27,7 +27,7 @@ const (
 
 // elsewhere adds the node that holds a session's connection, if another one does.
 func (k *Kernel) elsewhere(nodes []uint64, r *sessionRoute) []uint64 {
-	if !k.clustered() {
+	if !k.Clustered() {
 		return nodes
 	}
 	holder := life(r.holder.Load())

@@ -254,7 +254,7 @@ func (s *Session) Subscribe(ctx context.Context, subs []Subscription) (existed [
 
 // sessionOpened follows the opening of a session, by whichever node.
 func (k *Kernel) sessionOpened(s *shardRun, e *shard.Effect) {
-	if !k.clustered() {
+	if !k.Clustered() {
 		return // OpenSession has done it
 	}
 	k.routeTo(s, e.Session).holder.Store(e.Attachment)
@@ -535,7 +535,7 @@ func (k *Kernel) EndSession(ctx context.Context, ns, client string) error {
 func (k *Kernel) restoreRoutes(s *shardRun) {
 	s.eachSession(func(ms *shard.Session) {
 		r := k.routeTo(s, ms.Key)
-		if info := ms.Info(); info.Connected && k.clustered() {
+		if info := ms.Info(); info.Connected && k.Clustered() {
 			r.holder.Store(info.Epoch)
 		}
 		ms.Subscriptions(func(text string, o sm.Options) bool {

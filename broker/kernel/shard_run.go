@@ -347,7 +347,7 @@ func (s *shardRun) pumpLocked() {
 		}
 	}
 	s.proposing = false
-	if s.k.clustered() && len(s.inflight) > 0 { // asked first: s.retry is an allocation
+	if s.k.Clustered() && len(s.inflight) > 0 { // asked first: s.retry is an allocation
 		s.again.arm(s.k, s.inflight[0].seq, s.retry)
 	}
 }
@@ -432,7 +432,7 @@ func (s *shardRun) Apply(entries []storage.Entry) {
 		}
 		s.appendBatches(len(e.Data))
 		s.effects()
-		if s.k.clustered() {
+		if s.k.Clustered() {
 			s.asks.reached(s.k, s.index)
 		}
 		s.answer(h)
@@ -446,6 +446,7 @@ func (s *shardRun) Members(index, term uint64, m storage.Members) {
 		return
 	}
 	s.index, s.term, s.members = index, term, m
+	s.k.membersChanged()
 }
 
 // Lead implements cluster/group.Machine.
@@ -456,7 +457,7 @@ func (s *shardRun) Lead(term uint64, leading bool) {
 		s.leader.Store(s.k.cfg.Self)
 	}
 	s.leading.Store(leading)
-	if s.k.clustered() {
+	if s.k.Clustered() {
 		s.turned(leading)
 		s.k.changes.tell()
 	}
@@ -479,7 +480,7 @@ func (s *shardRun) Stopped(err error) {
 }
 
 // leads tells whether it is up to this node to bring about what the shard is due.
-func (s *shardRun) leads() bool { return !s.k.clustered() || s.leading.Load() }
+func (s *shardRun) leads() bool { return !s.k.Clustered() || s.leading.Load() }
 
 // appendBatches gives the batches of the entry, of so many bytes, to their tails.
 //
@@ -525,7 +526,7 @@ func (s *shardRun) answer(h shard.Header) {
 		before = p.first.b.Commands()
 	}
 	p.tell(&s.out, before)
-	if !s.k.clustered() { // else it may be on its way once more
+	if !s.k.Clustered() { // else it may be on its way once more
 		p.done()
 	}
 }

@@ -191,9 +191,6 @@ func (k *Kernel) Leaf(ns, address string) (home StreamInfo, partition int32, vie
 	return k.streamInfo(st), partitionOf(st, address), viewOf(st, address), true
 }
 
-// Replicas is how many nodes keep each record.
-func (k *Kernel) Replicas() int { return len(k.cfg.Voters) }
-
 // Partition is the handle of one partition.
 type Partition struct {
 	k     *Kernel

@@ -311,7 +311,7 @@ func (g *Group) propose(data []byte, class int) error {
 		case err != nil:
 			g.mu.Unlock()
 			return &fault.Error{Kind: fault.Unavailable, Op: "propose", Target: g.name(), Err: err}
-		case g.status.Members.Alone(g.host.self):
+		case g.host.transport == nil:
 			g.mu.Unlock()
 			return fault.New(fault.Unavailable, "propose", g.name(), "this node does not lead the shard")
 		case g.in.forwarded+len(data) > forwardMax:
@@ -374,6 +374,13 @@ type answer struct {
 	node uint64
 	at   instant // when it was last heard of
 	lag  uint64  // entries that it has not acknowledged
+}
+
+// Members are the nodes of the group as this replica has applied them; not to be changed.
+func (g *Group) Members() storage.Members {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.status.Members
 }
 
 // Silence tells how long it is that a member has not answered, as this node sees it: the time

@@ -2,6 +2,7 @@ package kerneltest
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -21,7 +22,9 @@ type Cluster struct {
 	o   Options
 	net network
 
-	mu    sync.Mutex // guards the nodes' kernels
+	began []uint64 // the nodes that there were first
+
+	mu    sync.Mutex // guards nodes, and their kernels
 	nodes []*clusterNode
 }
 
@@ -48,6 +51,7 @@ func StartCluster(t testing.TB, n int, o Options) *Cluster {
 	}
 	for i := range n {
 		c.nodes = append(c.nodes, &clusterNode{id: uint64(i + 1), engine: c.memory()})
+		c.began = append(c.began, uint64(i+1))
 	}
 	t.Cleanup(c.close)
 	opened := make(chan error, n)
@@ -157,11 +161,27 @@ func (c *Cluster) Start(id uint64) {
 	}
 }
 
-func (c *Cluster) open(n *clusterNode) error {
-	voters := make([]uint64, len(c.nodes))
-	for i := range voters {
-		voters[i] = uint64(i + 1)
+// Add has one more node join, as told by another, and returns its id once it is up.
+func (c *Cluster) Add(by uint64) uint64 {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), leaderWait)
+	defer cancel()
+	c.mu.Lock()
+	next := len(c.nodes) + 1
+	c.mu.Unlock()
+	id, err := c.Node(by).AddNode(ctx, kernel.NodeSpec{Peer: fmt.Sprintf("node-%d", next)})
+	if err != nil || id != uint64(next) {
+		c.t.Fatalf("added node %d: %v; want %d", id, err, next)
 	}
+	n := &clusterNode{id: id, engine: c.memory()}
+	c.mu.Lock()
+	c.nodes = append(c.nodes, n)
+	c.mu.Unlock()
+	c.Start(id)
+	return id
+}
+
+func (c *Cluster) open(n *clusterNode) error {
 	if c.o.Disk != nil {
 		n.engine = c.o.Disk(n.id)
 	}
@@ -177,7 +197,7 @@ func (c *Cluster) open(n *clusterNode) error {
 	n.host = host
 	k, err := kernel.Open(kernel.Config{
 		Engine: kept{n.engine}, Time: c.o.Time, Link: clock.Wall{}, Capture: !c.o.NoCapture, DataShards: c.o.DataShards, CheckpointBytes: c.o.CheckpointBytes,
-		Self: n.id, Voters: voters, Peers: c.way(n, transport.ChanRelay),
+		Self: n.id, Voters: c.began, Peers: c.way(n, transport.ChanRelay),
 		Bind: func(k *kernel.Kernel) { n.place.handle(transport.ChanRelay, k.Receive) },
 		OpenGroup: func(s kernel.GroupSpec) (kernel.Group, error) {
 			return host.Open(group.Config{

@@ -13,6 +13,7 @@ var opNames = [...]string{
 	DeleteExchange: "delete-exchange", Bind: "bind", Unbind: "unbind", PutUser: "put-user", DeleteUser: "delete-user",
 	AllocateProducers: "allocate-producers", StartNode: "start-node", ConfigureNamespace: "configure-namespace",
 	MarkNode: "mark-node", Pass: "pass", AnnounceNode: "announce-node", PutViews: "put-views",
+	AddNode: "add-node", SetNode: "set-node", PlaceShards: "place-shards",
 }
 
 // String is the command's name.
@@ -66,7 +67,7 @@ func DescribeKey(k []byte) (kind, name string, ok bool) {
 		return "", "", false
 	}
 	kind, ok = map[byte]string{
-		'b': "binding", 'c': "counters", 'm': "node", 'n': "namespace", 'o': "origin", 'q': "queue", 's': "stream", 'u': "user", 'v': "view", 'x': "exchange",
+		'b': "binding", 'c': "counters", 'm': "node", 'n': "namespace", 'o': "origin", 'p': "placement", 'q': "queue", 's': "stream", 'u': "user", 'v': "view", 'x': "exchange",
 	}[k[0]]
 	name = string(k[1:])
 	if ns, rest, paired := strings.Cut(name, "\x00"); paired && ns == "/" {

@@ -44,9 +44,10 @@ type Command struct {
 	N         int64             `json:"n,omitempty"`
 	Flag      bool              `json:"flag,omitempty"` // DeleteExchange: only if unused
 	// Durability of a namespace; "" is Sync.
-	Durability Durability `json:"durability,omitempty"`
-	Shards     []uint32   `json:"shards,omitempty"`
-	Views      []View     `json:"views,omitempty"`
+	Durability Durability  `json:"durability,omitempty"`
+	Shards     []uint32    `json:"shards,omitempty"`
+	Views      []View      `json:"views,omitempty"`
+	Placements []Placement `json:"placements,omitempty"`
 }
 
 // Op says what a Command does.
@@ -73,7 +74,19 @@ const (
 	AnnounceNode                     // Node: ID, the Incarnation meant, Addresses
 	Pass                             // nothing: what came before it is applied
 	PutViews                         // Views
+	AddNode                          // Node: Peer, Rack; Number is the id it is given
+	SetNode                          // Node: ID, State
+	PlaceShards                      // Placements, of some shards
 )
+
+// OfNodes tells whether the command is of the cluster's own, and of no client's concern.
+func (o Op) OfNodes() bool {
+	switch o {
+	case StartNode, MarkNode, Pass, AddNode, SetNode, PlaceShards:
+		return true
+	}
+	return false
+}
 
 // Result is what a command came to.
 type Result struct {
@@ -98,6 +111,8 @@ const (
 	MaxQueues          = 1_000_000
 	MaxBindings        = 4_000_000
 	MaxCapturedStreams = 1_000
+	MaxNodes           = 32 // members of a group
+	MaxNodesEver       = 10_000
 	// MaxKey is the longest key, in bytes, that names something in a checkpoint: half of
 	// what its file takes.
 	MaxKey = 16 << 10
@@ -113,6 +128,7 @@ type State struct {
 	byDest     btree.Map[string, *Binding]  // the same by ns, kind, destination, source, …
 	users      btree.Map[string, *User]
 	nodes      btree.Map[string, *Node]
+	placements btree.Map[string, *Placement] // by shard
 
 	// What each origin of commands has had applied, so that one which is proposed again is
 	// not done again: see First.
@@ -140,7 +156,7 @@ func (s *State) Fork() *State {
 	return &State{
 		namespaces: *s.namespaces.Copy(), streams: *s.streams.Copy(), queues: *s.queues.Copy(),
 		exchanges: *s.exchanges.Copy(), bindings: *s.bindings.Copy(), byDest: *s.byDest.Copy(), users: *s.users.Copy(),
-		nodes: *s.nodes.Copy(), origins: *s.origins.Copy(), views: *s.views.Copy(), viewOrder: *s.viewOrder.Copy(),
+		nodes: *s.nodes.Copy(), placements: *s.placements.Copy(), origins: *s.origins.Copy(), views: *s.views.Copy(), viewOrder: *s.viewOrder.Copy(),
 		nextID: s.nextID, producer: s.producer, incarnation: s.incarnation, captured: s.captured, dataShards: s.dataShards, cluster: s.cluster, uses: s.uses,
 	}
 }
@@ -240,21 +256,23 @@ func (s *State) Apply(c *Command) Result {
 		s.touch("c", "")
 		return Result{Number: first}
 	case StartNode:
-		if s.dataShards == 0 {
-			s.dataShards, s.cluster = int(c.N), c.Name
-		}
-		s.incarnation++
-		s.touch("c", "")
-		if c.Node != nil {
-			s.putNode(&Node{ID: c.Node.ID, Incarnation: uint64(s.incarnation), Addresses: c.Node.Addresses, Rack: c.Node.Rack})
-		}
-		return Result{Number: s.incarnation, Created: true}
+		return s.startNode(c)
 	case Pass:
 		return Result{}
 	case PutViews:
 		return s.putViews(c.Views)
 	case MarkNode, AnnounceNode:
 		return s.changeNode(c)
+	case AddNode:
+		return s.addNode(c)
+	case SetNode:
+		return s.setNode(c)
+	case PlaceShards:
+		for _, p := range c.Placements {
+			s.placements.Set(shardKey(p.Shard), &p)
+			s.touch("p", shardKey(p.Shard))
+		}
+		return Result{Created: true}
 	}
 	return Result{Err: fault.New(fault.Unsupported, "apply", "log 0", "unknown command %d", c.Op)}
 }
@@ -263,7 +281,7 @@ func (s *State) Apply(c *Command) Result {
 func (c *Command) key() int {
 	n := len(c.Namespace) + len(c.Name)
 	switch {
-	case c.Op == StartNode || c.Op == MarkNode || c.Op == AnnounceNode:
+	case c.Node != nil:
 		return 0
 	case c.Stream != nil:
 		n += len(c.Stream.Address)
@@ -509,35 +527,6 @@ func (s *State) unbind(c *Command) Result {
 	return r
 }
 
-// changeNode notes what has become of a node, if it is still in the life that is meant.
-func (s *State) changeNode(c *Command) Result {
-	if c.Node == nil {
-		return Result{Err: fault.New(fault.Invalid, "change node", "", "no node")}
-	}
-	n, ok := s.Node(c.Node.ID)
-	if !ok || n.Incarnation != c.Node.Incarnation {
-		return Result{Err: fault.New(fault.NotFound, "change node", nodeKey(c.Node.ID), "it is not of incarnation %d", c.Node.Incarnation)}
-	}
-	changed := *n
-	switch {
-	case c.Op == AnnounceNode:
-		changed.Addresses = c.Node.Addresses
-	case n.Down == c.Node.Down:
-		return Result{}
-	default:
-		changed.Down = c.Node.Down
-	}
-	s.putNode(&changed)
-	return Result{Created: true}
-}
-
-func nodeKey(id uint64) string { return fmt.Sprintf("%020d", id) }
-
-func (s *State) putNode(n *Node) {
-	s.nodes.Set(nodeKey(n.ID), n)
-	s.touch("m", nodeKey(n.ID))
-}
-
 // origin is who proposes commands, in one life, and the last of its commands.
 type origin struct {
 	Seq  uint64 `json:"seq"`
@@ -582,22 +571,6 @@ func (s *State) Sent(id uint64) uint64 {
 }
 
 // ---- reading ----
-
-// Node returns a node.
-func (s *State) Node(id uint64) (*Node, bool) { return s.nodes.Get(nodeKey(id)) }
-
-// AllNodes yields the nodes in the order of their ids.
-func (s *State) AllNodes() iter.Seq[*Node] { return values(&s.nodes) }
-
-// Alive tells whether an incarnation is that of a node which is not down.
-func (s *State) Alive(incarnation uint64) bool {
-	for n := range s.AllNodes() {
-		if n.Incarnation == incarnation {
-			return !n.Down
-		}
-	}
-	return false
-}
 
 func (s *State) Namespace(ns string) (*Namespace, bool) { return s.namespaces.Get(ns) }
 func (s *State) Stream(ns, address string) (*Stream, bool) {
@@ -673,6 +646,8 @@ func (s *State) Encode(keys []string) iter.Seq2[[]byte, []byte] {
 				v, ok = lookup(&s.namespaces, rest)
 			case 'o':
 				v, ok = lookup(&s.origins, rest)
+			case 'p':
+				v, ok = lookup(&s.placements, rest)
 			case 'q':
 				v, ok = lookup(&s.queues, rest)
 			case 's':
@@ -709,6 +684,7 @@ func (s *State) allKeys() []string {
 	add("m", s.nodes.Keys())
 	add("n", s.namespaces.Keys())
 	add("o", s.origins.Keys())
+	add("p", s.placements.Keys())
 	add("q", s.queues.Keys())
 	add("s", s.streams.Keys())
 	add("u", s.users.Keys())
@@ -746,7 +722,12 @@ func (s *State) restore(k string, v []byte) error {
 		}
 		s.nextID, s.producer, s.incarnation, s.dataShards, s.cluster, s.uses = c.NextID, c.Producer, c.Incarnation, c.DataShards, c.Cluster, c.Uses
 	case 'm':
-		return restoreInto(&s.nodes, rest, v)
+		if err := restoreInto(&s.nodes, rest, v); err != nil {
+			return err
+		}
+		if n, _ := s.nodes.Get(rest); n.State == "" { // written when nodes had none
+			n.State = NodeUp
+		}
 	case 'n':
 		return restoreInto(&s.namespaces, rest, v)
 	case 'o':
@@ -755,6 +736,8 @@ func (s *State) restore(k string, v []byte) error {
 			return err
 		}
 		s.origins.Set(rest, o)
+	case 'p':
+		return restoreInto(&s.placements, rest, v)
 	case 'q':
 		return restoreInto(&s.queues, rest, v)
 	case 's':

@@ -155,7 +155,31 @@ type Node struct {
 	Incarnation uint64 `json:"incarnation"`
 	// Down: the others do not hear from it.
 	Down bool `json:"down,omitempty"`
+	// State is where the node is in its membership.
+	State NodeState `json:"state,omitempty"`
+	// Peer is where other nodes find it: host:port; "": their own configuration says so.
+	Peer string `json:"peer,omitempty"`
 	// Addresses are where clients find it, by protocol: a URL.
 	Addresses map[string]string `json:"addresses,omitempty"`
 	Rack      string            `json:"rack,omitempty"`
+}
+
+// NodeState is where a node is in its membership. Every node but one that was removed has a
+// replica of each shard; only those in NodeUp are given votes and lead.
+type NodeState string
+
+// The states, in their order. One that drains may be put up again.
+const (
+	NodeJoining  NodeState = "joining"  // it gets its replicas, and serves nobody yet
+	NodeUp       NodeState = "up"       //
+	NodeDraining NodeState = "draining" // it gives its votes away, and serves
+	NodeLeaving  NodeState = "leaving"  // it gives its votes away, to be removed
+	NodeRemoved  NodeState = "removed"  // it has nothing any more, and its id is not used again
+)
+
+// Placement is who is to vote on a shard, and who of those is to lead it.
+type Placement struct {
+	Shard  uint32   `json:"shard"`
+	Voters []uint64 `json:"voters"`
+	Leader uint64   `json:"leader"`
 }
