@@ -1,6 +1,8 @@
 package group
 
 import (
+	"bytes"
+	"encoding/binary"
 	"fmt"
 
 	"go.etcd.io/raft/v3"
@@ -29,10 +31,10 @@ import (
 // A crash before 1 leaves the old replica, after 2 the new one, and in between a replica
 // that starts over: its old checkpoint, and no log. What it had promised of that log was
 // committed, or never will be: the state is of committed entries, which a quorum without this
-// voter holds. But a leader may remember the promise, and count on it; so that case, as that of
-// a voter that comes back with nothing at all, is one that forgot: when a leader's heartbeat
-// proves it, it says so, and has no vote until it is there again. The leader steps down: who
-// leads next counts on nobody until heard.
+// voter holds; so it votes as if its log ended with the mark. But a leader may remember the promise,
+// and count on it; so that case, as that of a voter that comes back with nothing at all, is one that
+// forgot: when a leader's heartbeat proves it, it says so, and has no vote until it is there again.
+// The leader steps down: who leads next counts on nobody until heard.
 
 // strandedKeep is by how many times a leader keeps more entries than CatchUp while a voter is
 // stranded: where the state that is being fetched ends, the voter is to find the next entry.
@@ -102,14 +104,39 @@ func (g *Group) behind(m *pb.Message) {
 		return
 	}
 	at := m.GetSnapshot().GetMetadata()
+	if bytes.Equal(m.GetContext(), informContext) && at.GetIndex() <= g.hard.Commit {
+		return // known: it would only end a candidacy
+	}
 	if g.reaches(at.GetIndex(), at.GetTerm()) {
 		_ = g.node.Step(m) // which tells the leader
 		return
 	}
-	if g.held {
+	if needs, _ := shownTo(m); g.waits && needs > at.GetIndex() {
+		g.strand(m.GetFrom(), needs, 0)
 		return
 	}
-	g.held = g.machine.Behind(m.GetFrom(), at.GetIndex(), at.GetTerm())
+	g.strand(m.GetFrom(), at.GetIndex(), at.GetTerm())
+}
+
+// shows is what goes with an append for a member that has not acknowledged anything: which entry the
+// machine here was told of last.
+func (g *Group) shows(to uint64) []byte {
+	if i, ok := findPeer(g.peers, to); !ok || g.peers[i].acked {
+		return nil
+	}
+	return binary.LittleEndian.AppendUint64(nil, g.shown)
+}
+
+func shownTo(m *pb.Message) (index uint64, ok bool) {
+	if len(m.GetContext()) != 8 {
+		return 0, false
+	}
+	return binary.LittleEndian.Uint64(m.GetContext()), true
+}
+
+// strand has the machine fetch a state, if it is not at it already.
+func (g *Group) strand(leader, index, term uint64) {
+	g.held = g.held || g.machine.Behind(leader, index, term)
 }
 
 // install writes the mark, unless the log has got there by itself.
@@ -155,8 +182,8 @@ func (g *Group) reborn(in *inbox) bool {
 		return false
 	}
 	in.resume = false
-	g.installing, g.held, g.forgot = nil, false, false
-	g.hard.Commit, g.applied, g.checkpoint = i.Index, i.Index, i.Index
+	g.installing, g.held, g.forgot, g.waits = nil, false, false, false
+	g.hard.Commit, g.applied, g.shown, g.checkpoint = i.Index, i.Index, i.Index, i.Index
 	g.entries = &entryLog{
 		hard: &pb.HardState{Term: new(g.hard.Term), Vote: new(g.hard.Vote), Commit: new(g.hard.Commit)},
 		base: i.Index, baseTerm: i.Term,
@@ -212,8 +239,21 @@ func (g *Group) forgotten(m *pb.Message) bool {
 	return true
 }
 
-// voteless tells whether this node has forgotten what its vote would stand for.
-func (g *Group) voteless() bool { return g.waits || g.hard.Commit < g.lostTo }
+// lacks tells whether this node has forgotten what its vote would stand for.
+func (g *Group) lacks() bool {
+	return g.waits || g.hard.Commit < g.lostTo || g.hard.Commit < g.mark.Index
+}
+
+// voteless tells whether a vote would stand for what this node has forgotten, and who asks for it
+// may not have either. What it had before an installation that was not ended is in the state that
+// was installed, or was never committed: it votes as if its log ended there.
+func (g *Group) voteless(m *pb.Message) bool {
+	if !g.lacks() {
+		return false
+	}
+	has := m.GetLogTerm() > g.mark.Term || m.GetLogTerm() == g.mark.Term && m.GetIndex() >= g.mark.Index
+	return g.waits || g.hard.Commit < g.lostTo || !has
+}
 
 // doubted has a leader step down that counts on what a voter says it has not: raft itself
 // never takes back what it believes of a voter.

@@ -90,6 +90,8 @@ func (g *Group) watch() {
 	g.time.deadline = g.now
 	if !g.preferred() {
 		g.patience()
+	}
+	if !g.preferred() && g.members.IsVoter(g.host.self) {
 		g.send(&pb.Message{
 			Type: pb.MsgAppResp.Enum(), From: new(g.host.self), To: new(g.first()), Term: new(uint64(1)), Reject: new(true), Context: openedContext,
 		})
@@ -151,7 +153,7 @@ func (g *Group) tick(in *inbox) {
 }
 
 func (g *Group) campaign() {
-	if !g.voteless() && g.members.IsVoter(g.host.self) {
+	if !g.lacks() && g.members.IsVoter(g.host.self) {
 		_ = g.node.Campaign()
 	}
 }
@@ -160,7 +162,7 @@ func (g *Group) campaign() {
 // committed: that may make it one of several.
 func (g *Group) lead() {
 	switch {
-	case !g.sole() || g.role != raft.StateFollower || g.held || g.voteless() || g.applied < g.hard.Commit:
+	case !g.sole() || g.role != raft.StateFollower || g.held || g.lacks() || g.applied < g.hard.Commit:
 	case !g.alone() && g.now < g.time.promise:
 		g.time.deadline = min(g.time.deadline, g.time.promise)
 	default:
@@ -178,13 +180,18 @@ func (g *Group) receive(r *received) {
 		return
 	}
 	asks := kind == pb.MsgVote || kind == pb.MsgPreVote
-	if asks && (g.voteless() || term > g.hard.Term && g.promised() && !bytes.Equal(m.Context, transferContext)) {
+	if asks && !g.members.IsVoter(g.host.self) {
+		g.inform(m)
+	}
+	if asks && (g.voteless(m) || term > g.hard.Term && g.promised() && !bytes.Equal(m.Context, transferContext)) {
 		return
 	}
-	if kind == pb.MsgApp && g.waits && term >= g.hard.Term {
-		g.waits, g.lostTo = false, max(g.lostTo, m.GetCommit())
-	}
 	switch {
+	case kind == pb.MsgApp && g.waits && term >= g.hard.Term:
+		if needs, ok := shownTo(m); ok { // it is to begin with a state
+			g.strand(from, needs, 0)
+		}
+		return
 	case kind == pb.MsgSnap:
 		g.behind(m)
 		return

@@ -60,6 +60,9 @@ func (g *Group) send(m *pb.Message) {
 	if g.host.transport == nil {
 		return
 	}
+	if kind := m.GetType(); g.leadTerm != 0 && (kind == pb.MsgApp || kind == pb.MsgSnap) {
+		m.Context = g.shows(m.GetTo())
+	}
 	o := g.worker.outbound(m.GetTo(), g.host.urgent != nil && urgent(m))
 	if len(o.frame) == 0 {
 		o.frame = append(o.frame, frameVersion)

@@ -89,8 +89,8 @@ type Machine interface {
 	// proposed here and is not applied by then may be lost, and is to be proposed again.
 	Follow(leader uint64)
 	// Behind tells that a leader has not any more what this node lacks: what it has begins
-	// after the entry of that index and term. true: the machine fetches a state as new as that,
-	// or newer, in its own time, and then calls Install and Resume. Nothing is applied until
+	// after the entry of that index and term (0: not known). true: the machine fetches a state as new
+	// as that, or newer, in its own time, and then calls Install and Resume. Nothing is applied until
 	// Resume. false: it does not, and is told again.
 	Behind(leader, index, term uint64) bool
 	// Stopped tells that the group has ended, for good: nothing more is applied. err says
@@ -101,8 +101,8 @@ type Machine interface {
 // Config opens a group.
 type Config struct {
 	Shard storage.ShardID
-	// Members are the nodes of the group as of Applied. Empty: this node alone. Where this node is
-	// none of them, it waits to be added: it takes what a leader sends, and never campaigns.
+	// Members are the nodes of the group as of Applied. Empty: this node alone. A node that begins
+	// with nothing and is none of them waits to be added: then it does not matter who they are.
 	Members storage.Members
 	Log     storage.Log
 	// Sync makes a promise wait for the device: votes and entries are durable
@@ -190,6 +190,7 @@ type Group struct {
 	hard      storage.HardState // as raft has it
 	hardSaved storage.HardState // as last handed to the log
 	applied   uint64
+	shown     uint64 // the last entry that the machine was told of
 	members   storage.Members
 	single    bool   // members are this node alone
 	leadTerm  uint64 // term in which this node is raft's leader; 0 otherwise
@@ -206,8 +207,9 @@ type Group struct {
 	installing *install      // raft is down until Resume; nil: it is not
 	strandedAt instant       // when a member was last found to be stranded; 0: never
 	forgot     bool          // opened with less than it may have promised to hold
-	waits      bool          // opened with nothing, and not as a member: no votes until it knows lostTo
+	waits      bool          // it has nothing, and is not a member: no entries before a state, and no votes
 	lostTo     uint64        // a commit index that this node may once have promised: no votes below it
+	mark       storage.Entry // where an installation ended that was not ended: no votes for who has less
 
 	checkpoint uint64 // Checkpointed's index
 	releasedTo uint64 // Log.Release's
@@ -371,9 +373,10 @@ func (g *Group) Leader() (node, term uint64) {
 
 // answer is what a leader knows of a member.
 type answer struct {
-	node uint64
-	at   instant // when it was last heard of
-	lag  uint64  // entries that it has not acknowledged
+	node  uint64
+	at    instant // when it was last heard of
+	lag   uint64  // entries that it has not acknowledged
+	acked bool    // it has acknowledged some
 }
 
 // Members are the nodes of the group as this replica has applied them; not to be changed.

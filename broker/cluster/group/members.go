@@ -28,13 +28,23 @@ import (
 //
 // What a node goes by when it starts are the members as of its checkpoint; the log has the rest.
 //
-// A node that is not a member waits to be added: it takes what a leader sends, and never campaigns.
-// It gives its vote when asked, for it may have been made a voter without having heard of it, unless
-// it has nothing at all: then it may be one that has come back under its old id, emptied, and its
-// vote would stand for what it has not. It has none until it has what the leader had committed when it
-// was first sent an entry. That keeps it from electing a node that was removed and does not know; but no vote is
-// taken back that others count on, so a node's disk may be thrown away only when all voters
-// have applied that it is none.
+// A node that is not a member never campaigns, but takes what a leader sends, and gives its vote when
+// asked: it may have been made a voter, or not been told yet that it is none, and be needed.
+//
+// One that has nothing, and is not a member, waits to be added. Whatever it was told of the members is not
+// as of the first entry, so the log alone would not tell it who they are: it takes no entries before
+// it has a state (behind.go), and with it the members. Until then it has no vote either: it may have
+// been a member before, and come back emptied under its old id, and a node that was removed as
+// well and does not know would be elected by what it has lost. All voters must know, on their disks, that
+// it is out before a node is emptied. And it is made a voter only when it has acknowledged something
+// as a learner: a quorum that needs votes of who waits would have none.
+//
+// The state is to be as new as what the leader's machine had when it first sent something, which it
+// says with it: so it is of after the node was added, and has all that it ever promised.
+//
+// One that is no voter any more tells who asks for its vote what it has applied. That may be all that the
+// other needs: who led, was removed, and stepped down, has more on its log than it could tell others to
+// be committed, and refuses its vote to them.
 //
 // A leader that is to be no voter any more hands over first, while the group is joint: who leads
 // next ends that. If that fails it ends it itself, and steps down when it has applied it.
@@ -44,6 +54,7 @@ type peer struct {
 	id       uint64
 	since    instant // when it began to count: with the leadership, or with the change that added it
 	answered instant // the time that it has answered to; leaseNone: none
+	acked    bool    // it has acknowledged entries
 }
 
 // setMembers makes m the members, and has everything that depends on them follow.
@@ -86,7 +97,7 @@ func findPeer(peers []peer, id uint64) (int, bool) {
 
 // alone tells whether there is nobody but this node, nor was while a promise to somebody holds:
 // then time does not matter.
-func (g *Group) alone() bool { return g.single && g.time.promise == 0 && !g.voteless() }
+func (g *Group) alone() bool { return g.single && g.time.promise == 0 && !g.lacks() }
 
 // sole tells whether nobody's vote but this node's is needed.
 func (g *Group) sole() bool { return g.members.Sole(g.host.self) }
@@ -111,7 +122,8 @@ func membersOf(cs *pb.ConfState) storage.Members {
 // its way, or is so already: it has happened once Status.Members says so, and may be lost as a
 // proposal may.
 //
-// fault.Unavailable: this node does not lead. fault.Conflict: a change is under way.
+// fault.Unavailable: this node does not lead. fault.Conflict: a change is under way, or a node is to
+// be a voter that is no learner, or has not acknowledged anything yet as one.
 // fault.Invalid: no voters, a node that is named twice, or more than there may be.
 func (g *Group) Reconfigure(voters, learners []uint64) error {
 	want := storage.Members{Voters: slices.Clone(voters), Learners: slices.Clone(learners)}
@@ -135,6 +147,12 @@ func (g *Group) Reconfigure(voters, learners []uint64) error {
 	case now.Equal(want):
 		g.mu.Unlock()
 		return nil
+	}
+	for _, id := range want.Voters {
+		if !slices.Contains(now.Voters, id) && !slices.ContainsFunc(g.heard, func(a answer) bool { return a.node == id && a.acked }) {
+			g.mu.Unlock()
+			return fault.New(fault.Conflict, "reconfigure", g.name(), "node %d has not caught up as a learner", id)
+		}
 	}
 	g.changing = true
 	g.in.change = difference(now, want, g.host.self)
@@ -220,7 +238,27 @@ func (g *Group) applyChange(e *pb.Entry) bool {
 	if g.leadTerm == 0 && g.members.IsVoter(g.host.self) && !was.IsVoter(g.host.self) {
 		g.patience()
 	}
+	if !g.keep() {
+		return false
+	}
+	g.shown = e.GetIndex()
 	g.machine.Members(e.GetIndex(), e.GetTerm(), g.members.Clone())
+	return true
+}
+
+// keep writes the commit index, if it is not written: who was removed is not there to tell it again.
+// false: the group has ended.
+func (g *Group) keep() bool {
+	if g.hard == g.hardSaved {
+		return true
+	}
+	hard := g.hard
+	g.hardSaved = hard
+	g.writes = append(g.writes, write{})
+	if err := g.log.Append(storage.Write{Shard: g.shard, Sync: true, Hard: &hard, Done: g.onWrote}); err != nil {
+		g.stop(err)
+		return false
+	}
 	return true
 }
 
@@ -238,6 +276,33 @@ func (g *Group) confChange(cc *pb.ConfChangeV2) (cs *pb.ConfState, err error) {
 		}
 	}()
 	return g.node.ApplyConfChange(cc), nil
+}
+
+// informContext marks what inform sends.
+var informContext = []byte("applied")
+
+// inform tells who asks for a vote of this node, which is no voter and has more on its log, that all it
+// has applied is committed: as a leader does that has dropped what comes before (behind.go).
+func (g *Group) inform(m *pb.Message) {
+	last := g.entries.last()
+	lastTerm, err := g.entries.Term(last)
+	if err != nil || m.GetLogTerm() > lastTerm || m.GetLogTerm() == lastTerm && m.GetIndex() >= last {
+		return // it has the vote
+	}
+	term, err := g.entries.Term(g.applied)
+	if err != nil || g.applied == 0 || term == 0 {
+		return
+	}
+	asks := m.GetTerm()
+	if m.GetType() == pb.MsgPreVote {
+		asks-- // it is of the term before still
+	}
+	g.send(&pb.Message{
+		Type: pb.MsgSnap.Enum(), From: new(g.host.self), To: new(m.GetFrom()), Term: new(max(asks, g.hard.Term)), Context: informContext,
+		Snapshot: &pb.Snapshot{Metadata: &pb.SnapshotMetadata{
+			Index: new(g.applied), Term: new(term), ConfState: &pb.ConfState{Voters: []uint64{m.GetFrom()}},
+		}},
+	})
 }
 
 // handOver has another voter lead when this one is about to be none: the one that has most of the log.

@@ -110,6 +110,11 @@ func TestReconfigureRefuses(t *testing.T) {
 	if err := s.nodes[2-l.id].groups[0].Reconfigure([]uint64{1, 2, 3}, nil); !fault.Is(err, fault.Unavailable) {
 		t.Errorf("who does not lead says %v", err)
 	}
+	if err := g.Reconfigure([]uint64{1, 2, 3}, nil); !fault.Is(err, fault.Conflict) {
+		t.Errorf("a voter that has nothing: %v", err)
+	}
+	s.reconfigure(0, []uint64{1, 2}, []uint64{3})
+	s.run(time.Second, nil)
 	if err := g.Reconfigure([]uint64{1, 2, 3}, nil); err != nil {
 		t.Fatal(err)
 	}

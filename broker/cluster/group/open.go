@@ -75,16 +75,17 @@ func (h *Host) Open(cfg Config) (*Group, error) {
 		},
 		logger:  h.logger.With("shard", uint32(cfg.Shard)),
 		entries: entries,
-		hard:    hard, hardSaved: hard, applied: cfg.Applied, members: members, single: alone,
+		hard:    hard, hardSaved: hard, applied: cfg.Applied, shown: cfg.Applied, members: members, single: alone,
 		rand: rand.New(rand.NewPCG(h.seed, h.self<<32|uint64(cfg.Shard))),
 	}
 	g.onWrote = g.wrote
 	g.leaseEnd.Store(leaseNone)
-	switch nothing := hard == (storage.HardState{}); {
+	g.waits = cfg.Applied == 0 && !members.Has(h.self)
+	switch {
 	case unfinished(loaded, cfg.Applied): // there are others, whatever the checkpoint says
-		g.forgot, g.lostTo = true, loaded[len(loaded)-1].Index
+		g.forgot, g.mark = true, loaded[len(loaded)-1]
 	case !alone:
-		g.forgot, g.waits = nothing, nothing && !members.Has(h.self)
+		g.forgot = hard == (storage.HardState{})
 	case hard.Term > 0 && hard.Vote != h.self: // it was one of several, and may have made a promise to another
 		g.time.promise = h.now() + h.election
 	}

@@ -348,6 +348,7 @@ func (g *Group) apply(m *pb.Message) {
 		if mine {
 			landed++
 		}
+		g.shown = e.GetIndex()
 		batch = append(batch, storage.Entry{Index: e.GetIndex(), Term: e.GetTerm(), Kind: uint8(e.GetType()), Data: e.Data})
 	}
 	show()
@@ -425,7 +426,8 @@ func (g *Group) publish() {
 		g.node.WithProgress(func(id uint64, _ raft.ProgressType, pr tracker.Progress) {
 			if i, ok := findPeer(g.peers, id); ok {
 				p := &g.peers[i]
-				g.heard = append(g.heard, answer{id, max(p.answered, p.since), last - min(last, pr.Match)})
+				p.acked = pr.Match > 0
+				g.heard = append(g.heard, answer{id, max(p.answered, p.since), last - min(last, pr.Match), p.acked})
 			}
 		})
 	}
