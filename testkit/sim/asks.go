@@ -15,7 +15,7 @@ import (
 	"github.com/robustmq/rmq/broker/storage"
 )
 
-// What clients of three voters use.
+// What clients of voters use.
 const (
 	partitionLog = uint64(1) // the partition
 	workQueue    = uint64(7) // the queue
@@ -125,7 +125,7 @@ func (a *asker) attempt(q *request) {
 func (a *asker) hand(q *request, r *replica) bool {
 	h := a.c.history
 	if q.read != nil {
-		if !r.leads() && a.c.opt.Bug != BugStaleRead {
+		if !r.leads() && a.c.opt.Bug != BugStaleRead && (a.c.opt.Bug != BugLeaseIgnored || r.dead || !r.led) {
 			return false
 		}
 		q.op = h.call(q.what, a.number, q.in)

@@ -83,12 +83,7 @@ func (r *replica) flush(m *shard.Machine) error {
 			held = b.tail[n-1].NextOffset()
 		}
 		if held < l.Next { // as the kernel marks that nothing is missing here
-			var rb record.Builder
-			rb.Reset(nil, 0)
-			rb.Cover(int32(l.Next - 1 - held))
-			gap := rb.Finish()
-			gap.SetBaseOffset(held)
-			list = append(list, gap)
+			list = append(list, gap(held, l.Next))
 		}
 		if len(list) > 0 {
 			if err := b.seg.Append(list...); err != nil {
@@ -101,6 +96,38 @@ func (r *replica) flush(m *shard.Machine) error {
 		b.tail, b.flushed = slices.Clone(b.tail[n:]), l.Next
 	}
 	return nil
+}
+
+// gap is a batch without records that spans offsets.
+func gap(from, to int64) record.Batch {
+	var rb record.Builder
+	rb.Reset(nil, 0)
+	rb.Cover(int32(to - 1 - from))
+	b := rb.Finish()
+	b.SetBaseOffset(from)
+	return b
+}
+
+// from returns all batches from the one on that holds an offset.
+func (b *batches) from(offset int64) ([]record.Batch, error) {
+	var all []record.Batch
+	for b.seg != nil && offset < b.flushed {
+		raw, err := b.seg.Read(offset, 1<<20)
+		if err != nil {
+			return nil, err
+		}
+		if len(raw) == 0 {
+			break
+		}
+		for len(raw) > 0 {
+			x, rest, err := record.Check(raw, 1<<20)
+			if err != nil {
+				return nil, err
+			}
+			all, raw, offset = append(all, x), rest, x.NextOffset()
+		}
+	}
+	return append(all, b.tail...), nil
 }
 
 // drop lets go of what a machine needs no more.
@@ -117,25 +144,11 @@ func (r *replica) drop(m *shard.Machine) error {
 
 // values returns the ids of all records of a log from an offset on, by offset.
 func (r *replica) values(log uint64, from int64) (ids []string, offsets []int64, err error) {
-	b := r.log(log)
-	var all []record.Batch
-	for off := from; b.seg != nil && off < b.flushed; {
-		raw, err := b.seg.Read(off, 1<<20)
-		if err != nil {
-			return nil, nil, err
-		}
-		if len(raw) == 0 {
-			break
-		}
-		for len(raw) > 0 {
-			x, rest, err := record.Check(raw, 1<<20)
-			if err != nil {
-				return nil, nil, err
-			}
-			all, raw, off = append(all, x), rest, x.NextOffset()
-		}
+	all, err := r.log(log).from(from)
+	if err != nil {
+		return nil, nil, err
 	}
-	for _, x := range append(all, b.tail...) {
+	for _, x := range all {
 		err := x.Each(func(rec *record.Record) error {
 			if rec.Offset >= from {
 				ids, offsets = append(ids, idOf(rec.Value)), append(offsets, rec.Offset)

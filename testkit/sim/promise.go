@@ -26,6 +26,9 @@ func (l voterLog) Append(w storage.Write) error {
 	v, p := l.v, l.v.promised[w.Shard]
 	if len(w.Entries) > 0 {
 		p.replace(w.Entries[0].Index)
+		if w.Entries[0].Kind == storage.KindInstalled { // what came before goes with it
+			p.first, p.terms = w.Entries[0].Index, nil
+		}
 	}
 	done, entries, hard := w.Done, w.Entries, w.Hard
 	ended := func(err error) {
@@ -76,7 +79,7 @@ func (l voterLog) Load(shard storage.ShardID) (storage.HardState, []storage.Entr
 	if err != nil {
 		return hard, entries, err
 	}
-	if l.v.c.opt.Forget && l.v.id == voterIDs[0] && len(entries) > 3 && l.v.rand.IntN(2) == 0 {
+	if l.v.c.opt.Forget && l.v.id == 1 && len(entries) > 3 && l.v.rand.IntN(2) == 0 {
 		last := entries[len(entries)-1].Index
 		entries = entries[:len(entries)/2]
 		l.v.c.note("node %d: shard %d ends at %d of %d, commit %d", l.v.id, shard, entries[len(entries)-1].Index, last, hard.Commit)
@@ -146,14 +149,29 @@ func (p *promise) missing(hard storage.HardState, entries []storage.Entry) error
 	return nil
 }
 
-// onMajority tells whether an entry is on the disks of a majority, as far as they say. One
-// that was destroyed had it on its disk.
-func (c *cluster) onMajority(shard storage.ShardID, index, term uint64) bool {
-	n := 0
-	for _, v := range c.nodes {
-		if v.promised[shard].holds(index, term) {
-			n++
+// decided tells whether an entry is on the disks of a quorum, as far as they say. One that was
+// destroyed had it on its disk. An entry that came close behind a change of members may have been
+// decided by those before.
+func (c *cluster) decided(shard storage.ShardID, index, term uint64) bool {
+	known := c.known[shard]
+	at := len(known) - 1
+	for known[at].index > index {
+		at--
+	}
+	return c.onQuorum(shard, known[at].Members, index, term) || at > 0 && c.onQuorum(shard, known[at-1].Members, index, term)
+}
+
+func (c *cluster) onQuorum(shard storage.ShardID, m storage.Members, index, term uint64) bool {
+	for _, voters := range [...][]uint64{m.Voters, m.Outgoing} {
+		n := 0
+		for _, id := range voters {
+			if c.nodes[id-1].promised[shard].holds(index, term) {
+				n++
+			}
+		}
+		if len(voters) > 0 && n <= len(voters)/2 {
+			return false
 		}
 	}
-	return n > len(c.nodes)/2
+	return true
 }

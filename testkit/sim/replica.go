@@ -30,10 +30,13 @@ type replica struct {
 	logs map[uint64]*batches
 
 	index, term uint64
-	since       int // entries since the last checkpoint was begun
-	every       int // entries between checkpoints
+	members     storage.Members
+	away        bool // it fetches a state: fetch.go
+	since       int  // entries since the last checkpoint was begun
+	every       int  // entries between checkpoints
 	saving      bool
 	leading     uint64 // the term in which the machine was told that it leads; 0: it does not
+	led         bool   // it was told so, and not that another leads: for BugLeaseIgnored
 
 	// seq numbers what this life has proposed to the shard. asked are those proposals that are
 	// not applied, in order: they are proposed again when this node leads again.
@@ -68,7 +71,13 @@ func (v *voter) openReplica(id storage.ShardID) (*replica, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.index, r.term = at.Index, at.Term
+	r.index, r.term, r.members = at.Index, at.Term, at.Members
+	if at.Index == 0 {
+		r.members = v.c.known[id][0].Members
+		if m, emptied := v.others[id]; emptied {
+			r.members = m
+		}
+	}
 	if id == log0Shard {
 		r.meta = new(meta.State)
 		err = r.meta.Restore(pairs)
@@ -82,7 +91,7 @@ func (v *voter) openReplica(id storage.ShardID) (*replica, error) {
 		return nil, err
 	}
 	r.group, err = v.host.Open(group.Config{
-		Shard: id, Members: storage.Members{Voters: voterIDs}, Log: voterLog{v.engine.Log(), v, v.life}, Sync: true,
+		Shard: id, Members: v.c.opt.Bug.members(r.members), Log: voterLog{v.engine.Log(), v, v.life}, Sync: true,
 		Applied: at.Index, AppliedTerm: at.Term, Machine: r, CatchUp: v.c.catchUp,
 	})
 	return r, err
@@ -154,7 +163,10 @@ func (r *replica) Lead(term uint64, leading bool) {
 	case who != r.v.id:
 		c.breach("nodes %d and %d both lead shard %d in term %d", who, r.v.id, r.id, term)
 	}
-	r.leading = term
+	if !r.members.IsVoter(r.v.id) {
+		c.breach("node %d leads shard %d, and is none of the voters of %v", r.v.id, r.id, r.members)
+	}
+	r.leading, r.led = term, true
 	for _, a := range r.asked { // what may be lost comes again, before anything new
 		if err := r.group.Propose(a.data); err != nil {
 			c.breach("node %d leads shard %d and takes no proposal: %v", r.v.id, r.id, err)
@@ -162,14 +174,18 @@ func (r *replica) Lead(term uint64, leading bool) {
 	}
 }
 
-// Members implements group.Machine.
-func (r *replica) Members(uint64, uint64, storage.Members) {}
+// Members implements group.Machine. What changes them is an entry like others.
+func (r *replica) Members(index, term uint64, m storage.Members) {
+	if r.dead || r.v.c.broken != nil {
+		return
+	}
+	r.v.c.agree(r, &storage.Entry{Index: index, Term: term, Data: fmt.Append(nil, m)})
+	r.index, r.term, r.members = index, term, m
+	r.v.c.learn(r.id, index, m)
+}
 
 // Follow implements group.Machine. Clients of a voter that does not lead ask another.
-func (r *replica) Follow(uint64) {}
-
-// Behind implements group.Machine. A voter here has no way to fetch a state.
-func (r *replica) Behind(uint64, uint64, uint64) bool { return false }
+func (r *replica) Follow(leader uint64) { r.led = r.led && leader == 0 }
 
 // Stopped implements group.Machine.
 func (r *replica) Stopped(error) {}
@@ -182,7 +198,7 @@ func (r *replica) Apply(entries []storage.Entry) {
 		}
 		r.apply(&entries[i])
 	}
-	if r.since >= r.every && !r.saving && !r.dead {
+	if r.since >= r.every && !r.saving && !r.dead && !r.away {
 		r.save()
 	}
 }
@@ -246,8 +262,8 @@ func (r *replica) applyData(e *storage.Entry) {
 // answer tells who asked. What it says is kept, whatever happens to a minority from now on.
 func (r *replica) answer(a *ask, e *storage.Entry, what *reply) {
 	c := r.v.c
-	if !c.opt.Outcomes && !c.onMajority(r.id, e.Index, e.Term) {
-		c.breach("node %d acknowledges entry %d of term %d of shard %d, which is not on the disks of a majority", r.v.id, e.Index, e.Term, r.id)
+	if !c.opt.Outcomes && !c.decided(r.id, e.Index, e.Term) {
+		c.breach("node %d acknowledges entry %d of term %d of shard %d, which is not on the disks of a quorum", r.v.id, e.Index, e.Term, r.id)
 		return
 	}
 	c.note("node %d answers entry %d of shard %d", r.v.id, e.Index, r.id)
@@ -347,7 +363,10 @@ func everything() shard.Delta {
 // applied meanwhile.
 func (r *replica) save() {
 	r.since, r.saving = 0, true
-	at := storage.CheckpointMeta{Index: r.index, Term: r.term, Members: storage.Members{Voters: voterIDs}}
+	at := storage.CheckpointMeta{Index: r.index, Term: r.term, Members: r.members}
+	if r.v.c.opt.Bug == BugMembersStale {
+		at.Members = r.v.c.known[r.id][0].Members
+	}
 	var write func() error
 	if r.id == log0Shard {
 		fork, keys := r.meta.Fork(), r.meta.Changes()

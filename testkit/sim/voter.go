@@ -15,7 +15,7 @@ import (
 	"github.com/robustmq/rmq/broker/vfs"
 )
 
-// voter is one node of three.
+// voter is one node, which may vote.
 type voter struct {
 	c    *cluster
 	id   uint64
@@ -43,14 +43,22 @@ type voter struct {
 	out    bool          // its log has lost what it had promised; it says so, and is out
 
 	promised map[storage.ShardID]*promise
+	// others are the members as of when the node was emptied; nil: it never was. It is none of them.
+	others map[storage.ShardID]storage.Members
 }
 
 func newVoter(c *cluster, id uint64) *voter {
-	v := &voter{c: c, id: id, disk: newDisk(), rand: rand.New(rand.NewPCG(c.seed, id)), promised: make(map[storage.ShardID]*promise)}
+	v := &voter{c: c, id: id, rand: rand.New(rand.NewPCG(c.seed, id))}
+	v.blank()
+	return v
+}
+
+// blank gives the node a disk with nothing on it.
+func (v *voter) blank() {
+	v.disk, v.promised = newDisk(), make(map[storage.ShardID]*promise)
 	for i := range shardsOfVoters {
 		v.promised[storage.ShardID(i)] = &promise{first: 1}
 	}
-	return v
 }
 
 // runs tells whether the node does anything now.

@@ -6,6 +6,7 @@ import (
 	"hash"
 	"hash/fnv"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/robustmq/rmq/broker/clock"
@@ -13,7 +14,8 @@ import (
 	"github.com/robustmq/rmq/broker/storage"
 )
 
-// This file, and those that it lists, simulate three voters: a cluster in one goroutine.
+// This file, and those that it lists, simulate voters: a cluster of three or five nodes in one
+// goroutine, whose members change while it runs.
 //
 // Each node has a file engine on a disk of its own, and replicates log 0 and one shard, with
 // the machines that a broker runs, by the groups that a broker has. Both the engine and the
@@ -24,6 +26,8 @@ import (
 //	voter.go     one node: its disk, its power, its lives
 //	promise.go   what it has said is on its disk
 //	replica.go   one machine of one node: entries in, answers and checkpoints out
+//	members.go   who is a member of what: what an operator does meanwhile
+//	fetch.go     a replica that is behind, and has another's state
 //	batches.go   what its logs hold
 //	asks.go      clients, and what they ask for
 //	history.go   what a client may see: models for porcupine
@@ -31,17 +35,14 @@ import (
 // What is checked:
 //
 //   - All nodes apply the same entries, and have the same machine after each, byte for byte.
-//   - What is acknowledged is on the disks of a majority at that moment, and in the log of
-//     every later leader.
+//   - What is acknowledged is on the disks of a quorum at that moment, of both quorums of a joint
+//     group, and in the log of every later leader.
 //   - What a node said was on its disk is there when it starts again: entries, term and vote.
 //   - No two nodes lead a shard at one moment, nor in one term; who does not lead answers no
 //     reads and takes no proposals.
 //   - Histories of log 0, of a partition, of committed offsets and of a queue are linearizable.
 //   - Once nothing goes wrong any more there is a leader within leaderWithin, and what is
-//     then proposed is applied by all nodes within appliedWithin.
-//
-// A node that lacks what its leader has dropped from the log cannot catch up before leaders
-// can send their state. In seeds that have leaders keep little, it may be left behind.
+//     then proposed is applied by all members within appliedWithin.
 
 // Bounds of virtual time, once all faults have ended.
 const (
@@ -49,9 +50,7 @@ const (
 	appliedWithin = 10 * time.Second
 )
 
-// voters and shards of the cluster.
-var voterIDs = []uint64{1, 2, 3}
-
+// The shards of the cluster.
 const (
 	log0Shard = storage.ShardID(0)
 	dataShard = storage.ShardID(1)
@@ -69,14 +68,34 @@ const (
 	BugCommitBeyond       // a log that ends before what was committed is believed all the same
 	BugStaleRead          // a node reads for clients without leading
 	BugTornCheckpoint     // the log forgets before the checkpoint is written
+	BugLeaseIgnored       // a leader reads for clients though its lease has ended
+	BugMembersStale       // checkpoints name the members that there were at first
+	BugLearnersVote       // a node that starts counts learners as voters
+	BugOneQuorum          // a node that starts in a joint group goes by one of its two quorums
 )
 
-// VotersOptions bound a run of three voters. The zero value is what a test runs.
+// members are those that a node starts with.
+func (b Bug) members(m storage.Members) storage.Members {
+	switch {
+	case b == BugLearnersVote && len(m.Learners) > 0 && !m.Joint():
+		m.Voters = slices.Sorted(slices.Values(slices.Concat(m.Voters, m.Learners)))
+		m.Learners = nil
+	case b == BugOneQuorum:
+		m.Outgoing, m.Next = nil, nil
+	}
+	return m
+}
+
+// VotersOptions bound a run of voters. The zero value is what a test runs.
 type VotersOptions struct {
 	Storm   time.Duration // virtual time in which things go wrong; 0: 12 s
 	Clients int           // 0: 4
 	Asks    int           // of each client; 0: 60
 	Bug     Bug
+	// Nodes is how many there are: 3 or 5. 0: the seed decides. Fixed: all of them are voters all
+	// the time; otherwise the seed decides.
+	Nodes int
+	Fixed bool
 	// Outcomes leaves out the checks that look inside of nodes: what remains is seen by
 	// clients, and by comparing machines.
 	Outcomes bool
@@ -88,7 +107,12 @@ type VotersOptions struct {
 // VotersReport says what a run has exercised.
 type VotersReport struct {
 	PowerLosses, Kills, Pauses, Cuts, Full, SyncErrors, Blackouts int
-	Destroyed, Fenced, Stranded                                   int // nodes lost: with their disks, by rot, and for want of what leaders keep
+	Destroyed, Fenced                                             int // nodes lost: with their disks, and by rot
+	CaughtUp                                                      int // states that were taken in
+
+	Changing             int // runs in which members change
+	Asks, Changes, Joint int // of members: asked for, come about, and joint among them
+	Handed, Emptied      int // leaders that were to be no voters; nodes that came back with nothing
 
 	Leaders                  int // terms in which somebody led
 	Asked, Answered, Unknown int
@@ -99,7 +123,7 @@ type VotersReport struct {
 	Trace                    uint64
 }
 
-// Voters runs one seed of three voters. The error says what promise was broken.
+// Voters runs one seed of voters. The error says what promise was broken.
 func Voters(seed uint64, o VotersOptions) (VotersReport, error) {
 	if o.Storm == 0 {
 		o.Storm = 12 * time.Second
@@ -139,10 +163,15 @@ type cluster struct {
 	broken  error
 	calm    bool // faults have ended
 	catchUp int  // bytes of the log that a leader keeps for those who lag; 0: more than there are
+	ids     []uint64
+	changes bool // members change
+	least   int  // voters that there are to be
+	mortal  bool // a node may be destroyed
 
-	logs    map[storage.ShardID][]agreed // by index: what any machine has applied
-	states  map[stateKey]uint64          // what a machine looked like after an entry
-	leaders map[termKey]uint64           // who led in a term
+	known   map[storage.ShardID][]membersAt // by index: what any machine was told; the first are those at the start
+	logs    map[storage.ShardID][]agreed    // by index: what any machine has applied
+	states  map[stateKey]uint64             // what a machine looked like after an entry
+	leaders map[termKey]uint64              // who led in a term
 	history *histories
 }
 
@@ -166,7 +195,7 @@ func newCluster(seed uint64, o VotersOptions) *cluster {
 	c := &cluster{
 		seed: seed, opt: o, rand: rand.New(rand.NewPCG(seed, 0x766f7465)),
 		clock: clock.NewVirtual(clusterEpoch), net: transport.NewNet(), trace: fnv.New64a(),
-		logs: make(map[storage.ShardID][]agreed), states: make(map[stateKey]uint64), leaders: make(map[termKey]uint64),
+		known: make(map[storage.ShardID][]membersAt), logs: make(map[storage.ShardID][]agreed), states: make(map[stateKey]uint64), leaders: make(map[termKey]uint64),
 		history: newHistories(),
 	}
 	c.pace = [...]time.Duration{400 * time.Millisecond, time.Second, 3 * time.Second}[c.rand.IntN(3)]
@@ -175,9 +204,7 @@ func newCluster(seed uint64, o VotersOptions) *cluster {
 	}
 	c.weather = transport.NewWeather(c.clock, seed)
 	c.fair()
-	for _, id := range voterIDs {
-		c.nodes = append(c.nodes, newVoter(c, id))
-	}
+	c.populate()
 	for i := range o.Clients {
 		c.clients = append(c.clients, newAsker(c, i))
 	}
@@ -193,6 +220,9 @@ func (c *cluster) all() error {
 		a.begin()
 	}
 	c.later(c.between(100*time.Millisecond, time.Second), c.goWrong)
+	if c.changes {
+		c.later(c.between(100*time.Millisecond, time.Second), c.reshape)
+	}
 	if c.run(c.opt.Storm, nil); c.broken != nil {
 		return c.broken
 	}
@@ -347,7 +377,7 @@ func (c *cluster) goWrong() {
 	case 5, 6:
 		c.note("node %d is cut off", v.id)
 		c.report.Cuts++
-		c.weather.Isolate(v.id, voterIDs...)
+		c.weather.Isolate(v.id, c.ids...)
 	case 7, 8:
 		if v != other {
 			c.note("node %d does not hear %d", other.id, v.id)
@@ -405,8 +435,7 @@ func (c *cluster) goWrong() {
 			}
 		}
 	case 23: // one node is lost with its disk
-		// One that lacks what others have dropped is as good as lost, too.
-		if c.report.Destroyed == 0 && c.rand.IntN(4) == 0 && c.catchUp == 0 && !c.opt.Forget {
+		if c.report.Destroyed == 0 && c.rand.IntN(4) == 0 && c.mortal {
 			v.destroy()
 		}
 	}
@@ -452,22 +481,16 @@ func (c *cluster) asked() bool {
 	return true
 }
 
-// equal: all nodes have applied all that was agreed on, and clients have the last answers.
+// equal: all members have applied all that was agreed on, and clients have the last answers.
 func (c *cluster) equal() bool {
 	if !c.asked() {
 		return false
 	}
 	for shard := range shardsOfVoters {
-		lag := 0
-		for _, v := range c.nodes {
-			if !v.lost() && !c.current(v, storage.ShardID(shard)) {
-				lag++
+		for _, id := range c.now(storage.ShardID(shard)).All() {
+			if v := c.nodes[id-1]; !v.lost() && !c.current(v, storage.ShardID(shard)) {
+				return false
 			}
-		}
-		// What the leader has dropped cannot be had before it can send its state.
-		l := c.leader(storage.ShardID(shard))
-		if lag > 1 || lag == 1 && (l == nil || !l.group.Status().Stranded) {
-			return false
 		}
 	}
 	return true
@@ -479,16 +502,12 @@ func (c *cluster) current(v *voter, shard storage.ShardID) bool {
 	return v.runs() && v.replicas[shard].index == log[len(log)-1].index
 }
 
-// compare compares the machines, and what partitions hold, of all nodes.
+// compare compares the machines, and what partitions hold, of all members.
 func (c *cluster) compare() error {
 	for shard := range shardsOfVoters {
 		var first *replica
 		for _, v := range c.nodes {
-			if v.lost() {
-				continue
-			}
-			if !c.current(v, storage.ShardID(shard)) {
-				c.report.Stranded++
+			if v.lost() || !c.current(v, storage.ShardID(shard)) {
 				continue
 			}
 			r := v.replicas[shard]

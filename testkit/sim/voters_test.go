@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestVoters runs three voters for many seeds.
+// TestVoters runs voters for many seeds.
 func TestVoters(t *testing.T) {
 	var mu sync.Mutex
 	var sum VotersReport
@@ -31,6 +31,8 @@ func TestVoters(t *testing.T) {
 		"full disks": sum.Full, "failed syncs": sum.SyncErrors, "nodes lost": sum.Destroyed, "blackouts": sum.Blackouts,
 		"elections": sum.Leaders / (3 * seeds), "answers": sum.Answered / (50 * seeds), "no answers": sum.Unknown,
 		"checkpoints": sum.Checkpoints / seeds, "dropped log files": sum.Recycled, "histories": sum.Histories / (5 * seeds),
+		"states taken in": sum.CaughtUp / (seeds / 2), "changes of members": sum.Changes / seeds, "joint ones": sum.Joint / (seeds / 4),
+		"leaders that leave": sum.Handed / (seeds / 4), "nodes emptied": sum.Emptied,
 	} {
 		if n == 0 {
 			t.Errorf("the seeds leave little to check: %s: %+v", what, sum)
@@ -54,7 +56,7 @@ func (r *VotersReport) add(x VotersReport) {
 // TestVotersReplay: a seed decides everything, to the size of each frame.
 func TestVotersReplay(t *testing.T) {
 	seen := make(map[uint64]bool)
-	for seed := range uint64(5) {
+	for seed := range uint64(8) {
 		first, err := Voters(seed, VotersOptions{})
 		if err != nil {
 			t.Fatal(err)
@@ -89,6 +91,10 @@ func TestVotersBugs(t *testing.T) {
 		{"a follower acknowledges before its sync", BugFollowerEarly, true},
 		{"a log that ends before what was committed is believed", BugCommitBeyond, true},
 		{"a read that is not the leader's", BugStaleRead, true},
+		{"a read of a leader whose lease has ended", BugLeaseIgnored, true},
+		{"a checkpoint names the members that there were at first", BugMembersStale, false},
+		{"learners count as voters", BugLearnersVote, false},
+		{"one quorum of a joint group is enough", BugOneQuorum, false},
 		{"the log forgets before the checkpoint is written", BugTornCheckpoint, true},
 	} {
 		var err error
