@@ -27,12 +27,14 @@ type conn struct {
 	nextID uint16
 	ack    *mqtt.Connack // once accepted
 	over   bool          // the server has closed
+
+	patience time.Duration // for one packet
 }
 
 // dial opens a connection, without CONNECT.
 func (t *T) dial() *conn {
 	t.dialled++
-	c := &conn{t: t, v: t.v, name: fmt.Sprintf("c%d", t.dialled)}
+	c := &conn{t: t, v: t.v, name: fmt.Sprintf("c%d", t.dialled), patience: t.run.cfg.Patience}
 	ctx, cancel := context.WithTimeout(t.ctx, t.run.cfg.Patience)
 	defer cancel()
 	protocol := "mqtt"
@@ -70,8 +72,7 @@ func (c *conn) read() (packet, error) {
 
 // fetch is read without what is held.
 func (c *conn) fetch() (packet, error) {
-	deadline := time.Now().Add(c.t.run.cfg.Patience)
-	_ = c.nc.SetReadDeadline(deadline)
+	_ = c.nc.SetReadDeadline(time.Now().Add(c.patience))
 	for {
 		f, n, _, err := mqtt.ReadFrame(c.buf, c.v, mqtt.PacketMax)
 		if err != nil {
@@ -116,7 +117,7 @@ func (c *conn) next(want string) packet {
 	case errors.Is(err, io.EOF):
 		c.t.fail(want, "the connection was closed")
 	case err != nil:
-		c.t.fail(want, fmt.Sprintf("nothing for %v", c.t.run.cfg.Patience))
+		c.t.fail(want, fmt.Sprintf("nothing for %v", c.patience))
 	}
 	return p
 }

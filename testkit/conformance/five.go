@@ -443,20 +443,22 @@ func sharedRefused(t *T) {
 
 // ---- packet sizes
 
-// small wants no packet beyond the client's Maximum Packet Size; a message beyond it is as
-// good as delivered.
-func small(t *T) {
-	topic := t.topic("x")
-	s := t.subscriber(topic, 2, num32(mqtt.MaximumPacketSize, 200), num16(mqtt.ReceiveMaximum, 1))
-	p := t.connect()
-	p.needsQoS(2)
-	large := string(bytes.Repeat([]byte("x"), 300))
-	for qos := range byte(3) {
-		p.publish(topic, large, qos)
-		p.publish(topic, "m", qos)
-		s.take("m")
+// small wants no packet beyond the client's Maximum Packet Size. With room for just one
+// message under way, one that is too large takes none of it: it is as good as delivered.
+func small(room uint16) func(*T) {
+	return func(t *T) {
+		topic := t.topic("x")
+		s := t.subscriber(topic, 2, num32(mqtt.MaximumPacketSize, 200), num16(mqtt.ReceiveMaximum, room))
+		p := t.connect()
+		p.needsQoS(2)
+		large := string(bytes.Repeat([]byte("x"), 300))
+		for qos := range byte(3) {
+			p.publish(topic, large, qos)
+			p.publish(topic, "m", qos)
+			s.take("m")
+		}
+		s.quiet()
 	}
-	s.quiet()
 }
 
 // smallAnswers wants answers that a client with a small Maximum Packet Size takes, whatever
@@ -511,8 +513,7 @@ func smallAnswers(typ mqtt.Type) func(*T) {
 			c.send(p.Append(nil))
 			q, err := c.read()
 			if err != nil {
-				t.vary("DISCONNECT", "the end of the connection, without a reason")
-				return
+				t.skip("the server sends no DISCONNECT where we know of one")
 			}
 			within(q)
 		}
@@ -645,8 +646,7 @@ func lastWord(t *T) {
 			p, err := c.read()
 			if err != nil {
 				t.check(c.over, "the end of the connection", "the connection is open still")
-				t.vary("DISCONNECT, and the end of the connection", "the end of the connection, without a reason")
-				return
+				t.skip("the server sends no DISCONNECT where we know of one")
 			}
 			d, ok := p.Body.(*mqtt.Disconnect)
 			t.check(ok && d.Reason.Failed(), "DISCONNECT with a failure", p.words(t.v))

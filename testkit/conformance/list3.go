@@ -171,7 +171,7 @@ func (l *list) operation3() {
 	l.seen("4.3.3-1", "QoS 2, as sender: under way until PUBREC, then PUBREL until PUBCOMP, and the message not again", all(map[string]func(*T){
 		"as sent": asSent(2), "until PUBREC": again, "PUBREL": recAnswered, "until PUBCOMP": relAgain}))
 	l.seen("4.3.3-2", "QoS 2, as receiver: PUBREC, delivered once, PUBCOMP, and the packet identifier is free", all(map[string]func(*T){
-		"once": once, "over two connections": onceLater, "PUBCOMP": relAnswered, "free": newAfterComp}))
+		"once": once, "over many connections": onceLater, "PUBCOMP": relAnswered, "free": newAfterComp}))
 	l.seen("4.4.0-1", "on the next connection what was not acknowledged is sent again with its packet identifier", all(map[string]func(*T){
 		"PUBLISH": again, "PUBREL": relAgain}))
 	l.seen("4.5.0-1", "a message goes into every session that it matches", queued)

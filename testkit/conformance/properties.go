@@ -223,25 +223,39 @@ func sessionExpiryFromNowhere(t *T) {
 	c.closes()
 }
 
-// ackCodes wants the server's acknowledgements to have codes that they may have, and refuses
-// none of its own to a client that sends others.
-func ackCodes(typ mqtt.Type) func(*T) {
+// noCode sends an acknowledgement with a reason code that there is none of.
+func noCode(typ mqtt.Type) func(*T) {
 	return func(t *T) {
-		t.each("the server's", wellFormed)
-		if typ == 0 {
-			return
-		}
 		first := byte(typ) << 4
 		if typ == mqtt.PUBREL {
 			first |= 2
 		}
-		t.rejected(typ.String()+" with 0x42", frame(first, u16(4242), []byte{0x42}), mqtt.Malformed, mqtt.ProtocolError)
+		c := t.connect()
+		c.send(frame(first, u16(4242), []byte{0x42}))
+		c.ended(mqtt.Malformed, mqtt.ProtocolError)
 	}
 }
 
-func disconnectCodes(t *T) {
-	lastWord(t)
-	t.rejected("DISCONNECT with 0x42", frame(0xE0, []byte{0x42}), mqtt.Malformed, mqtt.ProtocolError)
+func noDisconnectCode(t *T) {
+	c := t.connect()
+	c.send(frame(0xE0, []byte{0x42}))
+	c.ended(mqtt.Malformed, mqtt.ProtocolError)
+}
+
+// formatTwo sends a payload format that is not defined. Nothing says that it ends the
+// connection.
+func formatTwo(t *T) {
+	c := t.connect()
+	c.send(publishBytes(t.v, 0x30, t.topic("x"), 0, []byte{0x01, 2}, "m"), mqtt.AppendPingreq(nil))
+	p, err := c.read()
+	switch d, ok := p.Body.(*mqtt.Disconnect); {
+	case err != nil:
+		t.check(c.over, "an answer", "nothing")
+	case !ok:
+		t.vary("DISCONNECT with 0x82 or 0x99", "the server goes on")
+	default:
+		t.check(d.Reason.Failed(), "DISCONNECT with a failure", p.words(t.v))
+	}
 }
 
 // payloadBytes wants payloads kept whole, whatever looks like a packet's field in them.

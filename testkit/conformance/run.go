@@ -179,7 +179,7 @@ func (r *runner) probe(ctx context.Context) (refused map[mqtt.Version]string, er
 				err = fault.New(fault.Unavailable, "connect to", r.target.url.Host, "%w", plain(dialErr))
 				return
 			}
-			c := &conn{t: t, v: v, name: "c1", nc: nc}
+			c := &conn{t: t, v: v, name: "c1", nc: nc, patience: r.cfg.Patience}
 			defer func() { _ = nc.Close() }()
 			c.send(p.Append(nil))
 			answer := c.next("CONNACK")

@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"crypto/rand"
 	"fmt"
 	"time"
 
@@ -119,9 +120,8 @@ func clientIDs(t *T) {
 		part := letters[i:min(i+12, len(letters))]
 		t.connect(as((part + base)[:min(23, len(part)+len(base))])).quiet()
 	}
-	// One character: somebody else on this server may have it, and would be cut off. It is
-	// connected to for as long as CONNACK takes.
-	t.connect(as("Z")).leave()
+	// One character would do; somebody else may have that, and would be cut off.
+	t.connect(as(rand.Text()[:6])).leave()
 }
 
 // assigns wants a client without an identifier to be given one.
@@ -335,6 +335,9 @@ func connackOnce(t *T) {
 	}
 }
 
+// silencePatience is how long a server may take to notice: some look every few seconds.
+const silencePatience = 20 * time.Second
+
 // silence wants a client that says nothing to be cut off, and its will to be published.
 func silence(t *T) {
 	topic := t.topic("w")
@@ -343,7 +346,8 @@ func silence(t *T) {
 	if _, ok := c.ack.Properties.Num(mqtt.ServerKeepAlive); ok {
 		t.skip("the server sets its own keep alive")
 	}
-	p, err := c.read() // for as long as our patience
+	c.patience = silencePatience
+	p, err := c.read()
 	if err == nil {
 		d, ok := p.Body.(*mqtt.Disconnect)
 		t.check(ok, "the end of the connection", p.words(c.v))

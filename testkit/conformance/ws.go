@@ -27,7 +27,7 @@ func (t *T) socket() (ws *websocket.Conn, chosen string) {
 // over makes a connection of a WebSocket.
 func (t *T) over(ws *websocket.Conn) *conn {
 	t.dialled++
-	c := &conn{t: t, v: t.v, name: "ws", nc: websocket.NetConn(t.ctx, ws, websocket.MessageBinary)}
+	c := &conn{t: t, v: t.v, name: "ws", patience: t.run.cfg.Patience, nc: websocket.NetConn(t.ctx, ws, websocket.MessageBinary)}
 	t.conns = append(t.conns, c)
 	return c
 }
