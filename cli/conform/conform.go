@@ -29,7 +29,7 @@ const (
 
 type conform struct {
 	e         *env.Env
-	target    string
+	targets   []string
 	websocket string
 	cacert    string
 	insecure  bool
@@ -62,7 +62,7 @@ func Command(e *env.Env) *cobra.Command {
 		RunE:              func(cmd *cobra.Command, args []string) error { return c.run(cmd, args) },
 	}
 	f := cmd.Flags()
-	f.StringVar(&c.target, "target", "", "broker to check: mqtt://user:password@host:port, mqtts://, ws://host:port/path, wss:// (default: the one that runs here)")
+	f.StringArrayVar(&c.targets, "target", nil, "broker to check: mqtt://user:password@host:port, mqtts://, ws://host:port/path, wss://; of a cluster repeatable: connections take turns (default: the broker that runs here, with all its nodes)")
 	f.StringVar(&c.websocket, "websocket", "", "where the same broker speaks WebSocket, as ws://host:port/path")
 	f.StringVar(&c.cacert, "cacert", "", "file with the certificates to trust, for TLS")
 	_ = f.SetAnnotation("cacert", env.PathAnnotation, []string{"true"}) // fails for unknown flags only
@@ -123,7 +123,7 @@ func (c *conform) run(cmd *cobra.Command, args []string) error {
 
 // hint is what to type when nobody answers.
 func (c *conform) hint() string {
-	if c.target != "" {
+	if len(c.targets) > 0 {
 		return "check the address; without --target it is the broker that rmq up started"
 	}
 	return "see how it is: rmq status"
@@ -143,8 +143,10 @@ func unknown(err error) error {
 
 // where fills in whom to ask.
 func (c *conform) where(cmd *cobra.Command, cfg *conformance.Config) error {
-	cfg.URL, cfg.WebSocket = c.target, c.websocket
-	if c.target == "" {
+	cfg.WebSocket = c.websocket
+	if len(c.targets) > 0 {
+		cfg.URL, cfg.More = c.targets[0], c.targets[1:]
+	} else {
 		urls, err := c.e.URLs(cmd.Context())
 		if err != nil {
 			return err
@@ -156,10 +158,16 @@ func (c *conform) where(cmd *cobra.Command, cfg *conformance.Config) error {
 		if cfg.WebSocket == "" {
 			cfg.WebSocket = urls.MQTTWS
 		}
+		cfg.More = c.otherNodes(urls.MQTT)
 	}
-	for flag, s := range map[string]string{"--target": cfg.URL, "--websocket": cfg.WebSocket} {
-		if err := conformance.CheckURL(s); s != "" && err != nil {
-			return env.Failf(env.Usage, "%s: %v", flag, err)
+	for _, s := range append([]string{cfg.URL}, cfg.More...) {
+		if err := conformance.CheckURL(s); err != nil {
+			return env.Failf(env.Usage, "--target: %v", err)
+		}
+	}
+	if s := cfg.WebSocket; s != "" {
+		if err := conformance.CheckURL(s); err != nil {
+			return env.Failf(env.Usage, "--websocket: %v", err)
 		}
 	}
 	u, err := url.Parse(cfg.URL)
@@ -176,6 +184,23 @@ func (c *conform) where(cmd *cobra.Command, cfg *conformance.Config) error {
 	}
 	cfg.TLS, err = c.tls()
 	return err
+}
+
+// otherNodes returns where the nodes listen that run here beside the first.
+func (c *conform) otherNodes(first string) (more []string) {
+	if c.e.URL != "" {
+		return nil
+	}
+	run, err := c.e.Running()
+	if err != nil {
+		return nil // the first was found a moment ago; it says what is wrong
+	}
+	for _, n := range run.Nodes {
+		if n.State == env.NodeUp && n.URLs.MQTT != "" && n.URLs.MQTT != first {
+			more = append(more, n.URLs.MQTT)
+		}
+	}
+	return more
 }
 
 func (c *conform) tls() (*tls.Config, error) {

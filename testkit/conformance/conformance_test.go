@@ -119,7 +119,9 @@ func TestSelect(t *testing.T) {
 // A node of a cluster is asked everything, with connections at all of them in turn.
 func TestCluster(t *testing.T) {
 	c := testkit.Cluster(t, 3)
-	r, err := conformance.Run(t.Context(), conformance.Config{URL: c.Node(2).MQTT(), WebSocket: c.Node(2).WebSocket()})
+	r, err := conformance.Run(t.Context(), conformance.Config{
+		URL: c.Node(1).MQTT(), More: []string{c.Node(2).MQTT(), c.Node(3).MQTT()}, WebSocket: c.Node(2).WebSocket(),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

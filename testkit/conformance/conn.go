@@ -41,7 +41,7 @@ func (t *T) dial() *conn {
 	if t.v == mqtt.V31 {
 		protocol = "mqttv3.1"
 	}
-	nc, err := t.run.target.dial(ctx, protocol)
+	nc, err := t.run.target.dial(ctx, t.dialled, protocol)
 	if err != nil {
 		t.fail("a connection", err.Error())
 	}

@@ -19,8 +19,9 @@ import (
 
 // Config says whom to ask, and how.
 type Config struct {
-	URL       string // mqtt://user:password@host:port, mqtts://, ws://host:port/path, wss://
-	WebSocket string // where the same server speaks WebSocket; "": nowhere, or at URL
+	URL       string   // mqtt://user:password@host:port, mqtts://, ws://host:port/path, wss://
+	More      []string // other addresses of the same server, as of a cluster: connections take turns
+	WebSocket string   // where the same server speaks WebSocket; "": nowhere, or at URL
 	TLS       *tls.Config
 
 	Select   []Selection   // what to ask; nil: everything
@@ -174,7 +175,7 @@ func (r *runner) probe(ctx context.Context) (refused map[mqtt.Version]string, er
 		t.call(func(t *T) {
 			p := t.hello()
 			var dialErr error
-			nc, dialErr := r.target.dial(ctx, "mqtt")
+			nc, dialErr := r.target.dial(ctx, 0, "mqtt")
 			if dialErr != nil {
 				err = fault.New(fault.Unavailable, "connect to", r.target.url.Host, "%w", plain(dialErr))
 				return

@@ -14,7 +14,8 @@ import (
 // target is where the server is, and how to get there.
 type target struct {
 	url  *url.URL
-	ws   *url.URL // where it speaks WebSocket; nil: not known
+	more []*url.URL // where else the same server is
+	ws   *url.URL   // where it speaks WebSocket; nil: not known
 	tls  *tls.Config
 	user string
 	pass *string
@@ -55,6 +56,13 @@ func newTarget(cfg Config) (*target, error) {
 			t.pass = &p
 		}
 	}
+	for _, s := range cfg.More {
+		more, err := parseURL(s)
+		if err != nil {
+			return nil, err
+		}
+		t.more = append(t.more, more)
+	}
 	switch {
 	case cfg.WebSocket != "":
 		if t.ws, err = parseURL(cfg.WebSocket); err != nil {
@@ -66,16 +74,20 @@ func newTarget(cfg Config) (*target, error) {
 	return t, nil
 }
 
-// dial connects, without a word of MQTT.
-func (t *target) dial(ctx context.Context, protocol string) (net.Conn, error) {
-	var d net.Dialer
-	switch t.url.Scheme {
-	case "mqtt":
-		return d.DialContext(ctx, "tcp", t.url.Host)
-	case "mqtts":
-		return (&tls.Dialer{NetDialer: &d, Config: t.tls}).DialContext(ctx, "tcp", t.url.Host)
+// dial connects, without a word of MQTT, for the turn-th time: to each address in turn.
+func (t *target) dial(ctx context.Context, turn int, protocol string) (net.Conn, error) {
+	u := t.url
+	if i := turn % (1 + len(t.more)); i > 0 {
+		u = t.more[i-1]
 	}
-	ws, _, err := t.dialWS(ctx, t.url, protocol)
+	var d net.Dialer
+	switch u.Scheme {
+	case "mqtt":
+		return d.DialContext(ctx, "tcp", u.Host)
+	case "mqtts":
+		return (&tls.Dialer{NetDialer: &d, Config: t.tls}).DialContext(ctx, "tcp", u.Host)
+	}
+	ws, _, err := t.dialWS(ctx, u, protocol)
 	if err != nil {
 		return nil, err
 	}

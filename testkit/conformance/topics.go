@@ -238,7 +238,7 @@ func unsubscribedUnderway(t *T) {
 	s.unsubscribe(topic)
 	s.settle(two)
 	s.quiet()
-	s.drop()
+	s.leave()
 	s = t.connect(as(id), durable)
 	m := s.message("one")
 	t.check(m.PacketID == one.PacketID, fmt.Sprintf("packet identifier %d", one.PacketID), fmt.Sprint(m.PacketID))
