@@ -34,3 +34,19 @@ func (k *Kernel) SetCarryMax(n int64) { k.carryMax = n }
 
 // LogFiles is how many files the node's log has.
 func (k *Kernel) LogFiles() int { return k.engine.Log().Stats().Files }
+
+// AwaitsRetained tells whether a subscription waits for retained messages on their way.
+func (k *Kernel) AwaitsRetained() bool {
+	for _, s := range k.retainers() {
+		s.retaining.mu.Lock()
+		waits := s.retaining.moved != nil
+		s.retaining.mu.Unlock()
+		if waits {
+			return true
+		}
+	}
+	return false
+}
+
+// RetainWait is how long it does.
+const RetainWait = retainWait

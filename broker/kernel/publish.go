@@ -118,6 +118,9 @@ func (k *Kernel) publish(p *Publish, door bool) error {
 	if late {
 		res = PublishResult{Queues: 1} // where it waits: nobody knows yet who will have it
 	} else {
+		if m.Retain {
+			k.slot(p.Namespace, m.Address).retaining.begin() // retain ends it
+		}
 		logged = k.deliverLive(p, r, &res)
 	}
 	if !m.Retain && !logged && !exactlyOnce {
@@ -320,16 +323,17 @@ func (k *Kernel) retain(p *Publish, op *publishOp, rc *receipt) {
 	s := k.slot(p.Namespace, m.Address)
 	rc.reaches(s) // and may do so twice: the value is the same
 	op.add()
+	w := &retainOp{op, s}
 	err := s.publish(func(g *pending) {
 		if len(m.Value) == 0 {
-			g.await(-1, g.b.Retain(p.Namespace, m.Address, -1, 0, 0), op)
+			g.await(-1, g.b.Retain(p.Namespace, m.Address, -1, 0, 0), w)
 			return
 		}
 		batch, rec := addRecord(&g.b, shard.Bodies, m, "", shard.Once{})
-		g.await(batch, g.b.Retain(p.Namespace, m.Address, batch, rec, m.ExpiresAt), op)
+		g.await(batch, g.b.Retain(p.Namespace, m.Address, batch, rec, m.ExpiresAt), w)
 	})
 	if err != nil {
-		op.applied(nil, nil, err)
+		w.applied(nil, nil, err)
 	}
 }
 

@@ -554,7 +554,7 @@ const retainedStep = 256
 // eachRetained calls fn for the retained messages of a namespace that match a filter,
 // until it returns false.
 func (k *Kernel) eachRetained(ns, filter string, fn func(m *message.Message) bool) {
-	for _, s := range append(append([]*shardRun(nil), k.data...), k.local) {
+	for _, s := range k.retainers() {
 		for after, more := "", true; more; {
 			var refs []retained.Ref
 			s.readMu.RLock()
@@ -577,9 +577,16 @@ func (k *Kernel) eachRetained(ns, filter string, fn func(m *message.Message) boo
 	}
 }
 
-// Retained delivers the retained messages that match one subscription; the adapter
-// calls it after SUBACK, when retain handling asks for it. Never for shared ones.
+// retainers are the shards that hold retained messages.
+func (k *Kernel) retainers() []*shardRun {
+	return append(append([]*shardRun(nil), k.data...), k.local)
+}
+
+// Retained delivers the retained messages that match one subscription, with those that are on
+// their way; the adapter calls it after SUBACK, when retain handling asks for it. Never for
+// shared ones. It waits for what is on its way, up to retainWait.
 func (s *Session) Retained(sub Subscription) {
+	s.k.awaitRetained(s.k.retainers())
 	now := s.k.nowMs()
 	var ids []uint32
 	if sub.ID != 0 {

@@ -87,6 +87,8 @@ type shardRun struct {
 	tails   map[uint64]*tail
 	cold    cold
 
+	retaining retaining
+
 	crowded atomic.Bool // queued has passed queuedMax, and not come down to roomAgain; set under mu
 	gated   atomic.Bool // publishes wait for the log to leave its reserve; set under mu
 
