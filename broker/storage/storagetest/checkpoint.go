@@ -59,7 +59,9 @@ func checkpointChanges(r *rig) {
 	r.reopen()
 	r.wantCheckpoint(1, meta, kv{"a": []byte("1"), "b": []byte("2"), "empty": {}, "\x00": []byte("zero")})
 
-	meta = storage.CheckpointMeta{Index: 11, Term: 2, Members: storage.Members{Voters: []uint64{1}}}
+	meta = storage.CheckpointMeta{Index: 11, Term: 2, Members: storage.Members{
+		Voters: []uint64{1}, Outgoing: []uint64{1, 2, 3}, Learners: []uint64{4, 5}, Next: []uint64{2},
+	}}
 	r.ok(r.eng.Checkpoints().Save(1, meta, false, kv{"a": nil, "b": []byte("3"), "c": []byte("4"), "never": nil}.seq()))
 	r.reopen()
 	r.wantCheckpoint(1, meta, kv{"b": []byte("3"), "c": []byte("4"), "empty": {}, "\x00": []byte("zero")})
