@@ -126,7 +126,7 @@ func (m *simMachine) fetch() {
 
 func (m *simMachine) Apply(entries []storage.Entry) {
 	s := m.node.sim
-	for _, e := range entries {
+	for i, e := range entries {
 		if e.Index <= m.applied {
 			s.t.Fatalf("node %d shard %d: entry %d after %d", m.node.id, m.shard, e.Index, m.applied)
 		}
@@ -140,6 +140,7 @@ func (m *simMachine) Apply(entries []storage.Entry) {
 		case at != len(agreed):
 			s.t.Fatalf("node %d shard %d: entry %d was skipped by others", m.node.id, m.shard, e.Index)
 		default:
+			e.Data = slices.Clone(e.Data)
 			s.agreed[m.shard] = append(agreed, e)
 		}
 		if at > 0 && agreed[at-1].Index > m.applied && m.applied > 0 {
@@ -150,6 +151,11 @@ func (m *simMachine) Apply(entries []storage.Entry) {
 			s.acked[m.shard][string(e.Data)] = true
 		}
 		s.trace = fmt.Appendf(s.trace, "%d/%d %d:%d %s\n", m.node.id, m.shard, e.Index, e.Term, e.Data)
+		if s.membersAt(m.shard, e.Index).Alone(m.node.id) { // it may, and nobody is to see it
+			for k := range entries[i].Data {
+				entries[i].Data[k] = '!'
+			}
+		}
 	}
 }
 

@@ -77,7 +77,11 @@ func (l *fakeLog) end(n int) {
 				}
 				s.entries = nil
 			}
-			s.entries = append(slices.Clip(s.entries), w.Entries...)
+			s.entries = slices.Clip(s.entries)
+			for _, e := range w.Entries {
+				e.Data = slices.Clone(e.Data)
+				s.entries = append(s.entries, e)
+			}
 			l.stats.Groups++
 		}
 		l.mu.Unlock()
