@@ -35,7 +35,7 @@ race: ## every test under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -short $(ARGS) $(PKG)
 
 # Most of a run is short-lived memory: collecting it seldom saves a third of the time.
-sim: ## simulation: SEEDS seeds of a broker that loses power, VOTERS of three voters, from seed FROM on
+sim: ## simulation: SEEDS seeds of a broker that loses power, VOTERS of voters that come and go, from seed FROM on
 	GOGC=400 $(GO) test ./testkit/sim -count 1 -timeout 8h -v -run '^(TestSeeds|TestLinear)$$' -seeds $(SEEDS) -from $(FROM) $(ARGS)
 	GOGC=400 $(GO) test ./testkit/sim -count 1 -timeout 8h -v -run '^TestVoters$$' -seeds $(VOTERS) -from $(FROM) $(ARGS)
 
