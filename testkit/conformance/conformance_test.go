@@ -1,14 +1,22 @@
 package conformance_test
 
 import (
+	"flag"
+	"fmt"
+	"os"
 	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
 
+	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/testkit"
 	"github.com/robustmq/rmq/testkit/conformance"
 )
+
+//go:generate go test . -count=1 -run ^TestBroker$ -update
+
+var update = flag.Bool("update", false, "write the statements of docs/protocol/mqtt-conformance.md")
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
@@ -36,6 +44,87 @@ func keeps(t *testing.T, r *conformance.Report) {
 	}
 }
 
+// page is what docs/protocol/mqtt-conformance.md is to say of the statements.
+func page(r *conformance.Report) string {
+	var b strings.Builder
+	results := map[string]conformance.Result{}
+	for _, x := range r.Results {
+		results[x.ID] = x
+	}
+	b.WriteString("Made from the tests and their answers by `make gen`: what follows is not to be edited.\n")
+	for _, s := range conformance.Suites() {
+		fmt.Fprintf(&b, "\n### %s\n", s.Title)
+		group := ""
+		for _, st := range s.Statements {
+			if number, title := s.Group(st); number != group {
+				group = number
+				fmt.Fprintf(&b, "\n#### %s %s\n\n| statement | wants | rmq |\n|---|---|---|\n", number, title)
+			}
+			x := results[st.ID]
+			told := string(x.Verdict)
+			switch x.Verdict {
+			case conformance.Fail:
+				told = "**fail**: " + deviations[st.ID]
+			case conformance.Skip:
+				told += ": " + x.Why
+			case conformance.Unseen:
+				told = "no test: " + x.Why
+			}
+			fmt.Fprintf(&b, "| %s | %s | %s |\n", st.ID, strings.ReplaceAll(st.Text, "|", "\\|"), told)
+		}
+	}
+	return b.String()
+}
+
+const pageFile = "../../docs/protocol/mqtt-conformance.md"
+
+// checkPage compares the page's statements with the answers, or writes them.
+func checkPage(t *testing.T, r *conformance.Report) {
+	t.Helper()
+	b, err := os.ReadFile(pageFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, old, ok := strings.Cut(string(b), "\n## Statements\n\n")
+	if !ok {
+		t.Fatalf("%s has no statements", pageFile)
+	}
+	want := page(r)
+	switch {
+	case *update:
+		if err := os.WriteFile(pageFile, []byte(head+"\n## Statements\n\n"+want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	case old != want:
+		t.Errorf("%s is not what the tests say: run make gen", pageFile)
+	}
+}
+
+// askGuarded asks a broker with users what one that lets everybody in cannot show.
+func askGuarded(t *testing.T) conformance.Result {
+	t.Helper()
+	b := testkit.Run(t, testkit.User("ann", "secret"))
+	host := strings.TrimPrefix(b.MQTT(), "mqtt://")
+	sel, err := conformance.Select("mqtt5/3.1.4-2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := conformance.Run(t.Context(), conformance.Config{URL: "mqtt://ann:secret@" + host, Select: sel})
+	if err != nil {
+		t.Fatal(err)
+	}
+	keeps(t, r)
+	if strings.Contains(r.Target, "secret") {
+		t.Errorf("the report tells the password: %s", r.Target)
+	}
+	for _, url := range []string{"mqtt://ann:wrong@" + host, "mqtt://" + host} {
+		if _, err := conformance.Run(t.Context(), conformance.Config{URL: url, Select: sel}); !fault.Is(err, fault.Unauthorized) {
+			t.Errorf("%s: %v, want to be told that nobody is let in", url, err)
+		}
+	}
+	return r.Results[0]
+}
+
 // A broker is asked everything.
 func TestBroker(t *testing.T) {
 	b := testkit.Run(t, testkit.Virtual())
@@ -44,6 +133,13 @@ func TestBroker(t *testing.T) {
 		t.Fatal(err)
 	}
 	keeps(t, r)
+	guarded := askGuarded(t)
+	for i, x := range r.Results {
+		if x.ID == guarded.ID {
+			r.Results[i] = guarded
+		}
+	}
+	checkPage(t, r)
 	if n := r.Count(); n.Pass < 380 {
 		t.Errorf("only %d statements were seen to hold", n.Pass)
 	}
