@@ -261,7 +261,7 @@ func (l *log0) maybeSave() {
 		default:
 		}
 	}
-	if l.saving || l.broken || l.k.engine == nil || l == l.k.transient ||
+	if l.saving || l.broken || l.k.engine == nil || l != l.k.meta ||
 		l.sinceSave < l.k.cfg.CheckpointBytes/8 && !l.saveAsked.Load() {
 		return
 	}
