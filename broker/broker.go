@@ -207,12 +207,12 @@ func (b *Broker) openKernel(ctx context.Context) (err error) {
 	b.kernel, err = kernel.Open(kernel.Config{
 		Engine: b.engine, Time: b.cfg.Time, Link: b.cfg.Link, Log: b.cfg.Log, DataShards: b.cfg.DataShards, Durability: b.cfg.Durability,
 		Capture: b.cfg.Profile == Dev, CheckpointBytes: checkpoint, Self: at.Self, Voters: at.Voters,
-		Replicas: at.Replicas, Rack: at.Rack, Peer: at.Peer, Peers: peers, Removed: b.askToEnd,
+		Replicas: at.Replicas, Rack: at.Rack, Peer: at.Peer, Forsake: at.Forsake, Peers: peers, Removed: b.askToEnd,
 		Bind: func(k *kernel.Kernel) { b.join(k) },
 		OpenGroup: func(s kernel.GroupSpec) (kernel.Group, error) {
 			g, err := b.host.Open(group.Config{
 				Shard: s.Shard, Log: b.engine.Log(), Sync: s.Sync, Applied: s.Applied, AppliedTerm: s.AppliedTerm, Machine: s.Machine,
-				Bind: func(g *group.Group) { s.Bind(g) }, EntriesMax: s.EntriesMax, BytesMax: s.BytesMax, Members: s.Members,
+				Bind: func(g *group.Group) { s.Bind(g) }, EntriesMax: s.EntriesMax, BytesMax: s.BytesMax, Members: s.Members, Forsake: s.Forsake,
 			})
 			if err != nil || peers != nil { // who leads is none of our choosing
 				return g, err

@@ -17,6 +17,7 @@ type Cluster struct {
 	Replicas int
 	Rack     string // what fails together with this node
 	Peer     string // where other nodes find it: host:port
+	Forsake  bool   // the others are gone for good, and this node goes on without them: kernel.Config
 	// Network leads to the others. The broker joins it when it opens, and leaves it when it
 	// closes; it is the caller's to close.
 	Network Network

@@ -54,6 +54,9 @@ type Config struct {
 	Rack, Peer string
 	// Peers leads to the other nodes' Kernel.Receive; nil: this broker is no node of a cluster.
 	Peers Peers
+	// Forsake has this node go on alone, for the others are gone for good: group.Config says what
+	// that costs. They are removed, and Open returns once a checkpoint of everything says so.
+	Forsake bool
 	// Removed, if set, is called when the cluster does without this node from now on.
 	Removed func()
 	// Bind, if set, is given the kernel before it opens anything: from then on it may Receive, and
@@ -85,6 +88,7 @@ type GroupSpec struct {
 	Sync                 bool
 	Applied, AppliedTerm uint64
 	Members              storage.Members // as of Applied
+	Forsake              bool            // they are gone, but for this node
 	Machine              Machine
 	// Bind is given the group before the machine is told anything.
 	Bind func(Group)
@@ -281,6 +285,9 @@ func (k *Kernel) open() error {
 		return err
 	}
 	if k.Clustered() {
+		if k.cfg.Forsake {
+			return k.forsake()
+		}
 		return k.arrive() // who comes to lead a shard looks after it
 	}
 	for _, s := range k.shards {
@@ -307,7 +314,7 @@ func (k *Kernel) openLog0() error {
 	k.meta = l
 	k.topo.mu.Unlock()
 	_, err = k.cfg.OpenGroup(GroupSpec{
-		Shard: 0, Sync: true, Applied: at.Index, AppliedTerm: at.Term, Members: l.members, Machine: k.meta, Bind: func(g Group) { k.meta.group = g },
+		Shard: 0, Sync: true, Applied: at.Index, AppliedTerm: at.Term, Members: l.members, Forsake: k.cfg.Forsake, Machine: k.meta, Bind: func(g Group) { k.meta.group = g },
 		EntriesMax: 1 << 16, BytesMax: 1 << 30,
 	})
 	if err != nil && at.Index == 0 && errors.Is(err, storage.ErrCorrupt) {
@@ -372,7 +379,7 @@ func (s *shardRun) open() error {
 		s.k.restoreRoutes(s) // and from here on effects keep them
 	}
 	_, err = s.k.cfg.OpenGroup(GroupSpec{
-		Shard: s.id, Sync: s.class == classSync, Applied: at.Index, AppliedTerm: at.Term, Members: s.members, Machine: s, Bind: func(g Group) { s.group = g },
+		Shard: s.id, Sync: s.class == classSync, Applied: at.Index, AppliedTerm: at.Term, Members: s.members, Forsake: s.k.cfg.Forsake, Machine: s, Bind: func(g Group) { s.group = g },
 		EntriesMax: 1 << 10, BytesMax: 1 << 30,
 	})
 	if err != nil {

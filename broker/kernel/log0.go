@@ -40,6 +40,7 @@ type log0 struct {
 	saveAsked atomic.Bool
 	saving    bool       // a checkpoint is being written
 	saved     chan error // how that ended; capacity 1
+	saves     saves      // who waits for one
 	leading   atomic.Bool
 	again     again
 	asks      asks
@@ -242,6 +243,7 @@ func (l *log0) stopLocked(err error) {
 		return
 	}
 	l.stopped = err
+	l.saves.stop(err)
 	for _, ch := range l.waiting {
 		ch.done <- meta.Result{Err: err}
 	}
@@ -275,6 +277,7 @@ func (l *log0) maybeSave() {
 	at := storage.CheckpointMeta{Index: l.index, Term: l.term, Members: l.members}
 	state, full, bytes := l.view.Load(), l.full, l.unsaved.Load()
 	l.sinceSave = 0
+	l.saves.begin()
 	l.saving = l.k.spawn(func() {
 		err := l.save(at, state, full, keys)
 		if err == nil {
@@ -283,7 +286,22 @@ func (l *log0) maybeSave() {
 		}
 		l.saved <- err
 		l.saveAsked.Store(false) // who asked meanwhile asks again, if it is still wanted
+		l.saves.end(err)
 	})
+}
+
+// checkpoint has a checkpoint written of what is applied by now, and waits until it is.
+func (l *log0) checkpoint(ctx context.Context) error {
+	for wanted := l.saves.next(); ; {
+		l.saveAsked.Store(true)
+		if err := l.barrier(ctx); err != nil {
+			return err
+		}
+		begun := l.saves.next() - 1
+		if err := l.saves.wait(ctx, begun); err != nil || begun >= wanted {
+			return err
+		}
+	}
 }
 
 func (l *log0) save(at storage.CheckpointMeta, state *meta.State, full bool, keys []string) error {

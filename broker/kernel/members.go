@@ -483,3 +483,34 @@ func (k *Kernel) removed() {
 		k.cfg.Removed()
 	}
 }
+
+// forsake removes all other nodes, and has checkpoints say that this one is alone.
+func (k *Kernel) forsake() error {
+	k.log.Warn("going on without the other nodes", "node", k.cfg.Self)
+	if self, _ := k.Node(k.cfg.Self); self.State != NodeUp {
+		if err := k.setNode(k.ctx, k.cfg.Self, NodeUp); err != nil {
+			return err
+		}
+	}
+	for _, n := range k.Nodes() {
+		if n.ID == k.cfg.Self {
+			continue
+		}
+		for _, s := range []NodeState{NodeLeaving, NodeRemoved} {
+			if err := k.setNode(k.ctx, n.ID, s); err != nil {
+				return err
+			}
+		}
+	}
+	if err := k.meta.checkpoint(k.ctx); err != nil {
+		return err
+	}
+	for _, s := range k.everyShard() {
+		if s.class.logged() {
+			if err := s.checkpoint(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -267,3 +267,47 @@ func TestLastNodeStays(t *testing.T) {
 		t.Errorf("a node that there is not: %v", err)
 	}
 }
+
+// When most nodes are gone for good, one that is left goes on without them if it is told to, with
+// everything it has; and again after its next start, when it is told nothing. Others join it.
+func TestForsake(t *testing.T) {
+	for _, led := range []bool{true, false} { // by the one that is left, or not
+		c := kerneltest.StartCluster(t, 3, kerneltest.Options{NoCapture: true})
+		var stays uint64
+		until(t, c.Node(1), "log 0 has a leader", func() bool { stays, _ = c.Node(1).Leadership(0); return stays != 0 })
+		if !led {
+			stays = stays%3 + 1
+		}
+		if _, _, err := c.Node(stays).DeclareQueue(t.Context(), queueSpec("q")); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 10 {
+			publishEventually(t, c.Node(stays), "q", fmt.Sprint(i))
+		}
+		for id := uint64(1); id <= 3; id++ {
+			c.Stop(id)
+		}
+		c.Forsake(stays)
+		publishEventually(t, c.Node(stays), "q", "10")
+		c.Stop(stays)
+		c.Start(stays)
+		publishEventually(t, c.Node(stays), "q", "11")
+		k := c.Node(stays)
+		if nodes := k.Nodes(); len(nodes) != 1 || nodes[0].ID != stays {
+			t.Errorf("nodes %+v", nodes)
+		}
+		s := newSink()
+		if _, err := k.Attach(t.Context(), kernel.AttachSpec{Namespace: "/", Queue: "q", Credit: kernel.Unlimited, Sink: s}); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 12 {
+			if g := s.next(t); string(g.msg.Value) != fmt.Sprint(i) {
+				t.Errorf("message %d is %q", i, g.msg.Value)
+			}
+		}
+		if id := c.Add(stays); id != 4 {
+			t.Errorf("the next node is %d", id)
+		}
+		settled(t, c, stays, 4)
+	}
+}

@@ -104,6 +104,12 @@ type Config struct {
 	// Members are the nodes of the group as of Applied. Empty: this node alone. A node that begins
 	// with nothing and is none of them waits to be added: then it does not matter who they are.
 	Members storage.Members
+	// Forsake has this node go on alone: the other members are gone for good, and with them the
+	// quorum. What its log has is committed, also what a quorum never had; what it has not, and
+	// others had, is lost. The machine is told of the members once that is so, and a checkpoint is
+	// to have them before the next opening, which else needs Forsake again. If the others are
+	// not gone there are two groups.
+	Forsake bool
 	Log     storage.Log
 	// Sync makes a promise wait for the device: votes and entries are durable
 	// before anybody is told of them. Without it entries wait for the operating system;
@@ -198,6 +204,7 @@ type Group struct {
 	settled   bool   // an entry of leadTerm is applied
 	told      bool   // the machine believes that it leads
 	peers     []peer // by id: the members, while this node is raft's leader
+	forsaken  uint64 // the last entry of a log whose other members are gone: changes up to it count for nothing
 	handed    uint64 // term in which it has tried to hand over, for being no voter any more
 
 	pending []sized // proposals of leadTerm that are not applied, in order

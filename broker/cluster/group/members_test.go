@@ -546,3 +546,43 @@ func (h *Host) opened(t *testing.T) *Group {
 	settle(h)
 	return g
 }
+
+// A node whose peers are gone for good goes on alone, if it is told to: with all that its log has,
+// whatever that says of the members. Once a checkpoint has that it is alone, it needs not be told.
+func TestForsake(t *testing.T) {
+	for checkpointed := range 2 {
+		s := newSimOf(t, 1, 1, 4, storage.Members{Voters: []uint64{1, 2, 3}})
+		s.run(4*time.Second, nil)
+		s.write(0, "by all", 1, 2, 3)
+		s.reconfigure(0, []uint64{1, 2, 3}, []uint64{4}) // is on the log, and in no checkpoint
+		s.write(0, "with a learner", 1, 2, 3, 4)
+		for _, n := range s.nodes {
+			n.crash()
+		}
+		one := s.nodes[0]
+		one.start(1)
+		s.run(4*time.Second, nil)
+		if s.leader(0) != nil {
+			t.Fatal("it leads though most of its voters are gone")
+		}
+		one.crash()
+		one.forsakes = true
+		one.start(2)
+		s.run(4*time.Second, nil)
+		if want := (storage.Members{Voters: []uint64{1}}); !one.groups[0].Members().Equal(want) {
+			t.Fatalf("its members are %v", one.groups[0].Members())
+		}
+		s.write(0, "alone", 1)
+		if checkpointed == 1 {
+			one.checkpoint()
+			one.forsakes = false
+		}
+		one.crash()
+		one.start(3)
+		s.run(4*time.Second, nil)
+		s.write(0, "alone again", 1)
+		s.nodes[1].start(4) // what was gone is not: nobody of it is heard
+		s.run(2*time.Second, nil)
+		s.write(0, "still alone", 1)
+	}
+}

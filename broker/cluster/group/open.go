@@ -37,6 +37,9 @@ func (h *Host) Open(cfg Config) (*Group, error) {
 	if len(members.All()) == 0 {
 		members.Voters = []uint64{h.self}
 	}
+	if cfg.Forsake {
+		members = storage.Members{Voters: []uint64{h.self}}
+	}
 	alone := members.Alone(h.self)
 	target := shardName(cfg.Shard)
 	switch {
@@ -53,9 +56,15 @@ func (h *Host) Open(cfg Config) (*Group, error) {
 	if err != nil {
 		return nil, &fault.Error{Kind: fault.Internal, Op: "open", Target: target, Err: err}
 	}
+	if cfg.Forsake && unfinished(loaded, cfg.Applied) {
+		return nil, fault.New(fault.Conflict, "open", target, "this replica is not whole: it was being replaced by the state of another node")
+	}
 	entries, hard, err := recoverLog(cfg, hard, loaded, alone)
 	if err != nil {
 		return nil, &fault.Error{Kind: fault.Internal, Op: "open", Target: target, Err: err}
+	}
+	if cfg.Forsake {
+		hard.Commit = entries.last()
 	}
 	if len(loaded) > 0 && entries.last() == entries.base && entries.base >= loaded[len(loaded)-1].Index {
 		// Nothing of what was loaded is needed; let the next entry not seem to leave a gap.
@@ -77,6 +86,9 @@ func (h *Host) Open(cfg Config) (*Group, error) {
 		entries: entries,
 		hard:    hard, hardSaved: hard, applied: cfg.Applied, shown: cfg.Applied, members: members, single: alone,
 		rand: rand.New(rand.NewPCG(h.seed, h.self<<32|uint64(cfg.Shard))),
+	}
+	if cfg.Forsake {
+		g.forsaken = entries.last()
 	}
 	g.onWrote = g.wrote
 	g.leaseEnd.Store(leaseNone)

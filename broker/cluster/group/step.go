@@ -333,6 +333,9 @@ func (g *Group) apply(m *pb.Message) {
 		switch e.GetType() {
 		case pb.EntryNormal:
 		case pb.EntryConfChangeV2:
+			if e.GetIndex() <= g.forsaken {
+				continue
+			}
 			show()
 			if !g.applyChange(e) {
 				return
@@ -342,8 +345,13 @@ func (g *Group) apply(m *pb.Message) {
 			g.stop(fmt.Errorf("%w: entry %d is of kind %v", storage.ErrVersion, e.GetIndex(), e.GetType()))
 			return
 		}
-		if len(e.Data) == 0 {
-			continue // a leader's first
+		if len(e.Data) == 0 { // a leader's first
+			if g.forsaken > 0 && mine {
+				show()
+				g.forsaken = 0
+				g.machine.Members(e.GetIndex(), e.GetTerm(), g.members.Clone())
+			}
+			continue
 		}
 		if mine {
 			landed++

@@ -30,10 +30,11 @@ type Cluster struct {
 
 type clusterNode struct {
 	*kernel.Kernel
-	id     uint64
-	engine storage.Engine // in memory it outlives the kernel, as a disk does
-	host   *group.Host
-	place  place // in the network, while it runs
+	id       uint64
+	forsakes bool           // kernel.Config's
+	engine   storage.Engine // in memory it outlives the kernel, as a disk does
+	host     *group.Host
+	place    place // in the network, while it runs
 }
 
 // StartCluster opens n kernels, which the test's end closes.
@@ -118,6 +119,15 @@ func (c *Cluster) Stop(id uint64) {
 	c.end(n)
 }
 
+// Forsake opens a node that was stopped, and has it go on without the others.
+func (c *Cluster) Forsake(id uint64) {
+	c.t.Helper()
+	n := c.nodes[id-1]
+	n.forsakes = true
+	defer func() { n.forsakes = false }()
+	c.Start(id)
+}
+
 // Empty takes from a node that was stopped what it has kept in memory.
 func (c *Cluster) Empty(id uint64) {
 	n := c.nodes[id-1]
@@ -197,11 +207,11 @@ func (c *Cluster) open(n *clusterNode) error {
 	n.host = host
 	k, err := kernel.Open(kernel.Config{
 		Engine: kept{n.engine}, Time: c.o.Time, Link: clock.Wall{}, Capture: !c.o.NoCapture, DataShards: c.o.DataShards, CheckpointBytes: c.o.CheckpointBytes,
-		Self: n.id, Voters: c.began, Peers: c.way(n, transport.ChanRelay),
+		Self: n.id, Voters: c.began, Forsake: n.forsakes, Peers: c.way(n, transport.ChanRelay),
 		Bind: func(k *kernel.Kernel) { n.place.handle(transport.ChanRelay, k.Receive) },
 		OpenGroup: func(s kernel.GroupSpec) (kernel.Group, error) {
 			return host.Open(group.Config{
-				Shard: s.Shard, Log: n.engine.Log(), Sync: s.Sync, Applied: s.Applied, AppliedTerm: s.AppliedTerm, Machine: s.Machine, Members: s.Members,
+				Shard: s.Shard, Log: n.engine.Log(), Sync: s.Sync, Applied: s.Applied, AppliedTerm: s.AppliedTerm, Machine: s.Machine, Members: s.Members, Forsake: s.Forsake,
 				Bind:     func(g *group.Group) { s.Bind(g) },
 				BytesMax: s.BytesMax, EntriesMax: s.EntriesMax, CatchUp: c.o.CatchUp,
 			})

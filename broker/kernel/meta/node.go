@@ -68,7 +68,7 @@ var next = map[NodeState][]NodeState{
 	NodeJoining:  {NodeUp, NodeLeaving},
 	NodeUp:       {NodeDraining, NodeLeaving},
 	NodeDraining: {NodeUp, NodeLeaving},
-	NodeLeaving:  {NodeRemoved},
+	NodeLeaving:  {NodeUp, NodeRemoved},
 }
 
 // setNode changes a node's state. Somebody has to stay who keeps everything.

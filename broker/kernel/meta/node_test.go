@@ -67,7 +67,7 @@ func TestNodeStates(t *testing.T) {
 		NodeJoining:  {NodeUp, NodeLeaving},
 		NodeUp:       {NodeDraining, NodeLeaving},
 		NodeDraining: {NodeUp, NodeLeaving},
-		NodeLeaving:  {NodeRemoved},
+		NodeLeaving:  {NodeUp, NodeRemoved},
 	}
 	for _, from := range all {
 		for _, to := range all {

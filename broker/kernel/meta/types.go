@@ -168,7 +168,7 @@ type Node struct {
 // replica of each shard; only those in NodeUp are given votes and lead.
 type NodeState string
 
-// The states, in their order. One that drains may be put up again.
+// The states, in their order. One that drains or leaves may be put up again.
 const (
 	NodeJoining  NodeState = "joining"  // it gets its replicas, and serves nobody yet
 	NodeUp       NodeState = "up"       //
