@@ -269,6 +269,6 @@ func (g *Group) doubted(m *pb.Message) {
 		return
 	}
 	g.logger.Warn("a member lost what it had; who leads is elected anew", "node", m.GetFrom(), "term", m.GetTerm())
-	_ = g.node.Step(&pb.Message{Type: pb.MsgAppResp.Enum(), From: new(m.GetFrom()), To: new(g.host.self), Term: new(m.GetTerm() + 1)})
+	g.stepDown()
 	g.drain()
 }

@@ -628,6 +628,27 @@ func TestGatedLeaderReturns(t *testing.T) {
 	}
 }
 
+// TestLeaderThatHearsNobody: what a leader says arrives, and nothing comes back. It does not keep the others
+// from electing one that can lead, and follows that when the links are whole again.
+func TestLeaderThatHearsNobody(t *testing.T) {
+	s := newSim(t, 1, 1)
+	s.run(time.Second, nil)
+	old := s.leader(0)
+	for _, n := range s.nodes {
+		s.weather.Cut(n.id, old.id)
+	}
+	s.run(4*time.Second, nil)
+	now := s.leader(0)
+	if now == nil || now == old {
+		t.Fatalf("led by %+v", now)
+	}
+	s.weather.Heal()
+	s.run(3*time.Second, nil)
+	if s.leader(0) != now || old.ms[0].applied != now.ms[0].applied {
+		t.Errorf("led by %+v; the old leader has applied up to %d, the new one up to %d", s.leader(0), old.ms[0].applied, now.ms[0].applied)
+	}
+}
+
 // TestTransfer: the named voter leads next, soon, and one that is away does not
 // cost more than a timeout.
 func TestTransfer(t *testing.T) {

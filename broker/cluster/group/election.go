@@ -26,7 +26,7 @@ import (
 // the promise began, from which each follower's promise holds, and it leads until
 // one timeout after the time that a quorum has answered to. Past that it is gated:
 // it refuses proposals, and its machine is told, though raft may have it lead on;
-// when a quorum answers again, so does it.
+// when a quorum answers again, so does it. Gated for another timeout, it gives up.
 //
 // A transfer of leadership asks for votes in spite of promises; for its length
 // the leader gates itself.
@@ -138,6 +138,11 @@ func (g *Group) tick(in *inbox) {
 		g.keepOn()
 	}
 	if g.now < g.time.deadline {
+		return
+	}
+	if g.leadTerm != 0 && g.deserted() {
+		g.logger.Warn("no quorum has answered; who leads is elected anew", "term", g.leadTerm)
+		g.stepDown()
 		return
 	}
 	if g.leadTerm != 0 {
@@ -271,6 +276,28 @@ func (g *Group) lease() {
 	}
 	g.leaseEnd.Store(int64(at + g.host.election))
 	g.tell(true)
+}
+
+// deserted tells whether no quorum has answered this leader for a timeout beyond that which gates it. It
+// may still be heard itself, on links that lead one way: then nobody else asks to be elected before
+// it falls silent.
+func (g *Group) deserted() bool {
+	if g.alone() || g.time.transfer != 0 {
+		return false
+	}
+	at := g.quorum(g.members.Voters)
+	if g.members.Joint() {
+		at = min(at, g.quorum(g.members.Outgoing))
+	}
+	for i := range g.peers {
+		at = max(at, g.peers[i].since) // as old as the leadership, or newer
+	}
+	return g.now >= at+2*g.host.election
+}
+
+// stepDown ends a leadership on raft's side, by a term that nobody leads yet.
+func (g *Group) stepDown() {
+	_ = g.node.Step(&pb.Message{Type: pb.MsgAppResp.Enum(), From: new(g.host.self), To: new(g.host.self), Term: new(g.hard.Term + 1)})
 }
 
 // quorum is the time that a majority of voters has answered to, or a later one.
