@@ -291,7 +291,7 @@ func (k *Kernel) open() error {
 		return k.arrive() // who comes to lead a shard looks after it
 	}
 	for _, s := range k.shards {
-		k.newest.Store(max(k.newest.Load(), s.now()))
+		k.stamped(s.now())
 		k.restoreRoutes(s)
 		k.restoreGroups(s)
 	}
@@ -376,6 +376,7 @@ func (s *shardRun) open() error {
 	s.index, s.term, s.members = at.Index, at.Term, s.k.membersAt(at)
 	if s.k.Clustered() {
 		s.live = true
+		s.k.stamped(m.Now())
 		s.k.restoreRoutes(s) // and from here on effects keep them
 	}
 	_, err = s.k.cfg.OpenGroup(GroupSpec{
@@ -529,6 +530,17 @@ func (k *Kernel) nowMs() int64 {
 		}
 		if k.newest.CompareAndSwap(newest, now) {
 			return now
+		}
+	}
+}
+
+// stamped takes note of a time that was stamped, by an earlier life or by another node: what this one
+// stamps is no older.
+func (k *Kernel) stamped(ms int64) {
+	for {
+		newest := k.newest.Load()
+		if ms <= newest || k.newest.CompareAndSwap(newest, ms) {
+			return
 		}
 	}
 }

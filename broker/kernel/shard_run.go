@@ -435,6 +435,7 @@ func (s *shardRun) Apply(entries []storage.Entry) {
 		s.appendBatches(len(e.Data))
 		s.effects()
 		if s.k.Clustered() {
+			s.k.stamped(s.m.Now())
 			s.asks.reached(s.k, s.index)
 		}
 		s.answer(h)

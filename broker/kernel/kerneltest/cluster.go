@@ -205,8 +205,12 @@ func (c *Cluster) open(n *clusterNode) error {
 	})
 	n.hear(host.Receive)
 	n.host = host
+	time := c.o.Time
+	if c.o.TimeOf != nil {
+		time = c.o.TimeOf(n.id)
+	}
 	k, err := kernel.Open(kernel.Config{
-		Engine: kept{n.engine}, Time: c.o.Time, Link: clock.Wall{}, Capture: !c.o.NoCapture, DataShards: c.o.DataShards, CheckpointBytes: c.o.CheckpointBytes,
+		Engine: kept{n.engine}, Time: time, Link: clock.Wall{}, Capture: !c.o.NoCapture, DataShards: c.o.DataShards, CheckpointBytes: c.o.CheckpointBytes,
 		Self: n.id, Voters: c.began, Forsake: n.forsakes, Peers: c.way(n, transport.ChanRelay),
 		Bind: func(k *kernel.Kernel) { n.place.handle(transport.ChanRelay, k.Receive) },
 		OpenGroup: func(s kernel.GroupSpec) (kernel.Group, error) {

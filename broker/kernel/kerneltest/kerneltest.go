@@ -32,6 +32,8 @@ type Options struct {
 	// Disk opens a node's engine on what its disk has, at each start of the node in a cluster; nil:
 	// the memory engine, which outlives the kernel as a disk does.
 	Disk func(node uint64) storage.Engine
+	// TimeOf is the clock of a node in a cluster; nil: Time is everybody's.
+	TimeOf func(node uint64) clock.Clock
 	// CatchUp is group.Config's, in a cluster.
 	CatchUp int
 	// TCP has the nodes of a cluster reach each other over TCP; else they do by calls.
