@@ -1,10 +1,14 @@
 package kafka
 
 import (
+	"context"
 	"fmt"
+	"maps"
 	"slices"
+	"sync"
 	"time"
 
+	"github.com/robustmq/rmq/broker/fault"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -25,11 +29,9 @@ const (
 func (c *conn) electLeaders(q *kmsg.ElectLeadersRequest) kmsg.Response {
 	resp := q.ResponseKind().(*kmsg.ElectLeadersResponse)
 	resp.Topics = []kmsg.ElectLeadersResponseTopic{}
-	changed, stop := c.srv.kernel.Changes()
-	defer stop()
 	cl := c.nodes()
-	moving := make(map[uint32]bool)    // shards that are asked to change hands
-	asked := make(map[uint32]*refusal) // what came of asking
+	moving := make(map[uint32]error)   // shards that are to change hands, and what came of that
+	asked := make(map[uint32]*refusal) // why others are not
 	elect := func(t *topic, index int32) *refusal {
 		shard, ok := t.shardOf(index)
 		if !ok {
@@ -37,8 +39,10 @@ func (c *conn) electLeaders(q *kmsg.ElectLeadersRequest) kmsg.Response {
 		}
 		no, before := asked[shard]
 		if !before {
-			no = c.elect(cl, shard, q.ElectionType)
-			asked[shard], moving[shard] = no, no == nil
+			no = cl.elect(shard, q.ElectionType)
+			if asked[shard] = no; no == nil {
+				moving[shard] = nil
+			}
 		}
 		return no
 	}
@@ -85,19 +89,23 @@ func (c *conn) electLeaders(q *kmsg.ElectLeadersRequest) kmsg.Response {
 	for i := range q.Topics {
 		add(q.Topics[i].Topic, q.Topics[i].Partitions, false)
 	}
-	if len(places) > 0 {
-		c.awaitLeaders(cl, moving, changed, time.Duration(max(q.TimeoutMillis, 0))*time.Millisecond)
-		for _, at := range places {
-			if !c.leadsPreferred(cl, at.shard) {
-				resp.Topics[at.topic].Partitions[at.part].ErrorCode = codeTimedOut
-			}
+	c.move(cl, moving, time.Duration(max(q.TimeoutMillis, 0))*time.Millisecond)
+	for _, at := range places {
+		rp := &resp.Topics[at.topic].Partitions[at.part]
+		switch err := moving[at.shard]; {
+		case err == nil:
+		case fault.Is(err, fault.Timeout):
+			rp.ErrorCode = codeTimedOut
+		default:
+			no := refusef(codeNoPreferredLeader, "The preferred leader, node %d, could not be elected.", cl.shard(at.shard).replicas[0])
+			rp.ErrorCode, rp.ErrorMessage = no.code, no.text()
 		}
 	}
 	return resp
 }
 
-// elect asks for a shard to be led by the node that it prefers; nil: it was asked for.
-func (c *conn) elect(cl *cluster, shard uint32, kind int8) *refusal {
+// elect tells why a shard is not to be led by the node that it prefers; nil: it is to be.
+func (cl *cluster) elect(shard uint32, kind int8) *refusal {
 	st := cl.shard(shard)
 	notNeeded := refusef(codeElectionNotNeeded, "Leader election not needed for topic partition.")
 	switch {
@@ -113,37 +121,27 @@ func (c *conn) elect(cl *cluster, shard uint32, kind int8) *refusal {
 	if _, live := cl.node(st.replicas[0]); !live || st.code != codeNone {
 		return refusef(codeNoPreferredLeader, "The preferred leader, node %d, was not available.", st.replicas[0])
 	}
-	if err := c.srv.kernel.HandOver(shard, uint64(st.replicas[0])); err != nil {
-		return refusef(codeNoPreferredLeader, "The preferred leader, node %d, could not be elected.", st.replicas[0])
-	}
 	return nil
 }
 
-func (c *conn) leadsPreferred(cl *cluster, shard uint32) bool {
-	return c.srv.kernel.Leader(shard) == uint64(cl.shard(shard).replicas[0])
-}
-
-// awaitLeaders waits until each of the shards is led as it prefers.
-func (c *conn) awaitLeaders(cl *cluster, moving map[uint32]bool, changed <-chan struct{}, most time.Duration) {
-	over := make(chan struct{})
-	timer := c.srv.cfg.Link.AfterFunc(min(most, electWaitMax), func() { close(over) })
+// move has each of the shards led as it prefers, all at once.
+func (c *conn) move(cl *cluster, moving map[uint32]error, most time.Duration) {
+	ctx, cancel := context.WithCancel(c.ctx)
+	defer cancel()
+	timer := c.srv.cfg.Link.AfterFunc(min(most, electWaitMax), cancel)
 	defer timer.Stop()
-	for {
-		left := false
-		for shard, asked := range moving {
-			left = left || asked && !c.leadsPreferred(cl, shard)
-		}
-		if !left {
-			return
-		}
-		select {
-		case <-changed:
-		case <-over:
-			return
-		case <-c.ctx.Done():
-			return
-		}
+	var mu sync.Mutex // guards moving
+	var all sync.WaitGroup
+	for _, shard := range slices.Collect(maps.Keys(moving)) {
+		to := uint64(cl.shard(shard).replicas[0])
+		all.Go(func() {
+			err := c.srv.kernel.HandOver(ctx, shard, to)
+			mu.Lock()
+			moving[shard] = err
+			mu.Unlock()
+		})
 	}
+	all.Wait()
 }
 
 // alterPartitionReassignments takes the replicas that a partition has already, and no others.

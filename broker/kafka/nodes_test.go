@@ -290,15 +290,9 @@ func TestLeadershipMoves(t *testing.T) {
 	q := fetchFirst(c.id("orders"), -1, int32((5 * time.Minute).Milliseconds())) // longer than the test may last
 	q.SetVersion(16)
 	r.send(r.request(q))
-	// Asked on any node, of any other; once more where a slow machine has let it lapse.
-	until(t, c.at(others[0]).k, "the other leads", func() bool {
-		k := c.at(others[0]).k
-		if node, _ := k.Leadership(shard); node == uint64(others[1]) {
-			return true
-		}
-		_ = k.HandOver(shard, uint64(others[1])) // nobody leads while it is on its way
-		return false
-	})
+	if err := c.at(others[0]).k.HandOver(t.Context(), shard, uint64(others[1])); err != nil { // asked on any node, of any other
+		t.Fatal(err)
+	}
 	p := r.read(q).(*kmsg.FetchResponse).Topics[0].Partitions[0]
 	if p.ErrorCode != 6 {
 		t.Errorf("a fetch whose partition has moved: error %d, want NOT_LEADER_OR_FOLLOWER", p.ErrorCode)

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"context"
 	"encoding/binary"
 
 	"github.com/robustmq/rmq/broker/fault"
@@ -50,23 +51,43 @@ func (p *Partition) Epoch() int32 { return p.s.epoch.Load() }
 // Leads tells whether this node leads the partition. Who watches the partition is woken when that ends.
 func (p *Partition) Leads() bool { return p.s.leads() }
 
-// HandOver asks for another node to lead a shard. Whether it comes to that is seen in
-// Leadership; Changes tells when to look. fault.Unavailable: nobody leads it who could be asked.
-func (k *Kernel) HandOver(shard uint32, to uint64) error {
+// HandOver has another node lead a shard, and returns when it does, as far as is known here. What asks for
+// that may lapse, with a frame that is lost or a node that is slow to take over: it is asked again until
+// ctx ends, which is a fault.Timeout.
+func (k *Kernel) HandOver(ctx context.Context, shard uint32, to uint64) error {
 	s := k.shards[shard]
-	leader, _ := k.Leadership(shard)
-	switch {
-	case s == nil:
+	if s == nil {
 		return fault.Of(fault.NotFound, "hand over", "shard")
-	case leader == to:
-		return nil
-	case leader == 0:
-		return fault.Of(fault.Unavailable, "hand over", s.name())
-	case leader != k.cfg.Self:
-		k.cfg.Peers.Send(leader, handOver(shard, to))
-		return nil
 	}
-	return s.handOver(to)
+	changed, stop := k.Changes()
+	defer stop()
+	var asked uint64
+	for {
+		leader, _ := k.Leadership(shard)
+		switch {
+		case leader == to:
+			return nil
+		case leader == asked: // or nobody leads
+		case leader == k.cfg.Self:
+			if err := s.handOver(to); err != nil && !fault.Is(err, fault.Unavailable) { // unavailable: it is on its way
+				return err
+			}
+			asked = leader
+		default:
+			k.cfg.Peers.Send(leader, handOver(shard, to))
+			asked = leader
+		}
+		again := k.alarm(againAfter)
+		select {
+		case <-changed:
+		case <-again.rings:
+			asked = 0
+		case <-ctx.Done():
+			again.stop()
+			return fault.New(fault.Timeout, "hand over", s.name(), "node %d does not lead it: %w", to, ctx.Err())
+		}
+		again.stop()
+	}
 }
 
 func (s *shardRun) handOver(to uint64) error {

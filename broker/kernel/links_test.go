@@ -1,6 +1,7 @@
 package kernel_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/cluster/transport"
+	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/kernel/kerneltest"
 	"github.com/robustmq/rmq/broker/message"
@@ -185,5 +187,43 @@ func TestClocksThatDiffer(t *testing.T) {
 		if g := s.next(t); string(g.msg.Value) != want {
 			t.Errorf("delivered %q, want %q", g.msg.Value, want)
 		}
+	}
+}
+
+// A node that is to lead a shard does not take over in time, and the leader keeps it. It is asked again, and
+// leads when it can.
+func TestHandOverThatLapses(t *testing.T) {
+	weather := transport.NewWeather(clock.Wall{}, 1)
+	c := kerneltest.StartCluster(t, 3, kerneltest.Options{NoCapture: true, DataShards: 1, Weather: weather})
+	shard := stream(t, c, "s")
+	leader, to, _ := leads(t, c, shard)
+	k := c.Node(leader)
+	changed, stop := k.Changes()
+	defer stop()
+	become := func(leading bool) {
+		t.Helper()
+		for k.Leads(shard) != leading {
+			select {
+			case <-changed:
+			case <-time.After(20 * time.Second):
+				t.Fatalf("it never came to that: leading %v", leading)
+			}
+		}
+	}
+	weather.Isolate(to, leader)
+	done := make(chan error, 1)
+	go func() { done <- k.HandOver(t.Context(), shard, to) }()
+	become(false)
+	become(true)
+	weather.Heal()
+	if err := recv(t, done); err != nil {
+		t.Fatal(err)
+	}
+	until(t, c.Node(to), "leads", func() bool { return c.Node(to).Leads(shard) })
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := k.HandOver(ctx, shard, leader); !fault.Is(err, fault.Timeout) {
+		t.Errorf("without time: %v", err)
 	}
 }
