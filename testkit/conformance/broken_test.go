@@ -83,6 +83,9 @@ var wrongs = []wrong{
 	}, statement: "MQTT5-3.12.4-1"},
 }
 
+// silence is how long a test waits for what the broken server never says.
+const silence = 300 * time.Millisecond
+
 // A server that is wrong in one thing is found out, by the statement that says so.
 func TestBroken(t *testing.T) {
 	b := testkit.Run(t)
@@ -93,8 +96,7 @@ func TestBroken(t *testing.T) {
 				t.Fatal(err)
 			}
 			p := newProxy(t, b.MQTT()[len("mqtt://"):], w)
-			patience := 300 * time.Millisecond // what must fail by silence does
-			r, err := conformance.Run(t.Context(), conformance.Config{URL: "mqtt://" + p.l.Addr().String(), Select: sel, Patience: patience})
+			r, err := conformance.Run(t.Context(), conformance.Config{URL: "mqtt://" + p.l.Addr().String(), Select: sel, Patience: silence})
 			if err != nil {
 				t.Fatal(err)
 			}

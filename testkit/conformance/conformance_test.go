@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -19,6 +20,10 @@ import (
 var update = flag.Bool("update", false, "write the statements of docs/protocol/mqtt-conformance.md")
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience is how long a test waits for what must happen before it is said not to. No test
+// that passes waits for it.
+const patience = 30 * time.Second
 
 // deviations are what rmq does otherwise than the specification says, and why.
 var deviations = map[string]string{
@@ -128,7 +133,9 @@ func askGuarded(t *testing.T) conformance.Result {
 // A broker is asked everything.
 func TestBroker(t *testing.T) {
 	b := testkit.Run(t, testkit.Virtual())
-	r, err := conformance.Run(t.Context(), conformance.Config{URL: b.MQTT(), WebSocket: b.WebSocket(), Advance: b.Clock.Advance})
+	r, err := conformance.Run(t.Context(), conformance.Config{
+		URL: b.MQTT(), WebSocket: b.WebSocket(), Advance: b.Clock.Advance, Patience: patience,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,11 +219,12 @@ func TestSelect(t *testing.T) {
 	}
 }
 
-// A node of a cluster is asked everything, with connections at all of them in turn.
+// A cluster is asked everything, with connections at all of its nodes in turn.
 func TestCluster(t *testing.T) {
-	c := testkit.Cluster(t, 3)
+	c := testkit.Cluster(t, 3, testkit.Virtual())
 	r, err := conformance.Run(t.Context(), conformance.Config{
 		URL: c.Node(1).MQTT(), More: []string{c.Node(2).MQTT(), c.Node(3).MQTT()}, WebSocket: c.Node(2).WebSocket(),
+		Advance: c.Node(1).Clock.Advance, Patience: patience,
 	})
 	if err != nil {
 		t.Fatal(err)

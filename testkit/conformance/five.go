@@ -390,6 +390,7 @@ func sharedResumed(t *T) {
 	other.subscribed(nil, other.share(group, topic, 2))
 	s = t.connect(as(id), durable)
 	s.present(true)
+	other.quiet() // it was not given to the other member
 	q := s.message("m")
 	t.check(q.PacketID == m.PacketID, fmt.Sprintf("packet identifier %d as before", m.PacketID), fmt.Sprint(q.PacketID))
 	s.settle(q)

@@ -142,15 +142,22 @@ func allFields(t *T) {
 
 // ---- MQTT 5
 
+// soon is a time, in seconds, in which a test does a few things, also where the machine is
+// busy; soonOver is when it has passed.
+const (
+	soon     = 3
+	soonOver = (soon + 1) * time.Second
+)
+
 // willDelayed wants no will from a client that is back before the delay is over.
 func willDelayed(t *T) {
 	topic, id := t.topic("w"), t.clientID()
 	s := t.subscriber(topic, 1)
-	delay := willProperties(mqtt.Properties(nil).Uint32(mqtt.WillDelay, 1))
+	delay := willProperties(mqtt.Properties(nil).Uint32(mqtt.WillDelay, soon))
 	t.connect(as(id), durable, will(topic, "gone", 1, false), delay).drop()
 	c := t.connect(as(id), durable)
 	c.present(true)
-	t.pass(2 * time.Second)
+	t.pass(soonOver)
 	t.connect().publish(topic, "end", 1)
 	s.take("end")
 }
@@ -159,12 +166,12 @@ func willDelayed(t *T) {
 func willLater(t *T) {
 	topic := t.topic("w")
 	s := t.subscriber(topic, 1)
-	delay := willProperties(mqtt.Properties(nil).Uint32(mqtt.WillDelay, 1))
+	delay := willProperties(mqtt.Properties(nil).Uint32(mqtt.WillDelay, soon))
 	// When disconnect returns the server has seen the end.
 	t.connect(durable, will(topic, "gone", 1, false), delay).disconnect(mqtt.DisconnectWithWill, nil)
 	t.connect().publish(topic, "before", 1)
 	s.take("before")
-	t.pass(2 * time.Second)
+	t.pass(soonOver)
 	s.take("gone")
 }
 
