@@ -62,6 +62,11 @@ func TestScripts(t *testing.T) {
 				}
 				e.Setenv("XDG_"+name, dir)
 			}
+			fixtures, err := filepath.Abs("../fixtures")
+			if err != nil {
+				return err
+			}
+			e.Setenv("FIXTURES", fixtures)
 			srv := httptest.NewServer(adminapi.Handler(sample(), adminapi.HandlerOptions{}))
 			e.Defer(srv.Close)
 			e.Setenv("FAKE_URL", srv.URL)

@@ -44,6 +44,9 @@ type Entry struct {
 	Data  []byte
 }
 
+// KindMembers is the kind of an entry that changes who the members of the shard's group are.
+const KindMembers = 2
+
 // KindInstalled is the kind of an entry that stands for all of a shard's log up to it: the
 // state that it leads to came from another node.
 const KindInstalled = 0xff

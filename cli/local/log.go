@@ -377,7 +377,7 @@ func (x *inspection) directory(dir string) error {
 		for _, k := range c.Kinds {
 			kinds = append(kinds, fmt.Sprintf("%d %s", k.Keys, k.Kind))
 		}
-		what := strings.Join(kinds, ", ")
+		what := strings.Join(kinds, ", ") + c.After()
 		if c.Err != nil {
 			what, x.damaged = "damaged: "+c.Err.Error(), true
 		}

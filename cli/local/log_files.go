@@ -14,6 +14,7 @@ import (
 	"github.com/robustmq/rmq/broker/kernel/shard"
 	"github.com/robustmq/rmq/broker/record"
 	"github.com/robustmq/rmq/broker/segment"
+	"github.com/robustmq/rmq/broker/storage"
 	"github.com/robustmq/rmq/broker/storage/filelog"
 	"github.com/robustmq/rmq/broker/storage/meta"
 	"github.com/robustmq/rmq/cli/env"
@@ -238,6 +239,8 @@ func (x *inspection) walRecord(rec *filelog.WALRecord) error {
 // entry says in a line what an entry holds, and fills in what machines get.
 func (x *inspection) entry(rec *filelog.WALRecord, line *recordLine) string {
 	switch {
+	case rec.Kind == storage.KindMembers:
+		return "a change of the members"
 	case rec.Kind != 0:
 		return fmt.Sprintf("raft's own, kind %d, %d bytes", rec.Kind, len(rec.Data))
 	case len(rec.Data) == 0:
@@ -707,6 +710,9 @@ func (x *inspection) checkpoint(c *meta.Inspector, at *meta.Checkpoint) error {
 	case env.FormatYAML:
 		err = x.e.PrintDocument(l)
 	case env.FormatText:
+		if who := strings.TrimPrefix(l.Members.After(), ", "); who != "" {
+			fmt.Fprintf(x.e.Out, "members\t%d\t%d\t%d\t%s\n", l.Shard, l.Index, l.Term, who)
+		}
 		for _, k := range l.Kinds {
 			fmt.Fprintf(x.e.Out, "checkpoint\t%d\t%d\t%d\t%s\t%d\t%d\n", l.Shard, l.Index, l.Term, k.Kind, k.Keys, k.Bytes)
 		}

@@ -124,6 +124,9 @@ func (g *Group) shows(to uint64) []byte {
 	if i, ok := findPeer(g.peers, to); !ok || g.peers[i].acked {
 		return nil
 	}
+	if !g.members.IsVoter(to) { // it is new, and is to begin with a state
+		g.strandedAt = g.now
+	}
 	return binary.LittleEndian.AppendUint64(nil, g.shown)
 }
 
