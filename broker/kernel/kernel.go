@@ -59,6 +59,9 @@ type Config struct {
 	Forsake bool
 	// Removed, if set, is called when the cluster does without this node from now on.
 	Removed func()
+	// NodesChanged, if set, is called when Nodes, or what it tells of one, has changed here. It must
+	// not block.
+	NodesChanged func()
 	// Bind, if set, is given the kernel before it opens anything: from then on it may Receive, and
 	// must, for a node that is behind has to fetch what it lacks.
 	Bind func(*Kernel)

@@ -64,6 +64,12 @@ func (k *Kernel) AddNode(ctx context.Context, s NodeSpec) (id uint64, err error)
 	return uint64(r.Number), err
 }
 
+// MoveNode tells where other nodes find one from now on. fault.Exists: another node is there.
+func (k *Kernel) MoveNode(ctx context.Context, id uint64, peer string) error {
+	_, err := k.meta.do(ctx, &meta.Command{Op: meta.MoveNode, Node: &meta.Node{ID: id, Peer: peer}})
+	return err
+}
+
 // DrainNode has a node give away its votes and what it leads. It goes on serving its clients.
 // fault.Conflict: it is the last one that is up.
 func (k *Kernel) DrainNode(ctx context.Context, id uint64) error {

@@ -243,7 +243,7 @@ func (k *Kernel) lookAtNodes() {
 // this node that the others did not hear from, or that they do without from now on, what was
 // attached here has ended without its clients being told: so they are, and come back.
 func (k *Kernel) nodeChanged(n *Node) {
-	k.moveOn()
+	k.nodesChanged()
 	if n.ID == k.cfg.Self && n.State == NodeRemoved {
 		k.post(work{removed: true})
 		return
@@ -255,6 +255,14 @@ func (k *Kernel) nodeChanged(n *Node) {
 		if s.leads() {
 			k.post(work{lead: s})
 		}
+	}
+}
+
+// nodesChanged has somebody look at who is to keep what, and tells who asked to be told.
+func (k *Kernel) nodesChanged() {
+	k.moveOn()
+	if k.cfg.NodesChanged != nil {
+		k.cfg.NodesChanged()
 	}
 }
 

@@ -234,8 +234,10 @@ func (k *Kernel) topologyChanged(c *meta.Command, r *meta.Result) {
 		if r.Created {
 			t.spaceLocked(r.Binding.Namespace).bind(r.Binding)
 		}
-	case meta.PlaceShards, meta.AddNode:
+	case meta.PlaceShards:
 		k.moveOn()
+	case meta.AddNode, meta.MoveNode:
+		k.nodesChanged()
 	case meta.StartNode, meta.MarkNode, meta.SetNode:
 		if r.Created && k.Clustered() {
 			n, _ := k.meta.state.Node(c.Node.ID)

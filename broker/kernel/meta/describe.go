@@ -13,7 +13,7 @@ var opNames = [...]string{
 	DeleteExchange: "delete-exchange", Bind: "bind", Unbind: "unbind", PutUser: "put-user", DeleteUser: "delete-user",
 	AllocateProducers: "allocate-producers", StartNode: "start-node", ConfigureNamespace: "configure-namespace",
 	MarkNode: "mark-node", Pass: "pass", AnnounceNode: "announce-node", PutViews: "put-views",
-	AddNode: "add-node", SetNode: "set-node", PlaceShards: "place-shards",
+	AddNode: "add-node", SetNode: "set-node", PlaceShards: "place-shards", MoveNode: "move-node",
 }
 
 // String is the command's name.

@@ -77,12 +77,13 @@ const (
 	AddNode                          // Node: Peer, Rack; Number is the id it is given
 	SetNode                          // Node: ID, State
 	PlaceShards                      // Placements, of some shards
+	MoveNode                         // Node: ID, Peer
 )
 
 // OfNodes tells whether the command is of the cluster's own, and of no client's concern.
 func (o Op) OfNodes() bool {
 	switch o {
-	case StartNode, MarkNode, Pass, AddNode, SetNode, PlaceShards:
+	case StartNode, MarkNode, Pass, AddNode, SetNode, PlaceShards, MoveNode:
 		return true
 	}
 	return false
@@ -267,6 +268,8 @@ func (s *State) Apply(c *Command) Result {
 		return s.addNode(c)
 	case SetNode:
 		return s.setNode(c)
+	case MoveNode:
+		return s.moveNode(c)
 	case PlaceShards:
 		for _, p := range c.Placements {
 			s.placements.Set(shardKey(p.Shard), &p)

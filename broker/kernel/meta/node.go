@@ -94,6 +94,31 @@ func (s *State) setNode(c *Command) Result {
 	return Result{Created: true}
 }
 
+// moveNode notes where other nodes find one from now on.
+func (s *State) moveNode(c *Command) Result {
+	if c.Node == nil || c.Node.Peer == "" {
+		return Result{Err: fault.New(fault.Invalid, "move node", "", "a node without an address for other nodes")}
+	}
+	n, ok := s.Node(c.Node.ID)
+	switch {
+	case !ok:
+		return Result{Err: fault.Of(fault.NotFound, "move node", nodeName(c.Node.ID))}
+	case n.State == NodeRemoved:
+		return Result{Err: fault.New(fault.Conflict, "move node", nodeName(n.ID), "it was removed from the cluster")}
+	case n.Peer == c.Node.Peer:
+		return Result{}
+	}
+	for other := range s.AllNodes() {
+		if other.Peer == c.Node.Peer && other.State != NodeRemoved {
+			return Result{Err: fault.New(fault.Exists, "move node", nodeName(n.ID), "node %d has the address %s", other.ID, other.Peer)}
+		}
+	}
+	moved := *n
+	moved.Peer = c.Node.Peer
+	s.putNode(&moved)
+	return Result{Created: true}
+}
+
 // up counts the nodes in NodeUp.
 func (s *State) up() (count int) {
 	for n := range s.AllNodes() {

@@ -118,3 +118,42 @@ func TestNodesInCheckpoint(t *testing.T) {
 		t.Errorf("placement: %+v", p)
 	}
 }
+
+// A node may be found elsewhere, where nobody else is.
+func TestMoveNode(t *testing.T) {
+	s := cluster(t, 3)
+	move := func(id uint64, to string) error {
+		return s.Apply(&Command{Op: MoveNode, Node: &Node{ID: id, Peer: to}}).Err
+	}
+	for _, to := range []string{"h:2", "h:2", "h:20"} {
+		if err := move(2, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, _ := s.Node(2); n.Peer != "h:20" || n.Incarnation != 2 || n.State != NodeUp {
+		t.Errorf("moved: %+v", n)
+	}
+	if err := move(1, "h:2"); err != nil {
+		t.Errorf("to where node 2 was: %v", err)
+	}
+	if err := move(3, "h:20"); !fault.Is(err, fault.Exists) {
+		t.Errorf("to where node 2 is: %v", err)
+	}
+	if err := move(3, ""); !fault.Is(err, fault.Invalid) {
+		t.Errorf("to nowhere: %v", err)
+	}
+	if err := move(9, "h:9"); !fault.Is(err, fault.NotFound) {
+		t.Errorf("nobody: %v", err)
+	}
+	for _, to := range []NodeState{NodeLeaving, NodeRemoved} {
+		if err := set(s, 2, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := move(2, "h:7"); !fault.Is(err, fault.Conflict) {
+		t.Errorf("one that was removed: %v", err)
+	}
+	if err := move(3, "h:20"); err != nil {
+		t.Errorf("to where one was that was removed: %v", err)
+	}
+}
