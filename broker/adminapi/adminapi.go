@@ -30,6 +30,8 @@
 //	GET    /v1/groups · GET, DELETE /v1/groups/{id}
 //	GET    /v1/retained?filter=           []Message
 //	GET    /v1/nodes                      []Node
+//	POST   /v1/nodes/{id}/drain · POST /v1/nodes/{id}/fill · DELETE /v1/nodes/{id} → Node
+//	GET    /v1/moves                      []Move: what is still to move between nodes
 //	GET    /v1/shards                     []Shard, as the node that answers sees them
 //	GET    /v1/namespaces · POST · GET, PATCH /v1/namespace (which one: ?namespace=)
 //	GET    /v1/users · GET, PUT, DELETE /v1/users/{name}
@@ -123,6 +125,13 @@ type Source interface {
 
 	Nodes(context.Context) ([]Node, error)
 	Shards(context.Context) ([]Shard, error)
+	Moves(context.Context) ([]Move, error)
+	// DrainNode has a node give up its votes, FillNode takes that back, and RemoveNode has it
+	// leave the cluster: Nodes has it no more when it has. A conflict says what would be lost;
+	// force overrules one that says so in its hint.
+	DrainNode(ctx context.Context, id uint64, force bool) (Node, error)
+	FillNode(ctx context.Context, id uint64) (Node, error)
+	RemoveNode(ctx context.Context, id uint64, force bool) (Node, error)
 
 	Namespaces(context.Context) ([]Namespace, error)
 	Namespace(ctx context.Context, name string) (Namespace, error)

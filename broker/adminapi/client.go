@@ -172,6 +172,31 @@ func (c *Client) Shards(ctx context.Context) (ss []Shard, err error) {
 	return ss, c.call(ctx, "GET", "/v1/shards", nil, nil, &ss)
 }
 
+func (c *Client) Moves(ctx context.Context) (ms []Move, err error) {
+	return ms, c.call(ctx, "GET", "/v1/moves", nil, nil, &ms)
+}
+
+func (c *Client) DrainNode(ctx context.Context, id uint64, force bool) (n Node, err error) {
+	return n, c.call(ctx, "POST", nodePath(id)+"/drain", forced(force), nil, &n)
+}
+
+func (c *Client) FillNode(ctx context.Context, id uint64) (n Node, err error) {
+	return n, c.call(ctx, "POST", nodePath(id)+"/fill", nil, nil, &n)
+}
+
+func (c *Client) RemoveNode(ctx context.Context, id uint64, force bool) (n Node, err error) {
+	return n, c.call(ctx, "DELETE", nodePath(id), forced(force), nil, &n)
+}
+
+func nodePath(id uint64) string { return "/v1/nodes/" + strconv.FormatUint(id, 10) }
+
+func forced(force bool) url.Values {
+	if force {
+		return url.Values{"force": {"1"}}
+	}
+	return nil
+}
+
 func (c *Client) Namespaces(ctx context.Context) (ns []Namespace, err error) {
 	return ns, c.call(ctx, "GET", "/v1/namespaces", nil, nil, &ns)
 }

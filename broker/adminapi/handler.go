@@ -34,7 +34,9 @@ const (
 	SchemaGroup      = "rmq.group/1"
 	SchemaMessages   = "rmq.messages/1"
 	SchemaNodes      = "rmq.nodes/1"
+	SchemaMember     = "rmq.member/1" // a Node
 	SchemaShards     = "rmq.shards/1"
+	SchemaMoves      = "rmq.moves/1"
 	SchemaNamespaces = "rmq.namespaces/1"
 	SchemaNamespace  = "rmq.namespace/1"
 	SchemaUsers      = "rmq.users/1"
@@ -126,6 +128,14 @@ func Handler(src Source, opt HandlerOptions) http.Handler {
 		return some(shards), err
 	})
 
+	get(h, mux, "GET /v1/moves", SchemaMoves, func(ctx context.Context, _ *http.Request) ([]Move, error) {
+		moves, err := src.Moves(ctx)
+		return some(moves), err
+	})
+	node(h, mux, "POST /v1/nodes/{id}/drain", src.DrainNode)
+	node(h, mux, "POST /v1/nodes/{id}/fill", func(ctx context.Context, id uint64, _ bool) (Node, error) { return src.FillNode(ctx, id) })
+	node(h, mux, "DELETE /v1/nodes/{id}", src.RemoveNode)
+
 	get(h, mux, "GET /v1/namespaces", SchemaNamespaces, func(ctx context.Context, _ *http.Request) ([]Namespace, error) {
 		ns, err := src.Namespaces(ctx)
 		return some(ns), err
@@ -190,6 +200,16 @@ func get[T any](h *handler, mux *http.ServeMux, pattern, schema string, f func(c
 
 func one[T any](h *handler, mux *http.ServeMux, pattern, schema string, f func(context.Context, Ref) (T, error)) {
 	get(h, mux, pattern, schema, func(ctx context.Context, r *http.Request) (T, error) { return f(ctx, refOf(r)) })
+}
+
+func node(h *handler, mux *http.ServeMux, pattern string, f func(ctx context.Context, id uint64, force bool) (Node, error)) {
+	get(h, mux, pattern, SchemaMember, func(ctx context.Context, r *http.Request) (Node, error) {
+		id, err := strconv.ParseUint(r.PathValue("id"), 10, 64)
+		if err != nil {
+			return Node{}, fault.New(fault.Invalid, "read", "node "+r.PathValue("id"), "it is no node's id")
+		}
+		return f(ctx, id, r.URL.Query().Has("force"))
+	})
 }
 
 func drop(h *handler, mux *http.ServeMux, pattern string, f func(context.Context, Ref) error) {

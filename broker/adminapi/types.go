@@ -81,6 +81,32 @@ type Node struct {
 	URLs        URLs     `json:"urls"` // where clients find it
 	Rack        string   `json:"rack,omitempty"`
 	Leads       []uint32 `json:"leads"` // shards, as far as the one that answers knows
+	// State is where the node is in its membership: joining, up, draining or leaving.
+	State string `json:"state"`
+	Peer  string `json:"peer,omitempty"` // where the other nodes find it
+	// Votes are the shards that it votes on, Gains those that it is still to vote on, or to lead,
+	// and Loses those that it is still to give up.
+	Votes []uint32 `json:"votes"`
+	Gains []uint32 `json:"gains,omitempty"`
+	Loses []uint32 `json:"loses,omitempty"`
+}
+
+// States of a node.
+const (
+	NodeJoining  = "joining"  // it gets a replica of everything
+	NodeUp       = "up"       //
+	NodeDraining = "draining" // it gives up its votes, and serves its clients
+	NodeLeaving  = "leaving"  // it gives up its votes, and is then removed
+)
+
+// Move is a shard that is not yet kept, or led, as it is to be.
+type Move struct {
+	Shard uint32   `json:"shard"`
+	From  []uint64 `json:"from,omitempty"` // nodes that are to vote on it no more
+	To    []uint64 `json:"to,omitempty"`   // nodes that are to vote on it, and do not yet
+	// Leader is the node that leads it, ToLead the one that is to. 0: none.
+	Leader uint64 `json:"leader"`
+	ToLead uint64 `json:"to_lead"`
 }
 
 // Shard is one replicated log, as the node that answers sees it.

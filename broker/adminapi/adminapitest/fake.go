@@ -8,6 +8,7 @@ package adminapitest
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -32,6 +33,7 @@ type Fake struct {
 	R    []adminapi.Message
 	N    []adminapi.Namespace
 	Node []adminapi.Node
+	Move []adminapi.Move
 	Log  []adminapi.Shard
 	U    []adminapi.User
 	Fail error // every call fails with it, when not nil
@@ -384,6 +386,51 @@ func (f *Fake) Shards(context.Context) ([]adminapi.Shard, error) {
 	}
 	defer unlock()
 	return slices.Clone(f.Log), nil
+}
+
+func (f *Fake) Moves(context.Context) ([]adminapi.Move, error) {
+	unlock, err := f.lock()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	return slices.Clone(f.Move), nil
+}
+
+// DrainNode and the like change the node's state, and nothing moves: a test says what does.
+func (f *Fake) DrainNode(_ context.Context, id uint64, _ bool) (adminapi.Node, error) {
+	return f.enter(id, adminapi.NodeDraining)
+}
+
+func (f *Fake) FillNode(_ context.Context, id uint64) (adminapi.Node, error) {
+	return f.enter(id, adminapi.NodeUp)
+}
+
+func (f *Fake) RemoveNode(_ context.Context, id uint64, _ bool) (adminapi.Node, error) {
+	n, err := f.enter(id, adminapi.NodeLeaving)
+	if err == nil {
+		f.Update(func(f *Fake) {
+			if len(f.Move) == 0 {
+				f.Node = slices.DeleteFunc(f.Node, func(n adminapi.Node) bool { return n.ID == id })
+			}
+		})
+	}
+	return n, err
+}
+
+func (f *Fake) enter(id uint64, state string) (adminapi.Node, error) {
+	unlock, err := f.lock()
+	if err != nil {
+		return adminapi.Node{}, err
+	}
+	defer unlock()
+	for i := range f.Node {
+		if f.Node[i].ID == id {
+			f.Node[i].State = state
+			return f.Node[i], nil
+		}
+	}
+	return adminapi.Node{}, fault.Of(fault.NotFound, "find", fmt.Sprintf("node %d", id))
 }
 
 func (f *Fake) Namespaces(context.Context) ([]adminapi.Namespace, error) {
