@@ -115,6 +115,8 @@ type Broker struct {
 	addrs   map[edge.Proto]net.Addr
 	started time.Time
 
+	following following
+
 	closing sync.Once
 	err     error
 	done    chan struct{} // closed when somebody asked for the end: Shutdown over the API
@@ -145,7 +147,7 @@ func Open(ctx context.Context, cfg Config) (_ *Broker, err error) {
 	if cfg.Workers == 0 {
 		cfg.Workers = min(max(runtime.GOMAXPROCS(0), 1), 4)
 	}
-	b := &Broker{cfg: cfg, started: cfg.Time.Now(), done: make(chan struct{}), addrs: make(map[edge.Proto]net.Addr)}
+	b := &Broker{cfg: cfg, following: following{poke: make(chan struct{}, 1)}, started: cfg.Time.Now(), done: make(chan struct{}), addrs: make(map[edge.Proto]net.Addr)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, b.Close(ctx))
@@ -166,6 +168,11 @@ func Open(ctx context.Context, cfg Config) (_ *Broker, err error) {
 	if b.cfg.Cluster != nil {
 		if err := b.kernel.Announce(ctx, b.addresses()); err != nil {
 			return nil, err
+		}
+		if net, ok := b.cfg.Cluster.Network.(interface {
+			Answer(func(ctx context.Context, asked []byte) []byte)
+		}); ok && b.cfg.Cluster.Member != nil {
+			net.Answer(b.answer)
 		}
 	}
 	b.edge.Start()
@@ -208,7 +215,8 @@ func (b *Broker) openKernel(ctx context.Context) (err error) {
 		Engine: b.engine, Time: b.cfg.Time, Link: b.cfg.Link, Log: b.cfg.Log, DataShards: b.cfg.DataShards, Durability: b.cfg.Durability,
 		Capture: b.cfg.Profile == Dev, CheckpointBytes: checkpoint, Self: at.Self, Voters: at.Voters,
 		Replicas: at.Replicas, Rack: at.Rack, Peer: at.Peer, Forsake: at.Forsake, Peers: peers, Removed: b.askToEnd,
-		Bind: func(k *kernel.Kernel) { b.join(k) },
+		NodesChanged: b.following.nodesChanged,
+		Bind:         func(k *kernel.Kernel) { b.join(k) },
 		OpenGroup: func(s kernel.GroupSpec) (kernel.Group, error) {
 			g, err := b.host.Open(group.Config{
 				Shard: s.Shard, Log: b.engine.Log(), Sync: s.Sync, Applied: s.Applied, AppliedTerm: s.AppliedTerm, Machine: s.Machine,
@@ -357,6 +365,7 @@ func (b *Broker) Close(ctx context.Context) error {
 		if b.cfg.Cluster != nil {
 			b.cfg.Cluster.Network.Leave()
 		}
+		b.following.stop()
 		if b.kernel != nil {
 			add(b.kernel.Close(ctx))
 		}

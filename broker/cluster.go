@@ -2,6 +2,7 @@ package broker
 
 import (
 	"cmp"
+	"context"
 	"slices"
 
 	"github.com/robustmq/rmq/broker/adminapi"
@@ -18,6 +19,8 @@ type Cluster struct {
 	Rack     string // what fails together with this node
 	Peer     string // where other nodes find it: host:port
 	Forsake  bool   // the others are gone for good, and this node goes on without them: kernel.Config
+	// Member says where the others are, and keeps that; nil: Network knows.
+	Member *Member
 	// Network leads to the others. The broker joins it when it opens, and leaves it when it
 	// closes; it is the caller's to close.
 	Network Network
@@ -47,7 +50,12 @@ type overTCP struct{ t *transport.TCP }
 func (n overTCP) Channel(channel byte) transport.Sender     { return n.t.Channel(channel) }
 func (n overTCP) Handle(channel byte, r transport.Receiver) { n.t.Handle(channel, r) }
 
+func (n overTCP) SetPeers(nodes map[uint64]string) { n.t.SetPeers(nodes) }
+
+func (n overTCP) Answer(f func(ctx context.Context, asked []byte) []byte) { n.t.Answer(f) }
+
 func (n overTCP) Leave() {
+	n.t.Answer(nil)
 	for _, channel := range [...]byte{transport.ChanRaft, transport.ChanBeat, transport.ChanRelay} {
 		n.t.Handle(channel, nil)
 	}
@@ -67,6 +75,9 @@ func (b *Broker) join(k *kernel.Kernel) {
 		c.Network.Handle(channelGroups, b.host.Receive)
 		c.Network.Handle(transport.ChanBeat, b.host.Receive)
 		c.Network.Handle(channelKernel, k.Receive)
+		if c.Member != nil {
+			b.follow(k)
+		}
 	}
 }
 

@@ -30,6 +30,10 @@ const (
 	versionMax    = 4 << 10 // bytes
 )
 
+// NodeFile says which node of a cluster a directory is of, if it is of one. It is the broker's own;
+// a node that joins has it before anything else.
+const NodeFile = "NODE"
+
 // ErrForeign: the directory holds files, and nothing says that they are ours.
 var ErrForeign = errors.New("not an rmq data directory, and not empty")
 
@@ -97,6 +101,7 @@ func (h *home) inspect() error {
 	for _, e := range entries {
 		switch e.Name {
 		case lockName, walDir, versionFile + ".tmp": // a first open that was interrupted
+		case NodeFile, NodeFile + ".tmp":
 		case "lost+found": // a file system of its own
 		default:
 			return fmt.Errorf("filelog: %s: %w: found %q; nothing was changed", h.dir, ErrForeign, e.Name)
