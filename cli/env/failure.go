@@ -135,7 +135,7 @@ func (e *Env) Fail(err error) int {
 		fmt.Fprintf(e.Err, "%s %s\n", paint(color, bold, "see:"), Clean(f.See))
 	}
 	if format := e.Output; (format == FormatJSON || format == FormatYAML) && !e.printed {
-		b, jsonErr := encodeJSON(envelope{Schema: "rmq.error/1", Error: f.wire()}, "  ")
+		b, jsonErr := encodeJSON(envelope{Schema: "rmq.error/1", Error: f.Wire()}, "  ")
 		if jsonErr == nil && format == FormatYAML {
 			b, jsonErr = jsonToYAML(b)
 		}
@@ -146,8 +146,8 @@ func (e *Env) Fail(err error) int {
 	return f.Exit
 }
 
-// wire is the failure as -o json tells it.
-func (f *Failure) wire() *adminapi.Error {
+// Wire is the failure as -o json tells it.
+func (f *Failure) Wire() *adminapi.Error {
 	out := adminapi.Error{Code: "failed", Category: adminapi.CategoryInternal}
 	if a, ok := errors.AsType[*adminapi.Error](f.Err); ok {
 		out = *a

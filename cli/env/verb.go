@@ -217,7 +217,7 @@ func (e *Env) each(cmd *cobra.Command, r Removal, c *adminapi.Client, names []st
 				return context.Cause(ctx)
 			}
 			err = NamedNotFound(err, cmd.CommandPath(), name, func() []string { return r.Names.List(ctx, c) })
-			d.Error = Explain(err).wire()
+			d.Error = Explain(err).Wire()
 			failed = append(failed, err)
 		}
 		done = append(done, d)

@@ -8,9 +8,11 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/robustmq/rmq/broker/adminapi"
 	"github.com/robustmq/rmq/broker/fault"
@@ -22,6 +24,8 @@ import (
 // one still.
 //
 //	POST /nodes/{id}/{kill, pause, resume or restart} → env.RunNode, once it is done
+//	POST /nodes/{id}/remove, of a node that has left its cluster → env.RunNode, once it has ended
+//	POST /nodes?rack=… → env.RunNode, once it is up
 
 // socketMax is how long the path of a socket may be on every system, in bytes.
 const socketMax = 100
@@ -61,6 +65,14 @@ func listenControl(dir, name string, p *parent) (*control, error) {
 		}
 		_ = json.NewEncoder(w).Encode(n) // who asked may have left
 	})
+	mux.HandleFunc("POST /nodes", func(w http.ResponseWriter, r *http.Request) {
+		n, err := p.add(r.Context(), r.URL.Query().Get("rack"))
+		if err != nil {
+			adminapi.WriteError(w, env.Explain(p.u.explain(err, p.base)).Wire())
+			return
+		}
+		_ = json.NewEncoder(w).Encode(n) // who asked may have left
+	})
 	c.server = &http.Server{Handler: mux, ReadHeaderTimeout: closeTimeout}
 	go func() { // ends with close
 		defer close(c.served)
@@ -80,11 +92,13 @@ func (c *control) close() error {
 
 // do does what was asked of a node, and returns once that is so.
 func (p *parent) do(ctx context.Context, id, verb string) (env.RunNode, error) {
-	n, err := strconv.Atoi(id)
-	if err != nil || n < 1 || n > len(p.children) {
-		return env.RunNode{}, fault.New(fault.NotFound, verb, "node "+id, "the nodes are 1 to %d", len(p.children))
+	c, ids := p.child(id)
+	if c == nil {
+		return env.RunNode{}, fault.New(fault.NotFound, verb, "node "+id, "the nodes are %s", strings.Join(ids, ", "))
 	}
-	c := p.children[n-1]
+	if verb == "remove" {
+		return p.remove(ctx, c)
+	}
 	reached, err := c.begin(verb)
 	if err != nil {
 		return env.RunNode{}, err
@@ -105,6 +119,19 @@ func (p *parent) do(ctx context.Context, id, verb string) (env.RunNode, error) {
 			return state, context.Cause(ctx)
 		}
 	}
+}
+
+// child finds a node; ids are those that there are.
+func (p *parent) child(id string) (found *child, ids []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.children {
+		ids = append(ids, strconv.FormatUint(c.state.ID, 10))
+		if ids[len(ids)-1] == id {
+			found = c
+		}
+	}
+	return found, ids
 }
 
 // begin does it, and returns what tells that it is done. That is called with p.mu held.
@@ -160,7 +187,7 @@ func (c *child) begin(verb string) (reached func() bool, err error) {
 		}
 		return func() bool { return c.process != nil && c.process != process && is(env.NodeUp) }, nil
 	}
-	return nil, fault.New(fault.Invalid, verb, "", "it is none of kill, pause, resume, restart")
+	return nil, fault.New(fault.Invalid, verb, "", "it is none of kill, pause, resume, restart, remove")
 }
 
 // answers tells whether somebody listens on a socket.
@@ -173,15 +200,25 @@ func answers(path string) bool {
 	return true
 }
 
-// tellParent asks a parent for something, over its socket.
+// tellParent asks a parent to do something with a node.
 func tellParent(ctx context.Context, run env.Run, id, verb string) (env.RunNode, error) {
+	return callParent(ctx, run, "/nodes/"+id+"/"+verb)
+}
+
+// addToParent asks a parent for one more node.
+func addToParent(ctx context.Context, run env.Run, rack string) (env.RunNode, error) {
+	return callParent(ctx, run, "/nodes?"+url.Values{"rack": {rack}}.Encode())
+}
+
+// callParent asks a parent for something, over its socket.
+func callParent(ctx context.Context, run env.Run, path string) (env.RunNode, error) {
 	var n env.RunNode
 	c := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "unix", run.Control)
 	}}}
 	defer c.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, "POST", "http://parent/nodes/"+id+"/"+verb, nil)
+	req, err := http.NewRequestWithContext(ctx, "POST", "http://parent"+path, nil)
 	if err != nil {
 		return n, err
 	}

@@ -39,12 +39,17 @@ type Config struct {
 	Log *slog.Logger
 }
 
-// Cluster is one node's view of the set of nodes that a cluster begins with.
+// Cluster is what one node of a cluster is started with.
 type Cluster struct {
-	Self uint64
-	// Peers are all nodes, this one too, and where they listen for each other.
+	Self uint64 // 0: as its data directory says, or the cluster that it joins
+	// Peers are all nodes, this one too, and where they listen for each other; nil: as the data
+	// directory says.
 	Peers map[uint64]string
 	Token string // what all of them know, and nobody else
+	// Join is where any node of a cluster listens for others: that cluster takes this one in, unless
+	// its data directory is of one already. Listen is where this one will listen; "": on a free port.
+	Join, Listen string
+	Rack         string // what fails together with it; "": as the data directory says
 	// Hub joins nodes of this process; nil: they are joined over TCP.
 	Hub *transport.Hub
 }

@@ -16,8 +16,9 @@ import (
 
 // NewNode returns `rmq node`.
 func NewNode(e *env.Env) *cobra.Command {
-	return env.Noun("node", "Nodes of a cluster: which are up, what they lead; kill, pause and restart those that rmq up -n runs",
+	return env.Noun("node", "Nodes of a cluster: which are up, what they lead; add, drain and remove them; kill, pause and restart those that rmq up -n runs",
 		newNodeList(e),
+		newNodeAdd(e), newNodeDrain(e), newNodeFill(e), newNodeRemove(e),
 		newNodeVerb(e, "kill", "Kill a node as a power cut would, without notice",
 			"It is started again after a while, unless rmq up was told --restart=false."),
 		newNodeVerb(e, "pause", "Stop a node's process where it is; its connections stay open and silent", ""),
@@ -35,8 +36,12 @@ func (n *node) state() string {
 	switch {
 	case n.Process != nil && n.Process.State != env.NodeUp:
 		return n.Process.State
+	case n.Up && n.State != "":
+		return n.State
 	case n.Up:
 		return "up"
+	case n.State == adminapi.NodeLeaving || n.State == adminapi.NodeDraining:
+		return "down, " + n.State
 	}
 	return "down"
 }
@@ -44,8 +49,9 @@ func (n *node) state() string {
 func newNodeList(e *env.Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
-		Short: "List the nodes of a cluster, where clients find them and the shards that each leads",
-		Long: "List the nodes of a cluster, where clients find them and the shards that each leads.\n\n" +
+		Short: "List the nodes of a cluster, where clients find them and the shards that each leads and votes on",
+		Long: "List the nodes of a cluster, where clients find them and the shards that each leads and votes on. MOVES are the\n" +
+			"shards that it is still to get (+) or to give up (-).\n\n" +
 			"A node is up when the others hear from it; they take some seconds to notice that they do not. What is told of\n" +
 			"leaders is what the node knows that answers. The process and its state are told of nodes that rmq up -n runs here.",
 		Example: "  rmq node list\n  rmq node list -o json",
@@ -99,7 +105,7 @@ func withProcesses(all []adminapi.Node, run env.Run) []node {
 }
 
 func nodeTable(nodes []node) env.Table {
-	t := env.Table{Head: []string{"NODE", "STATE", "PROCESS", "LIFE", "LEADS", "MQTT", "KAFKA", "AMQP", "HTTP"}}
+	t := env.Table{Head: []string{"NODE", "STATE", "PROCESS", "LIFE", "LEADS", "VOTES", "MOVES", "RACK", "MQTT", "KAFKA", "AMQP", "HTTP"}}
 	for i := range nodes {
 		n := &nodes[i]
 		var pid any
@@ -107,10 +113,22 @@ func nodeTable(nodes []node) env.Table {
 			pid = n.Process.PID
 		}
 		t.Rows = append(t.Rows, []any{
-			n.ID, n.state(), pid, n.Incarnation, ranges(n.Leads), n.URLs.MQTT, strings.TrimPrefix(n.URLs.Kafka, "kafka://"), n.URLs.AMQP, n.URLs.HTTP,
+			n.ID, n.state(), pid, n.Incarnation, ranges(n.Leads), ranges(n.Votes), moving(&n.Node), n.Rack, n.URLs.MQTT, strings.TrimPrefix(n.URLs.Kafka, "kafka://"), n.URLs.AMQP, n.URLs.HTTP,
 		})
 	}
 	return t
+}
+
+// moving tells how many shards are still to move to and from a node: "+3 -1".
+func moving(n *adminapi.Node) string {
+	var parts []string
+	if len(n.Gains) > 0 {
+		parts = append(parts, fmt.Sprintf("+%d", len(n.Gains)))
+	}
+	if len(n.Loses) > 0 {
+		parts = append(parts, fmt.Sprintf("-%d", len(n.Loses)))
+	}
+	return strings.Join(parts, " ")
 }
 
 // ranges writes sorted numbers shortly: "0-3 7".
@@ -145,7 +163,7 @@ func newNodeVerb(e *env.Env, verb, short, long string) *cobra.Command {
 				return err
 			}
 			if _, err := strconv.ParseUint(args[0], 10, 64); err != nil {
-				return &env.Failure{Exit: env.Usage, What: fmt.Sprintf("%q is no node's id", args[0]), Hint: "list them: rmq node list" + nameFlag(run.Name)}
+				return notANode(e, args[0])
 			}
 			switch {
 			case len(run.Nodes) == 0:

@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	nodesMax = 7       // nodes that one `rmq up` starts
+	nodesMax = 32      // nodes that one `rmq up` starts, and a cluster has
 	portStep = 10      // between the ports of a node and the next one's
 	tokenMax = 4 << 10 // bytes of a token's file
 )
@@ -36,52 +36,82 @@ type clustered interface {
 	Watch(changed func())
 }
 
-// plan makes the configurations of the nodes that `rmq up -n` starts here.
+// plan makes the configurations of the nodes that `rmq up -n` starts here: those that the data
+// directory has, or as many as are asked for.
 func (u *up) plan(c Config) ([]Config, error) {
+	ids, _ := nodeDirs(c.DataDir)
+	if len(ids) == 0 {
+		for i := range u.nodes {
+			ids = append(ids, uint64(i+1))
+		}
+	}
 	var all []Config
 	peers := make(map[uint64]string)
-	for i := range u.nodes {
-		n := c
-		for _, port := range []*int{&n.Port, &n.MQTT, &n.MQTTWS, &n.Kafka, &n.AMQP, &n.HTTP} {
-			if *port > 0 {
-				*port += i * portStep
-			}
-			if *port > 65535 {
-				return nil, env.Failf(env.Usage, "node %d would listen on port %d, and 65535 is the last", i+1, *port)
-			}
+	for _, id := range ids {
+		n, err := c.ofNode(id)
+		if err != nil {
+			return nil, err
 		}
-		if c.DataDir != "" {
-			n.DataDir = filepath.Join(c.DataDir, nodeDir(i+1))
-		}
-		n.Cluster = &Cluster{Self: uint64(i + 1), Peers: peers}
-		peers[uint64(i+1)] = ""
+		n.Cluster = &Cluster{Self: id, Peers: peers, Rack: u.rack}
+		peers[id] = ""
 		all = append(all, n)
 	}
 	return all, nil
 }
 
-func nodeDir(id int) string { return "node-" + strconv.Itoa(id) }
+// ofNode is the configuration of one node: the first has what was asked for, each other one ports
+// that are portStep higher than those of the one before.
+func (c Config) ofNode(id uint64) (Config, error) {
+	for _, port := range []*int{&c.Port, &c.MQTT, &c.MQTTWS, &c.Kafka, &c.AMQP, &c.HTTP} {
+		if *port > 0 {
+			*port += int(id-1) * portStep
+		}
+		if *port > 65535 {
+			return c, env.Failf(env.Usage, "node %d would listen on port %d, and 65535 is the last", id, *port)
+		}
+	}
+	if c.DataDir != "" {
+		c.DataDir = filepath.Join(c.DataDir, nodeDir(id))
+	}
+	return c, nil
+}
 
-// fits tells whether a data directory is of as many nodes as are to be started: what one node
-// has alone cannot become what many agree upon, nor can their number change.
-func (u *up) fits(dir string) error {
-	if dir == "" || u.node != 0 {
-		return nil
-	}
+func nodeDir(id uint64) string { return "node-" + strconv.FormatUint(id, 10) }
+
+// removedDir is what the directory of a node that was removed is called: it is kept.
+const removedDir = ".removed"
+
+// nodeDirs are the nodes whose data a directory has, by id, and what else it has.
+func nodeDirs(dir string) (ids []uint64, other string) {
 	names, err := os.ReadDir(dir)
-	if err != nil {
-		return nil // nothing is there; or whoever opens it tells why not
+	if dir == "" || err != nil {
+		return nil, "" // nothing is there; or whoever opens it tells why not
 	}
-	nodes, other := 0, ""
 	for _, e := range names {
-		if digits, ok := strings.CutPrefix(e.Name(), "node-"); ok && e.IsDir() {
-			if _, err := strconv.Atoi(digits); err == nil {
-				nodes++
+		digits, ok := strings.CutPrefix(e.Name(), "node-")
+		if ok && e.IsDir() {
+			if id, err := strconv.ParseUint(digits, 10, 64); err == nil && id > 0 {
+				ids = append(ids, id)
+				continue
+			}
+			if strings.Contains(digits, removedDir) {
 				continue
 			}
 		}
 		other = e.Name()
 	}
+	slices.Sort(ids)
+	return ids, other
+}
+
+// fits tells whether a data directory is of as many nodes as are to be started: what one node
+// has alone cannot become what many agree upon, and their number changes while they run.
+func (u *up) fits(dir string) error {
+	if dir == "" || u.node != 0 || u.join != "" {
+		return nil
+	}
+	ids, other := nodeDirs(dir)
+	nodes := len(ids)
 	f := &env.Failure{Exit: env.Conflict}
 	switch {
 	case u.nodes == 1 && nodes > 1 && other == "":
@@ -91,43 +121,57 @@ func (u *up) fits(dir string) error {
 		f.What = fmt.Sprintf("%s holds %s, which is not of a cluster: a broker that was alone cannot become many nodes", dir, other)
 		f.Hint = fmt.Sprintf("use another directory: rmq up -n %d --data DIR", u.nodes)
 	case u.nodes > 1 && nodes > 0 && nodes != u.nodes:
-		f.What = fmt.Sprintf("%s holds the data of %d nodes, and their number cannot change", dir, nodes)
-		f.Hint = fmt.Sprintf("start as many: rmq up -n %d%s   or use another directory: rmq up -n %d --data DIR", nodes, nameFlag(u.name), u.nodes)
+		f.What = fmt.Sprintf("%s holds the data of %d nodes", dir, nodes)
+		f.Hint = fmt.Sprintf("start as many: rmq up -n %d%s   and then add nodes, or remove some: rmq node add, rmq node remove ID", nodes, nameFlag(u.name))
 	default:
 		return nil
 	}
 	return f
 }
 
-// member makes the cluster of flags that one node alone is started with.
-func (u *up) member() (*Cluster, error) {
-	if u.join != "" {
-		return nil, &env.Failure{
-			Exit: env.Usage, What: "a cluster that runs takes in no further node: its nodes are those that it began with",
-			Hint: "start all of them so, each with its own id: rmq up --node 1 --peers 1=HOST:PORT,2=HOST:PORT,3=HOST:PORT --token-file FILE",
-		}
+// member makes the cluster of flags that one node alone is started with, and of its data directory.
+func (u *up) member(dir string) (*Cluster, error) {
+	stored := false
+	if dir != "" && u.nodes == 1 {
+		_, err := os.Stat(filepath.Join(dir, memberFile))
+		stored = err == nil
 	}
-	if u.node == 0 {
-		if u.peers != "" || u.tokenFile != "" {
-			return nil, &env.Failure{Exit: env.Usage, What: "--peers and --token-file are for one node of many", Hint: "say which one this is: --node 1"}
-		}
+	one := u.node != 0 || u.join != "" || stored
+	switch {
+	case !one && u.nodes == 1 && (u.peers != "" || u.tokenFile != "" || u.secret != ""):
+		return nil, &env.Failure{Exit: env.Usage, What: "--peers, --token and --token-file are for one node of many", Hint: "say which one this is: --node 1   or which cluster it joins: --join HOST:PORT"}
+	case !one && (u.listen != "" || u.nodes == 1 && u.rack != ""):
+		return nil, &env.Failure{Exit: env.Usage, What: "--node-listen and --rack are for a node of a cluster", Hint: "say which cluster it joins: --join HOST:PORT"}
+	case !one:
 		return nil, nil
+	case u.nodes > 1:
+		return nil, &env.Failure{Exit: env.Usage, What: "--node and --join start one node, and --nodes all of them", Hint: "leave one of them out"}
+	case u.join != "" && (u.node != 0 || u.peers != ""):
+		return nil, &env.Failure{Exit: env.Usage, What: "the cluster that --join names tells the node its id, and where the others are", Hint: "leave --node and --peers out"}
+	case u.join != "" && dir == "":
+		return nil, &env.Failure{Exit: env.Usage, What: "a node in memory would come back without what it keeps: it cannot join", Hint: "leave --memory out"}
 	}
-	if u.nodes > 1 {
-		return nil, &env.Failure{Exit: env.Usage, What: "--node starts one node, and --nodes all of them", Hint: "leave one of them out"}
+	c := &Cluster{Self: u.node, Join: u.join, Listen: u.listen, Rack: u.rack}
+	for flag, addr := range map[string]string{"join": u.join, "node-listen": u.listen} {
+		host, port, err := net.SplitHostPort(addr)
+		if addr != "" && (err != nil || port == "" || port == "0" && flag == "join") {
+			return nil, &env.Failure{Exit: env.Usage, What: fmt.Sprintf("--%s: %q is not HOST:PORT", flag, addr), Hint: "write it as 10.0.0.1:7100"}
+		}
+		if ip := net.ParseIP(host); addr != "" && (host == "" || ip != nil && ip.IsUnspecified()) {
+			return nil, &env.Failure{Exit: env.Usage, What: fmt.Sprintf("--%s: other nodes cannot find %q", flag, addr), Hint: "name the host, or one of its addresses"}
+		}
 	}
-	peers, err := parsePeers(u.peers)
-	if err != nil {
-		return nil, err
+	var err error
+	if u.peers != "" || u.node != 0 && !stored {
+		if c.Peers, err = parsePeers(u.peers); err != nil {
+			return nil, err
+		}
+		if u.node != 0 && c.Peers[u.node] == "" {
+			return nil, env.Failf(env.Usage, "--peers does not say where node %d listens for the others", u.node)
+		}
 	}
-	if peers[u.node] == "" {
-		return nil, env.Failf(env.Usage, "--peers does not say where node %d listens for the others", u.node)
-	}
-	token, err := u.token()
-	if err != nil {
-		return nil, err
-	}
-	return &Cluster{Self: u.node, Peers: peers, Token: token}, nil
+	c.Token, err = u.token()
+	return c, err
 }
 
 // openMember opens one node of a cluster. It waits for a majority, which may never come: then
@@ -149,7 +193,11 @@ func (u *up) openMember(ctx context.Context, c Config) (Broker, error) {
 		case r := <-result:
 			return r.b, r.err
 		case <-slow.C:
-			u.e.Say("node %d waits for a majority of the %d nodes", c.Cluster.Self, len(c.Cluster.Peers))
+			if c.Cluster.Join != "" {
+				u.e.Say("the node is joining: it gets a replica of everything")
+			} else {
+				u.e.Say("the node waits for a majority of its cluster")
+			}
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
@@ -214,9 +262,14 @@ func parsePeers(s string) (map[uint64]string, error) {
 
 // token reads the secret by which nodes know each other. A file that others can read is none.
 func (u *up) token() (string, error) {
-	if u.tokenFile == "" {
+	switch {
+	case u.secret != "" && u.tokenFile != "":
+		return "", &env.Failure{Exit: env.Usage, What: "--token and --token-file are two ways to say the same", Hint: "leave one of them out"}
+	case u.secret != "":
+		return u.secret, nil
+	case u.tokenFile == "":
 		return "", &env.Failure{
-			Exit: env.Usage, What: "--node needs --token-file: a file with a secret that every node of the cluster is given",
+			Exit: env.Usage, What: "a node of a cluster needs --token-file: a file with a secret that every one of its nodes is given",
 			Hint: "make one, and copy it to each machine: (umask 077; openssl rand -hex 32 > rmq.token)",
 		}
 	}

@@ -2,17 +2,25 @@ package local
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"maps"
+	"net"
 	"slices"
+	"sync"
 
 	"github.com/robustmq/rmq/broker"
 	"github.com/robustmq/rmq/broker/cluster/transport"
+	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel"
+	"github.com/robustmq/rmq/broker/storage/filelog"
 )
 
 // clusterName is what nodes of any cluster say to each other: its token tells them apart.
 const clusterName = "rmq"
+
+// memberFile is in the data directory of a node of a cluster.
+const memberFile = filelog.NodeFile
 
 // OpenBroker starts the broker of this program.
 func OpenBroker(ctx context.Context, c Config) (Broker, error) {
@@ -23,21 +31,23 @@ func OpenBroker(ctx context.Context, c Config) (Broker, error) {
 	cfg := broker.Config{DataDir: c.DataDir, Profile: c.Profile, Host: c.Host, Ports: ports, Durability: kernel.Durability(c.Durability), Log: c.Log}
 	var net *transport.TCP
 	if cl := c.Cluster; cl != nil {
-		cfg.Cluster = &broker.Cluster{Self: cl.Self, Voters: slices.Sorted(maps.Keys(cl.Peers))}
 		if cl.Hub != nil {
-			cfg.Cluster.Network = cl.Hub.Node(cl.Self)
+			cfg.Cluster = &broker.Cluster{Self: cl.Self, Voters: slices.Sorted(maps.Keys(cl.Peers)), Network: cl.Hub.Node(cl.Self)}
 		} else {
 			var err error
-			net, err = transport.Listen(transport.TCPConfig{
-				Self: cl.Self, Cluster: clusterName, Token: cl.Token, Addr: cl.Peers[cl.Self], Peers: cl.Peers, TLS: c.TLS, Log: c.Log,
-			})
-			if err != nil {
+			if cfg.Cluster, net, err = enter(ctx, c); err != nil {
 				return nil, err
 			}
-			cfg.Cluster.Network = broker.OverTCP(net)
 		}
 	}
+	announcing, stop := context.WithCancel(ctx)
+	var told sync.WaitGroup
+	if net != nil {
+		told.Go(func() { cfg.Cluster.Member.Announce(announcing, c.transport()) })
+	}
 	b, err := broker.Open(ctx, cfg)
+	stop()
+	told.Wait()
 	switch {
 	case err != nil && net != nil:
 		return nil, errors.Join(err, net.Close(ctx))
@@ -57,4 +67,104 @@ type joined struct {
 
 func (j *joined) Close(ctx context.Context) error {
 	return errors.Join(j.Broker.Close(ctx), j.net.Close(ctx))
+}
+
+// transport is how this node speaks with others, whoever it is.
+func (c *Config) transport() transport.TCPConfig {
+	return transport.TCPConfig{Cluster: clusterName, Token: c.Cluster.Token, TLS: c.TLS, Log: c.Log}
+}
+
+// enter has a node listen for those of its cluster, as one of them.
+func enter(ctx context.Context, c Config) (*broker.Cluster, *transport.TCP, error) {
+	cl := c.Cluster
+	t := c.transport()
+	m, known, err := broker.ReadMember(c.DataDir)
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case known && m.Removed():
+		return nil, nil, fault.New(fault.Conflict, "open", c.DataDir, "it is of node %d, which was removed from its cluster", m.Self())
+	case known && cl.Self != 0 && cl.Self != m.Self():
+		return nil, nil, fault.New(fault.Conflict, "open", c.DataDir, "it is of node %d, not of node %d", m.Self(), cl.Self)
+	case known && cl.Join != "":
+		err := m.OfCluster(ctx, t, cl.Join)
+		if fault.Is(err, fault.Unavailable) { // all of it may be starting again, one after another
+			c.Log.Warn("nobody tells whether that is this node's cluster", "addr", cl.Join, "err", err)
+		} else if err != nil {
+			return nil, nil, err
+		}
+	case !known && cl.Join != "":
+		if err := broker.Vacant(c.DataDir); err != nil { // before the cluster has a node that comes to nothing
+			return nil, nil, err
+		}
+		if t.Listener, err = listenFor(cl.Listen, cl.Join); err != nil {
+			return nil, nil, err
+		}
+		if m, err = broker.Join(ctx, t, cl.Join, kernel.NodeSpec{Peer: named(cl.Listen, t.Listener), Rack: cl.Rack}); err == nil {
+			err = m.Keep(c.DataDir)
+		}
+		if err != nil {
+			return nil, nil, errors.Join(err, t.Listener.Close())
+		}
+	case !known:
+		m = broker.NewMember(c.DataDir, cl.Self, cl.Peers)
+	}
+	m.Give(cl.Peers)
+	if known && cl.Listen != "" {
+		m.Move(cl.Listen)
+	}
+	t.Self, t.Peers = m.Self(), m.Nodes()
+	t.Addr = t.Peers[t.Self]
+	net, err := transport.Listen(t)
+	if err != nil {
+		return nil, nil, err
+	}
+	if at := named(t.Addr, net); at != t.Addr {
+		m.Move(at) // it had asked for any port
+	}
+	return &broker.Cluster{
+		Self: t.Self, Voters: m.Began(), Peer: m.Nodes()[t.Self], Rack: m.Rack(cl.Rack), Member: m, Network: broker.OverTCP(net),
+	}, net, nil
+}
+
+// listenFor listens for the nodes of a cluster, where they find this machine: on the address by
+// which it finds one of them, if none is given.
+func listenFor(addr, cluster string) (net.Listener, error) {
+	if addr == "" {
+		way, err := net.Dial("udp", cluster) // nothing is sent
+		if err != nil {
+			return nil, fault.New(fault.Unavailable, "join", cluster, "%w", err)
+		}
+		host, _, err := net.SplitHostPort(way.LocalAddr().String())
+		if err := errors.Join(err, way.Close()); err != nil {
+			return nil, err
+		}
+		addr = net.JoinHostPort(host, "0")
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, &fault.Error{Kind: fault.Unavailable, Op: "listen", Target: addr, Err: err}
+	}
+	return l, nil
+}
+
+// named is where somebody listens, by the name that it was asked to listen at.
+func named(asked string, l interface{ Addr() net.Addr }) string {
+	at := l.Addr().String()
+	host, _, err := net.SplitHostPort(asked)
+	_, port, err2 := net.SplitHostPort(at)
+	if err != nil || err2 != nil || host == "" {
+		return at
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// addTo has a cluster take in a node that will listen at an address. keep leaves in its data
+// directory what it is to be started with.
+func addTo(ctx context.Context, cluster, token string, with *tls.Config, addr, rack string) (id uint64, nodes map[uint64]string, keep func(dir string) error, err error) {
+	m, err := broker.Join(ctx, transport.TCPConfig{Cluster: clusterName, Token: token, TLS: with}, cluster, kernel.NodeSpec{Peer: addr, Rack: rack})
+	if err != nil {
+		return 0, nil, nil, err
+	}
+	return m.Self(), m.Nodes(), m.Keep, nil
 }

@@ -45,45 +45,50 @@ func restartWait(deaths int) time.Duration {
 // parent runs the nodes of a cluster, each in a process of its own, and starts again those
 // that die. It serves no clients.
 //
-// Ownership: mu guards the children's states, changed, turn and ending. telling is held while
-// changed runs, so that what was told last is newest. Lock order: telling → mu.
+// Ownership: mu guards children, their states and configurations, changed, turn and ending. telling
+// is held while changed runs, so that what was told last is newest; adding while a node is added, so
+// that each has a number of its own. Lock order: adding → telling → mu.
 type parent struct {
-	u        *up
-	log      io.Writer
-	token    string // path of its file
-	control  *control
-	children []*child
-	done     chan struct{} // closed when every node was asked to end over its API
+	u       *up
+	base    Config // of the first node, without a cluster
+	log     io.Writer
+	token   string // path of its file
+	control *control
+	done    chan struct{} // closed when every node was asked to end over its API
 
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
 	keeping sync.WaitGroup
 
-	telling sync.Mutex
-	mu      sync.Mutex
-	changed func()
-	turn    chan struct{} // closed at the next change of a state
-	ending  bool
+	adding   sync.Mutex
+	telling  sync.Mutex
+	mu       sync.Mutex
+	children []*child // by id
+	changed  func()
+	turn     chan struct{} // closed at the next change of a state
+	ending   bool
 }
 
 // child is one node.
 type child struct {
-	p      *parent
-	config Config        // its ports are fixed once it was up
-	again  chan struct{} // capacity 1: start now what waits or is stopped
+	p     *parent
+	added bool          // the cluster has taken it in since it began
+	again chan struct{} // capacity 1: start now what waits or is stopped
 
 	// Guarded by p.mu.
+	config  Config // its ports are fixed once it was up
 	state   env.RunNode
 	process *os.Process // nil: none runs
 	stdin   io.Closer
 	before  string // the state to come back to when it is resumed
 	restart bool   // its end was asked for, and it starts again at once
 	asked   bool   // its end was asked for over its API
+	removed bool   // its end was asked for, and it starts no more
 }
 
 // openApart starts all nodes, and returns once each is up.
-func (u *up) openApart(ctx context.Context, configs []Config, log io.Writer) (_ *parent, err error) {
-	p := &parent{u: u, log: log, done: make(chan struct{}), turn: make(chan struct{}), changed: func() {}}
+func (u *up) openApart(ctx context.Context, base Config, configs []Config, log io.Writer) (_ *parent, err error) {
+	p := &parent{u: u, base: base, log: log, done: make(chan struct{}), turn: make(chan struct{}), changed: func() {}}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
@@ -105,16 +110,13 @@ func (u *up) openApart(ctx context.Context, configs []Config, log io.Writer) (_ 
 		return nil, err
 	}
 	for _, c := range configs {
-		p.children = append(p.children, &child{
-			p: p, config: c, again: make(chan struct{}, 1),
-			state: env.RunNode{ID: c.Cluster.Self, State: env.NodeStarting, Since: time.Now().UTC(), DataDir: c.DataDir},
-		})
+		p.children = append(p.children, p.newChild(c))
 	}
-	first := make(chan error, len(p.children)) // one of each
+	first := make(chan error, len(configs)) // one of each
 	for _, c := range p.children {
 		p.keeping.Go(func() { c.keep(first) })
 	}
-	for range p.children {
+	for range configs {
 		select {
 		case err := <-first:
 			if err != nil {
@@ -125,6 +127,13 @@ func (u *up) openApart(ctx context.Context, configs []Config, log io.Writer) (_ 
 		}
 	}
 	return p, nil
+}
+
+func (p *parent) newChild(c Config) *child {
+	return &child{
+		p: p, config: c, again: make(chan struct{}, 1),
+		state: env.RunNode{ID: c.Cluster.Self, State: env.NodeStarting, Since: time.Now().UTC(), DataDir: c.DataDir},
+	}
 }
 
 // makeToken leaves a new secret in a file that only its owner reads.
@@ -256,8 +265,9 @@ func (c *child) enter(state string) {
 	c.p.tell()
 }
 
-// keep runs the node life after life, until the cluster ends. first is told how the first
-// start went; one that went wrong is the last.
+// keep runs the node life after life, until the cluster ends, or the node is removed. first is told
+// how the first start went; one that went wrong is the last, but of a node that was added: the cluster
+// has it.
 func (c *child) keep(first chan<- error) {
 	for deaths, lives := 0, 0; ; lives++ {
 		begun := time.Now()
@@ -270,7 +280,9 @@ func (c *child) keep(first chan<- error) {
 		})
 		if lives == 0 && !life.up {
 			first <- life.failure(c.state.ID)
-			return
+			if !c.added {
+				return
+			}
 		}
 		if time.Since(begun) >= restartCalm {
 			deaths = 0
@@ -287,12 +299,22 @@ func (c *child) keep(first chan<- error) {
 		select {
 		case <-timer.C:
 		case <-c.again:
+			if c.isRemoved() {
+				timer.Stop()
+				return
+			}
 		case <-c.p.ctx.Done():
 			timer.Stop()
 			return
 		}
 		timer.Stop()
 	}
+}
+
+func (c *child) isRemoved() bool {
+	c.p.mu.Lock()
+	defer c.p.mu.Unlock()
+	return c.removed
 }
 
 // never is longer than any cluster runs.
@@ -304,9 +326,10 @@ func (c *child) after(l life, deaths int) (wait time.Duration, goOn bool) {
 	p.mu.Lock()
 	asked := l.up && l.err == nil && !c.restart && !p.ending
 	switch {
-	case p.ending:
+	case p.ending || c.removed:
 		c.enterLocked(env.NodeStopped)
 		p.mu.Unlock()
+		p.tell()
 		return 0, false
 	case c.restart:
 		c.restart = false
@@ -407,7 +430,10 @@ func (c *child) spawn() (*exec.Cmd, io.Reader, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	cmd := exec.Command(exe, c.p.u.nodeArgs(&c.config, c.p.token)...)
+	c.p.mu.Lock()
+	args := c.p.u.nodeArgs(&c.config, c.p.token)
+	c.p.mu.Unlock()
+	cmd := exec.Command(exe, args...)
 	cmd.Args[0] = c.p.u.e.Args[0]
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, childEnv+"=") })
 	cmd.Env = append(cmd.Env, nodeEnv+"="+strconv.Itoa(os.Getpid()))
@@ -424,7 +450,7 @@ func (c *child) spawn() (*exec.Cmd, io.Reader, error) {
 	c.p.mu.Lock()
 	defer c.p.tell()
 	defer c.p.mu.Unlock()
-	if c.p.ending {
+	if c.p.ending || c.removed {
 		return nil, nil, context.Canceled
 	}
 	select {
@@ -447,7 +473,8 @@ func (u *up) nodeArgs(c *Config, token string) []string {
 		peers = append(peers, fmt.Sprintf("%d=%s", id, c.Cluster.Peers[id]))
 	}
 	args := []string{
-		"up", "--node", strconv.FormatUint(c.Cluster.Self, 10), "--peers", strings.Join(peers, ","), "--token-file", token,
+		"up", "--node", strconv.FormatUint(c.Cluster.Self, 10), "--peers", strings.Join(peers, ","), "--token-file", token, "--rack", c.Cluster.Rack,
+		"--join", "", "--token", "", "--node-listen", "",
 		"--nodes", "1", "--in-process=false", "--detach=false", "--wait=false", "--any-port=false", "--json=false", "--output", env.FormatText, "--quiet",
 		"--name", u.name, "--profile", c.Profile, "--listen", c.Host, "--log-level", u.logLevel, "--memory=" + strconv.FormatBool(c.DataDir == ""),
 	}

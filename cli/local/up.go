@@ -45,11 +45,12 @@ type up struct {
 	nodes     int
 	inProcess bool
 	restart   bool
-	// One node alone, of those that a cluster begins with.
-	node             uint64
-	peers, tokenFile string
-	join             string
-	tls              nodeTLS
+	// One node alone: of those that a cluster begins with, or one that joins it.
+	node                uint64
+	peers, join, listen string
+	secret, tokenFile   string // the token, or where it is
+	rack                string
+	tls                 nodeTLS
 }
 
 var portFlags = [5]struct {
@@ -78,13 +79,16 @@ func NewUp(e *env.Env, open Open) *cobra.Command {
 			"is held by a majority. The first node takes the ports asked for, each other one ports 10 higher than the one\n" +
 			"before, and keeps its data in node-ID below the broker's directory. A node that dies is started again.\n\n" +
 			"On many machines each node is started by hand, with the same --peers and the same secret in --token-file. It is\n" +
-			"up once a majority is. The nodes of a cluster are those that it began with.\n\n" +
+			"up once a majority is. Another one joins the cluster with --join, which is where any of its nodes listens for others:\n" +
+			"it is up once it has a replica of everything. A node keeps in its data directory which one it is and where the\n" +
+			"others are: to start it again, its data and the token are enough.\n\n" +
 			"Nodes prove to each other that they have the token, and send what they have to say as it is. With --node-cert,\n" +
 			"--node-key and --node-ca they speak TLS: each takes certificates of that authority only, for the address it dials.",
 		Example: "  rmq up\n  rmq up --memory --any-port --detach --wait --json\n  rmq up --data ./data --profile production\n" +
 			"  rmq up --port 4000            # MQTT, Kafka, AMQP and HTTP on one port\n" +
 			"  rmq up -n 3                   # three nodes\n" +
-			"  rmq up --node 2 --peers 1=10.0.0.1:7100,2=10.0.0.2:7100,3=10.0.0.3:7100 --token-file rmq.token",
+			"  rmq up --node 2 --peers 1=10.0.0.1:7100,2=10.0.0.2:7100,3=10.0.0.3:7100 --token-file rmq.token\n" +
+			"  rmq up --join 10.0.0.1:7100 --token-file rmq.token",
 		Args: env.Exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error { return u.run(cmd) },
 	}
@@ -109,16 +113,18 @@ func NewUp(e *env.Env, open Open) *cobra.Command {
 	f.BoolVar(&u.restart, "restart", true, "with --nodes: start a node again that has died")
 	f.Uint64Var(&u.node, "node", 0, "start this one node of the cluster that --peers names")
 	f.StringVar(&u.peers, "peers", "", "with --node: every node and where it listens for the others, as 1=host:port,2=host:port")
-	f.StringVar(&u.tokenFile, "token-file", "", "with --node: file with the secret that every node of the cluster is given")
+	f.StringVar(&u.tokenFile, "token-file", "", "of a node started by hand: file with the secret that every node of the cluster is given")
 	_ = f.SetAnnotation("token-file", env.PathAnnotation, []string{"true"}) // fails for unknown flags only
+	f.StringVar(&u.secret, "token", "", "the secret itself; others on this machine see arguments")
+	f.StringVar(&u.join, "join", "", "become a node of the cluster of which one listens for others at this host:port")
+	f.StringVar(&u.listen, "node-listen", "", "host:port where this node listens for the others (default: as it joined; at first any free port)")
+	f.StringVar(&u.rack, "rack", "", "what fails together with the node: shards are kept in as many racks as can be")
 	f.StringVar(&u.tls.cert, "node-cert", "", "file with the certificate, in PEM, that a node shows to the others: for TLS between nodes")
 	f.StringVar(&u.tls.key, "node-key", "", "file with the key of --node-cert")
 	f.StringVar(&u.tls.ca, "node-ca", "", "file with the certificates of who signs those of nodes")
 	for _, name := range []string{"node-cert", "node-key", "node-ca"} {
 		_ = f.SetAnnotation(name, env.PathAnnotation, []string{"true"}) // fails for unknown flags only
 	}
-	f.StringVar(&u.join, "join", "", "a cluster that runs, to become a node of")
-	_ = f.MarkHidden("join") // which tells why it cannot be done
 	f.Var(&u.timeout, "timeout", "with --detach: how long to wait for the broker to be up")
 	f.Var(&env.Choice{Value: &u.logLevel, Of: []string{"debug", "info", "warn", "error"}}, "log-level", "least severity that is logged")
 	return cmd
@@ -174,14 +180,8 @@ func (u *up) config(cmd *cobra.Command) (c Config, err error) {
 	if u.inProcess && u.nodes == 1 {
 		return c, &env.Failure{Exit: env.Usage, What: "--in-process is for many nodes", Hint: "say how many: rmq up -n 3 --in-process"}
 	}
-	if c.Cluster, err = u.member(); err != nil {
-		return c, err
-	}
 	if c.TLS, err = u.tls.config(u.e.Dir); err != nil {
 		return c, err
-	}
-	if c.TLS != nil && c.Cluster == nil && (u.nodes == 1 || u.inProcess) {
-		return c, &env.Failure{Exit: env.Usage, What: "--node-cert is for nodes that reach each other over a network", Hint: "leave it out; for the ports of clients it is of no use"}
 	}
 	if u.memory && u.durability != "" {
 		return c, &env.Failure{Exit: env.Usage, What: "with --memory nothing has another durability", Hint: "leave --durability out"}
@@ -196,6 +196,12 @@ func (u *up) config(cmd *cobra.Command) (c Config, err error) {
 		if err := u.fits(c.DataDir); err != nil {
 			return c, err
 		}
+	}
+	if c.Cluster, err = u.member(c.DataDir); err != nil {
+		return c, err
+	}
+	if c.TLS != nil && c.Cluster == nil && (u.nodes == 1 || u.inProcess) {
+		return c, &env.Failure{Exit: env.Usage, What: "--node-cert is for nodes that reach each other over a network", Hint: "leave it out; for the ports of clients it is of no use"}
 	}
 	if f.Changed("port") {
 		if u.port < 1 || u.port > 65535 {
@@ -300,7 +306,7 @@ func (u *up) openAll(ctx context.Context, c Config, log io.Writer) (Broker, erro
 		}
 		return b, nil
 	}
-	b, err := u.openApart(ctx, configs, log)
+	b, err := u.openApart(ctx, c, configs, log)
 	if err != nil {
 		return nil, err
 	}
@@ -364,6 +370,15 @@ func (u *up) explain(err error, c Config) error {
 		f.Exit = env.Auth
 		f.What = fmt.Sprintf("%s: a broker without users listens on this machine only", fe.Target)
 		f.Hint = "start it without --listen, add a user (rmq user create NAME), then start it with --listen"
+	case fe != nil && fe.Op == "join":
+		u.explainJoin(f, fe, elsewhere)
+	case fe != nil && fe.Op == "open" && fe.Kind == fault.Conflict && c.Cluster != nil && strings.HasPrefix(fe.Err.Error(), "it is of node"):
+		f.Exit = env.Conflict
+		f.What = fe.Error()
+		f.Hint = "use another directory: " + elsewhere
+		if !strings.Contains(f.What, "removed") {
+			f.Hint = "leave --node out: the directory says which node it is   or " + f.Hint
+		}
 	case fe != nil && fe.Op == "open" && fe.Kind == fault.Conflict && u.durability != "":
 		f.Exit = env.Conflict
 		f.What = fmt.Sprintf("%s was begun with another durability: %v", c.DataDir, fe)
@@ -424,6 +439,30 @@ func (u *up) explain(err error, c Config) error {
 		return err
 	}
 	return f
+}
+
+// explainJoin says why a cluster took no node in.
+func (u *up) explainJoin(f *env.Failure, fe *fault.Error, elsewhere string) {
+	f.What = fmt.Sprintf("%s: %v", fe.Target, fe.Err)
+	switch fe.Kind {
+	case fault.Unavailable, fault.Timeout:
+		f.Exit = env.Unreachable
+		f.Hint = "--join names where a node listens for other nodes, not for clients: PEER of rmq node list -o json"
+	case fault.Unauthorized:
+		f.Exit = env.Auth
+		f.Hint = "give it the token, and the certificates, that the cluster's nodes were started with"
+	case fault.Conflict:
+		f.Exit = env.Conflict
+		f.Hint = "a node is of one cluster, for ever; use another directory: " + elsewhere
+	case fault.Exists:
+		f.Exit = env.Conflict
+		f.Hint = "listen elsewhere: --node-listen HOST:PORT   or start the node that was there with its own data directory"
+	case fault.Exhausted:
+		f.Exit = env.Conflict
+		f.Hint = "take one out first: rmq node remove ID"
+	default:
+		f.Exit = env.Failed
+	}
 }
 
 // portOf finds the flag that chose an address, and the protocol it is for.
@@ -504,6 +543,7 @@ func card(e *env.Env, run env.Run, c Config, took time.Duration, stop string) st
 	if run.Control != "" {
 		row("nodes", "rmq node list"+nameFlag(run.Name))
 		row("", "rmq node kill 2"+nameFlag(run.Name))
+		row("", "rmq node add"+nameFlag(run.Name))
 	}
 	row("stop", stop)
 	return b.String()
