@@ -22,9 +22,9 @@ import (
 
 var nodesFlag = flag.Int("nodes", 0, "how many seeds of TestNodes to run")
 
-// TestNodes runs three production kernels over a network that loses, repeats, delays and cuts,
-// while nodes are stopped and started. Goroutines and clocks are real, so a seed says what
-// is done, and not in which order.
+// TestNodes runs three or five production kernels over a network that loses, repeats, delays and
+// cuts, while nodes are stopped and started, and others join, are drained and leave. Goroutines and
+// clocks are real, so a seed says what is done, and not in which order.
 //
 // What was acknowledged to a producer is in the queue once and in the stream once, in the order
 // in which it was sent, and every node shows the same stream.
@@ -43,6 +43,7 @@ func TestNodes(t *testing.T) {
 }
 
 const (
+	nodesMost   = 6  // at one time
 	nodesSeeds  = 2  // are run by default: each takes a second or more
 	nodesOps    = 60 // publishes of each producer
 	nodesEvery  = 30 // acknowledgements between two disruptions
@@ -60,7 +61,9 @@ type nodesRun struct {
 	over    atomic.Bool
 
 	mu     sync.Mutex
+	ids    []uint64        // the nodes that serve
 	away   uint64          // the node that is stopped or cut off; 0: none
+	leaves uint64          // the node that is about to leave; 0: none
 	acked  map[string]bool // in the queue, by id
 	stored map[string]bool // in the stream
 }
@@ -68,7 +71,11 @@ type nodesRun struct {
 func runNodes(t *testing.T, seed uint64) {
 	r := &nodesRun{t: t, weather: transport.NewWeather(clock.Wall{}, seed), news: make(chan struct{}, 1), acked: make(map[string]bool), stored: make(map[string]bool)}
 	r.weather.Set(transport.Faults{Loss: 0.01, Repeat: 0.01, DelayMax: time.Millisecond})
-	r.c = kerneltest.StartCluster(t, 3, kerneltest.Options{NoCapture: true, CheckpointBytes: 16 << 10, Weather: r.weather})
+	began := 3 + 2*int(seed%2)
+	for id := range began {
+		r.ids = append(r.ids, uint64(id+1))
+	}
+	r.c = kerneltest.StartCluster(t, began, kerneltest.Options{NoCapture: true, CheckpointBytes: 16 << 10, Weather: r.weather})
 	ctx := t.Context()
 	k := r.c.Node(1)
 	spec := kernel.QueueSpec{Namespace: "/", Name: "q", Durable: true, MessageTTL: -1, MaxLength: -1, MaxLengthBytes: -1, DeliveryLimit: -1}
@@ -84,16 +91,89 @@ func runNodes(t *testing.T, seed uint64) {
 		all.Go(func() { r.toQueue(fmt.Sprintf("q%d", p), rnd) })
 		all.Go(func() { r.toStream(fmt.Sprintf("s%d", p), int64(1000+p), rnd) })
 	}
-	disrupted := make(chan struct{})
-	go func() {
-		defer close(disrupted)
-		r.disrupt(rand.New(rand.NewPCG(seed, 99)))
-	}()
+	var beside sync.WaitGroup
+	beside.Go(func() { r.disrupt(rand.New(rand.NewPCG(seed, 99))) })
+	beside.Go(func() { r.change(rand.New(rand.NewPCG(seed, 98))) })
 	all.Wait()
 	r.over.Store(true)
 	r.tell()
-	<-disrupted
+	beside.Wait()
 	r.check(ctx)
+}
+
+// change has nodes join, be drained, filled and leave, one after another, until the producers are done.
+func (r *nodesRun) change(rnd *rand.Rand) {
+	ctx := r.t.Context()
+	for !r.over.Load() {
+		r.mu.Lock()
+		ids := slices.Clone(r.ids)
+		r.mu.Unlock()
+		id := ids[rnd.IntN(len(ids))]
+		k := r.node(rnd)
+		up := 0
+		for _, n := range k.Nodes() {
+			if n.State == kernel.NodeUp {
+				up++
+			}
+		}
+		spare := up > 3 // of three that vote, one may be away
+		switch do := rnd.IntN(4); {
+		case do == 0 && len(ids) < nodesMost:
+			id = r.c.Add(k.Self())
+			r.mu.Lock()
+			r.ids = append(r.ids, id)
+			r.mu.Unlock()
+		case do == 1 && spare:
+			if r.setLeaves(id) {
+				r.leave(ctx, id, rnd)
+			}
+		case do == 2 && spare:
+			_ = k.DrainNode(ctx, id) // what fails is not so
+		default:
+			_ = k.FillNode(ctx, id)
+		}
+	}
+}
+
+// setLeaves has a node left alone by disrupt, unless that is at it.
+func (r *nodesRun) setLeaves(id uint64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.away == id {
+		return false
+	}
+	r.leaves = id
+	return true
+}
+
+// leave removes a node, and stops it once it is removed.
+func (r *nodesRun) leave(ctx context.Context, id uint64, rnd *rand.Rand) {
+	defer func() {
+		r.mu.Lock()
+		r.leaves = 0
+		r.mu.Unlock()
+	}()
+	for asked := false; ; {
+		k := r.node(rnd)
+		n, _ := k.Node(id)
+		switch {
+		case n.State == kernel.NodeRemoved:
+			r.mu.Lock()
+			r.ids = slices.DeleteFunc(r.ids, func(x uint64) bool { return x == id })
+			r.mu.Unlock()
+			r.c.Stop(id)
+			return
+		case !asked:
+			asked = k.RemoveNode(ctx, id) == nil
+		default:
+			changed, stop := k.Changes()
+			select {
+			case <-changed:
+			case <-r.news: // or it is not there any more
+			}
+			stop()
+		}
+	}
 }
 
 // disrupt stops and cuts off one node after another, each for as long as some acknowledgements
@@ -115,15 +195,33 @@ func (r *nodesRun) disrupt(rnd *rand.Rand) {
 		if r.over.Load() {
 			return
 		}
-		node := uint64(1 + rnd.IntN(3))
-		stopped = rnd.IntN(2) == 0
-		r.setAway(node)
-		if stopped {
+		node, others := r.pick(rnd)
+		if node == 0 {
+			continue
+		}
+		if stopped = rnd.IntN(2) == 0; stopped {
 			r.c.Stop(node)
 		} else {
-			r.weather.Isolate(node, 1, 2, 3)
+			r.weather.Isolate(node, others...)
 		}
 	}
+}
+
+// pick has one node be away, that is not about to leave; 0: there is none.
+func (r *nodesRun) pick(rnd *rand.Rand) (node uint64, others []uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	node = r.ids[rnd.IntN(len(r.ids))]
+	if node == r.leaves {
+		return 0, nil
+	}
+	r.away = node
+	for id := uint64(1); id <= slices.Max(r.ids)+1; id++ { // who joins meanwhile, too
+		if id != node {
+			others = append(others, id)
+		}
+	}
+	return node, others
 }
 
 func (r *nodesRun) setAway(node uint64) (was uint64) {
@@ -142,11 +240,11 @@ func (r *nodesRun) tell() {
 
 // node picks one that is not away.
 func (r *nodesRun) node(rnd *rand.Rand) *kernel.Kernel {
-	r.mu.Lock()
-	away := r.away
-	r.mu.Unlock()
 	for {
-		if id := uint64(1 + rnd.IntN(3)); id != away {
+		r.mu.Lock()
+		id, away, leaves := r.ids[rnd.IntN(len(r.ids))], r.away, r.leaves
+		r.mu.Unlock()
+		if id != away && id != leaves {
 			if k := r.c.Running(id); k != nil {
 				return k
 			}
@@ -228,7 +326,7 @@ func (a outcome) ok() bool {
 func (r *nodesRun) check(ctx context.Context) {
 	t := r.t
 	var streams [][]string
-	for id := uint64(1); id <= 3; id++ {
+	for _, id := range r.ids {
 		k := r.c.Node(id)
 		if err := k.Barrier(ctx); err != nil {
 			t.Fatalf("node %d: %v", id, err)
@@ -260,13 +358,13 @@ func (r *nodesRun) check(ctx context.Context) {
 	}
 	for i := range streams {
 		if !slices.Equal(streams[i], streams[0]) {
-			t.Errorf("node %d has %d records, node 1 has %d: they differ", i+1, len(streams[i]), len(streams[0]))
+			t.Errorf("node %d has %d records, node %d has %d: they differ", r.ids[i], len(streams[i]), r.ids[0], len(streams[0]))
 		}
 	}
 	inOrder(t, "stream", streams[0], r.stored, true)
 
 	in := kerneltest.NewInbox()
-	k := r.c.Node(2)
+	k := r.c.Node(r.ids[len(r.ids)-1])
 	a, err := k.Attach(ctx, kernel.AttachSpec{Namespace: "/", Queue: "q", Credit: kernel.Unlimited, Sink: in})
 	if err != nil {
 		t.Fatal(err)
