@@ -10,8 +10,9 @@ import (
 	"github.com/robustmq/rmq/broker/kernel"
 )
 
-// opMax bounds how long one method may wait for the kernel.
-const opMax = 30 * time.Second
+// opMax bounds how long one method may wait for the kernel: without a majority of the nodes it would
+// wait for ever, and the client is told that it has timed out.
+const opMax = 10 * time.Second
 
 // Bounds of what waits behind a busy channel, per connection, in bytes. At waitingMax a
 // connection that only publishes is not read any more; one that also acknowledges must be,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel"
@@ -112,9 +113,15 @@ func (s *Server) topics() []topic {
 	return out
 }
 
+// changeMax bounds how long a request that says nothing of time waits for a change of log 0: without a
+// majority of the nodes it would wait for ever.
+const changeMax = 10 * time.Second
+
 // autoCreate makes the stream of a name that a client asked for, as
 // auto.create.topics.enable has it. Somebody else may be first.
 func (s *Server) autoCreate(ctx context.Context, name string) (topic, error) {
+	ctx, cancel := context.WithTimeout(ctx, changeMax)
+	defer cancel()
 	address := message.FromKafkaName(name)
 	_, err := s.kernel.CreateStream(ctx, kernel.StreamSpec{
 		Namespace: s.cfg.Namespace, Address: address, Partitions: int(s.cfg.Partitions), Exact: s.cfg.ExactStreams,
@@ -140,5 +147,7 @@ func (c *conn) putViews(topics ...topic) error {
 	if len(views) == 0 {
 		return nil
 	}
-	return c.srv.kernel.PutViews(c.ctx, views)
+	ctx, cancel := context.WithTimeout(c.ctx, changeMax)
+	defer cancel()
+	return c.srv.kernel.PutViews(ctx, views)
 }

@@ -70,6 +70,7 @@ func (c *conn) connect(f mqttwire.Frame) error {
 		}
 	}
 
+	c.arm(0) // it has said what it had to; the kernel has a time of its own
 	ctx, cancel := context.WithTimeout(c.server.ctx, connectTimeout)
 	defer cancel()
 	session, present, err := c.server.core.Open(ctx, spec)

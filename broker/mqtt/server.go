@@ -64,6 +64,9 @@ const (
 	// connectTimeout is how long a client may take to send CONNECT, and the kernel to open
 	// its session.
 	connectTimeout = 10 * time.Second
+	// subscribeTimeout is how long the kernel may take over a SUBSCRIBE or UNSUBSCRIBE: without a
+	// majority of the nodes it would take for ever, and the client is told that it is not done.
+	subscribeTimeout = 10 * time.Second
 	// aliasesOut is how many topic aliases we give the topics we send to one client.
 	aliasesOut = 16
 )

@@ -1,6 +1,8 @@
 package mqtt
 
 import (
+	"context"
+
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/mqttwire"
 )
@@ -45,7 +47,9 @@ func (c *conn) subscribe(f mqttwire.Frame) error {
 	var existed []bool
 	var errs []error
 	if len(subs) > 0 {
-		existed, errs = c.session.Subscribe(c.server.ctx, subs)
+		ctx, cancel := context.WithTimeout(c.server.ctx, subscribeTimeout)
+		existed, errs = c.session.Subscribe(ctx, subs)
+		cancel()
 	}
 	next := 0 // in subs, of those filters that were passed on
 	for i, r := range ack.Reasons {
@@ -95,7 +99,9 @@ func (c *conn) unsubscribe(f mqttwire.Frame) error {
 		}
 		filters[i] = string(filter)
 	}
-	existed, err := c.session.Unsubscribe(c.server.ctx, filters)
+	ctx, cancel := context.WithTimeout(c.server.ctx, subscribeTimeout)
+	defer cancel()
+	existed, err := c.session.Unsubscribe(ctx, filters)
 	if err != nil && c.version != mqttwire.V5 {
 		return &mqttwire.Error{Reason: reasonOf(err), Text: "UNSUBSCRIBE failed"} // its UNSUBACK cannot say so
 	}
