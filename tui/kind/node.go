@@ -23,9 +23,12 @@ func Nodes() *Kind[Node] {
 		One: "node", Many: "nodes", SortBy: "NODE",
 		Empty: "no nodes",
 		Columns: []Column[T]{
-			{Title: "NODE", Width: 4, Keep: 9, Text: func(n *T, _ Look) string { return nodeID(n) }},
-			{Title: "STATE", Width: 5, Keep: 8, Text: func(n *T, _ Look) string { return nodeState(n).Text }, Show: func(n *T, _ Look) Cell { return nodeState(n) }},
-			{Title: "LEADS", Width: 5, Keep: 7, Number: func(n *T, _ Look) float64 { return float64(len(n.Leads)) }},
+			{Title: "NODE", Width: 4, Keep: 11, Text: func(n *T, _ Look) string { return nodeID(n) }},
+			{Title: "STATE", Width: 8, Keep: 9, Text: func(n *T, _ Look) string { return nodeState(n).Text }, Show: func(n *T, _ Look) Cell { return nodeState(n) }},
+			{Title: "LEADS", Width: 5, Keep: 8, Number: func(n *T, _ Look) float64 { return float64(len(n.Leads)) }},
+			{Title: "VOTES", Width: 5, Keep: 7, Number: func(n *T, _ Look) float64 { return float64(len(n.Votes)) }},
+			{Title: "MOVES", Width: 7, Keep: 10, Text: func(n *T, _ Look) string { return moves(n) }},
+			{Title: "RACK", Width: 6, Keep: 3, Text: func(n *T, _ Look) string { return orDash(n.Rack) }},
 			{Title: "SHARDS", Width: 12, Grow: 2, Keep: 6, Text: func(n *T, _ Look) string { return shardList(n.Leads) }},
 			{Title: "MQTT", Width: 15, Grow: 1, Keep: 5, Text: func(n *T, _ Look) string { return hostPort(n.URLs.MQTT) }},
 			{Title: "KAFKA", Width: 15, Grow: 1, Keep: 4, Text: func(n *T, _ Look) string { return hostPort(n.URLs.Kafka) }},
@@ -69,10 +72,27 @@ func listNodes(ctx context.Context, src adminapi.Source) ([]Node, error) {
 func nodeID(n *Node) string { return strconv.FormatUint(n.ID, 10) }
 
 func nodeState(n *Node) Cell {
-	if n.Up {
-		return Cell{"up", Good}
+	switch {
+	case n.State == adminapi.NodeJoining:
+		return Cell{n.State, Warn}
+	case !n.Up:
+		return Cell{"down", Bad}
+	case n.State == adminapi.NodeDraining || n.State == adminapi.NodeLeaving:
+		return Cell{n.State, Warn}
 	}
-	return Cell{"down", Bad}
+	return Cell{"up", Good}
+}
+
+// moves tells how many shards are still to move to and from a node: "+3 -1".
+func moves(n *Node) string {
+	var parts []string
+	if len(n.Gains) > 0 {
+		parts = append(parts, fmt.Sprintf("+%d", len(n.Gains)))
+	}
+	if len(n.Loses) > 0 {
+		parts = append(parts, fmt.Sprintf("-%d", len(n.Loses)))
+	}
+	return orDash(strings.Join(parts, " "))
 }
 
 // hostPort is an address without its scheme, which the column's title says.
@@ -94,8 +114,18 @@ func shardList(shards []uint32) string {
 func nodeDetail(n *Node, _ Look) []Section {
 	about := Section{Fields: []Field{
 		{"state", nodeState(n)}, field("life", number(int64(n.Incarnation))),
-		field("mqtt", n.URLs.MQTT), field("mqtt-ws", n.URLs.MQTTWS), field("kafka", n.URLs.Kafka), field("amqp", n.URLs.AMQP), field("http", n.URLs.HTTP), field("rack", n.Rack),
+		field("mqtt", n.URLs.MQTT), field("mqtt-ws", n.URLs.MQTTWS), field("kafka", n.URLs.Kafka), field("amqp", n.URLs.AMQP), field("http", n.URLs.HTTP), field("peer", n.Peer), field("rack", n.Rack),
+		field("votes on", shardList(n.Votes)),
 	}}
+	if !n.Up && n.State != adminapi.NodeUp && n.State != adminapi.NodeJoining && n.State != "" {
+		about.Fields[0].Value.Text += ", " + n.State
+	}
+	if len(n.Gains) > 0 {
+		about.Fields = append(about.Fields, field("still to get", shardList(n.Gains)))
+	}
+	if len(n.Loses) > 0 {
+		about.Fields = append(about.Fields, field("to give up", shardList(n.Loses)))
+	}
 	if n.Self {
 		about.Fields[0].Value.Text += "; it is the one that is asked"
 	}
