@@ -229,6 +229,7 @@ func Open(cfg Config) (*Kernel, error) {
 	k.watchNodes()
 	if k.Clustered() {
 		k.spawn(k.keepMoving)
+		k.nodesChanged() // whatever came of log 0 while this was opening
 	}
 	return k, nil
 }
