@@ -50,6 +50,7 @@ type Cluster struct {
 	// its data directory is of one already. Listen is where this one will listen; "": on a free port.
 	Join, Listen string
 	Rack         string // what fails together with it; "": as the data directory says
+	Forsake      bool   // the others are gone for good: go on without them, with what the data directory has
 	// Hub joins nodes of this process; nil: they are joined over TCP.
 	Hub *transport.Hub
 }

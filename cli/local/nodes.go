@@ -138,6 +138,8 @@ func (u *up) member(dir string) (*Cluster, error) {
 	}
 	one := u.node != 0 || u.join != "" || stored
 	switch {
+	case u.forsake && (!stored || u.join != ""):
+		return nil, &env.Failure{Exit: env.Usage, What: "only a node that has data can go on without the others", Hint: "name its data directory: rmq up --data DIR --force-new-cluster"}
 	case !one && u.nodes == 1 && (u.peers != "" || u.tokenFile != "" || u.secret != ""):
 		return nil, &env.Failure{Exit: env.Usage, What: "--peers, --token and --token-file are for one node of many", Hint: "say which one this is: --node 1   or which cluster it joins: --join HOST:PORT"}
 	case !one && (u.listen != "" || u.nodes == 1 && u.rack != ""):
@@ -151,7 +153,7 @@ func (u *up) member(dir string) (*Cluster, error) {
 	case u.join != "" && dir == "":
 		return nil, &env.Failure{Exit: env.Usage, What: "a node in memory would come back without what it keeps: it cannot join", Hint: "leave --memory out"}
 	}
-	c := &Cluster{Self: u.node, Join: u.join, Listen: u.listen, Rack: u.rack}
+	c := &Cluster{Self: u.node, Join: u.join, Listen: u.listen, Rack: u.rack, Forsake: u.forsake}
 	for flag, addr := range map[string]string{"join": u.join, "node-listen": u.listen} {
 		host, port, err := net.SplitHostPort(addr)
 		if addr != "" && (err != nil || port == "" || port == "0" && flag == "join") {

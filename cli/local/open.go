@@ -110,6 +110,11 @@ func enter(ctx context.Context, c Config) (*broker.Cluster, *transport.TCP, erro
 		m = broker.NewMember(c.DataDir, cl.Self, cl.Peers)
 	}
 	m.Give(cl.Peers)
+	if cl.Forsake {
+		if err := gone(ctx, t, m); err != nil {
+			return nil, nil, err
+		}
+	}
 	if known && cl.Listen != "" {
 		m.Move(cl.Listen)
 	}
@@ -124,7 +129,21 @@ func enter(ctx context.Context, c Config) (*broker.Cluster, *transport.TCP, erro
 	}
 	return &broker.Cluster{
 		Self: t.Self, Voters: m.Began(), Peer: m.Nodes()[t.Self], Rack: m.Rack(cl.Rack), Member: m, Network: broker.OverTCP(net),
+		Forsake: cl.Forsake,
 	}, net, nil
+}
+
+// gone makes sure that no other node answers: one that does would make a second cluster of the same data.
+func gone(ctx context.Context, t transport.TCPConfig, m *broker.Member) error {
+	for id, addr := range m.Nodes() {
+		if id == m.Self() {
+			continue
+		}
+		if err := m.OfCluster(ctx, t, addr); !fault.Is(err, fault.Unavailable) {
+			return fault.New(fault.Conflict, "forsake", addr, "node %d answers there: it is not gone", id)
+		}
+	}
+	return nil
 }
 
 // listenFor listens for the nodes of a cluster, where they find this machine: on the address by

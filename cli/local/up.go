@@ -50,6 +50,7 @@ type up struct {
 	peers, join, listen string
 	secret, tokenFile   string // the token, or where it is
 	rack                string
+	forsake             bool
 	tls                 nodeTLS
 }
 
@@ -82,6 +83,8 @@ func NewUp(e *env.Env, open Open) *cobra.Command {
 			"up once a majority is. Another one joins the cluster with --join, which is where any of its nodes listens for others:\n" +
 			"it is up once it has a replica of everything. A node keeps in its data directory which one it is and where the\n" +
 			"others are: to start it again, its data and the token are enough.\n\n" +
+			"When most nodes are gone for good, --force-new-cluster has one that is left go on without the others, with what its\n" +
+			"own data has: what only they had is lost. Nodes join it then, with new data directories.\n\n" +
 			"Nodes prove to each other that they have the token, and send what they have to say as it is. With --node-cert,\n" +
 			"--node-key and --node-ca they speak TLS: each takes certificates of that authority only, for the address it dials.",
 		Example: "  rmq up\n  rmq up --memory --any-port --detach --wait --json\n  rmq up --data ./data --profile production\n" +
@@ -119,6 +122,7 @@ func NewUp(e *env.Env, open Open) *cobra.Command {
 	f.StringVar(&u.join, "join", "", "become a node of the cluster of which one listens for others at this host:port")
 	f.StringVar(&u.listen, "node-listen", "", "host:port where this node listens for the others (default: as it joined; at first any free port)")
 	f.StringVar(&u.rack, "rack", "", "what fails together with the node: shards are kept in as many racks as can be")
+	f.BoolVar(&u.forsake, "force-new-cluster", false, "of a node that has data: go on without the others, for they are gone for good; what only they had is lost")
 	f.StringVar(&u.tls.cert, "node-cert", "", "file with the certificate, in PEM, that a node shows to the others: for TLS between nodes")
 	f.StringVar(&u.tls.key, "node-key", "", "file with the key of --node-cert")
 	f.StringVar(&u.tls.ca, "node-ca", "", "file with the certificates of who signs those of nodes")
@@ -372,6 +376,10 @@ func (u *up) explain(err error, c Config) error {
 		f.Hint = "start it without --listen, add a user (rmq user create NAME), then start it with --listen"
 	case fe != nil && fe.Op == "join":
 		u.explainJoin(f, fe, elsewhere)
+	case fe != nil && fe.Op == "forsake":
+		f.Exit = env.Conflict
+		f.What = fmt.Sprintf("%s: %v", fe.Target, fe.Err)
+		f.Hint = "leave --force-new-cluster out, and they agree again once most are up"
 	case fe != nil && fe.Op == "open" && fe.Kind == fault.Conflict && c.Cluster != nil && strings.HasPrefix(fe.Err.Error(), "it is of node"):
 		f.Exit = env.Conflict
 		f.What = fe.Error()
