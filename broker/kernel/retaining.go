@@ -16,11 +16,13 @@ import (
 type retaining struct {
 	mu           sync.Mutex
 	begun, ended uint64
+	late         uint64        // so many were to have ended when a wait was over: while they have not, nobody waits
 	moved        chan struct{} // closed when ended grows; nil: nobody waits
 }
 
 // retainWait bounds, in link time, how long a subscription waits for retained messages that
-// are on their way. What a disk that hangs holds back comes too late for it.
+// are on their way. What a disk that hangs holds back comes too late for it, and those after
+// it do not wait.
 const retainWait = time.Second
 
 // begin says that one will be proposed. It is called before anybody is given the message.
@@ -42,15 +44,15 @@ func (r *retaining) end() {
 }
 
 // underway returns what number of them must have ended until those on their way now have;
-// false: none is.
+// false: none is, or they are late.
 func (r *retaining) underway() (until uint64, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.begun, r.begun > r.ended
+	return r.begun, r.begun > r.ended && r.late <= r.ended
 }
 
-// wait waits until so many have ended, or late is closed.
-func (r *retaining) wait(until uint64, late <-chan struct{}) {
+// wait waits until so many have ended, or over is closed.
+func (r *retaining) wait(until uint64, over <-chan struct{}) {
 	for {
 		r.mu.Lock()
 		if r.ended >= until {
@@ -64,7 +66,10 @@ func (r *retaining) wait(until uint64, late <-chan struct{}) {
 		r.mu.Unlock()
 		select {
 		case <-moved:
-		case <-late:
+		case <-over:
+			r.mu.Lock()
+			r.late = max(r.late, until)
+			r.mu.Unlock()
 			return
 		}
 	}
@@ -83,17 +88,17 @@ func (op *retainOp) applied(br *shard.BatchResult, or *shard.OpResult, err error
 
 // awaitRetained waits, up to retainWait, for the retained messages that are on their way.
 func (k *Kernel) awaitRetained(shards []*shardRun) {
-	var late chan struct{}
+	var over chan struct{}
 	for _, s := range shards {
 		until, ok := s.retaining.underway()
 		if !ok {
 			continue
 		}
-		if late == nil {
-			late = make(chan struct{})
-			timer := k.cfg.Link.AfterFunc(retainWait, func() { close(late) })
+		if over == nil {
+			over = make(chan struct{})
+			timer := k.cfg.Link.AfterFunc(retainWait, func() { close(over) })
 			defer timer.Stop()
 		}
-		s.retaining.wait(until, late)
+		s.retaining.wait(until, over)
 	}
 }

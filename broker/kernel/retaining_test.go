@@ -55,4 +55,13 @@ func TestRetainedMessageOnItsWay(t *testing.T) {
 	if g := s.next(t); string(g.msg.Value) != "one" {
 		t.Errorf("got %q", g.msg.Value)
 	}
+
+	// Time stands still: who comes now is not held up by a disk that is known to hang.
+	retain("three")
+	ses, s, _ := open(t, k, "d", 0, true)
+	subscribe(t, ses, "state", 0)
+	ses.Retained(kernel.Subscription{Filter: "state"})
+	if g := s.next(t); string(g.msg.Value) != "one" {
+		t.Errorf("got %q", g.msg.Value)
+	}
 }
