@@ -40,7 +40,7 @@
 // Linear: as Run. Its clients share what they use, and what they saw, over all lives, must be
 // explained by one order.
 //
-// Voters: everything. It runs three nodes that replicate shards, in one goroutine and in
+// Voters: everything. It runs nodes that replicate shards, and come and go, in one goroutine and in
 // virtual time; voters.go says what it checks.
 package sim
 
