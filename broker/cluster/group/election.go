@@ -29,7 +29,7 @@ import (
 // when a quorum answers again, so does it. Gated for another timeout, it gives up.
 //
 // A transfer of leadership asks for votes in spite of promises; for its length
-// the leader gates itself.
+// the leader gates itself, and if it is given up, only promises count that are made then.
 //
 // A joint group has two quorums, and a lease ends with the first of them. Learners make
 // promises as voters do, which nobody counts on.
@@ -63,6 +63,7 @@ type election struct {
 	echo   instant // the leader's time, as last heard
 
 	transfer instant // when a transfer is given up; 0: none
+	void     instant // promises for what was sent before count no more
 }
 
 // watch looks at the clock, for groups to which it matters.
@@ -225,7 +226,7 @@ func (g *Group) receive(r *received) {
 		g.time.promise = g.now + g.host.election
 		g.patience()
 	case g.leadTerm == term && (kind == pb.MsgAppResp || kind == pb.MsgHeartbeatResp):
-		if i, ok := findPeer(g.peers, from); ok {
+		if i, ok := findPeer(g.peers, from); ok && r.stamp >= g.time.void {
 			g.peers[i].answered = max(g.peers[i].answered, r.stamp)
 		}
 	}

@@ -327,9 +327,13 @@ func (g *Group) handTo(voter uint64) {
 	g.node.TransferLeader(voter)
 }
 
-// keepOn gives a transfer up. While it was under way raft took no proposals, its own among them.
+// keepOn gives a transfer up. Promises that were made so far may have been broken for it, so none counts
+// any more. While it was under way raft took no proposals, its own among them.
 func (g *Group) keepOn() {
-	g.time.transfer = 0
+	g.time.transfer, g.time.void = 0, g.now
+	for i := range g.peers {
+		g.peers[i].since, g.peers[i].answered = g.now, leaseNone
+	}
 	g.node.TransferLeader(g.host.self)
 	if g.members.Joint() {
 		g.change(&pb.ConfChangeV2{})

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/robustmq/rmq/broker/clock"
+	"github.com/robustmq/rmq/broker/cluster/transport"
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/storage"
 )
@@ -584,5 +585,26 @@ func TestForsake(t *testing.T) {
 		s.nodes[1].start(4) // what was gone is not: nobody of it is heard
 		s.run(2*time.Second, nil)
 		s.write(0, "still alone", 1)
+	}
+}
+
+// TestTransferGivenUp: a transfer that succeeds where its leader does not see it is no less a transfer: what
+// voters had promised meanwhile was broken for it.
+func TestTransferGivenUp(t *testing.T) {
+	s := newSim(t, 1, 1)
+	s.run(time.Second, nil)
+	l := s.leader(0)
+	to := s.nodes[l.id%3]
+	s.weather.Set(transport.Faults{DelayMin: 150 * time.Millisecond, DelayMax: 150 * time.Millisecond})
+	s.run(time.Second, nil)
+	s.weather.Cut(to.id, l.id)
+	if err := l.groups[0].Transfer(to.id); err != nil {
+		t.Fatal(err)
+	}
+	s.run(440*time.Millisecond, nil) // the third has answered, and given its vote
+	s.cut(l.id)
+	s.run(2*time.Second, nil) // which looks for two that lead
+	if now := s.leader(0); now != to {
+		t.Errorf("led by %+v", now)
 	}
 }
