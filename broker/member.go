@@ -392,19 +392,27 @@ func (b *Broker) follow(k *kernel.Kernel) {
 	f.end, f.done = make(chan struct{}), make(chan struct{})
 	c := b.cfg.Cluster
 	net, _ := c.Network.(interface{ SetPeers(map[uint64]string) })
+	look := func() {
+		if err := c.Member.learn(k.Cluster(), k.Nodes()); err != nil {
+			b.cfg.Log.Error("where the other nodes are is not kept", "err", err)
+		}
+		if net != nil {
+			net.SetPeers(c.Member.reach())
+		}
+	}
 	go func() { // ends with stop
 		defer close(f.done)
 		for {
 			select {
-			case <-f.end:
-				return
 			case <-f.poke:
-			}
-			if err := c.Member.learn(k.Cluster(), k.Nodes()); err != nil {
-				b.cfg.Log.Error("where the other nodes are is not kept", "err", err)
-			}
-			if net != nil {
-				net.SetPeers(c.Member.reach())
+				look()
+			case <-f.end:
+				select {
+				case <-f.poke: // the last thing that it hears may be that it was removed
+					look()
+				default:
+				}
+				return
 			}
 		}
 	}()
