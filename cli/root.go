@@ -71,7 +71,7 @@ func New(e *env.Env, open local.Open) *cobra.Command {
 		}
 		root.AddCommand(cmds...)
 	}
-	add(groupBroker, local.NewUp(e, open), local.NewDown(e), local.NewStatus(e), local.NewNode(e), tui.Command(e), local.NewEnv(e), local.NewDoctor(e), local.NewLog(e))
+	add(groupBroker, local.NewUp(e, open), local.NewDown(e), local.NewStatus(e), local.NewNode(e), tui.Command(e, func() tui.Tell { return local.Teller(e) }), local.NewEnv(e), local.NewDoctor(e), local.NewLog(e))
 	add(groupMessages, message.NewProduce(e), message.NewConsume(e))
 	add(groupThings, namespace.Command(e), topic.Command(e), queue.Command(e), exchange.Command(e), binding.Command(e),
 		session.Command(e), retained.Command(e), group.Command(e), user.Command(e))

@@ -17,7 +17,7 @@ func helpLines(t *theme, s screen, at int, can func(verb) bool, w int) []string 
 	for i := range keymap {
 		b := &keymap[i]
 		switch {
-		case b.typed:
+		case b.typed, b.local && !can(b.verb):
 		case can(b.verb):
 			keys = append(keys, kind.Line{{Text: fit(b.shown, 6, false), Tone: kind.Strong}, {Text: " " + b.long}})
 		default:

@@ -31,6 +31,10 @@ const (
 	wipe
 	copyIt
 	pause
+	killNode
+	pauseNode
+	resumeNode
+	restartNode
 	refresh
 	help
 	suspend
@@ -50,6 +54,7 @@ type binding struct {
 	short string   // in the footer; "" keeps it out of there
 	long  string   // in the help
 	typed bool     // while a filter is typed; all others then are letters
+	local bool     // only where nodes run on this machine: the help of other screens is silent on it
 }
 
 // keymap is every key there is. What a key does, what the footer offers and what the
@@ -70,6 +75,10 @@ var keymap = []binding{
 	{verb: sortNext, keys: []string{"s"}, shown: "s", short: "sort", long: "sort by the next column"},
 	{verb: reverse, keys: []string{"S"}, shown: "S", short: "reverse", long: "sort the other way round"},
 	{verb: copyIt, keys: []string{"y"}, shown: "y", short: "copy", long: "copy the name, or the value"},
+	{verb: killNode, keys: []string{"K"}, shown: "K", short: "kill", long: "kill the node (rmq up -n), when pressed twice", local: true},
+	{verb: pauseNode, keys: []string{"Z"}, shown: "Z", short: "freeze", long: "pause its process, when pressed twice", local: true},
+	{verb: resumeNode, keys: []string{"U"}, shown: "U", short: "thaw", long: "let its process go on, when pressed twice", local: true},
+	{verb: restartNode, keys: []string{"R"}, shown: "R", short: "restart", long: "restart it, or start it, when pressed twice", local: true},
 	{verb: wipe, keys: []string{"c"}, shown: "c", short: "clear", long: "forget these messages"},
 	{verb: pause, keys: []string{"p", "space"}, shown: "p", short: "pause", long: "hold everything still; go on"},
 	{verb: last, keys: []string{"G", "end"}, shown: "G", short: "end", long: "to the end; messages: follow"},

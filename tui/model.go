@@ -48,6 +48,7 @@ type Model struct {
 	help   bool
 	page   pager  // of the help
 	note   string // said once, until the next key
+	asked  asked  // by the key before
 	failed error  // why the program ended by itself
 }
 
@@ -218,6 +219,13 @@ func (m *Model) answer(a feed.Answer) tea.Cmd {
 		if a.Seq == m.pulseSeq {
 			return m.pulse(a)
 		}
+	case forTell:
+		if m.note, _ = a.Data.(string); a.Err != nil {
+			m.note = a.Err.Error()
+		}
+		if m.at == nodesAt && m.paused.IsZero() {
+			return m.ask()
+		}
 	case forScreen:
 		if a.Seq != m.seq || int(who) != m.at {
 			break
@@ -339,12 +347,16 @@ func (m *Model) canHere(v verb) bool {
 		return m.link.Ever
 	case refresh:
 		return m.paused.IsZero()
+	case killNode, pauseNode, resumeNode, restartNode:
+		return m.tells()
 	}
 	return m.screen().can(v)
 }
 
 func (m *Model) key(msg tea.KeyPressMsg) tea.Cmd {
 	m.note = ""
+	before := m.asked
+	m.asked = asked{}
 	v := bound(msg.String(), m.typing, m.can)
 	if m.typing {
 		return m.keyTyped(v, msg)
@@ -376,6 +388,8 @@ func (m *Model) key(msg tea.KeyPressMsg) tea.Cmd {
 	case refresh:
 		m.seq++
 		return tea.Batch(m.askPulse(), m.ask())
+	case killNode, pauseNode, resumeNode, restartNode:
+		return m.tellNode(v, before)
 	case copyIt:
 		text, what := m.screen().copied()
 		m.note = fmt.Sprintf("copied %s, %s", what, kind.Bytes(int64(len(text))))

@@ -56,6 +56,7 @@ var places = []place{
 const (
 	overviewAt = 0
 	liveAt     = 8
+	nodesAt    = 9
 )
 
 // Screens returns the names of the screens, in order.

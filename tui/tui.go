@@ -16,6 +16,7 @@
 //	screen.go    what a screen is, and which ones there are
 //	overview.go  traffic and totals
 //	list.go      every list and what is behind its rows (table.go draws the rows)
+//	nodes.go     what keys do to nodes
 //	messages.go  live messages
 //	pager.go     text that scrolls
 //	prompt.go    filters as they are typed
@@ -48,7 +49,10 @@ type Options struct {
 	Filter    string    // of that screen
 	Interval  time.Duration
 	Color     bool
-	Zone      *time.Location // of times of day
+	// Tell has a node of a cluster on this machine killed, paused, resumed or restarted, as verb says,
+	// and returns what has become of it; nil: there is none.
+	Tell func(ctx context.Context, node, verb string) (string, error)
+	Zone *time.Location // of times of day
 
 	Clock   clock.Clock // nil: the machine's
 	In      io.Reader   // nil: the terminal

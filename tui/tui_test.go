@@ -1,7 +1,10 @@
 package tui
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -361,6 +364,42 @@ func TestCopy(t *testing.T) {
 		d.keys("k", "enter", "y")
 		if d.clip != "over\x1b[31mheated\nnow" {
 			t.Errorf("copied %q", d.clip)
+		}
+	})
+}
+
+// A key tells a node of this machine something when it is pressed twice, and says what has come of it.
+func TestTellNode(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		fake, _ := load(t)
+		var told []string
+		d := drive(t, fake, Options{Tell: func(_ context.Context, node, verb string) (string, error) {
+			told = append(told, verb+" "+node)
+			if verb == "pause" {
+				return "", errors.New("node 2 does not run")
+			}
+			return "node " + node + " is down", nil
+		}}, 100, 30)
+		d.keys("0", "j", "K")
+		d.sees("K once more: kill node 2")
+		d.keys("k", "K") // another node: that is asked again
+		d.sees("K once more: kill node 1")
+		d.keys("Z")
+		d.sees("Z once more: pause node 1")
+		if told != nil {
+			t.Fatalf("told %v", told)
+		}
+		d.keys("j", "K", "K")
+		d.sees("node 2 is down")
+		d.keys("Z", "Z")
+		d.sees("node 2 does not run")
+		d.keys("R", "R", "U", "U")
+		if want := []string{"kill 2", "pause 2", "restart 2", "resume 2"}; !slices.Equal(told, want) {
+			t.Errorf("told %v, want %v", told, want)
+		}
+		d.keys("1", "K", "K")
+		if len(told) != 4 {
+			t.Error("a node was killed from another screen")
 		}
 	})
 }

@@ -158,22 +158,12 @@ func newNodeVerb(e *env.Env, verb, short, long string) *cobra.Command {
 		Example: "  rmq node " + verb + " 2",
 		Args:    env.Exactly("ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			run, err := e.Running()
-			if err != nil {
-				return err
-			}
 			if _, err := strconv.ParseUint(args[0], 10, 64); err != nil {
 				return notANode(e, args[0])
 			}
-			switch {
-			case len(run.Nodes) == 0:
-				return &env.Failure{Exit: env.Conflict, What: "the broker named " + run.Name + " is alone: it has no nodes to " + verb, Hint: "start many: rmq up -n 3"}
-			case run.Control == "":
-				return &env.Failure{Exit: env.Conflict, What: "the nodes of " + run.Name + " share one process", Hint: "start them apart: rmq up -n " + strconv.Itoa(len(run.Nodes)) + ", without --in-process"}
-			}
 			ctx, cancel := context.WithTimeoutCause(cmd.Context(), time.Duration(timeout), env.Failf(env.TimedOut, "node %s is not that far after %v", args[0], timeout))
 			defer cancel()
-			n, err := tellParent(ctx, run, args[0], verb)
+			n, err := tellNode(ctx, e, args[0], verb)
 			if err != nil {
 				return err
 			}
@@ -184,6 +174,37 @@ func newNodeVerb(e *env.Env, verb, short, long string) *cobra.Command {
 	cmd.Flags().StringVar(&e.Name, "name", env.DefaultName, "the broker on this machine, by the name it was started with")
 	cmd.Flags().Var(&timeout, "timeout", "how long to wait until it is done")
 	return cmd
+}
+
+// tellNode has a node of a cluster on this machine do what a verb says.
+func tellNode(ctx context.Context, e *env.Env, id, verb string) (env.RunNode, error) {
+	run, err := e.Running()
+	switch {
+	case err != nil:
+		return env.RunNode{}, err
+	case len(run.Nodes) == 0:
+		return env.RunNode{}, &env.Failure{Exit: env.Conflict, What: "the broker named " + run.Name + " is alone: it has no nodes to " + verb, Hint: "start many: rmq up -n 3"}
+	case run.Control == "":
+		return env.RunNode{}, &env.Failure{Exit: env.Conflict, What: "the nodes of " + run.Name + " share one process", Hint: "start them apart: rmq up -n " + strconv.Itoa(len(run.Nodes)) + ", without --in-process"}
+	}
+	return tellParent(ctx, run, id, verb)
+}
+
+// Teller is tellNode for a screen: it returns what the node is then. nil: no nodes run apart on this
+// machine.
+func Teller(e *env.Env) func(ctx context.Context, id, verb string) (string, error) {
+	if run, err := e.Running(); e.URL != "" || err != nil || run.Control == "" {
+		return nil
+	}
+	return func(ctx context.Context, id, verb string) (string, error) {
+		ctx, cancel := context.WithTimeout(ctx, closeTimeout)
+		defer cancel()
+		n, err := tellNode(ctx, e, id, verb)
+		if err != nil {
+			return "", err
+		}
+		return fmt.Sprintf("node %d is %s", n.ID, n.State), nil
+	}
 }
 
 // portOfURL is the port of an address; "" when it has none.

@@ -3,6 +3,7 @@
 package tui
 
 import (
+	"context"
 	"strings"
 	"time"
 
@@ -13,8 +14,13 @@ import (
 	"github.com/robustmq/rmq/tui"
 )
 
-// Command returns `rmq tui`.
-func Command(e *env.Env) *cobra.Command {
+// Tell has a node of a cluster on this machine killed, paused, resumed or restarted, as verb says, and
+// returns what has become of it.
+type Tell = func(ctx context.Context, node, verb string) (string, error)
+
+// Command returns `rmq tui`. tell is asked for the way to the nodes that run on this machine; nil: there
+// is none.
+func Command(e *env.Env, tell func() Tell) *cobra.Command {
 	var namespace, filter string
 	screen := tui.Screens()[0]
 	interval := env.Duration(tui.Interval)
@@ -22,7 +28,8 @@ func Command(e *env.Env) *cobra.Command {
 		Use:   "tui",
 		Short: "Watch a broker in the terminal",
 		Long: "Watch a broker in the terminal: its traffic, topics, queues, exchanges, sessions, subscriptions, groups, retained\n" +
-			"and live messages, and the nodes of its cluster. It changes nothing. When the broker goes away the screens keep what they had, say so, and go on\n" +
+			"and live messages, and the nodes of its cluster. It changes nothing, but that nodes which rmq up -n runs here can be killed,\n" +
+			"paused and restarted. When the broker goes away the screens keep what they had, say so, and go on\n" +
 			"when it is back.\n\nKeys:\n" + tui.Keys(),
 		Example: "  rmq tui\n  rmq tui --screen messages --filter 'fleet/+/temp'\n  rmq tui --screen groups --filter 'lag>100'\n" +
 			"  rmq tui --url http://broker.example:15672 --user ops",
@@ -46,7 +53,7 @@ func Command(e *env.Env) *cobra.Command {
 			}
 			return tui.Run(cmd.Context(), tui.Options{
 				Find: find, Namespace: namespace, Screen: screen, Filter: filter,
-				Interval: time.Duration(interval), Color: e.Colored(true), In: e.In, Out: e.Out,
+				Interval: time.Duration(interval), Color: e.Colored(true), In: e.In, Out: e.Out, Tell: tell(),
 			})
 		},
 	}

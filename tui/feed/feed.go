@@ -92,6 +92,16 @@ func (f *Feed) Ask(who any, seq int, q Question) tea.Cmd {
 	}
 }
 
+// Do does something that is not asked of the broker. It leads to an Answer.
+func (f *Feed) Do(who any, do func(ctx context.Context) (any, error)) tea.Cmd {
+	return func() tea.Msg {
+		begun := f.clock.Now()
+		data, err := do(f.ctx)
+		at := f.clock.Now()
+		return Answer{For: who, Data: data, Err: err, At: at, Took: at.Sub(begun)}
+	}
+}
+
 // Wake is the message of an After.
 type Wake struct {
 	For any
