@@ -1,9 +1,11 @@
 package kernel
 
 import (
+	"context"
 	"sync"
 	"time"
 
+	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/kernel/shard"
 )
 
@@ -12,7 +14,7 @@ import (
 // goes to who is subscribed at once, and is retained when the log has it; who subscribes in
 // between would get it by neither way.
 //
-// It knows those of its own node.
+// It knows those of its own node. In a cluster what other nodes retain is waited for by a barrier.
 type retaining struct {
 	mu           sync.Mutex
 	begun, ended uint64
@@ -86,19 +88,34 @@ func (op *retainOp) applied(br *shard.BatchResult, or *shard.OpResult, err error
 	op.publishOp.applied(br, or, err)
 }
 
-// awaitRetained waits, up to retainWait, for the retained messages that are on their way.
+// awaitRetained waits, up to retainWait, for the retained messages that are on their way: those of
+// this node, and in a cluster all that another node has answered for.
 func (k *Kernel) awaitRetained(shards []*shardRun) {
-	var over chan struct{}
+	ctx, cancel := context.WithCancel(k.ctx)
+	defer cancel()
+	var timer clock.Timer
+	patience := func() {
+		if timer == nil {
+			timer = k.cfg.Link.AfterFunc(retainWait, cancel)
+		}
+	}
 	for _, s := range shards {
-		until, ok := s.retaining.underway()
-		if !ok {
-			continue
+		if until, ok := s.retaining.underway(); ok {
+			patience()
+			s.retaining.wait(until, ctx.Done())
 		}
-		if over == nil {
-			over = make(chan struct{})
-			timer := k.cfg.Link.AfterFunc(retainWait, func() { close(over) })
-			defer timer.Stop()
+	}
+	if k.Clustered() {
+		patience()
+		var all sync.WaitGroup
+		for _, s := range shards {
+			if s.class.logged() {
+				all.Go(func() { _ = s.barrier(ctx) }) // or it comes too late
+			}
 		}
-		s.retaining.wait(until, over)
+		all.Wait()
+	}
+	if timer != nil {
+		timer.Stop()
 	}
 }

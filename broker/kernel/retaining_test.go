@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/robustmq/rmq/broker/clock"
+	"github.com/robustmq/rmq/broker/cluster/transport"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/kernel/kerneltest"
 )
@@ -63,5 +64,39 @@ func TestRetainedMessageOnItsWay(t *testing.T) {
 	ses.Retained(kernel.Subscription{Filter: "state"})
 	if g := s.next(t); string(g.msg.Value) != "one" {
 		t.Errorf("got %q", g.msg.Value)
+	}
+}
+
+// What was retained on one node, and acknowledged, is sent to who asks for it on another one then,
+// though that hears of it late.
+func TestRetainedOnAnotherNode(t *testing.T) {
+	weather := transport.NewWeather(clock.Wall{}, 1)
+	c := kerneltest.StartCluster(t, 3, kerneltest.Options{NoCapture: true, Weather: weather})
+	ses, s, _ := open(t, c.Node(3), "c", 0, true)
+	subscribe(t, ses, "state", 0)
+	by := c.Node(1)
+	for _, shard := range by.ShardIDs()[1:] { // what node 3 leads it has
+		if by.Leader(shard) == 3 {
+			if err := by.HandOver(t.Context(), shard, 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	weather.Cut(1, 3)
+	weather.Cut(2, 3)
+	p := mqtt("state", "new")
+	p.Msg.Retain = true
+	publish(t, by, p)
+	done := make(chan bool, 1)
+	go func() {
+		ses.Retained(kernel.Subscription{Filter: "state"})
+		done <- true
+	}()
+	weather.Heal()
+	recv(t, done)
+	for g := s.next(t); !g.d.Retain; g = s.next(t) { // as it is published, too
+		if string(g.msg.Value) != "new" {
+			t.Errorf("delivered %q", g.msg.Value)
+		}
 	}
 }
