@@ -381,6 +381,14 @@ func (k *Kernel) votes(node uint64) bool {
 type changesMembers interface {
 	Reconfigure(voters, learners []uint64) error
 	Lag(node uint64) (entries uint64, ok bool)
+	Silence(node uint64) time.Duration
+}
+
+// abreast tells whether a node is heard of, and lacks little of a shard that this node leads.
+func abreast(g changesMembers, view *meta.State, node uint64) bool {
+	n, ok := view.Node(node)
+	lag, known := g.Lag(node)
+	return ok && !n.Down && known && lag <= lagMax && g.Silence(node) < nodeLook
 }
 
 // move takes the next step of one shard, which this node leads. wait: as of lookAtMoves.
@@ -396,7 +404,7 @@ func (k *Kernel) move(r placed) (wait time.Duration) {
 	}
 	voters := m.Voters
 	p, placed := view.Placement(r.shard())
-	if placed && k.abreast(g, view, p.Voters, m) {
+	if placed && !slices.ContainsFunc(p.Voters, func(id uint64) bool { return !slices.Contains(m.Voters, id) && !abreast(g, view, id) }) {
 		voters = p.Voters
 	}
 	var learners []uint64
@@ -421,21 +429,6 @@ func (k *Kernel) move(r placed) (wait time.Duration) {
 	return k.handLeadership(r, g, view, p.Leader)
 }
 
-// abreast tells whether those of some nodes that do not vote yet lack so little that they may.
-func (k *Kernel) abreast(g changesMembers, view *meta.State, nodes []uint64, m storage.Members) bool {
-	for _, id := range nodes {
-		if slices.Contains(m.Voters, id) {
-			continue
-		}
-		n, ok := view.Node(id)
-		lag, known := g.Lag(id)
-		if !ok || n.Down || !known || lag > lagMax {
-			return false
-		}
-	}
-	return true
-}
-
 // handLeadership has who is to lead a shard do so, when that one can, and not right after this node
 // began to.
 func (k *Kernel) handLeadership(r placed, g changesMembers, view *meta.State, to uint64) (wait time.Duration) {
@@ -448,8 +441,7 @@ func (k *Kernel) handLeadership(r placed, g changesMembers, view *meta.State, to
 	if left := ledEnough - now.Sub(since); left > 0 {
 		return left
 	}
-	n, ok := view.Node(to)
-	if lag, known := g.Lag(to); !ok || n.Down || !known || lag > lagMax {
+	if !abreast(g, view, to) {
 		return nodeLook
 	}
 	if h, ok := r.replicated().(handsOver); ok {
