@@ -4,8 +4,6 @@ package conform
 
 import (
 	"bytes"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,8 +29,7 @@ type conform struct {
 	e         *env.Env
 	targets   []string
 	websocket string
-	cacert    string
-	insecure  bool
+	tls       env.TLS
 	strict    bool
 	list      bool
 	reports   []string
@@ -64,9 +61,7 @@ func Command(e *env.Env) *cobra.Command {
 	f := cmd.Flags()
 	f.StringArrayVar(&c.targets, "target", nil, "broker to check: mqtt://user:password@host:port, mqtts://, ws://host:port/path, wss://; of a cluster repeatable: connections take turns (default: the broker that runs here, with all its nodes)")
 	f.StringVar(&c.websocket, "websocket", "", "where the same broker speaks WebSocket, as ws://host:port/path")
-	f.StringVar(&c.cacert, "cacert", "", "file with the certificates to trust, for TLS")
-	_ = f.SetAnnotation("cacert", env.PathAnnotation, []string{"true"}) // fails for unknown flags only
-	f.BoolVar(&c.insecure, "insecure", false, "over TLS, do not check who answers")
+	c.tls.Flags(f)
 	f.BoolVar(&c.strict, "strict", false, "what varies is a failure too")
 	f.BoolVar(&c.list, "list", false, "check nothing: list the statements, and why some have no test")
 	f.StringArrayVar(&c.reports, "report", nil, "write a report, as json:FILE or junit:FILE; repeatable")
@@ -182,7 +177,7 @@ func (c *conform) where(cmd *cobra.Command, cfg *conformance.Config) error {
 		u.User = url.UserPassword(user, c.e.Getenv("RMQ_PASSWORD"))
 		cfg.URL = u.String()
 	}
-	cfg.TLS, err = c.tls()
+	cfg.TLS, err = c.tls.Config()
 	return err
 }
 
@@ -201,21 +196,6 @@ func (c *conform) otherNodes(first string) (more []string) {
 		}
 	}
 	return more
-}
-
-func (c *conform) tls() (*tls.Config, error) {
-	config := &tls.Config{InsecureSkipVerify: c.insecure} // asked for by name
-	if c.cacert != "" {
-		pem, err := os.ReadFile(c.cacert)
-		if err != nil {
-			return nil, env.Failf(env.Usage, "--cacert: %v", err)
-		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, env.Failf(env.Usage, "--cacert: %s holds no certificate", c.cacert)
-		}
-	}
-	return config, nil
 }
 
 // ---- results

@@ -4,10 +4,7 @@ package message
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
-	"os"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -23,8 +20,7 @@ type connection struct {
 	e        *env.Env
 	clientID string
 	vhost    string
-	cacert   string
-	insecure bool
+	tls      env.TLS
 	named    bool // the target named its host
 }
 
@@ -42,9 +38,7 @@ kafkas://, amqps://. The password may stand in RMQ_PASSWORD instead.`
 func (c *connection) flags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.clientID, "client-id", "", "client identifier (default: one is made up)")
 	fs.StringVar(&c.vhost, "vhost", "/", "AMQP virtual host")
-	fs.StringVar(&c.cacert, "cacert", "", "file with the certificates to trust, for TLS")
-	_ = fs.SetAnnotation("cacert", env.PathAnnotation, []string{"true"}) // fails for unknown flags only
-	fs.BoolVar(&c.insecure, "insecure", false, "over TLS, do not check who answers")
+	c.tls.Flags(fs)
 	c.e.BrokerFlags(fs)
 }
 
@@ -72,26 +66,11 @@ func (c *connection) target(ctx context.Context, arg string) (link.Target, link.
 		t.Password = c.e.Getenv("RMQ_PASSWORD")
 	}
 	if t.TLS {
-		if o.TLS, err = c.tls(); err != nil {
+		if o.TLS, err = c.tls.Config(); err != nil {
 			return t, o, err
 		}
 	}
 	return t, o, nil
-}
-
-func (c *connection) tls() (*tls.Config, error) {
-	config := &tls.Config{InsecureSkipVerify: c.insecure} // asked for by name
-	if c.cacert != "" {
-		pem, err := os.ReadFile(c.cacert)
-		if err != nil {
-			return nil, env.Failf(env.Usage, "--cacert: %v", err)
-		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, env.Failf(env.Usage, "--cacert: %s holds no certificate", c.cacert)
-		}
-	}
-	return config, nil
 }
 
 // explain gives an error of a conversation the next thing to type.
