@@ -386,7 +386,7 @@ func TestMinInSync(t *testing.T) {
 	}
 	c.Stop(others[0])
 	k := c.at(leader).k
-	until(t, k, "one is down", func() bool { return k.InSync(0) == 2 })
+	until(t, k, "one is down", func() bool { up, _ := k.InSync(0); return up == 2 })
 	if err := all.ProduceSync(within(t), kgo.StringRecord("two")).FirstErr(); err != kerr.NotEnoughReplicas {
 		t.Errorf("with two nodes: %v, want NOT_ENOUGH_REPLICAS", err)
 	}

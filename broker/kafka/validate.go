@@ -127,8 +127,8 @@ func (p *produce) validate(t *produceTarget, part *producePart) (c code, stamp i
 	if !part.to.Leads() && !t.anywhere {
 		return codeNotLeader, -1
 	}
-	shard := part.to.Shard()
-	if up, want := p.c.srv.kernel.InSync(shard), p.wanted(t, shard); up < want {
+	up, keepers := p.c.srv.kernel.InSync(part.to.Shard())
+	if want := p.wanted(t, keepers); up < want {
 		return p.refuse(codeNotEnoughReplicas, "There are %d replicas in sync, and %d are wanted", up, want), -1
 	}
 	b, c := p.batch(t, part.records)
@@ -157,8 +157,8 @@ func (p *produce) validate(t *produceTarget, part *producePart) (c code, stamp i
 
 // wanted is how many replicas must be in sync for a batch to be let in: a majority, without which
 // nothing is committed, and for acks=all min.insync.replicas.
-func (p *produce) wanted(t *produceTarget, shard uint32) int {
-	switch majority := len(p.c.srv.kernel.Keepers(shard))/2 + 1; p.acks {
+func (p *produce) wanted(t *produceTarget, keepers int) int {
+	switch majority := keepers/2 + 1; p.acks {
 	case 0:
 		return 0
 	case -1:

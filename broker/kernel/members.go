@@ -2,11 +2,9 @@ package kernel
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 
-	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/cluster/placement"
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel/meta"
@@ -156,15 +154,20 @@ func (k *Kernel) ShardIDs() []uint32 {
 	return ids
 }
 
-// InSync counts the keepers of a shard that are not known to be down.
-func (k *Kernel) InSync(shard uint32) (up int) {
-	view := k.meta.view.Load()
-	for _, id := range k.Keepers(shard) {
-		if n, ok := view.Node(id); id == k.cfg.Self || ok && !n.Down {
+// InSync counts the keepers of a shard, and those of them that are not known to be down. It is asked
+// at every append.
+func (k *Kernel) InSync(shard uint32) (up, keepers int) {
+	r := k.replicaOf(shard)
+	if r == nil || !k.Clustered() {
+		return 1, 1
+	}
+	voters := r.voters().Voters
+	for n := range k.meta.view.Load().AllNodes() {
+		if slices.Contains(voters, n.ID) && (n.ID == k.cfg.Self || !n.Down) {
 			up++
 		}
 	}
-	return up
+	return up, len(voters)
 }
 
 // Replicas is how many nodes are to keep each record.
@@ -172,13 +175,7 @@ func (k *Kernel) Replicas() int {
 	if !k.Clustered() {
 		return 1
 	}
-	up := 0
-	for n := range k.meta.view.Load().AllNodes() {
-		if n.State == NodeUp {
-			up++
-		}
-	}
-	return max(1, min(up, k.cfg.Replicas))
+	return max(1, min(k.meta.view.Load().Up(), k.cfg.Replicas))
 }
 
 // placed is a shard, or log 0, as membership sees it.
@@ -259,23 +256,18 @@ func (k *Kernel) keepMoving() {
 	k.moves.ledSince = make(map[uint32]time.Time)
 	for {
 		wait := k.lookAtMoves()
-		var again <-chan struct{}
-		var timer clock.Timer
+		again := alarm{stop: func() bool { return true }} // never rings
 		if wait > 0 {
-			rings := make(chan struct{})
-			timer, again = k.cfg.Link.AfterFunc(wait, func() { close(rings) }), rings
+			again = k.alarm(wait)
 		}
 		select {
 		case <-k.ctx.Done():
-		case <-k.moves.poke:
-		case <-again:
-		}
-		if timer != nil {
-			timer.Stop()
-		}
-		if k.ctx.Err() != nil {
+			again.stop()
 			return
+		case <-k.moves.poke:
+		case <-again.rings:
 		}
+		again.stop()
 	}
 }
 
@@ -366,8 +358,7 @@ func (k *Kernel) command(c *meta.Command) error {
 func (k *Kernel) votes(node uint64) bool {
 	view := k.meta.view.Load()
 	for _, r := range k.replicas() {
-		m := r.voters()
-		if slices.Contains(m.Voters, node) || slices.Contains(m.Outgoing, node) {
+		if r.voters().IsVoter(node) {
 			return true
 		}
 		if p, ok := view.Placement(r.shard()); ok && slices.Contains(p.Voters, node) {
@@ -377,8 +368,9 @@ func (k *Kernel) votes(node uint64) bool {
 	return false
 }
 
-// changesMembers is a Group whose members can be changed.
+// changesMembers is a Group whose members, and who of them leads, can be changed.
 type changesMembers interface {
+	handsOver
 	Reconfigure(voters, learners []uint64) error
 	Lag(node uint64) (entries uint64, ok bool)
 	Silence(node uint64) time.Duration
@@ -444,10 +436,8 @@ func (k *Kernel) handLeadership(r placed, g changesMembers, view *meta.State, to
 	if !abreast(g, view, to) {
 		return nodeLook
 	}
-	if h, ok := r.replicated().(handsOver); ok {
-		if err := h.Transfer(to); err != nil && !fault.Is(err, fault.Unavailable) {
-			k.log.Warn("shard not handed over", "shard", r.shard(), "to", to, "err", err)
-		}
+	if err := g.Transfer(to); err != nil && !fault.Is(err, fault.Unavailable) {
+		k.log.Warn("shard not handed over", "shard", r.shard(), "to", to, "err", err)
 	}
 	return nodeLook
 }
@@ -465,8 +455,8 @@ func (k *Kernel) arrive() error {
 		return err
 	}
 	err := untilKnown(func() error { return k.setNode(k.ctx, k.cfg.Self, NodeUp) })
-	if errors.Is(err, fault.Of(fault.Conflict, "", "")) {
-		return nil // it is to leave already
+	if fault.Is(err, fault.Conflict) {
+		return nil // it was removed meanwhile
 	}
 	return err
 }

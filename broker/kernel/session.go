@@ -582,11 +582,20 @@ func (k *Kernel) retainers() []*shardRun {
 	return append(append([]*shardRun(nil), k.data...), k.local)
 }
 
-// Retained delivers the retained messages that match one subscription, with those that are on
-// their way; the adapter calls it after SUBACK, when retain handling asks for it. Never for
-// shared ones. It waits for what is on its way, up to retainWait.
-func (s *Session) Retained(sub Subscription) {
+// Retained delivers the retained messages that match subscriptions, of one after another, with those
+// that are on their way; the adapter calls it after SUBACK, for those of which retain handling asks for
+// it. Never for shared ones. It waits once for what is on its way, up to retainWait.
+func (s *Session) Retained(subs ...Subscription) {
+	if len(subs) == 0 {
+		return
+	}
 	s.k.awaitRetained(s.k.retainers())
+	for _, sub := range subs {
+		s.retained(sub)
+	}
+}
+
+func (s *Session) retained(sub Subscription) {
 	now := s.k.nowMs()
 	var ids []uint32
 	if sub.ID != 0 {

@@ -93,7 +93,11 @@ func (s *fakeSession) Subscribe(_ context.Context, subs []kernel.Subscription) (
 	return existed, errs
 }
 
-func (s *fakeSession) Retained(sub kernel.Subscription) { s.note("retained %s", sub.Filter) }
+func (s *fakeSession) Retained(subs ...kernel.Subscription) {
+	for _, sub := range subs {
+		s.note("retained %s", sub.Filter)
+	}
+}
 
 func (s *fakeSession) Unsubscribe(_ context.Context, filters []string) (existed []bool, err error) {
 	for _, f := range filters {

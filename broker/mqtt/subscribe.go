@@ -65,13 +65,15 @@ func (c *conn) subscribe(f mqttwire.Frame) error {
 	if err := c.suback(ack); err != nil {
 		return err
 	}
+	var retained []kernel.Subscription
 	for i := range subs {
 		// MQTT5-3.3.1-9, -10 and -11; never for a shared subscription (section 4.8.2).
 		if errs[i] != nil || shared[i] || subs[i].RetainHandling == 2 || (subs[i].RetainHandling == 1 && existed[i]) {
 			continue
 		}
-		c.session.Retained(subs[i])
+		retained = append(retained, subs[i])
 	}
+	c.session.Retained(retained...)
 	return nil
 }
 

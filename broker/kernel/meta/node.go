@@ -85,7 +85,7 @@ func (s *State) setNode(c *Command) Result {
 		return Result{}
 	case !slices.Contains(next[n.State], c.Node.State):
 		return Result{Err: fault.New(fault.Conflict, "change node", nodeName(id), "it is %s, and cannot be %s next", n.State, c.Node.State)}
-	case n.State == NodeUp && s.up() == 1:
+	case n.State == NodeUp && s.Up() == 1:
 		return Result{Err: fault.New(fault.Conflict, "change node", nodeName(id), "no other node keeps what it keeps")}
 	}
 	changed := *n
@@ -119,8 +119,8 @@ func (s *State) moveNode(c *Command) Result {
 	return Result{Created: true}
 }
 
-// up counts the nodes in NodeUp.
-func (s *State) up() (count int) {
+// Up counts the nodes in NodeUp.
+func (s *State) Up() (count int) {
 	for n := range s.AllNodes() {
 		if n.State == NodeUp {
 			count++
