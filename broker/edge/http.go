@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/http"
 	"sync"
+
+	"github.com/robustmq/rmq/broker/wire"
 )
 
 // HTTPHandler serves HTTP on connections that are handed to it, with a server of the
@@ -18,8 +20,12 @@ type HTTPHandler struct {
 	ended  chan struct{} // closed when the server has stopped accepting
 }
 
-// NewHTTP starts to serve with server, whose Addr and listeners play no part. Close ends it.
+// NewHTTP starts to serve with server, whose Addr and listeners play no part. Handlers find
+// in the context of a request who has sent it: wire.PeerFrom. Close ends it.
 func NewHTTP(server *http.Server) *HTTPHandler {
+	server.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		return wire.WithPeer(ctx, c.(*httpConn).Conn) // it accepts nothing else
+	}
 	h := &HTTPHandler{server: server, conns: make(chan net.Conn), done: make(chan struct{}), ended: make(chan struct{})}
 	go func() { // ends with Close
 		defer close(h.ended)

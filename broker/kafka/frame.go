@@ -40,14 +40,8 @@ type frames struct {
 }
 
 func newFrames(conn net.Conn) frames {
-	inner := conn
-	for {
-		p, ok := inner.(*wire.PrefixConn)
-		if !ok {
-			return frames{conn: inner, r: wire.NewReader(conn)}
-		}
-		inner = p.Conn
-	}
+	r := wire.NewReader(conn)
+	return frames{conn: r.Conn(), r: r}
 }
 
 // next returns the next request without its length. It is valid until the next call of

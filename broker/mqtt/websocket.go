@@ -5,6 +5,8 @@ import (
 	"net/http"
 
 	"github.com/coder/websocket"
+
+	"github.com/robustmq/rmq/broker/wire"
 )
 
 // WebSocket returns the handler that serves MQTT over WebSocket (MQTT 5 section 6). The
@@ -26,17 +28,23 @@ func (s *Server) WebSocket(origins ...string) http.Handler {
 		// (MQTT5-6.0.0-1).
 		ws.SetReadLimit(-1)
 		nc := websocket.NetConn(s.ctx, ws, websocket.MessageBinary)
-		s.ServeConn(&wsConn{Conn: nc, remote: remoteAddr(r.RemoteAddr)})
+		s.ServeConn(wire.NewPeerConn(nc, peerOf(r)))
 	})
 }
 
-// wsConn is a WebSocket that knows who is at the other end.
-type wsConn struct {
-	net.Conn
-	remote net.Addr
+// peerOf returns who has sent a request, as the WebSocket that comes of it will say.
+func peerOf(r *http.Request) *wire.Peer {
+	p, ok := wire.PeerFrom(r.Context())
+	if !ok {
+		p.Remote = remoteAddr(r.RemoteAddr)
+	}
+	if p.Transport == wire.TransportTLS {
+		p.Transport = wire.TransportWSS
+	} else {
+		p.Transport = wire.TransportWS
+	}
+	return &p
 }
-
-func (c *wsConn) RemoteAddr() net.Addr { return c.remote }
 
 func remoteAddr(hostport string) net.Addr {
 	if addr, err := net.ResolveTCPAddr("tcp", hostport); err == nil { // a literal: nothing is looked up

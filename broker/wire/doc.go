@@ -1,7 +1,8 @@
 // Package wire is what every protocol adapter needs of a network connection: an
 // Outbox to write it without ever blocking, a Reader to read frames from it
-// without holding a buffer while it is idle, and a PrefixConn for bytes that
-// were read to find out which protocol the peer speaks.
+// without holding a buffer while it is idle, a PrefixConn for bytes that
+// were read to find out which protocol the peer speaks, and PeerOf to tell who
+// that is.
 //
 // It knows no protocol. A codec is a pure function of bytes; an adapter reads
 //

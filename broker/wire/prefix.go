@@ -43,16 +43,19 @@ func (c *PrefixConn) Peek(n int) ([]byte, error) {
 	return c.prefix[:n], nil
 }
 
-// unwrap returns the connection below any PrefixConn, and the bytes that are
-// still to be read before its own.
+// unwrap returns the connection below any PrefixConn and PeerConn, and the bytes that
+// are still to be read before its own.
 func unwrap(conn net.Conn) (inner net.Conn, prefix []byte) {
 	for {
-		p, ok := conn.(*PrefixConn)
-		if !ok {
+		switch c := conn.(type) {
+		case *PrefixConn:
+			// The outer prefix was read off the inner connection: it comes first.
+			prefix = append(prefix, c.prefix...)
+			conn = c.Conn
+		case *PeerConn:
+			conn = c.Conn
+		default:
 			return conn, prefix
 		}
-		// The outer prefix was read off the inner connection: it comes first.
-		prefix = append(prefix, p.prefix...)
-		conn = p.Conn
 	}
 }

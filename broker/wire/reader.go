@@ -41,6 +41,10 @@ func NewReader(conn net.Conn) *Reader {
 	return r
 }
 
+// Conn returns the connection below any PrefixConn and PeerConn: what follows what is
+// buffered can be read from it.
+func (r *Reader) Conn() net.Conn { return r.conn }
+
 // Bytes returns what is buffered and unread. It is valid until Fill or Release, also
 // after Discard: a frame may be discarded first and used then.
 func (r *Reader) Bytes() []byte { return r.buf[r.r:r.w] }
