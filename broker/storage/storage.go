@@ -56,6 +56,15 @@ type HardState struct {
 	Term, Vote, Commit uint64
 }
 
+// Loaded is what a log holds of a shard.
+type Loaded struct {
+	Hard    HardState // the last
+	Entries []Entry   // in order, with no gap
+	// Once is the last entry that the log held durably and that is not there any more; 0: there
+	// is none. The shard has a checkpoint that reaches it, or has lost it.
+	Once uint64
+}
+
 // Write is what one shard wants made durable in one step.
 type Write struct {
 	Shard ShardID
@@ -78,9 +87,9 @@ type Log interface {
 	// then Done is not called. It blocks while too much is queued, so Done must not
 	// call it.
 	Append(Write) error
-	// Load returns what the log holds of a shard: its last hard state and its
-	// entries, in order, with no gap. To be called before the shard's first Append.
-	Load(ShardID) (HardState, []Entry, error)
+	// Load returns what the log holds of a shard. To be called before the shard's first
+	// Append.
+	Load(ShardID) (Loaded, error)
 	// Release says that the shard needs no entry at or below index any more.
 	Release(shard ShardID, index uint64)
 	// Full is LogStats.Full at the price of one load.

@@ -207,6 +207,9 @@ func (x *inspection) walRecord(rec *filelog.WALRecord) error {
 		holds = fmt.Sprintf("durable up to byte %d, by process %08x", rec.Durable, rec.Process)
 	case "base":
 		holds = "the hard state of every shard stands before this"
+		for id, last := range rec.Lasts {
+			holds += fmt.Sprintf("; shard %d ended at %d", id, last)
+		}
 	case "end":
 		holds = "another file follows"
 	}

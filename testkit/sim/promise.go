@@ -74,11 +74,12 @@ func (l voterLog) Release(shard storage.ShardID, index uint64) {
 }
 
 // Load compares what is there with what was said to be there.
-func (l voterLog) Load(shard storage.ShardID) (storage.HardState, []storage.Entry, error) {
-	hard, entries, err := l.Log.Load(shard)
+func (l voterLog) Load(shard storage.ShardID) (storage.Loaded, error) {
+	loaded, err := l.Log.Load(shard)
 	if err != nil {
-		return hard, entries, err
+		return loaded, err
 	}
+	hard, entries := loaded.Hard, loaded.Entries
 	if l.v.c.opt.Forget && l.v.id == 1 && len(entries) > 3 && l.v.rand.IntN(2) == 0 {
 		last := entries[len(entries)-1].Index
 		entries = entries[:len(entries)/2]
@@ -86,7 +87,7 @@ func (l voterLog) Load(shard storage.ShardID) (storage.HardState, []storage.Entr
 		if l.v.c.opt.Bug == BugCommitBeyond {
 			hard.Commit = min(hard.Commit, entries[len(entries)-1].Index)
 		}
-		return hard, entries, nil
+		return storage.Loaded{Hard: hard, Entries: entries}, nil
 	}
 	if err := l.v.promised[shard].missing(hard, entries); err != nil && !l.v.c.opt.Outcomes {
 		l.v.c.breach("node %d, shard %d: %v", l.v.id, shard, err)
@@ -97,7 +98,7 @@ func (l voterLog) Load(shard storage.ShardID) (storage.HardState, []storage.Entr
 		p.first, p.terms = entries[0].Index, nil
 		p.keep(entries, nil)
 	}
-	return hard, entries, nil
+	return loaded, nil
 }
 
 // replace is called when entries from index on are about to be replaced: from then on they

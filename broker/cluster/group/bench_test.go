@@ -38,8 +38,8 @@ func (*counter) Stopped(error)                           {}
 type nullLog struct{ fakeLog }
 
 func (*nullLog) Append(w storage.Write) error { w.Done(nil); return nil }
-func (*nullLog) Load(storage.ShardID) (storage.HardState, []storage.Entry, error) {
-	return storage.HardState{}, nil, nil
+func (*nullLog) Load(storage.ShardID) (storage.Loaded, error) {
+	return storage.Loaded{}, nil
 }
 func (*nullLog) Release(storage.ShardID, uint64) {}
 

@@ -114,11 +114,11 @@ func (l *fakeLog) unended() int {
 	return len(l.waiting)
 }
 
-func (l *fakeLog) Load(id storage.ShardID) (storage.HardState, []storage.Entry, error) {
+func (l *fakeLog) Load(id storage.ShardID) (storage.Loaded, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.shard(id)
-	return s.hard, slices.Clone(s.entries), nil
+	return storage.Loaded{Hard: s.hard, Entries: slices.Clone(s.entries)}, nil
 }
 
 func (l *fakeLog) Release(id storage.ShardID, index uint64) {

@@ -52,14 +52,15 @@ func (h *Host) Open(cfg Config) (*Group, error) {
 		return nil, fault.New(fault.Invalid, "open", target, "%w", err)
 	}
 
-	hard, loaded, err := cfg.Log.Load(cfg.Shard)
+	found, err := cfg.Log.Load(cfg.Shard)
 	if err != nil {
 		return nil, &fault.Error{Kind: fault.Internal, Op: "open", Target: target, Err: err}
 	}
+	loaded := found.Entries
 	if cfg.Forsake && unfinished(loaded, cfg.Applied) {
 		return nil, fault.New(fault.Conflict, "open", target, "this replica is not whole: it was being replaced by the state of another node")
 	}
-	entries, hard, err := recoverLog(cfg, hard, loaded, alone)
+	entries, hard, err := recoverLog(cfg, found, alone)
 	if err != nil {
 		return nil, &fault.Error{Kind: fault.Internal, Op: "open", Target: target, Err: err}
 	}
@@ -124,6 +125,14 @@ func (g *Group) newNode() (*raft.RawNode, error) {
 	})
 }
 
+// lastOf is the index of the last of some entries, 0 of none.
+func lastOf(ents []storage.Entry) uint64 {
+	if len(ents) == 0 {
+		return 0
+	}
+	return ents[len(ents)-1].Index
+}
+
 // recoverLog decides what of a log is believed at opening: the entries that raft
 // starts with, and the hard state.
 //
@@ -133,10 +142,16 @@ func (g *Group) newNode() (*raft.RawNode, error) {
 //   - A commit index that the log does not reach means that entries were lost after
 //     they had been promised. With Sync, or with other members, that is corruption.
 //     Otherwise it is what a relaxed durability allows: the log ends where it ends.
+//   - An entry that the log once held durably, and that neither it nor the checkpoint has, is
+//     corruption: somebody removed a file.
 //   - What stands before the mark of an installed state, and the mark, is of the replica that
 //     was replaced. A mark beyond Applied is of an installation that was not ended: then
 //     there is no log, and the replica starts over from its checkpoint.
-func recoverLog(cfg Config, hard storage.HardState, ents []storage.Entry, alone bool) (*entryLog, storage.HardState, error) {
+func recoverLog(cfg Config, found storage.Loaded, alone bool) (*entryLog, storage.HardState, error) {
+	hard, ents := found.Hard, found.Entries
+	if last := max(cfg.Applied, lastOf(ents)); found.Once > last {
+		return nil, hard, fmt.Errorf("%w: the log and the checkpoint end at entry %d, and the log once held %d: a file of it is missing", storage.ErrCorrupt, last, found.Once)
+	}
 	if unfinished(ents, cfg.Applied) {
 		ents, hard.Commit = nil, 0
 	}

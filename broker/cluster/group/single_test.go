@@ -221,6 +221,7 @@ func TestRecoverLog(t *testing.T) {
 		voters       int
 		hard         storage.HardState
 		ents         []storage.Entry
+		once         uint64
 		base, last   uint64
 		commit, term uint64
 		corrupt      bool
@@ -246,11 +247,14 @@ func TestRecoverLog(t *testing.T) {
 		{name: "the checkpoint is ahead of an unsynced log", cfg: Config{Applied: 8, AppliedTerm: 2}, voters: 1,
 			hard: hard(2, 4), ents: ents(1, 5, 1), base: 8, last: 8, commit: 8, term: 2},
 		{name: "checkpoint alone", cfg: Config{Applied: 8, AppliedTerm: 2, Sync: true}, voters: 1, base: 8, last: 8, commit: 8, term: 2},
+		{name: "a file was removed that the checkpoint makes dispensable", cfg: Config{Applied: 8, AppliedTerm: 2}, voters: 1, once: 8,
+			base: 8, last: 8, commit: 8, term: 2},
+		{name: "a file was removed", cfg: Config{Applied: 7, AppliedTerm: 2}, voters: 1, hard: hard(2, 7), once: 8, corrupt: true},
 		{name: "the hard state is gone", voters: 1, ents: ents(1, 5, 7), last: 5, term: 7},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			l, hs, err := recoverLog(tt.cfg, tt.hard, tt.ents, tt.voters == 1)
+			l, hs, err := recoverLog(tt.cfg, storage.Loaded{Hard: tt.hard, Entries: tt.ents, Once: tt.once}, tt.voters == 1)
 			if tt.corrupt {
 				if !errors.Is(err, storage.ErrCorrupt) {
 					t.Fatalf("error %v", err)

@@ -300,8 +300,9 @@ func readGolden(t *testing.T, from string) {
 	if got := last(t, e, 1); got != 24 {
 		t.Errorf("shard 1 ends at %d", got)
 	}
-	hard, entries, err := e.Log().Load(7)
+	loaded, err := e.Log().Load(7)
 	ok(t, err)
+	hard, entries := loaded.Hard, loaded.Entries
 	if hard != (storage.HardState{Term: 3, Vote: 2, Commit: 1}) || len(entries) != 2 || string(entries[1].Data) != "replaced" {
 		t.Errorf("shard 7: %+v, %v", hard, entries)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -78,7 +79,9 @@ type WALRecord struct {
 	Durable   int64           // of a mark: the file was durable up to here
 	Process   uint32          // of a mark: drawn when the log was opened by who wrote it
 	Data      []byte          // of an entry
-	Resumed   bool            // it stands behind damage: what is between it and the record before is lost
+	// Lasts, of base: the last entry of each log when the file was begun. Valid until the next record.
+	Lasts   iter.Seq2[storage.ShardID, uint64]
+	Resumed bool // it stands behind damage: what is between it and the record before is lost
 }
 
 // WALGap is a stretch of a log file that was once durable and is damaged.
@@ -207,7 +210,7 @@ func (r *WALReader) take() {
 	case opMark:
 		r.rec.Op, r.rec.Durable, r.rec.Process = "mark", int64(x.index), uint32(x.term>>32)
 	case opBase:
-		r.rec.Op = "base"
+		r.rec.Op, r.rec.Lasts = "base", x.lasts()
 	case opEnd:
 		r.rec.Op = "end"
 	}

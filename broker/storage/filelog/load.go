@@ -11,18 +11,18 @@ import (
 
 // Load reads the shard's entries from where Open found them. Files that hold them stay
 // until they are released, so they are all there.
-func (w *wal) Load(id storage.ShardID) (storage.HardState, []storage.Entry, error) {
+func (w *wal) Load(id storage.ShardID) (storage.Loaded, error) {
 	w.mu.Lock()
 	r, known := w.recovered[id]
 	closed := w.closed
 	w.mu.Unlock()
 	switch {
 	case closed:
-		return storage.HardState{}, nil, storage.ErrClosed
+		return storage.Loaded{}, storage.ErrClosed
 	case !known:
-		return storage.HardState{}, nil, nil
+		return storage.Loaded{}, nil
 	case r == nil:
-		return storage.HardState{}, nil, fmt.Errorf("filelog: shard %d loaded after its first append", id)
+		return storage.Loaded{}, fmt.Errorf("filelog: shard %d loaded after its first append", id)
 	}
 	entries := make([]storage.Entry, 0, len(r.entries))
 	for places := r.entries; len(places) > 0; {
@@ -32,11 +32,11 @@ func (w *wal) Load(id storage.ShardID) (storage.HardState, []storage.Entry, erro
 		}
 		var err error
 		if entries, err = w.loadFrom(places[0].file, places[:n], entries); err != nil {
-			return storage.HardState{}, nil, err
+			return storage.Loaded{}, err
 		}
 		places = places[n:]
 	}
-	return r.hard, entries, nil
+	return storage.Loaded{Hard: r.hard, Entries: entries, Once: r.once}, nil
 }
 
 // loadFrom appends the entries at places, all in one file.

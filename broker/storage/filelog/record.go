@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"iter"
 
 	"github.com/robustmq/rmq/broker/storage"
 )
@@ -67,7 +68,8 @@ const (
 	// log that was closed in order.
 	opMark
 	// opBase says: this file holds the hard state of every shard that had one when
-	// the file was begun. Earlier files are not needed for that.
+	// the file was begun. Earlier files are not needed for that. data are the shards whose
+	// log was not empty then, shard (u32) and index of the last entry (u64) of each.
 	opBase
 	// opEnd is the last record of a file that has a successor.
 	opEnd
@@ -204,6 +206,26 @@ func newHard(shard storage.ShardID, hs storage.HardState) rec {
 	return rec{
 		op: opHard, shard: shard, index: hs.Commit, term: hs.Term,
 		data: binary.LittleEndian.AppendUint64(nil, hs.Vote),
+	}
+}
+
+// lastLen is what opBase says of one shard.
+const lastLen = 4 + 8
+
+func appendLast(b []byte, shard storage.ShardID, index uint64) []byte {
+	return binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint32(b, uint32(shard)), index)
+}
+
+// lasts are what opBase says of where each log ended. A file of an early release says
+// nothing.
+func (r *rec) lasts() iter.Seq2[storage.ShardID, uint64] {
+	return func(yield func(storage.ShardID, uint64) bool) {
+		le := binary.LittleEndian
+		for b := r.data; len(b) >= lastLen; b = b[lastLen:] {
+			if !yield(storage.ShardID(le.Uint32(b)), le.Uint64(b[4:])) {
+				return
+			}
+		}
 	}
 }
 

@@ -18,6 +18,15 @@ type recovered struct {
 	hard    storage.HardState
 	hasHard bool
 	entries []place
+	once    uint64 // the last entry of older files that they do not hold: storage.Loaded.Once
+}
+
+// last is the index of the last entry, 0 without one.
+func (r *recovered) last() uint64 {
+	if n := len(r.entries); n > 0 {
+		return r.entries[n-1].index
+	}
+	return 0
 }
 
 // place is where one entry lies.
@@ -146,11 +155,7 @@ func (w *wal) recover() error {
 		}
 	}
 	for id, r := range w.recovered {
-		s := &walShard{hard: r.hard, hasHard: r.hasHard}
-		if n := len(r.entries); n > 0 {
-			s.last = r.entries[n-1].index
-		}
-		w.shards[id] = s
+		w.shards[id] = &walShard{hard: r.hard, hasHard: r.hasHard, last: max(r.last(), r.once)}
 	}
 	w.fileCount.Store(int64(len(w.files)))
 	w.made = w.current().size
@@ -244,13 +249,14 @@ func (w *wal) recoverRecord(f *walFile, s *scanner) error {
 		return nil
 	case opBase:
 		w.basedTo = f.number
+		for id, last := range r.lasts() {
+			if sh := w.recoveredShard(id); sh.last() < last {
+				sh.once = last
+			}
+		}
 		return nil
 	}
-	sh := w.recovered[r.shard]
-	if sh == nil {
-		sh = new(recovered)
-		w.recovered[r.shard] = sh
-	}
+	sh := w.recoveredShard(r.shard)
 	switch r.op {
 	case opHard:
 		hard, ok := r.hard()
@@ -269,6 +275,15 @@ func (w *wal) recoverRecord(f *walFile, s *scanner) error {
 		f.last[r.shard] = r.index
 	}
 	return nil
+}
+
+func (w *wal) recoveredShard(id storage.ShardID) *recovered {
+	r := w.recovered[id]
+	if r == nil {
+		r = new(recovered)
+		w.recovered[id] = r
+	}
+	return r
 }
 
 // add appends a place by the rules of storage.Write: it replaces what is at or after its

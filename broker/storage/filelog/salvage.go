@@ -64,7 +64,7 @@ type salvageShard struct {
 	last    uint64 // last entry kept
 	seen    bool
 	cut     uint64 // entries from here on are lost; 0: none
-	commit  uint64 // highest that a hard state told
+	commit  uint64 // highest that was promised: a hard state told it, or a base, of older files
 	lost    Lost
 	ahead   bool // its checkpoint is from behind the point where everything goes
 }
@@ -255,7 +255,14 @@ func (st *salvageShard) lose(id storage.ShardID, first, last uint64) {
 // record notes one record that can be read, and tells whether it is lost all the same.
 // gone: everything from here on goes.
 func (s *Salvage) record(x *WALRecord, applied map[storage.ShardID]uint64, gone bool) (lost bool) {
-	if x.Op != "entry" && x.Op != "hard" {
+	switch x.Op {
+	case "entry", "hard":
+	case "base":
+		if !gone {
+			s.base(x, applied)
+		}
+		return false
+	default:
 		return false
 	}
 	st := s.shard(x.Shard, applied)
@@ -275,6 +282,15 @@ func (s *Salvage) record(x *WALRecord, applied map[storage.ShardID]uint64, gone 
 		st.ahead = st.ahead || gone
 	}
 	return false
+}
+
+// base notes which entries were in older files, and are neither there nor in a checkpoint.
+func (s *Salvage) base(x *WALRecord, applied map[storage.ShardID]uint64) {
+	for id, last := range x.Lasts {
+		if st := s.shard(id, applied); last > max(st.last, st.applied) {
+			st.commit = max(st.commit, last)
+		}
+	}
 }
 
 // takes tells whether an entry is kept: it follows the last one, or replaces some, or

@@ -171,10 +171,11 @@ func (r *replica) recover(eng *Engine) error {
 }
 
 func (r *replica) recoverLog(eng *Engine, index uint64) error {
-	hard, entries, err := eng.Log().Load(r.id)
+	loaded, err := eng.Log().Load(r.id)
 	if err != nil {
 		return err
 	}
+	hard, entries := loaded.Hard, loaded.Entries
 	for i := 1; i < len(entries); i++ {
 		if entries[i].Index != entries[i-1].Index+1 {
 			return fmt.Errorf("entry %d follows entry %d", entries[i].Index, entries[i-1].Index)

@@ -63,8 +63,8 @@ func TestStepped(t *testing.T) {
 	if e, err = Open("/data", opt); err != nil {
 		t.Fatal(err)
 	}
-	if _, entries, err := e.Log().Load(1); err != nil || len(entries) != 33 {
-		t.Errorf("%d entries are there, with %v", len(entries), err)
+	if l, err := e.Log().Load(1); err != nil || len(l.Entries) != 33 {
+		t.Errorf("%d entries are there, with %v", len(l.Entries), err)
 	}
 	if err := e.Close(); err != nil {
 		t.Error(err)

@@ -60,8 +60,9 @@ func tryPut(e *Engine, shard storage.ShardID, index uint64, size int, sync bool)
 // last is the index of the last entry that a shard has.
 func last(t testing.TB, e *Engine, shard storage.ShardID) uint64 {
 	t.Helper()
-	_, entries, err := e.Log().Load(shard)
+	loaded, err := e.Log().Load(shard)
 	ok(t, err)
+	entries := loaded.Entries
 	for i, en := range entries {
 		if want := entry(entries[0].Index+uint64(i), len(en.Data)); !bytes.Equal(en.Data, want.Data) || en.Index != want.Index {
 			t.Fatalf("entry %d is another", en.Index)
@@ -203,6 +204,50 @@ func TestMissingFile(t *testing.T) {
 	}
 }
 
+// The oldest file is missed by the logs that ended in it, although no file says after which
+// entry a log begins, and who was told that its entry is durable wrote nothing since.
+func TestOldestFileMissing(t *testing.T) {
+	disk := vfs.NewMem()
+	e := opened(t, on(disk))
+	put(t, e, 2, 1, 600, true)
+	for i := range uint64(100) {
+		put(t, e, 1, i+1, 600, true)
+	}
+	ok(t, e.Close())
+	once := func() uint64 {
+		t.Helper()
+		e := opened(t, on(disk))
+		loaded, err := e.Log().Load(2)
+		ok(t, err)
+		ok(t, e.Close())
+		return loaded.Once
+	}
+	if got := once(); got != 0 {
+		t.Errorf("nothing is missing, and entry %d is missed", got)
+	}
+	names := logFiles(t, disk)
+	if len(names) < 2 {
+		t.Fatalf("%d log files: the test is too small", len(names))
+	}
+	ok(t, disk.Remove(names[0]))
+	if got := once(); got != 1 {
+		t.Errorf("the log that ended at entry 1 has none, and misses %d", got)
+	}
+	for applied, lost := range map[uint64]string{0: "[{2 1-1}]", 1: "[]"} {
+		s, err := PlanSalvage(disk, "/data", map[storage.ShardID]uint64{1: 100, 2: applied})
+		ok(t, err)
+		told := []string{}
+		if s != nil {
+			for _, l := range s.Lost {
+				told = append(told, fmt.Sprintf("{%d %d-%d}", l.Shard, l.First, l.Last))
+			}
+		}
+		if got := fmt.Sprint(told); got != lost {
+			t.Errorf("with a checkpoint at %d, a repair would lose %s", applied, got)
+		}
+	}
+}
+
 // What was never synced may be torn: it is cut, and what follows a cut never comes back,
 // even if the same bytes are written up to it again.
 func TestTornTail(t *testing.T) {
@@ -311,9 +356,9 @@ func TestRecycle(t *testing.T) {
 	if got := last(t, e, 1); got != 3000 {
 		t.Errorf("the log ends at %d", got)
 	}
-	hard, entries, err := e.Log().Load(9)
-	if err != nil || hard != (storage.HardState{Term: 7, Vote: 3, Commit: 1}) {
-		t.Errorf("the idle shard: %+v, %d entries, %v", hard, len(entries), err)
+	idle, err := e.Log().Load(9)
+	if err != nil || idle.Hard != (storage.HardState{Term: 7, Vote: 3, Commit: 1}) {
+		t.Errorf("the idle shard: %+v, %v", idle, err)
 	}
 	ok(t, e.Close())
 }

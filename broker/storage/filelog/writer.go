@@ -207,11 +207,12 @@ func (w *wal) fits(need int64) bool {
 
 // baseLen is the length of what a file begins with.
 func (w *writer) baseLen() int64 {
-	return int64(len(w.shards))*paddedLen(8) + paddedLen(0)
+	return int64(len(w.shards))*paddedLen(8) + paddedLen(lastLen*len(w.shards))
 }
 
 // begin starts a group with a mark, and a file with the hard state of all shards, so
-// that older files can go.
+// that older files can go, and with where their logs end, so that they are missed if they
+// go too soon.
 func (w *writer) begin() {
 	if w.enc.size > 0 {
 		return
@@ -222,13 +223,18 @@ func (w *writer) begin() {
 	if w.based {
 		return
 	}
+	var lasts []byte
 	for _, id := range slices.Sorted(maps.Keys(w.shards)) { // sorted: equal logs are equal bytes
-		if s := w.shards[id]; s.hasHard {
+		s := w.shards[id]
+		if s.hasHard {
 			r := newHard(id, s.hard)
 			w.encode(&r)
 		}
+		if s.last > 0 {
+			lasts = appendLast(lasts, id, s.last)
+		}
 	}
-	w.encode(&rec{op: opBase})
+	w.encode(&rec{op: opBase, data: lasts})
 	w.based = true
 }
 

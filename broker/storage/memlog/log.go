@@ -107,17 +107,17 @@ func (l *log) run() {
 	}
 }
 
-func (l *log) Load(id storage.ShardID) (storage.HardState, []storage.Entry, error) {
+func (l *log) Load(id storage.ShardID) (storage.Loaded, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
-		return storage.HardState{}, nil, storage.ErrClosed
+		return storage.Loaded{}, storage.ErrClosed
 	}
 	s := l.shards[id]
 	if s == nil {
-		return storage.HardState{}, nil, nil
+		return storage.Loaded{}, nil
 	}
-	return s.hard, slices.Clone(s.entries), nil
+	return storage.Loaded{Hard: s.hard, Entries: slices.Clone(s.entries)}, nil
 }
 
 func (l *log) Release(id storage.ShardID, index uint64) {

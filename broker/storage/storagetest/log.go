@@ -31,13 +31,13 @@ func (r *rig) write(w storage.Write) {
 
 func (r *rig) wantLog(shard storage.ShardID, hard storage.HardState, want []storage.Entry) {
 	r.Helper()
-	gotHard, got, err := r.eng.Log().Load(shard)
+	got, err := r.eng.Log().Load(shard)
 	r.ok(err)
-	if gotHard != hard {
-		r.Errorf("shard %d: hard state %+v, want %+v", shard, gotHard, hard)
+	if got.Hard != hard {
+		r.Errorf("shard %d: hard state %+v, want %+v", shard, got.Hard, hard)
 	}
-	if !slices.EqualFunc(got, want, sameEntry) {
-		r.Errorf("shard %d: loaded %v, want %v", shard, got, want)
+	if !slices.EqualFunc(got.Entries, want, sameEntry) {
+		r.Errorf("shard %d: loaded %v, want %v", shard, got.Entries, want)
 	}
 }
 
@@ -127,8 +127,9 @@ func logRelease(r *rig) {
 	if r.eng.Durable() {
 		r.reopen()
 		// A file engine may hand out released entries again; the rest must follow.
-		_, got, err := r.eng.Log().Load(1)
+		loaded, err := r.eng.Log().Load(1)
 		r.ok(err)
+		got := loaded.Entries
 		if len(got) < 6 || !slices.EqualFunc(got[len(got)-6:], entries(5, 10, 1), sameEntry) {
 			r.Errorf("after release of 4: %v", got)
 		}
@@ -202,7 +203,7 @@ func logClosed(r *rig) {
 	if !errors.Is(err, storage.ErrClosed) {
 		r.Errorf("append after Close: %v", err)
 	}
-	if _, _, err := r.eng.Log().Load(1); !errors.Is(err, storage.ErrClosed) {
+	if _, err := r.eng.Log().Load(1); !errors.Is(err, storage.ErrClosed) {
 		r.Errorf("load after Close: %v", err)
 	}
 	r.eng.Log().Release(1, 1) // harmless
