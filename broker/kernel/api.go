@@ -88,7 +88,7 @@ type Delivery struct {
 	PacketID uint16 // 0 at QoS 0
 	QoS      uint8  // granted
 	Retain   bool   // the flag to send
-	Shared   bool   // from a shared subscription: No is of Attachment
+	Shared   bool   // from a shared subscription, at QoS 0 or 1: No is of From
 	SubIDs   []uint32
 	From     *Attachment // the attachment that No belongs to; nil for a session's own
 
@@ -187,9 +187,9 @@ type AttachSpec struct {
 	Credit           int64 // deliveries allowed before the first settle; Unlimited
 	Pull             bool  // deliver only by Attachment.Get
 	Refill           bool  // settling a delivery gives its credit back
-	Shared           bool  // deliveries are of an MQTT shared subscription
-	QoS              uint8 // the most that a shared subscription was granted
 	Sink             Sink
+
+	share *membership // the consumer is a session, and the queue that of a shared subscription
 }
 
 // Unlimited credit.

@@ -64,6 +64,7 @@ func (s *shardRun) effects() {
 			s.k.unroute(e.Session, e.Key, s.leads())
 		case shard.Dropped:
 			s.k.stats.Dropped.Add(1)
+			s.k.handedDropped(e)
 		case shard.WillDue:
 			if s.leads() {
 				s.willDue(e)
@@ -91,12 +92,12 @@ func (s *shardRun) deliver(e *shard.Effect) {
 	}
 	d := Delivery{
 		No: e.No, Redelivered: e.Redelivered, Count: e.Count, Failed: e.Failed, Ready: uint32(min(max(e.Ready, 0), 1<<32-1)),
-		PacketID: e.PacketID, QoS: e.QoS, Retain: e.Retain, Shared: a.shared, From: a,
+		PacketID: e.PacketID, QoS: e.QoS, Retain: e.Retain, From: a,
 	}
 	err := s.message(qm.Ref{Log: e.Log, Offset: e.Offset}, func(m *message.Message) {
 		d.Msg = m
 		if a.session != nil {
-			a.session.deliverLogged(&d)
+			a.session.deliverLogged(&d, e.Share)
 		} else {
 			a.deliver(&d)
 		}

@@ -219,8 +219,7 @@ type Attachment struct {
 
 	// session is set for the backlog of a session: deliveries carry packet ids.
 	session *Session
-	shared  bool
-	qos     uint8 // of a shared subscription: the most it was granted
+	share   *membership // of a session to a shared subscription
 
 	ended atomic.Bool
 	got   sync.Mutex // one Get at a time
@@ -236,7 +235,7 @@ func (k *Kernel) Attach(ctx context.Context, spec AttachSpec) (*Attachment, erro
 }
 
 func (k *Kernel) attach(ctx context.Context, q *queue, spec AttachSpec) (*Attachment, error) {
-	a := &Attachment{k: k, id: k.newAttachmentID(), q: q, sink: spec.Sink, tag: spec.Tag, shared: spec.Shared, qos: spec.QoS}
+	a := &Attachment{k: k, id: k.newAttachmentID(), q: q, sink: spec.Sink, tag: spec.Tag, share: spec.share}
 	k.attachMu.Lock()
 	k.attached[a.id] = a
 	k.attachMu.Unlock()
@@ -262,14 +261,11 @@ func (k *Kernel) attach(ctx context.Context, q *queue, spec AttachSpec) (*Attach
 
 // deliver hands a message to a queue's consumer.
 func (a *Attachment) deliver(d *Delivery) {
-	a.k.stats.out(len(d.Msg.Value))
-	if a.shared {
-		if d.QoS = min(d.QoS, a.qos); d.QoS == 0 {
-			no := d.No
-			d.No = 0
-			defer a.Settle(no, false, Accept)
-		}
+	if a.share != nil {
+		a.share.deliver(a, d)
+		return
 	}
+	a.k.stats.out(len(d.Msg.Value))
 	if !a.sink.Deliver(d) {
 		a.k.stats.Dropped.Add(1)
 	}
@@ -293,6 +289,9 @@ func (k *Kernel) forget(a *Attachment) {
 
 // Settle ends the delivery with that number; multiple: and all unsettled ones before it.
 func (a *Attachment) Settle(no uint64, multiple bool, o Outcome) {
+	if a.share != nil && a.share.hands() {
+		defer a.Credit(1) // which the queue would give back otherwise
+	}
 	_ = a.settle(false, no, multiple, o, nil) // a shard that stopped requeues everything when it comes back
 }
 
@@ -347,6 +346,9 @@ func (a *Attachment) Detach(ctx context.Context, lost bool) error {
 		return nil
 	}
 	a.k.forget(a)
+	if a.share != nil {
+		a.share.leave(ctx)
+	}
 	r, err := a.q.shard.call(ctx, func(b *shard.Builder) int { return b.Detach(a.q.spec.ID, a.id, lost) })
 	if err == nil {
 		a.k.consumerLeft(a.q, r.N)

@@ -22,18 +22,19 @@ import (
 // Session is one connection's hold on a session. The session itself is in a shard's
 // machine; this is its sink, and a mirror of what must be answered at once.
 type Session struct {
-	k     *Kernel
-	route *sessionRoute
-	shard *shardRun
-	key   string
-	epoch uint64 // of the connection; also its attachment's id
-	sink  Sink
+	k          *Kernel
+	route      *sessionRoute
+	shard      *shardRun
+	key        string
+	epoch      uint64 // of the connection; also its attachment's id
+	sink       Sink
+	receiveMax uint16
 
 	started atomic.Bool // deliveries may flow
 	ended   atomic.Bool // taken over, or closed
 
 	mu       sync.Mutex
-	inflight map[uint16]struct{}    // deliveries of this connection that wait for an ack
+	inflight map[uint16]uint32      // deliveries of this connection that wait for an ack: which share handed them over, or 0
 	receipts map[uint16]*receipt    // QoS 2 publishes received by this connection
 	shared   map[string]*Attachment // by filter
 }
@@ -89,8 +90,8 @@ func (k *Kernel) OpenSession(ctx context.Context, spec SessionSpec) (s *Session,
 		return nil, false, err
 	}
 	s = &Session{
-		k: k, route: r, shard: sh, key: shard.SessionKey(spec.Namespace, spec.ClientID), epoch: k.newAttachmentID(), sink: spec.Sink,
-		inflight: make(map[uint16]struct{}), receipts: make(map[uint16]*receipt), shared: make(map[string]*Attachment),
+		k: k, route: r, shard: sh, key: shard.SessionKey(spec.Namespace, spec.ClientID), epoch: k.newAttachmentID(), sink: spec.Sink, receiveMax: spec.ReceiveMaximum,
+		inflight: make(map[uint16]uint32), receipts: make(map[uint16]*receipt), shared: make(map[string]*Attachment),
 	}
 	k.attachMu.Lock()
 	k.attached[s.epoch] = &Attachment{k: k, id: s.epoch, session: s, sink: spec.Sink}
@@ -150,7 +151,7 @@ func (s *Session) rejoin(ctx context.Context) {
 	if ms, ok := s.shard.m.Session(s.key); ok {
 		ms.Subscriptions(func(text string, o sm.Options) bool {
 			if strings.HasPrefix(text, sharePrefix) {
-				subs = append(subs, Subscription{Filter: text, QoS: o.QoS, ID: o.ID})
+				subs = append(subs, Subscription{Filter: text, QoS: o.QoS, ID: o.ID, RetainAsPublished: o.RetainAsPublished})
 			}
 			return true
 		})
@@ -172,15 +173,11 @@ func (s *Session) Start() {
 	s.mu.Lock()
 	shared := slices.Collect(maps.Values(s.shared))
 	s.mu.Unlock()
+	handed := s.handed(shared...)
 	for _, a := range shared { // without the lock: it may deliver at once, to this session too
-		a.Credit(sharedWindow)
+		a.Credit(a.share.room(handed))
 	}
 }
-
-// sharedWindow is how many unsettled deliveries a member of a shared subscription has at
-// most, within its packet identifiers above session.PacketMax; the adapter holds less
-// when the client's Receive Maximum says so.
-const sharedWindow = 100
 
 // deliver hands over a live message at QoS 0.
 func (s *Session) deliver(d *Delivery) {
@@ -194,11 +191,15 @@ func (s *Session) deliver(d *Delivery) {
 }
 
 // deliverLogged hands over a message of the backlog.
-func (s *Session) deliverLogged(d *Delivery) {
+func (s *Session) deliverLogged(d *Delivery, share uint32) {
 	s.mu.Lock()
-	s.inflight[d.PacketID] = struct{}{}
+	s.inflight[d.PacketID] = share
 	s.mu.Unlock()
-	d.SubIDs = s.route.identifiers(s.k, d.Msg.Address)
+	if share != 0 {
+		d.SubIDs = s.member(share).identifiers()
+	} else {
+		d.SubIDs = s.route.identifiers(s.k, d.Msg.Address)
+	}
 	d.From, d.No = nil, 0
 	s.k.stats.out(len(d.Msg.Value))
 	s.sink.Deliver(d)
@@ -207,7 +208,7 @@ func (s *Session) deliverLogged(d *Delivery) {
 // resend asks for PUBREL to be sent again.
 func (s *Session) resend(id uint16) {
 	s.mu.Lock()
-	s.inflight[id] = struct{}{}
+	s.inflight[id] = 0
 	s.mu.Unlock()
 	s.sink.Deliver(&Delivery{PacketID: id})
 }
@@ -372,10 +373,6 @@ func (s *Session) join(ctx context.Context, sub Subscription) error {
 	if _, _, err := k.DeclareQueue(ctx, spec); err != nil {
 		return err
 	}
-	credit := int64(0)
-	if s.started.Load() {
-		credit = sharedWindow
-	}
 	s.mu.Lock()
 	old := s.shared[sub.Filter]
 	s.mu.Unlock()
@@ -384,8 +381,9 @@ func (s *Session) join(ctx context.Context, sub Subscription) error {
 			return err
 		}
 	}
+	m := newMembership(s, sub)
 	a, err := k.Attach(ctx, AttachSpec{
-		Namespace: s.route.ns, Queue: sub.Filter, Tag: s.route.client, Credit: credit, Refill: true, Shared: true, QoS: sub.QoS, Sink: s.sink,
+		Namespace: s.route.ns, Queue: sub.Filter, Tag: s.route.client, Refill: !m.hands(), Sink: s.sink, share: m,
 	})
 	if err != nil {
 		return err
@@ -393,6 +391,9 @@ func (s *Session) join(ctx context.Context, sub Subscription) error {
 	s.mu.Lock()
 	s.shared[sub.Filter] = a
 	s.mu.Unlock()
+	if s.started.Load() {
+		a.Credit(m.room(s.handed(a)))
+	}
 	return nil
 }
 
@@ -416,11 +417,12 @@ func (k *Kernel) leave(ns, filter string) {
 // such delivery.
 func (s *Session) Ack(packetID uint16, ok bool) (known bool) {
 	s.mu.Lock()
-	_, known = s.inflight[packetID]
+	share, known := s.inflight[packetID]
 	delete(s.inflight, packetID)
 	s.mu.Unlock()
 	if known {
 		_ = s.shard.do(func(p *pending) { p.b.Ack(s.key, s.epoch, packetID, ok) })
+		s.handedEnded(share)
 	}
 	return known
 }

@@ -211,34 +211,3 @@ func TestQoS2PublishIsStoredOnce(t *testing.T) {
 		t.Errorf("stored %v", got)
 	}
 }
-
-func TestSharedSubscription(t *testing.T) {
-	k := kerneltest.Open(t, kerneltest.Options{NoCapture: true})
-	var sinks []*sink
-	var sessions []*kernel.Session
-	for i := range 2 {
-		ses, s, _ := open(t, k, fmt.Sprintf("c%d", i), 0, true)
-		subscribe(t, ses, "$share/g/a/+", 1)
-		sinks, sessions = append(sinks, s), append(sessions, ses)
-	}
-	for i := range 10 {
-		publish(t, k, mqtt("a/b", fmt.Sprint(i)))
-	}
-	for i, s := range sinks {
-		for range 5 {
-			g := s.next(t)
-			if !g.d.Shared || g.d.No == 0 {
-				t.Errorf("delivery %+v", g.d)
-			}
-			if i == 0 {
-				g.d.From.Settle(g.d.No, false, kernel.Accept)
-			}
-		}
-	}
-	sessions[1].Close(false, nil) // what it did not acknowledge goes to the other
-	for range 5 {
-		if g := sinks[0].next(t); !g.d.Redelivered {
-			t.Errorf("delivery %+v", g.d)
-		}
-	}
-}

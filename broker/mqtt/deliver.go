@@ -177,7 +177,7 @@ func (c *conn) forgo(d *kernel.Delivery) {
 // puback handles PUBACK: a QoS 1 delivery is done.
 func (c *conn) puback(a *mqttwire.Ack) {
 	if a.PacketID >= sharedIDMin {
-		c.settle(a.PacketID, true, outcome(a.Reason))
+		c.settle(a.PacketID, outcome(a.Reason))
 		return
 	}
 	if c.session.Ack(a.PacketID, !a.Reason.Failed()) {
@@ -187,19 +187,11 @@ func (c *conn) puback(a *mqttwire.Ack) {
 
 // pubrec handles PUBREC: the client has a QoS 2 delivery, or refuses it.
 func (c *conn) pubrec(a *mqttwire.Ack) {
-	id, failed := a.PacketID, a.Reason.Failed()
-	switch {
-	case id >= sharedIDMin:
-		known := c.settle(id, failed, outcome(a.Reason))
-		if !failed { // MQTT5-4.3.3-4
-			c.pubrelOut(id, known)
-		}
-	case failed:
-		if c.session.Ack(id, false) {
-			c.advance()
-		}
-	default:
+	id := a.PacketID
+	if !a.Reason.Failed() { // MQTT5-4.3.3-4
 		c.session.Received(id, func(known bool) { c.pubrelOut(id, known) })
+	} else if c.session.Ack(id, false) {
+		c.advance()
 	}
 }
 
@@ -215,10 +207,6 @@ func (c *conn) pubrelOut(id uint16, known bool) {
 
 // pubcomp handles PUBCOMP: a QoS 2 delivery is done.
 func (c *conn) pubcomp(a *mqttwire.Ack) {
-	if a.PacketID >= sharedIDMin {
-		c.settle(a.PacketID, true, kernel.Accept)
-		return
-	}
 	if c.session.Ack(a.PacketID, true) {
 		c.advance()
 	}
@@ -232,23 +220,16 @@ func outcome(r mqttwire.Reason) kernel.Outcome {
 	return kernel.Accept
 }
 
-// settle settles a shared delivery, once; done also frees its packet identifier.
-func (c *conn) settle(id uint16, done bool, o kernel.Outcome) (known bool) {
+// settle settles a shared delivery, once, and frees its packet identifier.
+func (c *conn) settle(id uint16, o kernel.Outcome) {
 	c.mu.Lock()
 	s, known := c.window.shares[id]
-	if known && done {
-		delete(c.window.shares, id)
-	} else if known {
-		c.window.shares[id] = share{from: s.from, no: s.no, settled: true}
-	}
+	delete(c.window.shares, id)
 	c.mu.Unlock()
-	if known && !s.settled {
+	if known {
 		s.from.Settle(s.no, false, o)
-	}
-	if known && done {
 		c.advance()
 	}
-	return known
 }
 
 // advance counts a delivery as done, and sends one that was parked for it.

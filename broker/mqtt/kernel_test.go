@@ -795,7 +795,31 @@ func TestSharedMemberLeaves(t *testing.T) {
 	second := b.connect("second", mqttwire.Connect{CleanStart: true})
 	second.subscribe(0, filter("$share/g/s", 2))
 	_ = first.nc.Close()
-	second.take("s=1 q1", "s=2 q2")
+	second.take("s=1 q1")
+	second.nothing() // MQTT5-4.8.2-5: at QoS 2 it was begun with the first
+}
+
+// A message of a shared subscription says so as any other does: by the subscription's identifier,
+// and with the RETAIN flag that the subscription asks for.
+func TestSharedSubscriptionOptions(t *testing.T) {
+	b := newBroker(t, false)
+	p := b.connect("p", mqttwire.Connect{})
+	kept := filter("$share/kept/s/#", 2)
+	kept.RetainAsPublished = true
+	for i, c := range []struct {
+		f    mqttwire.Filter
+		want string
+	}{{filter("$share/cleared/s/#", 2), ""}, {kept, " retain"}} {
+		s := b.connect(fmt.Sprint("s", i), mqttwire.Connect{})
+		s.subscribe(7, c.f)
+		for qos := range byte(3) {
+			m := msg("s/x", "1", qos)
+			m.Retain = true
+			p.publish(m)
+			s.take(fmt.Sprintf("s/x=1 q%d%s 0b:7", qos, c.want)) // MQTT5-3.3.4-3, MQTT5-3.3.1-12, -13
+		}
+		s.nothing()
+	}
 }
 
 func TestReceiveMaximumOfSession(t *testing.T) {

@@ -5,8 +5,8 @@ import (
 )
 
 // Packet identifiers of deliveries: those of a session's own are the kernel's, chosen with
-// the session's state; those of shared deliveries, which live no longer than the connection,
-// are chosen here.
+// the session's state; those of shared deliveries at QoS 1, which live no longer than the
+// connection, are chosen here.
 const (
 	sharedIDMin = 49152
 	sharedIDMax = 65535
@@ -32,9 +32,8 @@ type window struct {
 
 // share is one delivery of a shared subscription in progress.
 type share struct {
-	from    settler
-	no      uint64
-	settled bool // PUBREC came; PUBCOMP has not
+	from settler
+	no   uint64
 }
 
 // settler is what a shared delivery is settled with; *kernel.Attachment.

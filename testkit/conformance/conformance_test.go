@@ -25,26 +25,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // that passes waits for it.
 const patience = 30 * time.Second
 
-// deviations are what rmq does otherwise than the specification says, and why.
-var deviations = map[string]string{
-	"MQTT5-4.8.2-4": "a share gives what a member has not acknowledged to another, once its connection is gone",
-	"MQTT5-4.8.2-5": "a share gives what a member has not acknowledged to another, once its connection is gone",
-}
-
-// keeps fails the test for what does not hold, strictly, but for known deviations, and for a
-// deviation that is none any more.
+// keeps fails the test for what does not hold, strictly.
 func keeps(t *testing.T, r *conformance.Report) {
 	t.Helper()
 	for _, x := range r.Results {
-		_, known := deviations[x.ID]
-		switch {
-		case known && x.Verdict == conformance.Fail:
-		case x.Verdict == conformance.Fail || x.Verdict == conformance.Varies:
+		if x.Verdict == conformance.Fail || x.Verdict == conformance.Varies {
 			var b strings.Builder
 			x.Tell(&b, "    ")
 			t.Errorf("%s: %s: %s\n%s", x.Verdict, x.ID, x.Text, b.String())
-		case known && x.Verdict == conformance.Pass:
-			t.Errorf("%s holds, and is listed as a deviation", x.ID)
 		}
 	}
 }
@@ -68,8 +56,6 @@ func page(r *conformance.Report) string {
 			x := results[st.ID]
 			told := string(x.Verdict)
 			switch x.Verdict {
-			case conformance.Fail:
-				told = "**fail**: " + deviations[st.ID]
 			case conformance.Skip:
 				told += ": " + x.Why
 			case conformance.Unseen:

@@ -84,6 +84,7 @@ var commands = [...]struct{ name, fields string }{
 	OpForget:       {"forget", "once:o"},
 	OpDelay:        {"delay", "batch:u record:u due:i envelope:x"},
 	OpDelayed:      {"delayed", "message:u"},
+	OpHandOver:     {"hand-over", "batch:u record:u session:s epoch:u share:u size:u expires:i retain:b"},
 }
 
 // String is the command's name.

@@ -52,6 +52,7 @@ func TestDescribe(t *testing.T) {
 		b.Forget(once)
 		b.Delay(batch, rec, 13, []byte("env"))
 		b.Delayed(14)
+		b.HandOver(&HandOver{Batch: batch, Record: rec, Session: key, Epoch: 1, Share: 9, Size: 10, ExpiresAt: 11, Retain: true})
 	})
 	d, err := Describe(data)
 	if err != nil {
@@ -76,6 +77,7 @@ func TestDescribe(t *testing.T) {
 		`subscribe session="/\x00dev" filter="a/#" id=3 qos=2 retain-handling=0 no-local=true retain-as-published=false`,
 		`ack session="/\x00dev" epoch=1 packet=2 ok=true`, `tick`, `group command="{\"k\":\"g\"}"`,
 		`forget once=session 4 packet 5 use 6`, `delay batch=0 record=0 due=13 envelope="3 bytes"`, `delayed message=14`,
+		`hand-over batch=0 record=0 session="/\x00dev" epoch=1 share=9 size=10 expires=11 retain=true`,
 	} {
 		if !slices.Contains(got, want) {
 			t.Errorf("no %s in\n%s", want, strings.Join(got, "\n"))

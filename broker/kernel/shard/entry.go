@@ -73,6 +73,7 @@ const (
 	OpForget
 	OpDelay
 	OpDelayed
+	OpHandOver
 )
 
 // Builder builds one entry. The zero value is ready after Reset. Not safe for

@@ -281,6 +281,7 @@ type Effect struct {
 	Ready       int64
 	ExpiresAt   int64
 	Reason      queue.Reason
+	Share       uint32 // Deliver and Dropped of a session: which shared subscription handed the message over; 0: none
 
 	Session  string          // key of a session
 	Filter   session.Options // FilterAdded

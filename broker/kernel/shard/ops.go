@@ -72,6 +72,8 @@ func (m *Machine) op(o Op, r *codec.Reader, out *Outcome) error {
 		res = m.delay(r, out)
 	case OpDelayed:
 		res = m.delayedDone(r, out)
+	case OpHandOver:
+		res = m.handOver(r, out)
 	default:
 		return fmt.Errorf("unknown command %d", o)
 	}

@@ -120,8 +120,12 @@ func holds(effects []Effect, ref queue.Ref) bool {
 	return false
 }
 
-// tagRetain marks a message published with RETAIN, for Retain As Published.
-const tagRetain = 1
+// The tag of a message in a queue: tagRetain marks one published with RETAIN, for Retain As
+// Published; above is, in a session's backlog, which shared subscription handed it over.
+const (
+	tagRetain     = 1
+	tagShareShift = 2
+)
 
 // Retain adds a change of the retained message of an address: to the record of a batch of
 // this entry, or, with batch -1, to none.

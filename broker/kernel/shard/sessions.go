@@ -477,7 +477,7 @@ func (m *Machine) backlogEffects(s *Session, out *Outcome) {
 		case queue.Drop:
 			m.unref(e.Ref, out)
 			if e.Reason != queue.Accepted && e.Reason != queue.Purged {
-				out.Effects = append(out.Effects, Effect{Kind: Dropped, Session: s.Key, Reason: e.Reason})
+				out.Effects = append(out.Effects, Effect{Kind: Dropped, Session: s.Key, Reason: e.Reason, Share: e.Tag >> tagShareShift})
 			}
 		default: // a backlog has no dead letters, and its one consumer stays
 		}
@@ -488,6 +488,7 @@ func (m *Machine) deliverTo(s *Session, e *queue.Effect, packetID uint16, again 
 	out.Effects = append(out.Effects, Effect{
 		Kind: Deliver, Session: s.Key, Attachment: s.Info().Epoch, No: e.No, Seq: e.Seq, Log: e.Ref.Log, Offset: e.Ref.Offset,
 		PacketID: packetID, QoS: e.QoS, Redelivered: again, Retain: e.Tag&tagRetain != 0, ExpiresAt: e.ExpiresAt,
+		Share: e.Tag >> tagShareShift,
 	})
 }
 
