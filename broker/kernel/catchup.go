@@ -588,6 +588,7 @@ func (l *log0) adopt(ctx context.Context, at storage.CheckpointMeta, pairs func(
 	l.view.Store(state.Fork())
 	l.unsaved.Store(0)
 	l.savedAt.Store(l.k.engine.Log().Stats().Bytes)
+	l.k.access.replaced()
 	l.k.topologyReplaced(l.view.Load())
 	l.applying.Unlock()
 

@@ -1,12 +1,10 @@
 package kernel
 
 import (
-	"context"
 	"slices"
 	"sync"
 	"sync/atomic"
 
-	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel/meta"
 	sm "github.com/robustmq/rmq/broker/kernel/session"
 	"github.com/robustmq/rmq/broker/kernel/shard"
@@ -156,47 +154,6 @@ func (k *Kernel) Counts() Counts {
 		})
 	}
 	return c
-}
-
-// ---- users -------------------------------------------------------------------
-
-// User is an identity kept in log 0.
-type User = meta.User
-
-// User returns a user by name.
-func (k *Kernel) User(name string) (User, bool) {
-	u, ok := k.meta.view.Load().User(name)
-	if !ok {
-		return User{}, false
-	}
-	return *u, true
-}
-
-// Users lists the users in the order of their names.
-func (k *Kernel) Users() []User {
-	var out []User
-	for u := range k.meta.view.Load().AllUsers() {
-		out = append(out, *u)
-	}
-	return out
-}
-
-// UserCount is the number of users.
-func (k *Kernel) UserCount() int { return k.meta.view.Load().Users() }
-
-// PutUser creates a user or replaces one.
-func (k *Kernel) PutUser(ctx context.Context, u User) error {
-	if u.Name == "" {
-		return fault.New(fault.Invalid, "put user", "", "empty name")
-	}
-	_, err := k.meta.do(ctx, &meta.Command{Op: meta.PutUser, User: &u})
-	return err
-}
-
-// DeleteUser removes a user.
-func (k *Kernel) DeleteUser(ctx context.Context, name string) error {
-	_, err := k.meta.do(ctx, &meta.Command{Op: meta.DeleteUser, Name: name})
-	return err
 }
 
 // ---- taps ----------------------------------------------------------------------

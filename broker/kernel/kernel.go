@@ -149,6 +149,7 @@ type Kernel struct {
 	ctx        context.Context
 	cancel     context.CancelFunc
 
+	access    accessVersions
 	works     works
 	pressure  pressure
 	groups    groups

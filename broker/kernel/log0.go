@@ -185,6 +185,7 @@ func (l *log0) Apply(entries []storage.Entry) {
 		}
 		r := l.state.Apply(&c)
 		l.view.Store(l.state.Fork())
+		l.k.access.changed(c.Op)
 		l.k.topologyChanged(&c, &r)
 		l.applying.Unlock()
 		if l.k.Clustered() {

@@ -1,5 +1,5 @@
 // Package meta is the machine of log 0: which namespaces, streams, queues,
-// exchanges, bindings and users there are, and where they are placed.
+// exchanges, bindings, users and rules of access there are, and where they are placed.
 //
 // A State changes only by Apply, which is deterministic: it reads neither clock nor
 // random source (both come in the Command). Its values are immutable once stored, so
@@ -22,6 +22,7 @@ import (
 
 	"github.com/tidwall/btree"
 
+	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/fault"
 )
 
@@ -48,6 +49,7 @@ type Command struct {
 	Shards     []uint32    `json:"shards,omitempty"`
 	Views      []View      `json:"views,omitempty"`
 	Placements []Placement `json:"placements,omitempty"`
+	Rules      []acl.Rule  `json:"rules,omitempty"`
 }
 
 // Op says what a Command does.
@@ -78,6 +80,8 @@ const (
 	SetNode                          // Node: ID, State
 	PlaceShards                      // Placements, of some shards
 	MoveNode                         // Node: ID, Peer
+	PutRules                         // Rules
+	DeleteRules                      // Rules: the actions to take from each
 )
 
 // OfNodes tells whether the command is of the cluster's own, and of no client's concern.
@@ -93,7 +97,7 @@ func (o Op) OfNodes() bool {
 type Result struct {
 	Err     error
 	Created bool
-	Number  int64 // first producer id; incarnation
+	Number  int64 // first producer id; incarnation; rules that were changed
 	Space   *Namespace
 	Stream  *Stream
 	Queue   *Queue
@@ -128,6 +132,7 @@ type State struct {
 	bindings   btree.Map[string, *Binding]  // by ns, source, kind, destination, key, arguments
 	byDest     btree.Map[string, *Binding]  // the same by ns, kind, destination, source, …
 	users      btree.Map[string, *User]
+	rules      btree.Map[string, *acl.Rule] // by what they say
 	nodes      btree.Map[string, *Node]
 	placements btree.Map[string, *Placement] // by shard
 
@@ -157,7 +162,7 @@ func (s *State) Fork() *State {
 	return &State{
 		namespaces: *s.namespaces.Copy(), streams: *s.streams.Copy(), queues: *s.queues.Copy(),
 		exchanges: *s.exchanges.Copy(), bindings: *s.bindings.Copy(), byDest: *s.byDest.Copy(), users: *s.users.Copy(),
-		nodes: *s.nodes.Copy(), placements: *s.placements.Copy(), origins: *s.origins.Copy(), views: *s.views.Copy(), viewOrder: *s.viewOrder.Copy(),
+		rules: *s.rules.Copy(), nodes: *s.nodes.Copy(), placements: *s.placements.Copy(), origins: *s.origins.Copy(), views: *s.views.Copy(), viewOrder: *s.viewOrder.Copy(),
 		nextID: s.nextID, producer: s.producer, incarnation: s.incarnation, captured: s.captured, dataShards: s.dataShards, cluster: s.cluster, uses: s.uses,
 	}
 }
@@ -251,6 +256,10 @@ func (s *State) Apply(c *Command) Result {
 		}
 		s.touch("u", c.Name)
 		return Result{}
+	case PutRules:
+		return s.putRules(c.Rules)
+	case DeleteRules:
+		return s.deleteRules(c.Rules)
 	case AllocateProducers:
 		first := s.producer
 		s.producer += max(c.N, 1)
@@ -298,6 +307,65 @@ func (c *Command) key() int {
 		n += len(c.User.Name)
 	}
 	return n
+}
+
+// putRules adds rules, all or none: to one that is there, what actions it lacks.
+func (s *State) putRules(rules []acl.Rule) Result {
+	made := make(map[string]bool)
+	for i := range rules {
+		if err := rules[i].Check(); err != nil {
+			return Result{Err: fault.New(fault.Invalid, "put rule", rules[i].Resource(), "%w", err)}
+		}
+		key := rules[i].Key()
+		if len(key) > MaxKey {
+			return Result{Err: fault.New(fault.TooLarge, "put rule", "", "a rule of %d bytes, %d at most", len(key), MaxKey)}
+		}
+		if _, there := s.rules.Get(key); !there {
+			made[key] = true
+		}
+	}
+	if n := s.rules.Len() + len(made); n > acl.RulesMax {
+		return Result{Err: fault.New(fault.Exhausted, "put rule", "", "%d rules, and at most %d are kept", n, acl.RulesMax)}
+	}
+	var r Result
+	for _, rule := range rules {
+		old, there := s.rules.Get(rule.Key())
+		if there {
+			rule.Actions |= old.Actions
+		}
+		if !there || rule.Actions != old.Actions {
+			rule = rule.Canonical()
+			s.setRule(&rule)
+			r.Number++
+		}
+	}
+	return r
+}
+
+// deleteRules takes actions from rules, and those away that have none left.
+func (s *State) deleteRules(rules []acl.Rule) Result {
+	var r Result
+	for i := range rules {
+		old, there := s.rules.Get(rules[i].Key())
+		if !there || old.Actions&rules[i].Actions == 0 {
+			continue
+		}
+		left := *old
+		left.Actions &^= rules[i].Actions
+		s.setRule(&left)
+		r.Number++
+	}
+	return r
+}
+
+func (s *State) setRule(r *acl.Rule) {
+	key := r.Key()
+	if r.Actions == 0 {
+		s.rules.Delete(key)
+	} else {
+		s.rules.Set(key, r)
+	}
+	s.touch("a", key)
 }
 
 func (s *State) id() uint64 {
@@ -601,6 +669,7 @@ func (s *State) AllQueues() iter.Seq[*Queue]       { return values(&s.queues) }
 func (s *State) AllExchanges() iter.Seq[*Exchange] { return values(&s.exchanges) }
 func (s *State) AllBindings() iter.Seq[*Binding]   { return values(&s.bindings) }
 func (s *State) AllUsers() iter.Seq[*User]         { return values(&s.users) }
+func (s *State) AllRules() iter.Seq[*acl.Rule]     { return values(&s.rules) }
 
 func values[V any](m *btree.Map[string, V]) iter.Seq[V] {
 	return func(yield func(V) bool) {
@@ -639,6 +708,8 @@ func (s *State) Encode(keys []string) iter.Seq2[[]byte, []byte] {
 			var v any
 			var ok bool
 			switch rest := k[1:]; k[0] {
+			case 'a':
+				v, ok = lookup(&s.rules, rest)
 			case 'b':
 				v, ok = lookup(&s.bindings, rest)
 			case 'c':
@@ -682,6 +753,7 @@ func (s *State) allKeys() []string {
 			keys = append(keys, kind+n)
 		}
 	}
+	add("a", s.rules.Keys())
 	add("b", s.bindings.Keys())
 	add("c", []string{""})
 	add("m", s.nodes.Keys())
@@ -711,6 +783,8 @@ func (s *State) restore(k string, v []byte) error {
 		return fmt.Errorf("empty key")
 	}
 	switch rest := k[1:]; k[0] {
+	case 'a':
+		return restoreInto(&s.rules, rest, v)
 	case 'b':
 		b := new(Binding)
 		if err := json.Unmarshal(v, b); err != nil {
