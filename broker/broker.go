@@ -17,6 +17,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/admin"
 	"github.com/robustmq/rmq/broker/adminapi"
 	"github.com/robustmq/rmq/broker/amqp"
@@ -106,6 +107,7 @@ type Broker struct {
 	engine  storage.Engine
 	host    *group.Host
 	kernel  *kernel.Kernel
+	auth    *auth.Auth
 	mqtt    *mqtt.Server
 	kafka   *kafka.Server
 	amqp    *amqp.Server
@@ -248,8 +250,12 @@ func (u users) PutUser(ctx context.Context, x auth.User) error {
 }
 func (u users) DeleteUser(ctx context.Context, name string) error { return u.k.DeleteUser(ctx, name) }
 
+func (u users) Rules() []acl.Rule                     { return u.k.Rules() }
+func (u users) AccessVersions() (users, rules uint64) { return u.k.AccessVersions() }
+
 func (b *Broker) openServers() error {
-	a := auth.New(users{b.kernel})
+	b.auth = auth.New(users{b.kernel})
+	a := b.auth
 	version, commit := admin.Build()
 	cluster := b.kernel.Cluster()
 	b.mqtt = mqtt.New(mqtt.Config{Kernel: b.kernel, Auth: a, Clock: b.kernel.Clock(), Link: b.cfg.Link, Log: b.cfg.Log})
@@ -321,6 +327,9 @@ func (b *Broker) listen(ctx context.Context) error {
 
 // URLs are where clients connect.
 func (b *Broker) URLs() adminapi.URLs { return b.urls }
+
+// Auth is who there is and what they may do, for tests that make users.
+func (b *Broker) Auth() *auth.Auth { return b.auth }
 
 // Kernel is the broker's kernel, for tests that look inside.
 func (b *Broker) Kernel() *kernel.Kernel { return b.kernel }

@@ -40,7 +40,6 @@ import (
 	"time"
 
 	"github.com/robustmq/rmq/broker"
-	"github.com/robustmq/rmq/broker/auth"
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/kernel"
 )
@@ -140,9 +139,8 @@ func (b *Broker) open() error {
 	if err != nil {
 		return err
 	}
-	a := auth.New(users{b.Kernel()})
 	for _, u := range b.cfg.users {
-		if err := a.Put(ctx, u.name, &u.password, nil); err != nil {
+		if err := b.broker.Auth().Put(ctx, u.name, &u.password, nil); err != nil {
 			return errors.Join(err, b.broker.Close(ctx))
 		}
 	}
@@ -257,16 +255,3 @@ func (b *Broker) HTTP() string { return b.broker.URLs().HTTP }
 
 // Kernel is the broker's kernel, for what this package does not offer.
 func (b *Broker) Kernel() *kernel.Kernel { return b.broker.Kernel() }
-
-// users keeps users where the broker does.
-type users struct{ k *kernel.Kernel }
-
-func (u users) User(name string) (auth.User, bool) {
-	x, ok := u.k.User(name)
-	return auth.User{Name: x.Name, Hash: x.Hash, Tags: x.Tags}, ok
-}
-func (u users) UserCount() int { return u.k.UserCount() }
-func (u users) PutUser(ctx context.Context, x auth.User) error {
-	return u.k.PutUser(ctx, kernel.User{Name: x.Name, Hash: x.Hash, Tags: x.Tags})
-}
-func (u users) DeleteUser(ctx context.Context, name string) error { return u.k.DeleteUser(ctx, name) }

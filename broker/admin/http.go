@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 
+	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/adminapi"
 	"github.com/robustmq/rmq/broker/auth"
 	"github.com/robustmq/rmq/broker/clock"
@@ -35,11 +36,13 @@ func Handler(s *Source, a *auth.Auth, link clock.Clock) http.Handler {
 	return mux
 }
 
-// guard lets administrators in: everybody on this machine while there are no users.
+// guard lets administrators in: everybody on this machine while there are no users. Who a rule
+// allows to describe the cluster may look, but not at messages.
 func guard(a *auth.Auth, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user, password, _ := r.BasicAuth()
-		id, err := a.Authenticate(user, password, remote(r))
+		login := auth.Login{User: user, Password: password, Remote: remote(r)}
+		id, err := a.Authenticate(login)
 		switch {
 		case err != nil:
 			w.Header().Set("WWW-Authenticate", `Basic realm="rmq"`)
@@ -47,15 +50,20 @@ func guard(a *auth.Auth, next http.Handler) http.Handler {
 				Code: "unauthorized", Category: "auth", Message: "who are you: the user name and password are not known here",
 				Hint: "give --user NAME and RMQ_PASSWORD",
 			})
-		case !a.Tagged(id, auth.Administrator):
+		case !a.Administers(id) && !(looks(r) && a.Access(id, login, adminapi.DefaultNamespace).Granted(acl.Describe, acl.Cluster, "")):
 			refuse(w, http.StatusForbidden, adminapi.Error{
-				Code: "denied", Category: "auth", Message: "user " + id + " is no administrator",
-				Hint: "ask one of them for: rmq user create " + id + " --tag administrator",
+				Code: "denied", Category: "auth", Message: "user " + id.User + " is no administrator",
+				Hint: "ask one of them for: rmq user alter " + id.User + " --tag administrator",
 			})
 		default:
 			next.ServeHTTP(w, r)
 		}
 	})
+}
+
+// looks tells whether a request only looks, and at no message.
+func looks(r *http.Request) bool {
+	return r.Method == http.MethodGet && r.URL.Path != "/v1/live" && r.URL.Path != "/v1/retained"
 }
 
 func refuse(w http.ResponseWriter, status int, e adminapi.Error) {

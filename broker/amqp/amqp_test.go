@@ -13,6 +13,8 @@ import (
 
 	amqp091 "github.com/rabbitmq/amqp091-go"
 
+	"github.com/robustmq/rmq/broker/acl"
+	"github.com/robustmq/rmq/broker/auth"
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/kernel/kerneltest"
@@ -34,12 +36,14 @@ type harness struct {
 
 type anyone struct{}
 
-func (anyone) Authenticate(user, password string, _ net.Addr) (string, error) {
-	if password == "wrong" {
-		return "", errors.New("password is wrong")
+func (anyone) Authenticate(l auth.Login) (auth.Identity, error) {
+	if l.Password == "wrong" {
+		return auth.Identity{}, errors.New("password is wrong")
 	}
-	return user, nil
+	return auth.Identity{User: l.User}, nil
 }
+
+func (anyone) Access(auth.Identity, auth.Login, string) *acl.Access { return nil }
 
 func start(t testing.TB, o kerneltest.Options, change ...func(*Config)) *harness {
 	t.Helper()

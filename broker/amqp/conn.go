@@ -9,7 +9,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/amqpwire"
+	"github.com/robustmq/rmq/broker/auth"
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/wire"
 )
@@ -43,6 +45,9 @@ type conn struct {
 	caps  struct{ cancelNotify, blocked, authClose bool }
 
 	name, user, vhost string
+	identity          auth.Identity
+	login             auth.Login  // without the password
+	access            *acl.Access // in vhost; set before any channel is there
 	frameMax          int
 	channelMax        int
 	channels          map[uint16]*channel
@@ -306,7 +311,9 @@ func (c *conn) method0(payload []byte) (fail *failure, over bool) {
 		}
 	case *amqpwire.ConnectionUpdateSecret:
 		if c.stage == running {
-			if _, err := c.s.cfg.Auth.Authenticate(c.user, string(m.NewSecret), c.nc.RemoteAddr()); err != nil {
+			login := c.login
+			login.Password = string(m.NewSecret)
+			if id, err := c.s.cfg.Auth.Authenticate(login); err != nil || id.User != c.user {
 				c.s.stats.AuthFailures.Add(1)
 				return failf(amqpwire.NotAllowed, "New secret was refused by one of the backends").at(m.ID()), false
 			}

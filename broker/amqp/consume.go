@@ -6,9 +6,11 @@ import (
 	"encoding/base64"
 	"sync"
 
+	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/amqpwire"
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel"
+	"github.com/robustmq/rmq/broker/message"
 )
 
 // Deliveries go out on credit. A consumer has credit at its queue for
@@ -77,7 +79,8 @@ type source struct {
 // consumer is one basic.consume.
 type consumer struct {
 	source
-	tag string
+	tag     string
+	address string // of the queue, which the rules of access are about; "": a queue for answers
 
 	// Guarded by channel.mu.
 	prefetch  int
@@ -91,6 +94,10 @@ type consumer struct {
 
 // Deliver implements kernel.Sink.
 func (cs *consumer) Deliver(d *kernel.Delivery) bool {
+	if !cs.mayDeliver() {
+		cs.withdraw(d)
+		return true
+	}
 	ch := cs.ch
 	c := ch.c
 	ch.mu.Lock()
@@ -285,6 +292,9 @@ func (ch *channel) consume(ctx context.Context, m *amqpwire.BasicConsume) *failu
 	if fail != nil {
 		return fail
 	}
+	if f := c.forQueue(reads, acl.Read, queue); f != nil {
+		return f
+	}
 	tag := m.ConsumerTag
 	ch.mu.Lock()
 	_, taken := ch.consumers[tag]
@@ -315,6 +325,9 @@ func (ch *channel) consume(ctx context.Context, m *amqpwire.BasicConsume) *failu
 	}
 	cs := &consumer{tag: tag, prefetch: int(ch.prefetch), size: sizeGuess}
 	cs.source = source{ch: ch, queue: queue, noAck: m.NoAck, count: quorum(info.Arguments), cons: cs}
+	if queue != ch.reply {
+		cs.address = message.FromAMQPKey(queue)
+	}
 	if m.NoAck {
 		cs.size = sizeGuessNoAck
 	}
@@ -386,6 +399,9 @@ func (ch *channel) get(ctx context.Context, m *amqpwire.BasicGet) *failure {
 	queue, fail := ch.queueArg(m.Queue)
 	if fail != nil {
 		return fail
+	}
+	if f := c.forQueue(reads, acl.Read, queue); f != nil {
+		return f
 	}
 	info, err := c.s.k.Queue(c.vhost, queue, c.owner)
 	if err != nil {

@@ -13,6 +13,7 @@
 //	arguments.go   what their arguments mean
 //	tx.go          transactions
 //	reply.go       direct reply-to
+//	access.go      what the rules of access forbid
 //	flush.go       when what was put in the outbox leaves, and what follows
 //	mapping.go     messages to the kernel's form and back
 //	failure.go     reply codes and their texts

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/robustmq/rmq/broker/amqpwire"
+	"github.com/robustmq/rmq/broker/auth"
 )
 
 // handshakeMax bounds the time from the first byte to connection.open, and frameMaxEarly
@@ -128,7 +129,9 @@ func (c *conn) startOk(m *amqpwire.ConnectionStartOk) *failure {
 	default:
 		return failf(amqpwire.CommandInvalid, "unknown authentication mechanism '%s'", m.Mechanism)
 	}
-	id, err := c.s.cfg.Auth.Authenticate(user, password, c.nc.RemoteAddr())
+	c.login = auth.Login{User: user, Password: password, Remote: c.nc.RemoteAddr()}
+	id, err := c.s.cfg.Auth.Authenticate(c.login)
+	c.login.Password = ""
 	if err != nil {
 		c.s.stats.AuthFailures.Add(1)
 		c.s.log.Warn("login refused", "protocol", "amqp", "user", user, "peer", c.peer(), "err", err)
@@ -136,7 +139,7 @@ func (c *conn) startOk(m *amqpwire.ConnectionStartOk) *failure {
 		f.hard, f.silent = true, !c.caps.authClose
 		return f
 	}
-	c.user = id
+	c.user, c.identity = id.User, id
 	c.stage = awaitTuneOk
 	c.send(0, &amqpwire.ConnectionTune{
 		ChannelMax: uint16(c.s.cfg.ChannelMax), FrameMax: uint32(c.s.cfg.FrameMax), Heartbeat: uint16(c.s.cfg.Heartbeat / time.Second),
@@ -178,7 +181,11 @@ func (c *conn) open(m *amqpwire.ConnectionOpen) *failure {
 	if !c.s.k.HasNamespace(m.VirtualHost) {
 		return failf(amqpwire.NotAllowed, "vhost %s not found", m.VirtualHost)
 	}
-	c.vhost = m.VirtualHost
+	access := c.s.cfg.Auth.Access(c.identity, c.login, m.VirtualHost)
+	if !access.Enters() {
+		return failf(amqpwire.NotAllowed, "access to vhost '%s' refused for user '%s'", m.VirtualHost, c.user)
+	}
+	c.vhost, c.access = m.VirtualHost, access
 	c.stage = running
 	c.early.Stop()
 	name := c.name

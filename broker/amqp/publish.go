@@ -177,10 +177,16 @@ func (ch *channel) hand(part *content, body []byte) (f *failure, crowded bool) {
 			return failf(amqpwire.AccessRefused, "cannot publish to internal %s", c.exchangeName(part.exchange)), false
 		}
 	}
+	if f := c.forKey(part.exchange, part.key, part.address); f != nil {
+		return f, false
+	}
 	p := &ch.one
 	cc, fail := ch.conv.inbound(&p.Msg, part.exchange, part.key, part.address, part.props, c.user, ch.reply)
 	if fail != nil {
 		return fail, false
+	}
+	if f := c.forCopies(part.exchange, cc); f != nil {
+		return f, false
 	}
 	p.Msg.Value = body
 	p.Namespace, p.ViaExchange, p.Admitted = c.vhost, true, true

@@ -9,22 +9,15 @@ import (
 	"time"
 
 	"github.com/robustmq/rmq/broker/amqpwire"
+	"github.com/robustmq/rmq/broker/auth"
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/kernel"
 )
 
-// Authenticator decides who a client is. It is asked on the connection's goroutine and may
-// take its time.
-type Authenticator interface {
-	// Authenticate returns the identity of a client, or why there is none; the reason is
-	// for the log, not for the client.
-	Authenticate(user, password string, remote net.Addr) (identity string, err error)
-}
-
 // Config says what a server stands on. Zero values of the limits mean their defaults.
 type Config struct {
 	Kernel *kernel.Kernel
-	Auth   Authenticator
+	Auth   auth.Authority
 	Link   clock.Clock // heartbeats and time limits; nil: the machine's
 	Log    *slog.Logger
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 
+	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/amqpwire"
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel"
@@ -85,6 +86,9 @@ func (ch *channel) exchangeDeclare(ctx context.Context, m *amqpwire.ExchangeDecl
 		return ch.exchangeDeclared(m)
 	}
 	typ, f := exchangeType(m)
+	if f == nil {
+		f = c.forExchange(acl.Create, name)
+	}
 	if f != nil {
 		return f
 	}
@@ -97,6 +101,12 @@ func (ch *channel) exchangeDeclare(ctx context.Context, m *amqpwire.ExchangeDecl
 			return preconditionFailed("invalid type '%s' for arg '%s' in %s", kindName(v.Kind), argAlternate, target)
 		}
 		x.Alternate = v.Text()
+		if f := c.forAll(reads, acl.Read, name, "#"); f != nil {
+			return f
+		}
+		if f := c.forAll(writes, acl.Write, x.Alternate, "#"); f != nil {
+			return f
+		}
 	}
 	if !there {
 		if f := checkName("exchange", name); f != nil {
@@ -161,6 +171,9 @@ func (ch *channel) exchangeDelete(ctx context.Context, m *amqpwire.ExchangeDelet
 	if strings.HasPrefix(name, reserved) {
 		return failf(amqpwire.AccessRefused, "deletion of system %s not allowed", c.exchangeName(name))
 	}
+	if f := c.forExchange(acl.Delete, name); f != nil {
+		return f
+	}
 	switch err := c.s.k.DeleteExchange(ctx, c.vhost, name, m.IfUnused); {
 	case err == nil, fault.Is(err, fault.NotFound): // to delete what is not there is no error
 	default:
@@ -189,6 +202,9 @@ func (ch *channel) binding(source, destination, key string, toExchange bool, arg
 		f = notDefault(b.Destination)
 	}
 	if f != nil {
+		return b, f
+	}
+	if f := c.forBinding(&b); f != nil {
 		return b, f
 	}
 	x, ok := c.s.k.Exchange(c.vhost, b.Source)
@@ -309,11 +325,17 @@ func (ch *channel) queueDeclare(ctx context.Context, m *amqpwire.QueueDeclare) *
 			return f
 		}
 	}
+	if f := c.forQueue(configures, acl.Create, name); f != nil {
+		return f
+	}
 	target := c.queueName(name)
 	spec := newQueueSpec(c.vhost, name)
 	spec.Durable, spec.Exclusive, spec.AutoDelete, spec.Owner = m.Durable && !m.Exclusive, m.Exclusive, m.AutoDelete, c.owner
 	r := argReader{t: m.Arguments, target: target}
 	if f := r.apply(&spec); f != nil {
+		return f
+	}
+	if f := c.forDeadLetters(&spec); f != nil {
 		return f
 	}
 	ch.answeredAll(ctx)
@@ -356,6 +378,9 @@ func (ch *channel) queuePurge(ctx context.Context, m *amqpwire.QueuePurge) *fail
 	if f != nil {
 		return f
 	}
+	if f := ch.c.forQueue(reads, acl.Read, queue); f != nil {
+		return f
+	}
 	n, err := ch.c.s.k.PurgeQueue(ctx, ch.c.vhost, queue, ch.c.owner)
 	if err != nil {
 		return kernelFailure(err, ch.c.queueName(queue))
@@ -370,6 +395,9 @@ func (ch *channel) queueDelete(ctx context.Context, m *amqpwire.QueueDelete) *fa
 	c := ch.c
 	queue, f := ch.queueArg(clean(m.Queue))
 	if f != nil {
+		return f
+	}
+	if f := c.forQueue(configures, acl.Delete, queue); f != nil {
 		return f
 	}
 	n, err := c.s.k.DeleteQueue(ctx, c.vhost, queue, c.owner, m.IfUnused, m.IfEmpty)

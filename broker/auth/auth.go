@@ -1,4 +1,5 @@
-// Package auth establishes who a client is: one table of users for all protocols.
+// Package auth establishes who a client is, and holds what it may do against the rules of
+// package acl: one table of users and one of rules for all protocols.
 //
 // A user is a name, a bcrypt hash and tags; the table is the caller's (the broker keeps it
 // in log 0) behind the interface Users, and no password is ever stored or logged. While
@@ -26,11 +27,13 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/crypto/bcrypt"
 
+	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/fault"
 )
 
@@ -41,7 +44,10 @@ type User struct {
 	Tags []string
 }
 
-// Administrator is the tag of users who may use the admin API.
+func (u *User) has(tag string) bool { return slices.Contains(u.Tags, tag) }
+
+// Administrator is the tag of users who may do everything, whatever the rules say, and use the
+// admin API.
 const Administrator = "administrator"
 
 // Users is where users are kept. Safe for concurrent use.
@@ -52,6 +58,24 @@ type Users interface {
 	// PutUser adds or replaces a user; on return it holds on this node.
 	PutUser(context.Context, User) error
 	DeleteUser(ctx context.Context, name string) error
+	// Rules returns the rules of access, and AccessVersions two numbers that change when users
+	// and when rules do.
+	Rules() []acl.Rule
+	AccessVersions() (users, rules uint64)
+}
+
+// Login is what a client shows of itself.
+type Login struct {
+	User, Password string // both "": it gave none
+	Client         string // MQTT client id
+	Remote         net.Addr
+}
+
+// Identity is who a client is.
+type Identity struct {
+	User string
+	// Super: it may do everything, whatever the rules say.
+	Super bool
 }
 
 // Anonymous is who a client is that gives no name to a broker without users.
@@ -79,6 +103,9 @@ type Auth struct {
 	queue chan struct{} // one value for each client that waits for one, or has it
 	dummy func() []byte // a hash that is nobody's, computed once
 	cost  int
+
+	table     atomic.Pointer[compiled]
+	compiling sync.Mutex // held by who compiles a table
 
 	mu    sync.Mutex
 	right remembered // guarded by mu
@@ -109,47 +136,52 @@ func newAuth(users Users, cost int) *Auth {
 	return a
 }
 
-// Authenticate returns the identity that a user name and password prove to a client at
-// remote. Both are "" when the client gave none. It may take its time. Errors are of
-// fault.Unauthorized, or of fault.Exhausted when too many wait; their text may be told to
-// the client.
-func (a *Auth) Authenticate(user, password string, remote net.Addr) (identity string, err error) {
+// Authenticate implements Authority. The text of its errors may be told to the client.
+func (a *Auth) Authenticate(l Login) (Identity, error) {
 	if a.users.UserCount() == 0 {
-		if !OnThisMachine(remote) {
-			return "", fault.New(fault.Unauthorized, "authenticate", user, "without users only this machine is let in; add one with: rmq user create NAME")
+		if !OnThisMachine(l.Remote) {
+			return Identity{}, fault.New(fault.Unauthorized, "authenticate", l.User, "without users only this machine is let in; add one with: rmq user create NAME")
 		}
-		return cmp.Or(user, Anonymous), nil
+		return Identity{User: cmp.Or(l.User, Anonymous)}, nil
 	}
+	if err := a.password(l.User, l.Password); err != nil {
+		return Identity{}, err
+	}
+	return Identity{User: l.User}, nil
+}
+
+// password checks a password against the table of users.
+func (a *Auth) password(user, password string) error {
 	u, known := a.users.User(user)
 	if !known || len(u.Hash) == 0 {
 		u = User{Hash: a.dummy()} // the answer takes as long, whether or not there is such a user
 		known = false
 	}
 	if len(password) > PasswordMax {
-		return "", refuse(user)
+		return refuse(user)
 	}
 	claim := a.fingerprint(user, password, u.Hash)
 	switch a.recall(claim) {
 	case right:
 		if known {
-			return user, nil
+			return nil
 		}
-		return "", refuse(user)
+		return refuse(user)
 	case wrong:
-		return "", refuse(user)
+		return refuse(user)
 	}
 	select {
 	case a.queue <- struct{}{}:
 		defer func() { <-a.queue }()
 	default:
-		return "", fault.New(fault.Exhausted, "authenticate", user, "too many clients are waiting to be let in")
+		return fault.New(fault.Exhausted, "authenticate", user, "too many clients are waiting to be let in")
 	}
 	a.slots <- struct{}{}
 	defer func() { <-a.slots }()
 	if ok := a.check(claim, u.Hash, password); !ok || !known {
-		return "", refuse(user)
+		return refuse(user)
 	}
-	return user, nil
+	return nil
 }
 
 // check computes whether a password is the one of a hash, unless a client that was first
@@ -215,14 +247,10 @@ func (a *Auth) remember(f fingerprint, ok bool) {
 	m[f] = struct{}{}
 }
 
-// Tagged tells whether an identity has a tag. While there are no users, whoever was let in
-// has every tag.
-func (a *Auth) Tagged(identity, tag string) bool {
-	if a.users.UserCount() == 0 {
-		return true
-	}
-	u, ok := a.users.User(identity)
-	return ok && slices.Contains(u.Tags, tag)
+// Administers tells whether a client may use the admin API. While there are no users, whoever was
+// let in may.
+func (a *Auth) Administers(id Identity) bool {
+	return a.users.UserCount() == 0 || id.Super || a.administrator(id.User)
 }
 
 // Count is the number of users.

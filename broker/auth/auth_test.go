@@ -10,14 +10,20 @@ import (
 
 	"golang.org/x/crypto/bcrypt"
 
+	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/fault"
 )
 
-// table keeps users in memory.
+// table keeps users and rules in memory.
 type table struct {
-	mu sync.Mutex
-	m  map[string]User
+	mu           sync.Mutex
+	m            map[string]User
+	list         []acl.Rule
+	users, rules uint64
 }
+
+func (t *table) Rules() []acl.Rule                     { return t.list }
+func (t *table) AccessVersions() (users, rules uint64) { return t.users, t.rules }
 
 func (t *table) User(name string) (User, bool) {
 	t.mu.Lock()
@@ -36,6 +42,7 @@ func (t *table) PutUser(_ context.Context, u User) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.m[u.Name] = u
+	t.users++
 	return nil
 }
 
@@ -43,6 +50,7 @@ func (t *table) DeleteUser(_ context.Context, name string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.m, name)
+	t.users++
 	return nil
 }
 
@@ -87,9 +95,9 @@ func TestAuthenticate(t *testing.T) {
 	for _, tt := range tests {
 		a, _ := with(t, strings.Fields(tt.users)...)
 		for range 2 { // the second time by what is remembered
-			got, err := a.Authenticate(tt.user, tt.password, tt.remote)
-			if got != tt.want || (err == nil) != (tt.want != "") {
-				t.Errorf("%s: %q, %v", tt.name, got, err)
+			got, err := a.Authenticate(Login{User: tt.user, Password: tt.password, Remote: tt.remote})
+			if got.User != tt.want || (err == nil) != (tt.want != "") {
+				t.Errorf("%s: %q, %v", tt.name, got.User, err)
 			}
 			if err != nil && !fault.Is(err, fault.Unauthorized) {
 				t.Errorf("%s: refused as %v", tt.name, fault.KindOf(err))
@@ -103,25 +111,25 @@ func TestAuthenticate(t *testing.T) {
 
 func TestAChangedPasswordCountsAtOnce(t *testing.T) {
 	a, tab := with(t, "ann")
-	if _, err := a.Authenticate("ann", "secret of ann", there); err != nil {
+	if _, err := a.Authenticate(Login{User: "ann", Password: "secret of ann", Remote: there}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.Authenticate("ann", "new", there); err == nil {
+	if _, err := a.Authenticate(Login{User: "ann", Password: "new", Remote: there}); err == nil {
 		t.Fatal("let in with a password that is not set yet")
 	}
 	password := "new"
 	if err := a.Put(context.Background(), "ann", &password, nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.Authenticate("ann", "secret of ann", there); err == nil {
+	if _, err := a.Authenticate(Login{User: "ann", Password: "secret of ann", Remote: there}); err == nil {
 		t.Error("let in with the old password")
 	}
-	if _, err := a.Authenticate("ann", "new", there); err != nil {
+	if _, err := a.Authenticate(Login{User: "ann", Password: "new", Remote: there}); err != nil {
 		t.Errorf("not let in with the new password: %v", err)
 	}
 	tab.DeleteUser(context.Background(), "ann")
 	tab.PutUser(context.Background(), User{Name: "bob", Hash: []byte("x")})
-	if _, err := a.Authenticate("ann", "new", there); err == nil {
+	if _, err := a.Authenticate(Login{User: "ann", Password: "new", Remote: there}); err == nil {
 		t.Error("let in though deleted")
 	}
 }
@@ -131,7 +139,7 @@ func TestHashesAreComputedOnce(t *testing.T) {
 	var all sync.WaitGroup
 	for range 50 {
 		all.Go(func() {
-			if _, err := a.Authenticate("ann", "secret of ann", there); err != nil {
+			if _, err := a.Authenticate(Login{User: "ann", Password: "secret of ann", Remote: there}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -150,7 +158,7 @@ func TestTooManyWait(t *testing.T) {
 	for range waitingMax {
 		a.queue <- struct{}{}
 	}
-	if _, err := a.Authenticate("ann", "secret of ann", there); !fault.Is(err, fault.Exhausted) {
+	if _, err := a.Authenticate(Login{User: "ann", Password: "secret of ann", Remote: there}); !fault.Is(err, fault.Exhausted) {
 		t.Errorf("one too many: %v", err)
 	}
 }
@@ -195,14 +203,45 @@ func TestPut(t *testing.T) {
 	if err := a.Put(ctx, "ann", nil, []string{Administrator}); err != nil {
 		t.Fatal(err)
 	}
-	if u := tab.m["ann"]; string(u.Hash) != string(before) || !a.Tagged("ann", Administrator) || a.Tagged("ann", "monitoring") {
+	if u := tab.m["ann"]; string(u.Hash) != string(before) || !a.Administers(Identity{User: "ann"}) || a.Administers(Identity{User: "bob"}) {
 		t.Errorf("tags: %v", u)
 	}
 	if err := a.Delete(ctx, "bob"); !fault.Is(err, fault.NotFound) {
 		t.Errorf("deleting nobody: %v", err)
 	}
-	if err := a.Delete(ctx, "ann"); err != nil || a.Count() != 0 || !a.Tagged("anybody", Administrator) {
+	if err := a.Delete(ctx, "ann"); err != nil || a.Count() != 0 || !a.Administers(Identity{User: "anybody"}) {
 		t.Errorf("deleting the last one: %v, %d left", err, a.Count())
+	}
+}
+
+func TestAccess(t *testing.T) {
+	a, tab := with(t, "ann", "root")
+	who := func(user string) *acl.Access { return a.Access(Identity{User: user}, Login{Remote: there}, "/") }
+	ann, root := who("ann"), who("root")
+	want := func(when string, annMay, rootMay bool) {
+		t.Helper()
+		if got := ann.May(acl.Write, acl.Address, "a"); got != annMay {
+			t.Errorf("%s: ann: %v", when, got)
+		}
+		if got := root.May(acl.Write, acl.Address, "a"); got != rootMay {
+			t.Errorf("%s: root: %v", when, got)
+		}
+	}
+	want("no rules", true, true)
+	tab.list, tab.rules = []acl.Rule{{User: "ann", Host: "192.0.2.0/24", Actions: acl.Read, Name: "a"}}, 1
+	want("a rule", false, false)
+	if err := a.Put(context.Background(), "root", nil, []string{Administrator}); err != nil {
+		t.Fatal(err)
+	}
+	want("an administrator", false, true)
+	tab.list, tab.rules = []acl.Rule{{User: "ann", Host: "192.0.2.0/24", Actions: acl.Write, Name: "a"}, {Deny: true, Actions: acl.All, Prefix: true, User: "root"}}, 2
+	want("other rules", true, true)
+	if err := a.Put(context.Background(), "root", nil, []string{}); err != nil {
+		t.Fatal(err)
+	}
+	want("an administrator no more", true, false)
+	if before, after := a.Table(), a.Table(); before != after {
+		t.Error("a table is compiled for every question")
 	}
 }
 
@@ -241,7 +280,7 @@ func BenchmarkAuthenticateRemembered(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := a.Authenticate("u7", "pw7", there); err != nil {
+		if _, err := a.Authenticate(Login{User: "u7", Password: "pw7", Remote: there}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -202,11 +202,11 @@ func (c *conn) answer(req kmsg.Request) (kmsg.Response, error) {
 		return c.deleteGroups(q), nil
 
 	case *kmsg.DescribeACLsRequest:
-		return describeACLs(q), nil
+		return c.describeACLs(q), nil
 	case *kmsg.CreateACLsRequest:
-		return createACLs(q), nil
+		return c.createACLs(q), nil
 	case *kmsg.DeleteACLsRequest:
-		return deleteACLs(q), nil
+		return c.deleteACLs(q), nil
 	}
 	panic(fmt.Sprintf("kafka: key %d is in the table and has no handler", req.Key()))
 }

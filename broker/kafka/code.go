@@ -36,6 +36,7 @@ const (
 	codeInvalidCommitSize     code = 28
 	codeTopicDenied           code = 29
 	codeGroupDenied           code = 30
+	codeClusterDenied         code = 31
 	codeInvalidTimestamp      code = 32
 	codeUnsupportedMechanism  code = 33
 	codeIllegalSASLState      code = 34

@@ -2,10 +2,13 @@ package kafka
 
 import (
 	"cmp"
+	"slices"
 
+	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/kernel/group"
 	"github.com/robustmq/rmq/broker/kernel/shard"
+	"github.com/robustmq/rmq/broker/message"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -23,7 +26,7 @@ func (c *conn) offsetCommit(q *kmsg.OffsetCommitRequest) kmsg.Response {
 	// committed.
 	type place struct{ topic, part int }
 	var places []place
-	elsewhere := c.coordinates(q.Group)
+	elsewhere := c.groupFor(acl.Read, q.Group)
 	for i := range q.Topics {
 		t := &q.Topics[i]
 		rt := kmsg.NewOffsetCommitResponseTopic()
@@ -78,15 +81,16 @@ func (c *conn) offsetCommit(q *kmsg.OffsetCommitRequest) kmsg.Response {
 func (c *conn) committable(version int16, name string, id kernel.StreamID) (string, code) {
 	if version >= 10 {
 		t, ok := c.srv.topicByID(id)
-		if !ok {
+		switch {
+		case !ok:
 			return "", codeUnknownTopicID
+		case !c.may(acl.Read, acl.Address, t.address()):
+			return "", codeTopicDenied
 		}
 		return t.name, codeNone
 	}
-	if _, ok := c.srv.topicByName(name); !ok {
-		return "", codeUnknownTopic
-	}
-	return name, codeNone
+	_, unknown := c.topicFor(acl.Read, name)
+	return name, unknown
 }
 
 func (c *conn) offsetFetch(q *kmsg.OffsetFetchRequest) kmsg.Response {
@@ -129,12 +133,15 @@ func (c *conn) groupOffsets(version int16, q *kmsg.OffsetFetchRequestGroup, stab
 	resp := kmsg.NewOffsetFetchResponseGroup()
 	resp.Group = q.Group
 	resp.Topics = []kmsg.OffsetFetchResponseGroupTopic{}
-	elsewhere := c.coordinates(q.Group)
+	elsewhere := c.groupFor(acl.Describe, q.Group)
 	if resp.ErrorCode = elsewhere; elsewhere != codeNone && q.Topics == nil {
 		return resp
 	}
 	if q.Topics == nil {
 		c.srv.kernel.GroupRead(c.srv.cfg.Namespace, text(q.Group), func(g *group.Group) { resp.Topics = allOffsets(g, stable) })
+		resp.Topics = slices.DeleteFunc(resp.Topics, func(t kmsg.OffsetFetchResponseGroupTopic) bool {
+			return !c.may(acl.Describe, acl.Address, message.FromKafkaName(t.Topic))
+		})
 		if version >= 10 {
 			var err error
 			if resp.Topics, err = c.withIDs(resp.Topics); err != nil {
@@ -154,6 +161,9 @@ func (c *conn) groupOffsets(version int16, q *kmsg.OffsetFetchRequestGroup, stab
 			} else {
 				unknown = codeUnknownTopicID
 			}
+		}
+		if unknown == codeNone && !c.may(acl.Describe, acl.Address, message.FromKafkaName(name)) {
+			unknown = codeTopicDenied
 		}
 		unknown = cmp.Or(elsewhere, unknown)
 		for _, p := range t.Partitions {
@@ -231,13 +241,11 @@ func (c *conn) offsetDelete(q *kmsg.OffsetDeleteRequest) kmsg.Response {
 		t := &q.Topics[i]
 		rt := kmsg.NewOffsetDeleteResponseTopic()
 		rt.Topic = t.Topic
-		_, known := c.srv.topicByName(t.Topic)
+		_, unknown := c.topicFor(acl.Read, t.Topic)
 		for j := range t.Partitions {
 			rp := kmsg.NewOffsetDeleteResponseTopicPartition()
 			rp.Partition = t.Partitions[j].Partition
-			if !known {
-				rp.ErrorCode = codeUnknownTopic
-			} else {
+			if rp.ErrorCode = unknown; unknown == codeNone {
 				places = append(places, place{i, j})
 				offsets = append(offsets, shard.GroupOffset{Topic: t.Topic, Partition: rp.Partition})
 			}
@@ -245,7 +253,7 @@ func (c *conn) offsetDelete(q *kmsg.OffsetDeleteRequest) kmsg.Response {
 		}
 		resp.Topics = append(resp.Topics, rt)
 	}
-	if resp.ErrorCode = c.coordinates(q.Group); resp.ErrorCode != codeNone {
+	if resp.ErrorCode = c.groupFor(acl.Delete, q.Group); resp.ErrorCode != codeNone {
 		resp.Topics = nil
 		return resp
 	}

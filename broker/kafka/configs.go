@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/kernel/group"
@@ -191,12 +192,15 @@ func (c *conn) describeConfigs(q *kmsg.DescribeConfigsRequest) kmsg.Response {
 func (c *conn) configOf(kind kmsg.ConfigResourceType, name string) ([]configEntry, *refusal) {
 	switch kind {
 	case kmsg.ConfigResourceTypeTopic:
-		t, no := c.configTopic(name)
+		t, no := c.configTopic(acl.DescribeConfigs, name)
 		if no != nil {
 			return nil, no
 		}
 		return c.srv.topicConfig(ownConfig(t.stream)), nil
 	case kmsg.ConfigResourceTypeBroker:
+		if c.forCluster(acl.DescribeConfigs) != codeNone {
+			return nil, refusef(codeClusterDenied, "Cluster authorization failed.")
+		}
 		if name == "" {
 			return nil, nil // the cluster's dynamic defaults: there are none
 		}
@@ -221,15 +225,18 @@ func (c *conn) thisBroker(name string) *refusal {
 	return nil
 }
 
-func (c *conn) configTopic(name string) (topic, *refusal) {
+func (c *conn) configTopic(a acl.Action, name string) (topic, *refusal) {
 	if !message.ValidKafkaName(name) {
 		return topic{}, refusef(codeInvalidTopic, "Topic name is invalid")
 	}
-	t, ok := c.srv.topicByName(name)
-	if !ok {
-		return topic{}, refusef(codeUnknownTopic, "This server does not host this topic-partition.")
+	t, unknown := c.topicFor(a, name)
+	switch unknown {
+	case codeNone:
+		return t, nil
+	case codeTopicDenied:
+		return topic{}, refusef(codeTopicDenied, "Topic authorization failed.")
 	}
-	return t, nil
+	return topic{}, refusef(codeUnknownTopic, "This server does not host this topic-partition.")
 }
 
 // alterConfigs replaces the whole of a topic's configuration.
@@ -334,6 +341,9 @@ func (c *conn) alter(kind kmsg.ConfigResourceType, name string, validateOnly boo
 	switch kind {
 	case kmsg.ConfigResourceTypeTopic:
 	case kmsg.ConfigResourceTypeBroker, kmsg.ConfigResourceTypeBrokerLogger:
+		if c.forCluster(acl.AlterConfigs) != codeNone {
+			return refusef(codeClusterDenied, "Cluster authorization failed.")
+		}
 		if name != "" {
 			if no := c.thisBroker(name); no != nil {
 				return no
@@ -348,7 +358,7 @@ func (c *conn) alter(kind kmsg.ConfigResourceType, name string, validateOnly boo
 	default:
 		return unsupportedResource(kind)
 	}
-	t, no := c.configTopic(name)
+	t, no := c.configTopic(acl.AlterConfigs, name)
 	if no != nil {
 		return no
 	}
@@ -416,7 +426,7 @@ func (c *conn) listConfigResources(q *kmsg.ListConfigResourcesRequest) kmsg.Resp
 		}
 	}
 	if wanted(kmsg.ConfigResourceTypeTopic) {
-		for _, t := range c.srv.topics() {
+		for _, t := range c.visible() {
 			add(kmsg.ConfigResourceTypeTopic, t.name)
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/robustmq/rmq/broker/acl"
+	"github.com/robustmq/rmq/broker/auth"
 	"github.com/robustmq/rmq/broker/wire"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -43,7 +45,8 @@ type conn struct {
 	out    *wire.Outbox
 	ctx    context.Context // the server's
 	sasl   saslState
-	client string // client id of the last request, for the operator
+	access *acl.Access // nil: everything is allowed
+	client string      // client id of the last request, for the operator
 
 	mu        sync.Mutex
 	idle      sync.Cond // on mu: waiting has shrunk
@@ -55,6 +58,9 @@ type conn struct {
 func newConn(s *Server, nc net.Conn) *conn {
 	c := &conn{srv: s, nc: nc, frames: newFrames(nc), out: wire.NewOutbox(nc, responseMax), ctx: s.ctx}
 	c.idle.L = &c.mu
+	if a := s.cfg.Authenticator; a != nil { // until it says who it is
+		c.access = a.Access(auth.Identity{User: auth.Anonymous}, auth.Login{Remote: nc.RemoteAddr()}, s.cfg.Namespace)
+	}
 	return c
 }
 

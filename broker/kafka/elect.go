@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -29,6 +30,9 @@ const (
 func (c *conn) electLeaders(q *kmsg.ElectLeadersRequest) kmsg.Response {
 	resp := q.ResponseKind().(*kmsg.ElectLeadersResponse)
 	resp.Topics = []kmsg.ElectLeadersResponseTopic{}
+	if resp.ErrorCode = c.forCluster(acl.Alter); resp.ErrorCode != codeNone {
+		return resp
+	}
 	cl := c.nodes()
 	moving := make(map[uint32]error)   // shards that are to change hands, and what came of that
 	asked := make(map[uint32]*refusal) // why others are not
@@ -147,6 +151,9 @@ func (c *conn) move(cl *cluster, moving map[uint32]error, most time.Duration) {
 // alterPartitionReassignments takes the replicas that a partition has already, and no others.
 func (c *conn) alterPartitionReassignments(q *kmsg.AlterPartitionAssignmentsRequest) kmsg.Response {
 	resp := q.ResponseKind().(*kmsg.AlterPartitionAssignmentsResponse)
+	if resp.ErrorCode = c.forCluster(acl.Alter); resp.ErrorCode != codeNone {
+		return resp
+	}
 	cl := c.nodes()
 	for i := range q.Topics {
 		rt := kmsg.NewAlterPartitionAssignmentsResponseTopic()
@@ -210,5 +217,6 @@ func (cl *cluster) assignable(replicas []int32) *refusal {
 func (c *conn) listPartitionReassignments(q *kmsg.ListPartitionReassignmentsRequest) kmsg.Response {
 	resp := q.ResponseKind().(*kmsg.ListPartitionReassignmentsResponse)
 	resp.Topics = []kmsg.ListPartitionReassignmentsResponseTopic{}
+	resp.ErrorCode = c.forCluster(acl.Describe)
 	return resp
 }

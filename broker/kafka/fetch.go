@@ -3,6 +3,7 @@ package kafka
 import (
 	"time"
 
+	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/record"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -52,6 +53,7 @@ type fetchPart struct {
 	missing code
 	shard   uint32 // where it lives
 	found   partFound
+	address string
 	leaf    string // address of a view; what follows is for views
 	cursor  int64  // where to read on: before it, nothing was found
 	cover   []byte // the empty batch that says so
@@ -171,12 +173,13 @@ func (f *fetching) open() {
 		}
 		p.log, p.leaf, p.missing, p.shard = nil, t.leaf, codeNone, 0
 		if !known {
-			p.missing = codeUnknownTopic
-			if f.version >= 13 {
-				p.missing = codeUnknownTopicID
+			p.missing = codeUnknownTopicID
+			if f.version < 13 {
+				p.missing = f.c.absent(acl.Read, p.topic)
 			}
 			continue
 		}
+		p.address = t.address()
 		p.shard, _ = t.shardOf(p.index)
 		var err error
 		if p.log, err = f.c.srv.partition(&t, p.index); err != nil {
@@ -212,6 +215,9 @@ func (f *fetching) read() (enough bool) {
 func (f *fetching) readPart(p *fetchPart, most int, minOne bool) partFound {
 	if p.missing != codeNone {
 		return notFound(p.missing)
+	}
+	if !f.c.may(acl.Read, acl.Address, p.address) { // each time: the rules may change while it waits
+		return notFound(codeTopicDenied)
 	}
 	if c := f.c.srv.answers(p.log, p.epoch); c != codeNone {
 		return notFound(c)

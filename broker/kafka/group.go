@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/kernel/group"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -70,6 +71,9 @@ func (c *conn) findCoordinator(q *kmsg.FindCoordinatorRequest) kmsg.Response {
 		none := endpoint{id: -1, port: -1}
 		switch q.CoordinatorType {
 		case coordinatorGroup:
+			if !c.may(acl.Describe, acl.Group, text(key)) {
+				return none, refusef(codeGroupDenied, "Group authorization failed.")
+			}
 			st := cl.shard(c.srv.kernel.GroupShard(c.srv.cfg.Namespace, text(key)))
 			if st.code != codeNone {
 				return none, refusef(codeCoordinatorNone, "The coordinator is not available.")
@@ -107,7 +111,7 @@ func (c *conn) joinGroup(q *kmsg.JoinGroupRequest) kmsg.Response {
 		resp.ErrorCode = codeInvalidGroup
 		return resp
 	}
-	if resp.ErrorCode = c.coordinates(q.Group); resp.ErrorCode != codeNone {
+	if resp.ErrorCode = c.groupFor(acl.Read, q.Group); resp.ErrorCode != codeNone {
 		return resp
 	}
 	limits := &c.srv.cfg.Groups
@@ -186,7 +190,7 @@ func (c *conn) syncGroup(q *kmsg.SyncGroupRequest) kmsg.Response {
 		resp.ErrorCode = codeInconsistentProtocol
 		return resp
 	}
-	if resp.ErrorCode = c.coordinates(q.Group); resp.ErrorCode != codeNone {
+	if resp.ErrorCode = c.groupFor(acl.Read, q.Group); resp.ErrorCode != codeNone {
 		return resp
 	}
 	r := &group.SyncRequest{
@@ -222,7 +226,7 @@ func (c *conn) heartbeat(q *kmsg.HeartbeatRequest) kmsg.Response {
 		resp.ErrorCode = codeInvalidGroup
 		return resp
 	}
-	if resp.ErrorCode = c.coordinates(q.Group); resp.ErrorCode != codeNone {
+	if resp.ErrorCode = c.groupFor(acl.Read, q.Group); resp.ErrorCode != codeNone {
 		return resp
 	}
 	e := c.srv.kernel.GroupHeartbeat(c.srv.cfg.Namespace, text(q.Group), text(q.MemberID), nullable(q.InstanceID), q.Generation)
@@ -238,7 +242,7 @@ func (c *conn) leaveGroup(q *kmsg.LeaveGroupRequest) kmsg.Response {
 		resp.ErrorCode = codeInvalidGroup
 		return resp
 	}
-	if resp.ErrorCode = c.coordinates(q.Group); resp.ErrorCode != codeNone {
+	if resp.ErrorCode = c.groupFor(acl.Read, q.Group); resp.ErrorCode != codeNone {
 		return resp
 	}
 	leaving := []group.LeaveMember{{MemberID: text(q.MemberID)}}

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/kernel/group"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -18,9 +19,9 @@ func (c *conn) describeGroups(q *kmsg.DescribeGroupsRequest) kmsg.Response {
 		rg := kmsg.NewDescribeGroupsResponseGroup()
 		rg.Group = id
 		if q.IncludeAuthorizedOperations {
-			rg.AuthorizedOperations = opsGroup
+			rg.AuthorizedOperations = c.operations(acl.Group, text(id))
 		}
-		if rg.ErrorCode = c.coordinates(id); rg.ErrorCode != codeNone {
+		if rg.ErrorCode = c.groupFor(acl.Describe, id); rg.ErrorCode != codeNone {
 			resp.Groups = append(resp.Groups, rg)
 			continue
 		}
@@ -56,7 +57,11 @@ func (c *conn) listGroups(q *kmsg.ListGroupsRequest) kmsg.Response {
 	if !oneOf(q.TypesFilter, groupType) {
 		return resp
 	}
+	all := c.may(acl.Describe, acl.Cluster, "")
 	c.srv.kernel.Groups(c.srv.cfg.Namespace, func(id string, g *group.Group) {
+		if !all && !c.may(acl.Describe, acl.Group, id) {
+			return
+		}
 		if state := g.State().String(); oneOf(q.StatesFilter, state) && c.coordinates(id) == codeNone {
 			rg := kmsg.NewListGroupsResponseGroup()
 			rg.Group, rg.ProtocolType, rg.GroupState, rg.GroupType = id, g.Describe().ProtocolType, state, groupType
@@ -79,7 +84,7 @@ func (c *conn) deleteGroups(q *kmsg.DeleteGroupsRequest) kmsg.Response {
 		rg.Group = id
 		if id == "" {
 			rg.ErrorCode = codeInvalidGroup
-		} else if no := c.coordinates(id); no != codeNone {
+		} else if no := c.groupFor(acl.Delete, id); no != codeNone {
 			rg.ErrorCode = no
 		} else if e, err := c.srv.kernel.GroupDelete(c.ctx, c.srv.cfg.Namespace, text(id)); err != nil {
 			rg.ErrorCode = groupCode(err)

@@ -4,14 +4,14 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/message"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// The operations that an unrestricted client may do on a resource, as a bit field of
-// Kafka's ACL operation codes.
+// The operations that there are on a resource, as a bit field of Kafka's ACL operation codes.
 const (
 	opsTopic   = 1<<3 | 1<<4 | 1<<5 | 1<<6 | 1<<7 | 1<<8 | 1<<10 | 1<<11
 	opsGroup   = 1<<3 | 1<<6 | 1<<8 | 1<<10 | 1<<11
@@ -32,13 +32,13 @@ func (c *conn) metadata(q *kmsg.MetadataRequest) kmsg.Response {
 	resp.ClusterID = kmsg.StringPtr(c.srv.cfg.ClusterID)
 	resp.ControllerID = cl.controller()
 	if q.IncludeClusterAuthorizedOperations {
-		resp.AuthorizedOperations = opsCluster
+		resp.AuthorizedOperations = c.operations(acl.Cluster, "")
 	}
 
 	// Version 0 has no null: an empty list asks for all topics.
 	if q.Topics == nil || (q.Version == 0 && len(q.Topics) == 0) {
-		for _, t := range c.srv.topics() {
-			resp.Topics = append(resp.Topics, cl.topicMetadata(&t, q.IncludeTopicAuthorizedOperations))
+		for _, t := range c.visible() {
+			resp.Topics = append(resp.Topics, c.topicMetadata(cl, &t, q.IncludeTopicAuthorizedOperations))
 		}
 		return resp
 	}
@@ -49,14 +49,18 @@ func (c *conn) metadata(q *kmsg.MetadataRequest) kmsg.Response {
 		rt := &q.Topics[i]
 		if rt.Topic == nil {
 			t, ok := c.srv.topicByID(rt.TopicID)
+			code := codeUnknownTopicID
+			if ok && !c.may(acl.Describe, acl.Address, t.address()) {
+				ok, code = false, codeTopicDenied
+			}
 			if !ok {
 				m := kmsg.NewMetadataResponseTopic()
-				m.ErrorCode, m.TopicID = codeUnknownTopicID, rt.TopicID
+				m.ErrorCode, m.TopicID = code, rt.TopicID
 				resp.Topics = append(resp.Topics, m)
 				continue
 			}
 			found = append(found, t)
-			resp.Topics = append(resp.Topics, cl.topicMetadata(&t, q.IncludeTopicAuthorizedOperations))
+			resp.Topics = append(resp.Topics, c.topicMetadata(cl, &t, q.IncludeTopicAuthorizedOperations))
 			continue
 		}
 		name := *rt.Topic
@@ -72,7 +76,7 @@ func (c *conn) metadata(q *kmsg.MetadataRequest) kmsg.Response {
 			continue
 		}
 		found = append(found, t)
-		resp.Topics = append(resp.Topics, cl.topicMetadata(&t, q.IncludeTopicAuthorizedOperations))
+		resp.Topics = append(resp.Topics, c.topicMetadata(cl, &t, q.IncludeTopicAuthorizedOperations))
 	}
 	if err := c.putViews(found...); err != nil {
 		for i := range resp.Topics {
@@ -90,11 +94,14 @@ func (c *conn) namedTopic(name string, create bool) (topic, code) {
 	if !message.ValidKafkaName(name) {
 		return topic{}, codeInvalidTopic
 	}
-	t, ok := c.srv.topicByName(name)
+	t, unknown := c.topicFor(acl.Describe, name)
 	switch {
-	case ok:
+	case unknown != codeUnknownTopic:
+		return t, unknown
 	case !create:
 		return topic{}, codeUnknownTopic
+	case !c.mayCreate(name):
+		return topic{}, codeTopicDenied
 	default:
 		var err error
 		if t, err = c.srv.autoCreate(c.ctx, name); err != nil {
@@ -104,11 +111,11 @@ func (c *conn) namedTopic(name string, create bool) (topic, code) {
 	return t, codeNone
 }
 
-func (cl *cluster) topicMetadata(t *topic, ops bool) kmsg.MetadataResponseTopic {
+func (c *conn) topicMetadata(cl *cluster, t *topic, ops bool) kmsg.MetadataResponseTopic {
 	m := kmsg.NewMetadataResponseTopic()
 	m.Topic, m.TopicID, m.IsInternal = &t.name, t.id, t.internal()
 	if ops {
-		m.AuthorizedOperations = opsTopic
+		m.AuthorizedOperations = c.operations(acl.Address, t.address())
 	}
 	m.Partitions = make([]kmsg.MetadataResponseTopicPartition, t.partitions())
 	for i := range m.Partitions {
@@ -141,7 +148,7 @@ func (c *conn) describeTopicPartitions(q *kmsg.DescribeTopicPartitionsRequest) k
 	resp := q.ResponseKind().(*kmsg.DescribeTopicPartitionsResponse)
 	var names []string
 	if len(q.Topics) == 0 {
-		for _, t := range c.srv.topics() {
+		for _, t := range c.visible() {
 			names = append(names, t.name)
 		}
 	} else {
@@ -185,7 +192,7 @@ func (c *conn) describeTopicPartitions(q *kmsg.DescribeTopicPartitionsRequest) k
 			resp.Topics = append(resp.Topics, rt)
 			continue
 		}
-		rt.TopicID, rt.IsInternal, rt.AuthorizedOperations = t.id, t.internal(), opsTopic
+		rt.TopicID, rt.IsInternal, rt.AuthorizedOperations = t.id, t.internal(), c.operations(acl.Address, t.address())
 		i := first
 		for first = 0; i < t.partitions() && room > 0; i++ {
 			p := kmsg.NewDescribeTopicPartitionsResponseTopicPartition()
@@ -245,13 +252,16 @@ func (c *conn) describeCluster(q *kmsg.DescribeClusterRequest) kmsg.Response {
 		add(cl.fenced, true)
 	}
 	if q.IncludeClusterAuthorizedOperations {
-		resp.ClusterAuthorizedOperations = opsCluster
+		resp.ClusterAuthorizedOperations = c.operations(acl.Cluster, "")
 	}
 	return resp
 }
 
 func (c *conn) describeLogDirs(q *kmsg.DescribeLogDirsRequest) kmsg.Response {
 	resp := q.ResponseKind().(*kmsg.DescribeLogDirsResponse)
+	if resp.ErrorCode = c.forCluster(acl.Describe); resp.ErrorCode != codeNone {
+		return resp
+	}
 	dir := kmsg.NewDescribeLogDirsResponseDir()
 	dir.Dir = c.srv.cfg.LogDir
 	dir.Topics = []kmsg.DescribeLogDirsResponseDirTopic{}

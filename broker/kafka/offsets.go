@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -49,7 +50,7 @@ func (c *conn) listOffsets(q *kmsg.ListOffsetsRequest) kmsg.Response {
 	for i := range q.Topics {
 		rt := kmsg.NewListOffsetsResponseTopic()
 		rt.Topic = q.Topics[i].Topic
-		t, known := c.srv.topicByName(rt.Topic)
+		t, unknown := c.topicFor(acl.Describe, rt.Topic)
 		for j := range q.Topics[i].Partitions {
 			p := &q.Topics[i].Partitions[j]
 			rp := kmsg.NewListOffsetsResponseTopicPartition()
@@ -57,8 +58,8 @@ func (c *conn) listOffsets(q *kmsg.ListOffsetsRequest) kmsg.Response {
 			switch {
 			case count[key{rt.Topic, p.Partition}] > 1:
 				rp.ErrorCode = codeInvalidRequest
-			case !known:
-				rp.ErrorCode = codeUnknownTopic
+			case unknown != codeNone:
+				rp.ErrorCode = unknown
 			default:
 				c.listOffset(&t, q, p, &rp)
 			}
@@ -150,13 +151,13 @@ func (c *conn) offsetForLeaderEpoch(q *kmsg.OffsetForLeaderEpochRequest) kmsg.Re
 	for i := range q.Topics {
 		rt := kmsg.NewOffsetForLeaderEpochResponseTopic()
 		rt.Topic = q.Topics[i].Topic
-		t, known := c.srv.topicByName(rt.Topic)
+		t, unknown := c.topicFor(acl.Describe, rt.Topic)
 		for j := range q.Topics[i].Partitions {
 			p := &q.Topics[i].Partitions[j]
 			rp := kmsg.NewOffsetForLeaderEpochResponseTopicPartition()
 			rp.Partition = p.Partition
-			rp.ErrorCode = codeUnknownTopic
-			if known {
+			rp.ErrorCode = unknown
+			if unknown == codeNone {
 				rp.LeaderEpoch, rp.EndOffset, rp.ErrorCode = c.epochEnd(&t, p)
 			}
 			rt.Partitions = append(rt.Partitions, rp)
@@ -189,12 +190,12 @@ func (c *conn) deleteRecords(q *kmsg.DeleteRecordsRequest) kmsg.Response {
 	for i := range q.Topics {
 		rt := kmsg.NewDeleteRecordsResponseTopic()
 		rt.Topic = q.Topics[i].Topic
-		t, known := c.srv.topicByName(rt.Topic)
+		t, unknown := c.topicFor(acl.Delete, rt.Topic)
 		for j := range q.Topics[i].Partitions {
 			p := &q.Topics[i].Partitions[j]
 			rp := kmsg.NewDeleteRecordsResponseTopicPartition()
-			rp.Partition, rp.LowWatermark, rp.ErrorCode = p.Partition, -1, codeUnknownTopic
-			if known {
+			rp.Partition, rp.LowWatermark, rp.ErrorCode = p.Partition, -1, unknown
+			if unknown == codeNone {
 				rp.LowWatermark, rp.ErrorCode = c.trim(&t, p.Partition, p.Offset)
 			}
 			rt.Partitions = append(rt.Partitions, rp)
@@ -246,6 +247,9 @@ func (c *conn) initProducerID(q *kmsg.InitProducerIDRequest) kmsg.Response {
 		return resp
 	case q.TransactionalID != nil:
 		resp.ErrorCode = noTransactions
+		return resp
+	case !c.may(acl.IdempotentWrite, acl.Cluster, "") && !c.access.Anywhere(acl.Write, acl.Address):
+		resp.ErrorCode = codeClusterDenied
 		return resp
 	}
 	id, epoch, err := c.srv.kernel.AllocateProducer(c.ctx)

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 
+	"github.com/robustmq/rmq/broker/auth"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -109,13 +110,15 @@ func (c *conn) plain(token []byte) error {
 	case as != "" && as != user:
 		return errAuthorize
 	}
-	identity, err := c.srv.cfg.Authenticator.Authenticate(user, password, c.nc.RemoteAddr())
+	login := auth.Login{User: user, Password: password, Remote: c.nc.RemoteAddr()}
+	identity, err := c.srv.cfg.Authenticator.Authenticate(login)
 	switch {
-	case err != nil || identity == "":
+	case err != nil || identity.User == "":
 		return errCredentials
-	case c.sasl.identity != "" && c.sasl.identity != identity:
+	case c.sasl.identity != "" && c.sasl.identity != identity.User:
 		return errIdentity
 	}
-	c.sasl.identity = identity
+	c.sasl.identity = identity.User
+	c.access = c.srv.cfg.Authenticator.Access(identity, login, c.srv.cfg.Namespace)
 	return nil
 }

@@ -3,9 +3,10 @@ package kafka_test
 import (
 	"encoding/binary"
 	"errors"
-	"net"
 	"testing"
 
+	"github.com/robustmq/rmq/broker/acl"
+	"github.com/robustmq/rmq/broker/auth"
 	"github.com/robustmq/rmq/broker/kafka"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -15,12 +16,14 @@ import (
 // users is an Authenticator of names and passwords.
 type users map[string]string
 
-func (u users) Authenticate(user, password string, _ net.Addr) (string, error) {
-	if want, ok := u[user]; !ok || want != password {
-		return "", errors.New("nobody is to see this text")
+func (u users) Authenticate(l auth.Login) (auth.Identity, error) {
+	if want, ok := u[l.User]; !ok || want != l.Password {
+		return auth.Identity{}, errors.New("nobody is to see this text")
 	}
-	return "user:" + user, nil
+	return auth.Identity{User: "user:" + l.User}, nil
 }
+
+func (users) Access(auth.Identity, auth.Login, string) *acl.Access { return nil }
 
 var alice = users{"alice": "wonder", "bob": "builder"}
 

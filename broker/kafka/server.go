@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/robustmq/rmq/broker/auth"
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/kernel"
 )
@@ -27,8 +28,9 @@ type Config struct {
 	// clients reach without translation.
 	Advertise func(local net.Addr) (host string, port int32)
 
-	// Authenticator checks SASL PLAIN; nil: SASL is off, and asking for it is an error.
-	Authenticator Authenticator
+	// Authenticator checks SASL PLAIN, and what a client may do. nil: SASL is off, and asking for
+	// it is an error; everybody may do everything.
+	Authenticator auth.Authority
 	// RequireSASL refuses everything else before it.
 	RequireSASL bool
 
@@ -61,12 +63,6 @@ type GroupLimits struct {
 	// InitialDelay is how long a group that was empty waits for more members:
 	// group.initial.rebalance.delay.ms. 0 is none, where Kafka's default is 3 s.
 	InitialDelay time.Duration
-}
-
-// Authenticator checks who a client is. It may take its time; it is called from the
-// connection's own goroutine.
-type Authenticator interface {
-	Authenticate(user, password string, remote net.Addr) (identity string, err error)
 }
 
 // Stats are counters of one Server. Read them at any time.

@@ -23,6 +23,14 @@ type topic struct {
 
 func (t *topic) view() bool { return t.leaf != "" }
 
+// address is what the topic's records are read from and written to.
+func (t *topic) address() string {
+	if t.view() {
+		return t.leaf
+	}
+	return t.stream.Address
+}
+
 // internal tells whether a name is one that Kafka keeps its own state under, and shows as
 // internal.
 func (t *topic) internal() bool {

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/message"
@@ -67,6 +68,9 @@ func (c *conn) createTopics(q *kmsg.CreateTopicsRequest) kmsg.Response {
 func (c *conn) createTopic(t *kmsg.CreateTopicsRequestTopic, validateOnly bool, rt *kmsg.CreateTopicsResponseTopic) *refusal {
 	if !message.ValidKafkaName(t.Topic) {
 		return refusef(codeInvalidTopic, "Topic name is invalid: '%.300s' is empty, longer than %d characters, or contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'", t.Topic, message.KafkaNameMax)
+	}
+	if !c.mayCreate(t.Topic) {
+		return refusef(codeTopicDenied, "Topic authorization failed.")
 	}
 	if found, ok := c.srv.topicByName(t.Topic); ok && !found.view() {
 		return refusef(codeTopicExists, "Topic '%s' already exists.", t.Topic)
@@ -175,7 +179,7 @@ func (c *conn) deleteTopics(q *kmsg.DeleteTopicsRequest) kmsg.Response {
 	if q.Version < 6 {
 		for _, name := range q.TopicNames {
 			t, ok := c.srv.topicByName(name)
-			add(&name, [16]byte{}, c.deleteTopic(&t, ok, codeUnknownTopic))
+			add(&name, [16]byte{}, c.deleteTopic(&t, ok, c.absent(acl.Delete, name)))
 		}
 		return resp
 	}
@@ -186,7 +190,7 @@ func (c *conn) deleteTopics(q *kmsg.DeleteTopicsRequest) kmsg.Response {
 			add(rt.Topic, rt.TopicID, codeInvalidRequest)
 		case rt.Topic != nil:
 			t, ok := c.srv.topicByName(*rt.Topic)
-			code := c.deleteTopic(&t, ok, codeUnknownTopic)
+			code := c.deleteTopic(&t, ok, c.absent(acl.Delete, *rt.Topic))
 			var id [16]byte
 			if code == codeNone {
 				id = t.id
@@ -207,7 +211,12 @@ func (c *conn) deleteTopics(q *kmsg.DeleteTopicsRequest) kmsg.Response {
 
 // deleteTopic deletes a stream. A view is nothing that could be deleted.
 func (c *conn) deleteTopic(t *topic, known bool, unknown code) code {
-	if !known || t.view() {
+	switch {
+	case !known:
+		return unknown
+	case !c.may(acl.Delete, acl.Address, t.address()):
+		return codeTopicDenied
+	case t.view():
 		return unknown
 	}
 	err := c.srv.kernel.DeleteStream(c.ctx, c.srv.cfg.Namespace, t.stream.Address)
@@ -249,8 +258,11 @@ func (c *conn) createPartitions(q *kmsg.CreatePartitionsRequest) kmsg.Response {
 }
 
 func (c *conn) addPartitions(t *kmsg.CreatePartitionsRequestTopic, validateOnly bool) *refusal {
-	found, ok := c.srv.topicByName(t.Topic)
-	if !ok || found.view() {
+	found, unknown := c.topicFor(acl.Alter, t.Topic)
+	if unknown == codeTopicDenied {
+		return refusef(codeTopicDenied, "Topic authorization failed.")
+	}
+	if unknown != codeNone || found.view() {
 		return refusef(codeUnknownTopic, "This server does not host this topic-partition.")
 	}
 	have := found.partitions()

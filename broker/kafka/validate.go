@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/message"
 	"github.com/robustmq/rmq/broker/record"
@@ -94,13 +95,19 @@ func (p *produce) find(t *produceTopic, found *produceTarget) code {
 			if !known {
 				return codeUnknownTopicID
 			}
+			if !p.c.may(acl.Write, acl.Address, address) {
+				return codeTopicDenied
+			}
 			found.anywhere = true
 			if found.topic, ok = s.topicAt(message.KafkaName(address), address); !ok {
 				return codeUnknownTopicID
 			}
 		}
 	} else if found.topic, ok = s.topicByName(string(t.name)); !ok {
-		return codeUnknownTopic
+		return p.c.absent(acl.Write, string(t.name))
+	}
+	if !p.c.may(acl.Write, acl.Address, found.topic.address()) {
+		return codeTopicDenied
 	}
 	if found.topic.view() {
 		made, err := s.autoCreate(p.c.ctx, found.topic.name)

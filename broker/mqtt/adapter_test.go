@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/robustmq/rmq/broker/acl"
+	"github.com/robustmq/rmq/broker/auth"
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/message"
@@ -95,9 +97,12 @@ func TestConnect(t *testing.T) {
 
 type authFunc func(user, password string) (string, error)
 
-func (f authFunc) Authenticate(user, password string, _ net.Addr) (string, error) {
-	return f(user, password)
+func (f authFunc) Authenticate(l auth.Login) (auth.Identity, error) {
+	user, err := f(l.User, l.Password)
+	return auth.Identity{User: user}, err
 }
+
+func (authFunc) Access(auth.Identity, auth.Login, string) *acl.Access { return nil }
 
 // What CONNECT asks of the session.
 func TestSessionSpec(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/mqttwire"
@@ -32,6 +33,7 @@ type conn struct {
 	version  mqttwire.Version
 	clientID string
 	user     string // as authenticated
+	access   *acl.Access
 	// What the client asked for in CONNECT.
 	maxOut      int  // bytes of the longest packet it takes
 	problemInfo bool // it wants reason strings
@@ -64,7 +66,9 @@ type conn struct {
 	aliasesOut map[string]uint16   // nil: the client takes none
 	aliasMax   int
 	timer      clock.Timer
-	over       bool // no timer any more
+	over       bool                // no timer any more
+	left       map[string]struct{} // shared subscriptions that the rules have ended
+	leaving    sync.WaitGroup      // who ends them; the connection's end waits for it
 }
 
 // work is the memory that handling packets needs. A connection has it while it is busy.
@@ -103,6 +107,7 @@ func (c *conn) run() {
 		c.timer.Stop()
 	}
 	c.mu.Unlock()
+	c.leaving.Wait()
 	if c.session != nil {
 		if !c.gone.Load() {
 			c.session.Close(!c.withdrawn, c.newExpiry)

@@ -6,6 +6,8 @@ import (
 	"math"
 	"time"
 
+	"github.com/robustmq/rmq/broker/acl"
+	"github.com/robustmq/rmq/broker/auth"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/mqttwire"
 )
@@ -30,10 +32,13 @@ func (c *conn) connect(f mqttwire.Frame) error {
 	if err != nil {
 		return err
 	}
-	if c.user, err = cfg.Auth.Authenticate(string(p.UserName), string(p.Password), c.nc.RemoteAddr()); err != nil {
+	login := auth.Login{User: string(p.UserName), Password: string(p.Password), Client: c.clientID, Remote: c.nc.RemoteAddr()}
+	id, err := cfg.Auth.Authenticate(login)
+	if err != nil {
 		c.refuse(reasonIn(mqttwire.CONNACK, err), "")
 		return nil
 	}
+	c.user, c.access = id.User, cfg.Auth.Access(id, login, cfg.Namespace)
 
 	spec := kernel.SessionSpec{
 		Namespace:      cfg.Namespace,
@@ -67,6 +72,10 @@ func (c *conn) connect(f mqttwire.Frame) error {
 	if p.Will {
 		if spec.Will, err = c.will(&p); err != nil {
 			return err
+		}
+		if !c.may(acl.Write, spec.Will.Msg.Address) {
+			c.refuse(mqttwire.NotAuthorized, "the will's topic")
+			return nil
 		}
 	}
 

@@ -3,6 +3,7 @@ package mqtt
 import (
 	"sync"
 
+	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/message"
 	"github.com/robustmq/rmq/broker/mqttwire"
@@ -20,6 +21,10 @@ func (c *conn) Deliver(d *kernel.Delivery) bool {
 		return true
 	}
 	m := d.Msg
+	if !c.may(acl.Read, m.Address) {
+		c.withhold(d)
+		return true
+	}
 	p := mqttwire.Publish{
 		Dup:      d.Redelivered && d.QoS > 0 && !d.Shared, // MQTT5-3.3.1-3
 		QoS:      d.QoS,

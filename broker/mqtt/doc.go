@@ -14,6 +14,7 @@
 //	park.go       publishes of MQTT 3 that the log has no room for
 //	subscribe.go  SUBSCRIBE, UNSUBSCRIBE
 //	deliver.go    PUBLISH to the client, and its answers
+//	access.go     what the rules of access forbid
 //	window.go     packet identifiers and receive maximum of shared deliveries
 //	mapping.go    PUBLISH to message.Message and back
 //	reason.go     kernel failures as reason codes

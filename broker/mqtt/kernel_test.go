@@ -41,12 +41,15 @@ func newBroker(t testing.TB, virtual bool) *broker {
 }
 
 // newBrokerOn serves a kernel; time is its broker time, nil: the wall.
-func newBrokerOn(t testing.TB, k *kernel.Kernel, time *clock.Virtual) *broker {
+func newBrokerOn(t testing.TB, k *kernel.Kernel, time *clock.Virtual, change ...func(*Config)) *broker {
 	t.Helper()
 	b := &broker{t: t, k: k, clock: time}
 	cfg := Config{Kernel: k}
 	if time != nil {
 		cfg.Clock = time
+	}
+	for _, f := range change {
+		f(&cfg)
 	}
 	b.s = New(cfg)
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -3,6 +3,7 @@ package mqtt
 import (
 	"strings"
 
+	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/mqttwire"
 )
@@ -33,6 +34,9 @@ func (c *conn) publish(f mqttwire.Frame) error {
 	}
 	if err := w.in.fill(&k.Msg, p, topic, c.user, now); err != nil {
 		return c.unaccepted(p, err.Error())
+	}
+	if !c.may(acl.Write, k.Msg.Address) && !c.received(p) {
+		return c.denied(p)
 	}
 	if p.QoS > 0 {
 		w.batch.Flush() // the kernel may make us wait

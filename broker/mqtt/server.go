@@ -7,27 +7,20 @@ import (
 	"sync"
 	"time"
 
+	"github.com/robustmq/rmq/broker/auth"
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/mqttwire"
 )
 
-// Authenticator establishes who a client is.
-type Authenticator interface {
-	// Authenticate returns the identity that the user name and password prove. Both are
-	// "" when the client gave none. An error of fault.Unauthorized is answered with bad
-	// user name or password, one of fault.Denied with not authorized.
-	Authenticate(user, password string, remote net.Addr) (identity string, err error)
-}
-
 // Config is what a Server needs. Zero values of limits mean their defaults.
 type Config struct {
 	Kernel    *kernel.Kernel
-	Namespace string        // "/" when empty
-	Auth      Authenticator // nil: every client is who it says
-	Clock     clock.Clock   // broker time, for message expiry; the wall when nil
-	Link      clock.Clock   // link time, for keep alive; the wall when nil
-	Log       *slog.Logger  // nil: silent
+	Namespace string         // "/" when empty
+	Auth      auth.Authority // nil: every client is who it says, and may do everything
+	Clock     clock.Clock    // broker time, for message expiry; the wall when nil
+	Link      clock.Clock    // link time, for keep alive; the wall when nil
+	Log       *slog.Logger   // nil: silent
 
 	MaxPacket       int    // bytes of a packet from a client
 	ReceiveMaximum  uint16 // QoS 1 and 2 publishes of one client in progress at once
@@ -84,7 +77,7 @@ func (c *Config) defaults() {
 	set(&c.OutboxMax, defaultOutboxMax)
 	c.MaxPacket = min(c.MaxPacket, mqttwire.PacketMax)
 	if c.Auth == nil {
-		c.Auth = anybody{}
+		c.Auth = auth.Anybody{}
 	}
 	if c.Clock == nil {
 		c.Clock = clock.Wall{}
@@ -106,11 +99,6 @@ func set[T comparable](field *T, value T) {
 		*field = value
 	}
 }
-
-// anybody lets everybody in under the name they give.
-type anybody struct{}
-
-func (anybody) Authenticate(user, _ string, _ net.Addr) (string, error) { return user, nil }
 
 // core is what a Server asks of the kernel: the seam at which tests play the kernel.
 type core interface {

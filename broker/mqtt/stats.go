@@ -20,6 +20,7 @@ type Stats struct {
 	DroppedSlow     atomic.Uint64 // QoS 0, the client did not keep up
 	DroppedTooLarge atomic.Uint64 // longer than the client's maximum packet size
 	DroppedExpired  atomic.Uint64
+	Denied          atomic.Uint64 // publishes and deliveries that the rules of access forbid
 	KeepAlive       atomic.Uint64 // connections that fell silent
 	TakenOver       atomic.Uint64
 	Parked          atomic.Int64 // QoS 1 and 2 publishes that wait for room now

@@ -33,6 +33,10 @@ func (c *conn) subscribe(f mqttwire.Frame) error {
 			ack.Reasons = append(ack.Reasons, mqttwire.TopicFilterInvalid)
 			continue
 		}
+		if !c.mayRead(t.Filter) {
+			ack.Reasons = append(ack.Reasons, mqttwire.NotAuthorized)
+			continue
+		}
 		ack.Reasons = append(ack.Reasons, mqttwire.Reason(t.QoS))
 		shared = append(shared, isShared)
 		subs = append(subs, kernel.Subscription{
