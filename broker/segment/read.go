@@ -249,11 +249,12 @@ func (l *Log) read(v view, offset int64, maxBytes int) ([]byte, error) {
 		// One buffer holds all that is returned, and everything in it is verified there:
 		// the file may be cut and written again between two reads.
 		n := min(int64(max(len(w.batch), maxBytes)), v.size-w.pos)
+		base := w.batch.BaseOffset() // the batch itself may be gone with what the window held
 		buf, err := w.bytes(w.pos, int(n))
 		if err != nil {
 			return nil, err
 		}
-		return wholeBatches(buf, w.batch.BaseOffset(), v.last)
+		return wholeBatches(buf, base, v.last)
 	}
 	if w.err == nil {
 		w.err = v.corrupt(w.pos, fmt.Errorf("offset %d is not there", offset))

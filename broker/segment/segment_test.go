@@ -309,6 +309,24 @@ func fill(t testing.TB, l *Log, n int) {
 	}
 }
 
+// A read that begins in a gap between two batches, wherever that is, returns what follows it.
+func TestReadInGaps(t *testing.T) {
+	l := open(t, vfs.NewMem(), 1<<20)
+	defer func() { ok(t, l.Close()) }()
+	const n, every = 200, 10
+	for i := range int64(n) {
+		ok(t, l.Append(batch(i*every, 1, i, 1000)))
+	}
+	for i := range int64(n - 1) {
+		for _, maxBytes := range []int{0, 7000, indexBytes, 4 * indexBytes} {
+			b, err := l.Read(i*every+every/2, maxBytes)
+			if err != nil || len(b) == 0 || record.Batch(b).BaseOffset() != (i+1)*every {
+				t.Fatalf("from %d, %d bytes: %d bytes, %v", i*every+every/2, maxBytes, len(b), err)
+			}
+		}
+	}
+}
+
 // Rot in a file that was synced is told, at opening or at reading, wherever it is; and
 // what is told is the truth about everything else.
 func TestRot(t *testing.T) {
