@@ -293,7 +293,7 @@ func (k *Kernel) open() error {
 		if k.cfg.Forsake {
 			return k.forsake()
 		}
-		return k.arrive() // who comes to lead a shard looks after it
+		return k.awaitAll() // who comes to lead a shard looks after it
 	}
 	for _, s := range k.shards {
 		k.stamped(s.now())

@@ -433,7 +433,7 @@ func (k *Kernel) handLeadership(r placed, g changesMembers, view *meta.State, to
 	if left := ledEnough - now.Sub(since); left > 0 {
 		return left
 	}
-	if !abreast(g, view, to) {
+	if n, ok := view.Node(to); !ok || len(n.Addresses) == 0 || !abreast(g, view, to) { // without addresses, clients do not find it yet
 		return nodeLook
 	}
 	if err := g.Transfer(to); err != nil && !fault.Is(err, fault.Unavailable) {
@@ -444,21 +444,14 @@ func (k *Kernel) handLeadership(r placed, g changesMembers, view *meta.State, to
 
 // ---- joining and leaving ----------------------------------------------------
 
-// arrive puts this node up, if it is joining: once it has all that was committed so far.
-func (k *Kernel) arrive() error {
+// awaitAll returns once this node, if it is joining, has all that was committed so far.
+func (k *Kernel) awaitAll() error {
 	self, ok := k.Node(k.cfg.Self)
 	if !ok || self.State != NodeJoining {
 		return nil
 	}
 	k.log.Info("joining", "node", k.cfg.Self)
-	if err := untilKnown(func() error { return k.Barrier(k.ctx) }); err != nil {
-		return err
-	}
-	err := untilKnown(func() error { return k.setNode(k.ctx, k.cfg.Self, NodeUp) })
-	if fault.Is(err, fault.Conflict) {
-		return nil // it was removed meanwhile
-	}
-	return err
+	return untilKnown(func() error { return k.Barrier(k.ctx) })
 }
 
 // removed ends what this node does, for the others do without it.

@@ -131,7 +131,8 @@ func (k *Kernel) Nodes() []Node {
 	return out
 }
 
-// Announce tells the other nodes where clients find this one, by protocol: a URL.
+// Announce tells the other nodes where clients find this one, by protocol: a URL. It leads by
+// their leave from then on; a node that joins is up.
 func (k *Kernel) Announce(ctx context.Context, addresses map[string]string) error {
 	_, err := k.meta.do(ctx, &meta.Command{Op: meta.AnnounceNode, Node: &meta.Node{
 		ID: k.cfg.Self, Incarnation: k.incarnation, Addresses: addresses,

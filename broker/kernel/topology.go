@@ -236,7 +236,7 @@ func (k *Kernel) topologyChanged(c *meta.Command, r *meta.Result) {
 		}
 	case meta.PlaceShards:
 		k.moveOn()
-	case meta.AddNode, meta.MoveNode:
+	case meta.AddNode, meta.MoveNode, meta.AnnounceNode:
 		k.nodesChanged()
 	case meta.StartNode, meta.MarkNode, meta.SetNode:
 		if r.Created && k.Clustered() {

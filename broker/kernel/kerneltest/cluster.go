@@ -225,7 +225,9 @@ func (c *Cluster) open(n *clusterNode) error {
 		return err
 	}
 	c.set(n, k)
-	return nil
+	ctx, cancel := context.WithTimeout(context.Background(), leaderWait)
+	defer cancel()
+	return k.Announce(ctx, map[string]string{"kafka": fmt.Sprintf("kafka://node-%d:9092", n.id)})
 }
 
 // way leads a node to the others, in one channel.

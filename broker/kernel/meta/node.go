@@ -129,7 +129,8 @@ func (s *State) Up() (count int) {
 	return count
 }
 
-// changeNode notes what has become of a node, if it is still in the life that is meant.
+// changeNode notes what has become of a node, if it is still in the life that is meant. One that
+// joins and says where clients find it serves them from now on. One that is to leave still does.
 func (s *State) changeNode(c *Command) Result {
 	if c.Node == nil {
 		return Result{Err: fault.New(fault.Invalid, "change node", "", "no node")}
@@ -142,6 +143,9 @@ func (s *State) changeNode(c *Command) Result {
 	switch {
 	case c.Op == AnnounceNode:
 		changed.Addresses = c.Node.Addresses
+		if n.State == NodeJoining {
+			changed.State = NodeUp
+		}
 	case n.Down == c.Node.Down:
 		return Result{}
 	default:

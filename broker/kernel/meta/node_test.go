@@ -89,6 +89,26 @@ func TestNodeStates(t *testing.T) {
 	}
 }
 
+// A node that joins is up once it says where clients find it, unless it is to leave by then.
+func TestAnnounceNode(t *testing.T) {
+	for _, tt := range []struct{ from, want NodeState }{
+		{NodeJoining, NodeUp}, {NodeUp, NodeUp}, {NodeDraining, NodeDraining}, {NodeLeaving, NodeLeaving}, {NodeRemoved, NodeRemoved},
+	} {
+		s := cluster(t, 2)
+		s.putNode(&Node{ID: 9, State: tt.from, Incarnation: 7})
+		for _, life := range []uint64{6, 7} {
+			err := s.Apply(&Command{Op: AnnounceNode, Node: &Node{ID: 9, Incarnation: life, Addresses: map[string]string{"mqtt": "mqtt://h:1"}}}).Err
+			n, _ := s.Node(9)
+			switch {
+			case life == 6 && (!fault.Is(err, fault.NotFound) || n.State != tt.from || n.Addresses != nil):
+				t.Errorf("%s, announced by an earlier life: %v, %+v", tt.from, err, n)
+			case life == 7 && (err != nil || n.State != tt.want || n.Addresses["mqtt"] != "mqtt://h:1"):
+				t.Errorf("%s, announced: %v, %+v", tt.from, err, n)
+			}
+		}
+	}
+}
+
 // The last node that keeps everything cannot go.
 func TestLastNode(t *testing.T) {
 	for _, to := range []NodeState{NodeDraining, NodeLeaving} {
