@@ -29,7 +29,9 @@ import (
 // when a quorum answers again, so does it. Gated for another timeout, it gives up.
 //
 // A transfer of leadership asks for votes in spite of promises; for its length
-// the leader gates itself, and if it is given up, only promises count that are made then.
+// the leader gates itself, and if it is given up, only promises count that are made then. Who
+// is told to take over may hear of it late, after a pause, say. So it is told until when, in the leader's
+// time, and asks with that for votes; who has heard of the leader since then keeps its promise.
 //
 // A joint group has two quorums, and a lease ends with the first of them. Learners make
 // promises as voters do, which nobody counts on.
@@ -64,6 +66,9 @@ type election struct {
 
 	transfer instant // when a transfer is given up; 0: none
 	void     instant // promises for what was sent before count no more
+
+	bid   *pb.Message // what has told this node to take over, until it can; nil: nothing
+	until instant     // and until when, in its leader's time
 }
 
 // watch looks at the clock, for groups to which it matters.
@@ -189,7 +194,7 @@ func (g *Group) receive(r *received) {
 	if asks && !g.members.IsVoter(g.host.self) {
 		g.inform(m)
 	}
-	if asks && (g.voteless(m) || term > g.hard.Term && g.promised() && !bytes.Equal(m.Context, transferContext)) {
+	if asks && (g.voteless(m) || term > g.hard.Term && g.promised() && !g.released(r)) {
 		return
 	}
 	switch {
@@ -208,6 +213,9 @@ func (g *Group) receive(r *received) {
 		return
 	case kind == pb.MsgAppResp && bytes.Equal(m.Context, openedContext):
 		g.greeted()
+		return
+	case kind == pb.MsgTimeoutNow:
+		g.time.bid, g.time.until = m, r.stamp
 		return
 	}
 	if err := g.node.Step(m); err != nil {
@@ -243,10 +251,41 @@ func (g *Group) promised() bool {
 	return g.now < g.time.promise
 }
 
+// released tells whether a vote does not break the promise that this node has made, for the leader to
+// whom it has made it wants it given, and has not gone on to lead since.
+func (g *Group) released(r *received) bool {
+	switch {
+	case !bytes.Equal(r.msg.Context, transferContext):
+		return false
+	case g.leadTerm != 0:
+		return r.stamp > g.time.void
+	}
+	return g.time.leader != 0 && r.stamp > g.time.echo
+}
+
+// takeOver has this node campaign that was told to, once it has applied all that it knows to be
+// committed: raft does not let it before, where the members change by that.
+func (g *Group) takeOver() {
+	if g.time.bid == nil || g.applied < g.hard.Commit {
+		return
+	}
+	m := g.time.bid
+	g.time.bid = nil
+	if g.node.Step(m) == nil { // of an earlier term it is nothing
+		g.drain()
+	}
+}
+
 // stamp is the time to go with a message: ours with what a leader says, and the
-// leader's own, given back, with the answer.
+// leader's own, given back, with the answer. With a transfer it is when that is given up.
 func (g *Group) stamp(m *pb.Message) instant {
 	switch m.GetType() {
+	case pb.MsgTimeoutNow:
+		return g.time.transfer
+	case pb.MsgVote:
+		if bytes.Equal(m.Context, transferContext) {
+			return g.time.until
+		}
 	case pb.MsgApp, pb.MsgHeartbeat:
 		return g.now
 	case pb.MsgAppResp, pb.MsgHeartbeatResp:

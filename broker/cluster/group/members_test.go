@@ -297,10 +297,12 @@ func TestJointTakesBoth(t *testing.T) {
 }
 
 // TestLeaderLeaves: a leader that is to be no voter hands over, in less time than an election would take,
-// and is a learner, or nothing, from then on.
+// and is a learner, or nothing, from then on. So also if who is to lead has not applied yet that the group is
+// joint.
 func TestLeaderLeaves(t *testing.T) {
-	for _, learns := range []bool{false, true} {
-		s := newSim(t, 1, 1)
+	for seed := range uint64(40) {
+		learns := seed%2 == 0
+		s := newSim(t, seed, 1)
 		s.run(time.Second, nil)
 		s.write(0, "all", 1, 2, 3)
 		l := s.leader(0)
@@ -606,5 +608,34 @@ func TestTransferGivenUp(t *testing.T) {
 	s.run(2*time.Second, nil) // which looks for two that lead
 	if now := s.leader(0); now != to {
 		t.Errorf("led by %+v", now)
+	}
+}
+
+// TestTransferHeardLate: who was told to take over, and hears of it when that was given up long ago, takes
+// no promise away that was made to the leader since.
+func TestTransferHeardLate(t *testing.T) {
+	s := newSim(t, 1, 1)
+	s.run(time.Second, nil)
+	l := s.leader(0)
+	to := s.nodes[l.id%3]
+	late := received{
+		msg:   &pb.Message{Type: pb.MsgTimeoutNow.Enum(), From: new(l.id), To: new(to.id), Term: new(l.groups[0].Status().Term)},
+		stamp: l.host.now() + l.host.election,
+	}
+	s.cut(to.id) // it hears nothing of this
+	if err := l.groups[0].Transfer(to.id); err != nil {
+		t.Fatal(err)
+	}
+	s.run(electionDefault+100*time.Millisecond, nil)
+	if s.leader(0) != l {
+		t.Fatalf("led by %+v", s.leader(0))
+	}
+	s.weather.Heal()
+	s.weather.Cut(to.id, l.id)
+	s.weather.Cut(l.id, to.id)
+	to.groups[0].deliver(late)
+	s.run(3*time.Second, nil) // which looks for two that lead
+	if s.leader(0) != l {
+		t.Errorf("led by %+v", s.leader(0))
 	}
 }

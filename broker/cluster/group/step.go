@@ -73,6 +73,9 @@ func (g *Group) handle(in *inbox) {
 	g.tick(in)
 	g.drain()
 	if !g.done {
+		g.takeOver()
+	}
+	if !g.done {
 		g.lead()
 	}
 	if in.resume && !g.done {
