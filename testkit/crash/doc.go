@@ -5,6 +5,7 @@
 //	kill_test.go     two kills, with as much before each as a flag says
 //	loop_test.go     kill after kill, pauses, and kills during recovery
 //	nodes_test.go    three processes of a cluster, of which one after another is killed
+//	members_test.go  nodes that join, are drained and removed: nobody is told of anything
 //	power_test.go    power cuts: the binary runs on a disk that forgets what was not synced
 //	fault_test.go    a disk that is full, and one that fails
 //	load_*_test.go   the clients of those loops, which come back by themselves; some in
@@ -17,6 +18,7 @@
 //	go test -v ./testkit/crash -run TestKillLoop -kills 50
 //	go test -v ./testkit/crash -run TestPowerLoss -cuts 50
 //	go test -v -timeout 30m ./testkit/crash -run TestNodeKills -for 10m
+//	go test -v -timeout 30m ./testkit/crash -run TestNodesComeAndGo -for 10m
 //
 // TestDiskThatLiesIsFound has the same traffic on a disk that says it has synced and has
 // not: the ledger must know of losses then. Where no FUSE file system can be mounted
@@ -35,5 +37,6 @@
 //   - A queue, session or topic that is gone, and a message that nobody sent.
 //
 // Of a cluster it also tells how long each producer was without an acknowledgement around the
-// loss of a node.
+// loss of a node, or a change of its members; and what clients were told by their libraries, as that a
+// connection has broken, which only a node that ends may bring about.
 package crash

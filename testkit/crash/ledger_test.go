@@ -23,6 +23,39 @@ type ledger struct {
 	more   int      // faults beyond those
 
 	lost, twice, disorder map[*track]int // of those faults, what is told of messages
+
+	troubles []trouble // the first troublesMax
+	vacant   string    // an address of a node where there is none now: of that, no trouble is booked; ""
+}
+
+// trouble is what a client's library told its user instead of seeing to it by itself: that a
+// connection broke, or an error. addr is of the node, where one node is to blame.
+type trouble struct{ who, addr, err string }
+
+const troublesMax = 10_000
+
+func (l *ledger) trouble(who, addr, format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.troubles) < troublesMax && (addr == "" || addr != l.vacant) {
+		l.troubles = append(l.troubles, trouble{who, addr, fmt.Sprintf(format, args...)})
+	}
+}
+
+// vacate says that nobody is at an address from now on; "": somebody is at each.
+func (l *ledger) vacate(addr string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.vacant = addr
+}
+
+// takeTroubles returns those since it was asked last.
+func (l *ledger) takeTroubles() []trouble {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := l.troubles
+	l.troubles = nil
+	return all
 }
 
 // faultsMax bounds what is kept of a run in which everything is wrong.

@@ -82,14 +82,16 @@ func (l *load) dialAMQP() (conn *amqp.Connection, err error) {
 
 // connected runs do with a channel in confirm mode, again whenever that ends, until ctx
 // does. What a client is refused is a fault: only that there is no broker is not.
-func (l *load) connected(ctx context.Context, do func(*amqp.Channel) error) {
+func (l *load) connected(ctx context.Context, who string, do func(*amqp.Channel) error) {
 	for ctx.Err() == nil {
+		addr := ""
 		err := func() error {
 			conn, err := l.dialAMQP()
 			if err != nil {
 				return err
 			}
 			defer conn.Close()
+			addr = conn.RemoteAddr().String()
 			ch, err := conn.Channel()
 			if err != nil {
 				return err
@@ -101,6 +103,9 @@ func (l *load) connected(ctx context.Context, do func(*amqp.Channel) error) {
 		}()
 		if refused, ok := errors.AsType[*amqp.Error](err); ok && (refused.Code == amqp.NotFound || refused.Code == amqp.PreconditionFailed) {
 			l.fault("AMQP: %v", refused)
+		}
+		if ctx.Err() == nil {
+			l.trouble(who, addr, "%v", err)
 		}
 		select {
 		case <-time.After(retryOf):
@@ -115,7 +120,7 @@ func (l *load) publishJobs(key string, tr *track) {
 		confirm *amqp.DeferredConfirmation
 		n       int
 	}
-	l.connected(l.sending, func(ch *amqp.Channel) error {
+	l.connected(l.sending, tr.name, func(ch *amqp.Channel) error {
 		broken := l.whileOpen(ch)
 		confirms, done := make(chan sent, settleAfter), make(chan struct{})
 		go func() {
@@ -167,7 +172,7 @@ type job struct {
 // to sure.
 func (l *load) consumer(queue string, marks *track, handle func(d *amqp.Delivery, first map[*track]int) *job, sure func(*job)) func() {
 	return func() {
-		l.connected(l.living, func(ch *amqp.Channel) error {
+		l.connected(l.living, "a consumer of "+queue, func(ch *amqp.Channel) error {
 			broken := l.whileOpen(ch)
 			if err := ch.Qos(workPrefetch, 0, false); err != nil {
 				return err

@@ -62,11 +62,11 @@ func (g *group) snapshot() map[int32]int64 {
 	return maps.Clone(g.committed)
 }
 
-// kafkaClient is one that tries again soon.
+// kafkaClient is one that tries again soon, and for about as long as it does unless it is told.
 func (l *load) kafkaClient(t testing.TB, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
 	return must(kgo.NewClient(append([]kgo.Opt{
-		kgo.SeedBrokers(l.nodes()...), kgo.RetryBackoffFn(func(int) time.Duration { return retryOf }),
+		kgo.SeedBrokers(l.seeds()...), kgo.RetryBackoffFn(func(int) time.Duration { return retryOf }), kgo.RequestRetries(1000),
 		kgo.MetadataMinAge(10 * retryOf), kgo.DialTimeout(5 * time.Second),
 	}, opts...)...))(t)
 }
@@ -207,6 +207,9 @@ func (l *load) kafkaReader(t *testing.T, who string, member bool) func() {
 				if lost, ok := errors.AsType[*kgo.ErrDataLoss](err); ok {
 					l.fault("%s: %v", who, lost)
 				}
+				if l.living.Err() == nil {
+					l.trouble(who, "", "%s/%d: %v", topic, p, err)
+				}
 			})
 			f.EachRecord(func(r *kgo.Record) {
 				l.at(who, place{r.Topic, r.Partition, r.Offset}, r.Value)
@@ -230,8 +233,11 @@ func (l *load) commit(c *kgo.Client, records []*kgo.Record) {
 		offsets[r.Partition] = kgo.EpochOffset{Epoch: r.LeaderEpoch, Offset: r.Offset + 1}
 	}
 	c.CommitOffsetsSync(l.living, map[string]map[int32]kgo.EpochOffset{"orders": offsets}, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
-		if err != nil {
-			return // the broker has gone: it may be committed or not
+		if err != nil { // the broker has gone: it may be committed or not
+			if l.living.Err() == nil {
+				l.trouble("the group", "", "commit: %v", err)
+			}
+			return
 		}
 		l.mu.Lock()
 		defer l.mu.Unlock()

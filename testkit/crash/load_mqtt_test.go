@@ -88,7 +88,19 @@ func (l *load) mqtt5(t *testing.T, id string, receive func(*paho.Publish)) (*aut
 	for _, addr := range l.nodes() {
 		servers = append(servers, &url.URL{Scheme: "mqtt", Host: addr})
 	}
+	addr := "" // of the node that it is connected to; calls of the library follow each other
 	return autopaho.NewConnection(l.living, autopaho.ClientConfig{
+		AttemptConnection: func(ctx context.Context, _ autopaho.ClientConfig, to *url.URL) (net.Conn, error) {
+			addr = to.Host
+			var d net.Dialer
+			return d.DialContext(ctx, "tcp", to.Host)
+		},
+		OnConnectionDown: func() bool {
+			if l.living.Err() == nil {
+				l.trouble(id, addr, "its connection has ended")
+			}
+			return true
+		},
 		ServerUrls: servers, KeepAlive: 600, SessionExpiryInterval: 36000,
 		ReconnectBackoff: autopaho.NewConstantBackoff(retryOf), ConnectTimeout: patience,
 		OnConnectionUp: func(_ *autopaho.ConnectionManager, ack *paho.Connack) {
@@ -147,13 +159,16 @@ func (l *load) mqtt3Options() *paho3.ClientOptions {
 func (l *load) mqtt3(t *testing.T, id string) (paho3.Client, *atomic.Int64) {
 	t.Helper()
 	dials, store := new(atomic.Int64), paho3.NewOrderedMemoryStore()
+	var addr atomic.Value // of the node that it is connected to
 	opts := l.mqtt3Options().SetClientID(id).SetCleanSession(false).SetStore(store).
 		SetAutoReconnect(true).SetMaxReconnectInterval(retryOf).SetKeepAlive(10 * time.Minute).SetConnectTimeout(patience).SetWriteTimeout(patience).
 		SetCustomOpenConnectionFn(func(to *url.URL, _ paho3.ClientOptions) (net.Conn, error) {
 			dials.Add(1)
+			addr.Store(to.Host)
 			conn, err := net.Dial("tcp", to.Host)
 			return releases{conn, store}, err
-		})
+		}).
+		SetConnectionLostHandler(func(_ paho3.Client, err error) { l.trouble(id, addr.Load().(string), "%v", err) })
 	c := paho3.NewClient(opts)
 	wait(t, c.Connect())
 	context.AfterFunc(l.living, func() { c.Disconnect(0) })

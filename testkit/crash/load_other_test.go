@@ -105,10 +105,14 @@ func (l *load) over(p *program) {
 func (l *load) feed(t *testing.T, tr *track, args ...string) {
 	t.Helper()
 	p := l.program(t, tr.name, func(line string) {
-		text, ok := strings.CutPrefix(line, "a ")
-		if n, err := strconv.Atoi(text); err == nil && ok {
+		what, text, _ := strings.Cut(line, " ")
+		n, err := strconv.Atoi(text)
+		switch {
+		case what == "a" && err == nil:
 			tr.ack(n)
-		} else {
+		case what == "x":
+			l.troubleSaid(tr.name, text)
+		default:
 			l.fault("%s says %q", tr.name, line)
 		}
 	}, args...)
@@ -135,6 +139,8 @@ func (l *load) read(t *testing.T, who string, args ...string) {
 			subscribed <- struct{}{}
 		case "r":
 			l.seeAs(who, []byte(text))
+		case "x":
+			l.troubleSaid(who, text)
 		default:
 			l.fault("%s says %q", who, line)
 		}
@@ -142,6 +148,12 @@ func (l *load) read(t *testing.T, who string, args ...string) {
 	if strings.HasPrefix(args[2], "mqtt") {
 		next(t, subscribed, who)
 	}
+}
+
+// troubleSaid books what a program was told: "HOST:PORT ERROR", or "- ERROR".
+func (l *load) troubleSaid(who, text string) {
+	addr, err, _ := strings.Cut(text, " ")
+	l.trouble(who, strings.TrimPrefix(addr, "-"), "%s", err)
 }
 
 // alsoSeen opens a view of every track whose name begins so.
@@ -300,13 +312,14 @@ func (s *mosquittoSub) args(addr string) []string {
 func (s *mosquittoSub) run() {
 	for l := s.l; l.living.Err() == nil; {
 		s.mu.Lock()
-		s.addr = l.nodes()[0]
+		s.addr = l.seeds()[0]
 		cmd := exec.CommandContext(l.living, s.path, s.args(s.addr)...)
 		out, err := cmd.StdoutPipe()
 		if err == nil {
 			err = cmd.Start()
 		}
 		s.cmd = cmd
+		addr := s.addr
 		s.mu.Unlock()
 		if err != nil {
 			l.fault("mosquitto_sub: %v", err)
@@ -315,7 +328,9 @@ func (s *mosquittoSub) run() {
 		for lines := bufio.NewScanner(out); lines.Scan(); {
 			l.seeAs("mosquitto_sub", lines.Bytes())
 		}
-		_ = cmd.Wait() // it was ended, or could not connect
+		if err := cmd.Wait(); l.living.Err() == nil { // it was ended, or could not connect
+			l.trouble("mosquitto_sub", addr, "%v", err)
+		}
 		select {
 		case <-time.After(10 * retryOf):
 		case <-l.living.Done():
@@ -335,7 +350,7 @@ func (s *mosquittoSub) leave(addr string) {
 // publishMosquitto publishes each message by a mosquitto_pub of its own, which ends well once it has
 // PUBCOMP. One that does not is not repeated: the message may be there or not.
 func (l *load) publishMosquitto(path string, tr *track) {
-	addrs := slices.Clone(l.nodes())
+	addrs := l.seeds()
 	for next := l.pace(); next(); {
 		n, body := tr.body()
 		host, port, _ := strings.Cut(addrs[0], ":")
@@ -345,6 +360,9 @@ func (l *load) publishMosquitto(path string, tr *track) {
 		if err == nil {
 			tr.ack(n)
 			continue
+		}
+		if l.living.Err() == nil {
+			l.trouble("mosquitto_pub", addrs[0], "%v", err)
 		}
 		addrs = slices.Concat(addrs[1:], addrs[:1])
 	}

@@ -44,11 +44,14 @@ const retryOf = 20 * time.Millisecond
 const answerMax = 5 * time.Second
 
 // newLoad declares what the load needs and starts it.
-func newLoad(t *testing.T, addrs ...string) *load { return pacedLoad(t, paceOf, addrs) }
+func newLoad(t *testing.T, addrs ...string) *load { return pacedLoad(t, paceOf, addrs, "") }
 
-func pacedLoad(t *testing.T, every time.Duration, addrs []string) *load {
+// pacedLoad has so much time between two messages of a track. vacant: of addrs, where there is
+// no node yet.
+func pacedLoad(t *testing.T, every time.Duration, addrs []string, vacant string) *load {
 	t.Helper()
 	l := &load{ledger: newLedger(), addrs: addrs, every: every}
+	l.vacant = vacant
 	l.living, l.stop = context.WithCancel(context.Background())
 	l.sending, l.stopSending = context.WithCancel(l.living)
 	answered, giveUp := context.WithCancel(l.living)
@@ -65,6 +68,14 @@ func pacedLoad(t *testing.T, every time.Duration, addrs []string) *load {
 func (l *load) nodes() []string {
 	first := int(l.turn.Add(1)) % len(l.addrs)
 	return slices.Concat(l.addrs[first:], l.addrs[:first])
+}
+
+// seeds are the addresses for a client that asks the first node that it finds for the others. One
+// address where there is nobody is enough for some of franz-go's requests to fail.
+func (l *load) seeds() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.DeleteFunc(l.nodes(), func(addr string) bool { return addr == l.vacant })
 }
 
 // pace lets a producer send now and then: the load is bounded by it, not the machine.

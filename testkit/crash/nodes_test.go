@@ -21,7 +21,7 @@ import (
 )
 
 var (
-	nodesFor   = flag.Duration("for", 40*time.Second, "how long TestNodeKills goes on")
+	nodesFor   = flag.Duration("for", 20*time.Second, "how long tests of a cluster go on")
 	nodesEvery = flag.Duration("kill-every", 10*time.Second, "between two kills of a node")
 	nodesPace  = flag.Duration("pace", 20*time.Millisecond, "between two messages of one track")
 	nodesGap   = flag.Duration("gap", 0, "how long a producer may be without an acknowledgement at most; 0: it is only told")
@@ -119,11 +119,11 @@ func (c *cluster) await(ctx context.Context, before runNode) {
 	}
 }
 
-// loss is one node that was killed.
-type loss struct {
-	node int
+// event is what was done to a node, and how long it took until all was done that comes with it.
+type event struct {
+	what string
 	at   time.Time
-	back time.Duration // until its ports answered again
+	took time.Duration
 }
 
 // A cluster of three processes under the traffic of all protocols has one of them killed again and
@@ -132,11 +132,11 @@ type loss struct {
 func TestNodeKills(t *testing.T) {
 	random := chance(t)
 	c := upNodes(t)
-	l := pacedLoad(t, *nodesPace, c.addrs)
+	l := pacedLoad(t, *nodesPace, c.addrs, "")
 	others := l.startOthers(t)
 	l.awaitAcks(patient(t), t, 10)
 	began := time.Now()
-	var losses []loss
+	var losses []event
 	next := time.NewTicker(*nodesEvery)
 	defer next.Stop()
 	for last := 0; time.Since(began) < *nodesFor; <-next.C {
@@ -147,11 +147,11 @@ func TestNodeKills(t *testing.T) {
 		last = id
 		n, err := c.node(id)
 		check(t, err)
-		lost := loss{node: id, at: time.Now()}
+		lost := event{what: fmt.Sprintf("node %d is killed, and back", id), at: time.Now()}
 		check(t, syscall.Kill(n.PID, syscall.SIGKILL))
 		others.moved(c.addrs[id-1])
 		c.await(patient(t), n)
-		lost.back = time.Since(lost.at)
+		lost.took = time.Since(lost.at)
 		losses = append(losses, lost)
 		l.check(patient(t), t)
 		if l.faulty() {
@@ -182,8 +182,8 @@ func cutLast(s, sep string) (before, after string, found bool) {
 }
 
 // outages tells, by client, what it was told and what came of it, and how long its longest gap
-// was around each loss of a node; and of each loss the longest of all.
-func (l *load) outages(t *testing.T, losses []loss) string {
+// was around each event; and of each event the longest of all.
+func (l *load) outages(t *testing.T, events []event) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	clients := make(map[string][]*track)
@@ -195,14 +195,14 @@ func (l *load) outages(t *testing.T, losses []loss) string {
 	around := func(tracks []*track, i int) (longest time.Duration) {
 		for _, tr := range tracks {
 			for _, g := range tr.gaps {
-				if g.to.After(losses[i].at) && (i == len(losses)-1 || !g.to.After(losses[i+1].at)) {
+				if g.to.After(events[i].at) && (i == len(events)-1 || !g.to.After(events[i+1].at)) {
 					longest = max(longest, g.long())
 				}
 			}
 		}
 		return longest
 	}
-	worst, who := make([]time.Duration, len(losses)), make([]string, len(losses))
+	worst, who := make([]time.Duration, len(events)), make([]string, len(events))
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "client\tsent\tacknowledged\tlost\ttwice\tout of order\tgap: median\tworst\t")
@@ -213,7 +213,7 @@ func (l *load) outages(t *testing.T, losses []loss) string {
 			lost, twice, disorder = lost+l.lost[tr], twice+l.twice[tr], disorder+l.disorder[tr]
 		}
 		var gaps []time.Duration
-		for i := range losses {
+		for i := range events {
 			g := around(clients[name], i)
 			gaps = append(gaps, g)
 			if g > worst[i] {
@@ -224,11 +224,11 @@ func (l *load) outages(t *testing.T, losses []loss) string {
 		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t\n", name, sent, acks, lost, twice, disorder, gapText(gaps[len(gaps)/2]), gapText(gaps[len(gaps)-1]))
 	}
 	check(t, w.Flush())
-	b.WriteString("the longest gap of any client, by loss:")
-	for i, lost := range losses {
-		fmt.Fprintf(&b, "\n  %v: node %d, back after %v: %s %s", lost.at.Sub(losses[0].at).Round(time.Second), lost.node, lost.back.Round(time.Millisecond), gapText(worst[i]), who[i])
+	b.WriteString("the longest gap of any client, by event:")
+	for i, e := range events {
+		fmt.Fprintf(&b, "\n  %v: %s, %v: %s %s", e.at.Sub(events[0].at).Round(time.Second), e.what, e.took.Round(time.Millisecond), gapText(worst[i]), who[i])
 		if *nodesGap > 0 && worst[i] > *nodesGap {
-			t.Errorf("%s had no acknowledgement for %v after the loss of node %d", who[i], worst[i].Round(time.Millisecond), lost.node)
+			t.Errorf("%s had no acknowledgement for %v after %s", who[i], worst[i].Round(time.Millisecond), e.what)
 		}
 	}
 	return b.String()

@@ -9,7 +9,8 @@ standard output what came of that.
     load.py amqp-consumer QUEUE      HOST:PORT,...
 
 A line in is a message, which begins "TRACK/NUMBER/". A line out is "a NUMBER", acknowledged, or
-"r MESSAGE", received. The end of the input ends a producer once what it sent is answered. Addresses
+"r MESSAGE", received; or "x ADDRESS ERROR", what a library told its user of a connection, or "x - ERROR"
+where it names none. The end of the input ends a producer once what it sent is answered. Addresses
 are tried in turn, and again whenever a connection breaks.
 """
 
@@ -34,6 +35,10 @@ def say(what, text):
     with out:
         sys.stdout.write("%s %s\n" % (what, text))
         sys.stdout.flush()
+
+
+def trouble(at, err):
+    say("x", "%s %s" % ("%s:%d" % at if at else "-", " ".join(repr(err).split())))
 
 
 def number(body):
@@ -91,7 +96,9 @@ def kafka_consumer(group, hosts):
     c.subscribe(["orders"])
     while True:
         m = c.poll(1)
-        if m is not None and m.error() is None:
+        if m is not None and m.error() is not None:
+            trouble(None, m.error())
+        elif m is not None:
             say("r", m.value().decode())
 
 
@@ -116,10 +123,11 @@ def mqtt_client(name, hosts, on_message=None, on_session=None):
         for host, port in itertools.cycle(addresses(hosts)):
             try:
                 c.connect(host, port, keepalive=60, clean_start=False, properties=keep)
-                while c.loop(timeout=1) == mqtt.MQTT_ERR_SUCCESS:
+                while (code := c.loop(timeout=1)) == mqtt.MQTT_ERR_SUCCESS:
                     pass
-            except OSError:
-                pass
+                trouble((host, port), mqtt.error_string(code))
+            except OSError as err:
+                trouble((host, port), err)
             threading.Event().wait(RETRY)
 
     threading.Thread(target=run, daemon=True).start()
@@ -163,12 +171,13 @@ def addresses(hosts):
 
 
 def amqp_channels(hosts):
-    """Yields a channel, and another whenever it is asked again."""
+    """Yields an address and a channel there, and others whenever it is asked again."""
     for host, port in itertools.cycle(addresses(hosts)):
         try:
             conn = pika.BlockingConnection(pika.ConnectionParameters(host, port, socket_timeout=5, heartbeat=10))
-            yield conn.channel()
-        except (pika.exceptions.AMQPError, OSError):
+            yield (host, port), conn.channel()
+        except (pika.exceptions.AMQPError, OSError) as err:
+            trouble((host, port), err)
             threading.Event().wait(RETRY)
 
 
@@ -177,24 +186,25 @@ def amqp_publisher(key, hosts):
     ch = None
     for body in lines():
         if ch is None:
-            ch = next(channels)
+            at, ch = next(channels)
             ch.confirm_delivery()
         try:
             ch.basic_publish("jobs", key, body.encode(), pika.BasicProperties(delivery_mode=2), mandatory=True)
             say("a", number(body))
-        except (pika.exceptions.AMQPError, OSError):
+        except (pika.exceptions.AMQPError, OSError) as err:
+            trouble(at, err)
             ch = None  # what had no confirm is not sent again
 
 
 def amqp_consumer(name, hosts):
-    for ch in amqp_channels(hosts):
+    for at, ch in amqp_channels(hosts):
         try:
             ch.basic_qos(prefetch_count=32)
             for method, _, body in ch.consume(name):
                 say("r", body.decode())
                 ch.basic_ack(method.delivery_tag)
-        except (pika.exceptions.AMQPError, OSError):
-            pass
+        except (pika.exceptions.AMQPError, OSError) as err:
+            trouble(at, err)
 
 
 if __name__ == "__main__":
