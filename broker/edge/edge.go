@@ -2,9 +2,14 @@
 // speaks, and hands the connection to the handler of that protocol.
 //
 // A listener serves one protocol, or, with Any, whichever the first bytes of a
-// connection say: one port for MQTT, Kafka, AMQP, HTTP and WebSocket. The edge bounds what a
-// stranger can take before a handler is in charge: how many connections there are, and how
-// long one may be silent. What goes wrong here is counted by reason and ends one connection.
+// connection say: one port for MQTT, Kafka, AMQP, HTTP and WebSocket. It listens over TCP, on a
+// Unix socket, or, for MQTT, over QUIC; in front of the protocol there may be TLS, and in front
+// of that what a proxy says of the client (proxy.go). What a handler is given is a connection
+// that says who is at its other end: wire.PeerOf.
+//
+// The edge bounds what a stranger can take before a handler is in charge: how many connections
+// there are, how fast they come, and how long all of that takes. What goes wrong here is counted
+// by reason and ends one connection.
 //
 // # Who owns what
 //
@@ -18,15 +23,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
+	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/fault"
-	"github.com/robustmq/rmq/broker/wire"
 )
 
 // Handler serves one client, and returns when nothing more is done for it; the
@@ -47,9 +54,15 @@ type Config struct {
 	// Users tells how many users there are; nil: some.
 	Users func() int
 
-	MaxConns  int           // connections open at once, over all listeners; 1,000,000
-	FirstWait time.Duration // from accept to the bytes that tell the protocol; 10 s
-	Log       *slog.Logger  // nil: silent
+	// Certs are what listeners show over TLS; nil: they speak none.
+	Certs *Certs
+
+	MaxConns int // connections open at once, over all listeners; 1,000,000
+	// FirstWait is the time from accept to the bytes that tell the protocol: what a proxy says and
+	// the handshake of TLS are in it; 10 s.
+	FirstWait time.Duration
+	Link      clock.Clock  // link time, by which connections are let in at a rate; nil: the machine's
+	Log       *slog.Logger // nil: silent
 }
 
 const (
@@ -60,26 +73,59 @@ const (
 	backoffMax = time.Second
 )
 
+// Network is what a listener listens on.
+type Network uint8
+
+const (
+	TCP Network = iota
+	Unix
+	QUIC // MQTT alone
+)
+
+// Encryption says whether clients of a listener speak TLS.
+type Encryption uint8
+
+const (
+	Plain   Encryption = iota // they do not
+	MayTLS                    // they may: the first byte tells
+	MustTLS                   // they do
+)
+
 // Spec says where to listen and for what.
 type Spec struct {
-	Proto   Proto  // Any: find out
-	Address string // host:port; port 0 takes a free one; an empty host is every interface
+	Proto   Proto // Any: find out
+	Network Network
+	// Address is host:port, where port 0 takes a free one and an empty host is every interface;
+	// for Unix, the path of the socket.
+	Address string
+	TLS     Encryption // of TCP and Unix; QUIC is encrypted in any case
+	Clients ClientCert
+	// Proxies are the networks from which every connection begins with a header of the PROXY
+	// protocol; from elsewhere none may.
+	Proxies  []netip.Prefix
+	Mode     fs.FileMode // of the Unix socket; 0: for its owner alone
+	MaxConns int         // of this listener, open at once; 0: those of Config
+	MaxRate  int         // connections let in each second; 0: all. More wait in the system's queue
 }
 
 // Reason tells why the edge closed a connection itself.
 type Reason uint8
 
 const (
-	OverLimit Reason = iota // MaxConns were open
-	TooSilent               // FirstWait passed
-	Unknown                 // the first bytes are of no protocol we know
-	NotServed               // they are, and it has no handler here
-	WentAway                // the client closed before it had said enough
-	Closing                 // the server is
-	reasons   = iota
+	OverLimit    Reason = iota // MaxConns were open
+	TooSilent                  // FirstWait passed
+	Unknown                    // the first bytes are of no protocol we know
+	NotServed                  // they are, and it has no handler here
+	WentAway                   // the client closed before it had said enough
+	Closing                    // the server is
+	BadProxy                   // a proxy did not begin with a header of its protocol
+	BadHandshake               // TLS was not agreed upon, or the client's certificate is not taken
+	reasons      = iota
 )
 
-var reasonNames = [reasons]string{"over limit", "too silent", "unknown protocol", "protocol not served", "went away", "closing"}
+var reasonNames = [reasons]string{
+	"over limit", "too silent", "unknown protocol", "protocol not served", "went away", "closing", "bad proxy header", "bad TLS handshake",
+}
 
 func (r Reason) String() string { return reasonNames[r] }
 
@@ -110,9 +156,12 @@ type Server struct {
 	serving   sync.WaitGroup // one per connection
 }
 
+// listener is one that is open.
 type listener struct {
 	net.Listener
 	spec Spec
+	open atomic.Int64 // connections
+	rate pace         // of the goroutine that accepts
 }
 
 // New returns a server that listens to nothing yet.
@@ -120,6 +169,9 @@ func New(cfg Config) *Server {
 	cfg.MaxConns = cmp.Or(cfg.MaxConns, defaultMaxConns)
 	cfg.FirstWait = cmp.Or(cfg.FirstWait, defaultFirstWait)
 	cfg.Log = cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))
+	if cfg.Link == nil {
+		cfg.Link = clock.Wall{}
+	}
 	return &Server{cfg: cfg, conns: make(map[net.Conn]struct{}), stop: make(chan struct{})}
 }
 
@@ -129,14 +181,24 @@ func (s *Server) Stats() *Stats { return &s.stats }
 // Listen binds one more listener and returns its address. Clients can connect from then
 // on, and are served once Start was called.
 func (s *Server) Listen(ctx context.Context, spec Spec) (net.Addr, error) {
-	if spec.Proto != Any && s.cfg.Handlers[spec.Proto] == nil {
-		return nil, fault.New(fault.Unsupported, "listen", spec.Address, "nothing here serves %v", spec.Proto)
-	}
-	if err := s.allowed(ctx, spec); err != nil {
+	if err := s.check(spec); err != nil {
 		return nil, err
 	}
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", spec.Address)
+	var l net.Listener
+	var err error
+	switch spec.Network {
+	case Unix:
+		l, err = listenUnix(ctx, spec)
+	case QUIC:
+		if err = s.allowed(ctx, spec); err == nil {
+			l, err = listenQUIC(ctx, spec, s.cfg)
+		}
+	default:
+		if err = s.allowed(ctx, spec); err == nil {
+			var lc net.ListenConfig
+			l, err = lc.Listen(ctx, "tcp", spec.Address)
+		}
+	}
 	if err != nil {
 		return nil, explain(spec, err)
 	}
@@ -146,12 +208,34 @@ func (s *Server) Listen(ctx context.Context, spec Spec) (net.Addr, error) {
 		_ = l.Close()
 		return nil, fault.Of(fault.Unavailable, "listen", spec.Address)
 	}
-	ln := &listener{l, spec}
+	ln := &listener{Listener: l, spec: spec, rate: pace{clock: s.cfg.Link, perSecond: spec.MaxRate}}
 	s.listeners = append(s.listeners, ln)
 	if s.started {
 		s.acceptLocked(ln)
 	}
 	return l.Addr(), nil
+}
+
+// check refuses what cannot be served.
+func (s *Server) check(spec Spec) error {
+	refuse := func(kind fault.Kind, text string, args ...any) error {
+		return fault.New(kind, "listen", spec.Address, text, args...)
+	}
+	needs := spec.TLS == MustTLS || spec.Network == QUIC
+	switch {
+	case spec.Proto != Any && s.cfg.Handlers[spec.Proto] == nil:
+		return refuse(fault.Unsupported, "nothing here serves %v", spec.Proto)
+	case spec.Network == QUIC && spec.Proto != MQTT:
+		return refuse(fault.Unsupported, "over QUIC there is MQTT alone")
+	case spec.Network != TCP && len(spec.Proxies) > 0:
+		return refuse(fault.Unsupported, "the PROXY protocol is for TCP")
+	case s.cfg.Certs == nil && (needs || spec.TLS != Plain):
+		return refuse(fault.Invalid, "TLS needs a certificate to show")
+	case s.cfg.Certs == nil:
+	case spec.Clients > ClientCertNone && s.cfg.Certs.files.Authorities == "":
+		return refuse(fault.Invalid, "certificates of clients need authorities who sign them")
+	}
+	return nil
 }
 
 // allowed refuses to open a broker without users to other machines: they could not be
@@ -183,6 +267,9 @@ func (s *Server) allowed(ctx context.Context, spec Spec) error {
 
 // explain says what to do about a bind that failed.
 func explain(spec Spec, err error) error {
+	if _, told := errors.AsType[*fault.Error](err); told {
+		return err
+	}
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return fault.New(fault.Exists, "listen", spec.Address, "the port for %v is taken; choose others with --any-port or --port N", spec.Proto)
@@ -221,7 +308,10 @@ func (s *Server) accept(l *listener) {
 		switch {
 		case err == nil:
 			wait = backoffMin
-			s.admit(c, l.spec.Proto)
+			s.admit(c, l)
+			if !l.rate.next(s.stop) {
+				return
+			}
 			continue
 		case errors.Is(err, net.ErrClosed):
 			return
@@ -242,96 +332,57 @@ func (s *Server) accept(l *listener) {
 }
 
 // admit takes one connection in, or refuses it.
-func (s *Server) admit(c net.Conn, p Proto) {
+func (s *Server) admit(c net.Conn, l *listener) {
 	s.stats.Accepted.Add(1)
 	s.mu.Lock()
-	full, closed := len(s.conns) >= s.cfg.MaxConns, s.closed
+	full, closed := len(s.conns) >= s.cfg.MaxConns || l.spec.MaxConns > 0 && l.open.Load() >= int64(l.spec.MaxConns), s.closed
 	if !full && !closed {
 		s.conns[c] = struct{}{}
 		s.serving.Add(1)
+		l.open.Add(1)
 	}
 	s.mu.Unlock()
 	switch {
 	case closed:
-		s.refuse(c, Closing)
+		s.refuse(c, Closing, nil)
 	case full:
-		s.refuse(c, OverLimit)
+		s.refuse(c, OverLimit, nil)
 	default:
 		s.stats.Open.Add(1)
-		go s.serve(c, p)
+		go s.serve(c, l)
 	}
 }
 
-func (s *Server) refuse(c net.Conn, r Reason) {
+func (s *Server) refuse(c net.Conn, r Reason, err error) {
 	s.stats.Refused[r].Add(1)
-	s.cfg.Log.Debug("connection refused", "remote", c.RemoteAddr().String(), "reason", r.String())
+	s.cfg.Log.Debug("connection refused", "remote", c.RemoteAddr().String(), "reason", r.String(), "error", err)
 	_ = c.Close()
 }
 
-// serve finds out what the client speaks, if need be, and hands it over.
-func (s *Server) serve(c net.Conn, p Proto) {
+// serve finds out who the client is and what it speaks, and hands it over.
+func (s *Server) serve(c net.Conn, l *listener) {
 	defer func() {
 		_ = c.Close()
 		s.mu.Lock()
 		delete(s.conns, c)
 		s.mu.Unlock()
+		l.open.Add(-1)
 		s.stats.Open.Add(-1)
 		s.serving.Done()
 	}()
-	client := c
-	if p == Any {
-		var first []byte
-		var r Reason
-		if p, first, r = s.detect(c); p == Any {
-			s.refuse(c, r)
-			return
-		}
-		client = wire.NewPrefixConn(c, first)
+	client, p, err := s.open(c, l)
+	if err != nil {
+		s.refuse(c, err.reason, err.cause)
+		return
 	}
 	h := s.cfg.Handlers[p]
 	if h == nil {
-		s.refuse(c, NotServed)
+		s.refuse(c, NotServed, nil)
 		return
 	}
 	s.stats.Served[p].Add(1)
 	h.ServeConn(client)
-}
-
-// detect reads until the protocol is known. The bytes are still to be read by the handler.
-func (s *Server) detect(c net.Conn) (p Proto, first []byte, r Reason) {
-	if err := c.SetReadDeadline(time.Now().Add(s.cfg.FirstWait)); err != nil {
-		return Any, nil, WentAway
-	}
-	buf := make([]byte, DetectMax)
-	n := 0
-	for {
-		p, need := Detect(buf[:n])
-		if p != Any {
-			if err := c.SetReadDeadline(time.Time{}); err != nil {
-				return Any, nil, WentAway
-			}
-			return p, buf[:n], 0
-		}
-		if need == 0 {
-			return Any, nil, Unknown
-		}
-		m, err := c.Read(buf[n:need])
-		n += m
-		switch {
-		case err == nil || m > 0:
-		case errors.Is(err, net.ErrClosed):
-			return Any, nil, Closing
-		case isTimeout(err):
-			return Any, nil, TooSilent
-		default:
-			return Any, nil, WentAway
-		}
-	}
-}
-
-func isTimeout(err error) bool {
-	var t net.Error
-	return errors.As(err, &t) && t.Timeout()
+	_ = client.Close() // in good order, where that is more than to close the socket
 }
 
 // StopListening closes the listeners and waits for the accepting to end. Connections stay.
@@ -345,9 +396,20 @@ func (s *Server) StopListening() {
 	for _, l := range s.listeners {
 		_ = l.Close()
 	}
-	s.listeners = nil
 	s.mu.Unlock()
 	s.accepting.Wait()
+}
+
+// release gives back what connections needed of their listeners to the last.
+func (s *Server) release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.listeners {
+		if q, ok := l.Listener.(*quicListener); ok {
+			q.release()
+		}
+	}
+	s.listeners = nil
 }
 
 // Close stops listening and waits until every handler has returned: they are to be told
@@ -362,6 +424,7 @@ func (s *Server) Close(ctx context.Context) error {
 	}()
 	select {
 	case <-done:
+		s.release()
 		return nil
 	case <-ctx.Done():
 	}
@@ -372,5 +435,6 @@ func (s *Server) Close(ctx context.Context) error {
 	}
 	s.mu.Unlock()
 	<-done
+	s.release()
 	return fmt.Errorf("%d connections were cut off: %w", n, ctx.Err())
 }

@@ -59,7 +59,7 @@ func PeerOf(conn net.Conn) Peer {
 	case *tls.Conn:
 		p := PeerOf(c.NetConn())
 		p.Transport = TransportTLS
-		p.verified(c.ConnectionState())
+		p.Verified(c.ConnectionState())
 		return p
 	case *net.UnixConn:
 		return Peer{Transport: TransportUnix, Remote: c.RemoteAddr()}
@@ -67,8 +67,8 @@ func PeerOf(conn net.Conn) Peer {
 	return Peer{Transport: TransportTCP, Remote: conn.RemoteAddr()}
 }
 
-// verified takes over what a TLS handshake has made sure of.
-func (p *Peer) verified(s tls.ConnectionState) {
+// Verified takes over what a handshake of TLS has made sure of.
+func (p *Peer) Verified(s tls.ConnectionState) {
 	p.ServerName = s.ServerName
 	if len(s.VerifiedChains) > 0 && len(s.PeerCertificates) > 0 { // shown, and signed by whom we trust
 		p.Certificate = s.PeerCertificates[0]

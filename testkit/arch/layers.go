@@ -60,6 +60,7 @@ var homes = []struct {
 	{"github.com/pierrec/lz4/v4", "broker/record broker/kafka cli/link testkit"},
 	{"github.com/twmb/franz-go/pkg/kmsg", "broker/kafka cli/link testkit"},
 	{"github.com/coder/websocket", "broker/wire broker/edge broker/mqtt cli/link testkit"},
+	{"github.com/quic-go/quic-go", "broker/edge cli/link testkit"},
 	{"github.com/prometheus/client_golang", "broker/telemetry broker/admin"},
 	{"golang.org/x/crypto", "broker/auth broker/edge"},
 	{"golang.org/x/sys", "broker/vfs broker/wire broker/edge broker/telemetry cli cmd testkit"},
