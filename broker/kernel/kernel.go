@@ -352,8 +352,8 @@ func (k *Kernel) newShard(id storage.ShardID, c class) *shardRun {
 
 // open loads the shard's checkpoint and replays what the log holds after it.
 func (s *shardRun) open() error {
-	s.m = shard.New()
 	if !s.class.logged() {
+		s.m = shard.NewTransient()
 		s.live = true
 		s.addTail(shard.Bodies, "", 0, 0)
 		// Each life of what is not kept is an epoch of its own.
@@ -361,6 +361,7 @@ func (s *shardRun) open() error {
 		s.epoch.Store(int32(s.k.incarnation))
 		return nil
 	}
+	s.m = shard.New()
 	at, pairs, err := s.k.engine.Checkpoints().Load(s.id)
 	if err != nil {
 		return fault.New(fault.Internal, "open", s.name(), "%w", err)

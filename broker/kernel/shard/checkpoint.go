@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"iter"
@@ -39,13 +40,32 @@ const Carried = 'w'
 
 // dirty is what changed since the last checkpoint.
 type dirty struct {
-	logs, queues     btree.Set[uint64]
-	delays           btree.Set[uint64]
-	sessions, groups btree.Set[string]
-	onces            btree.Set[string]
-	graves           btree.Set[uint64]
-	gone             btree.Set[string] // checkpoint keys of what was removed
-	burials          []burial          // the same, of queues
+	off bool // there are no checkpoints: nothing is noted
+
+	logs, queues     changed[uint64]
+	delays           changed[uint64]
+	sessions, groups changed[string]
+	onces            changed[string]
+	graves           changed[uint64]
+	gone             changed[string] // checkpoint keys of what was removed
+	burials          []burial        // the same, of queues
+}
+
+// changed are the keys of what changed.
+type changed[K cmp.Ordered] struct {
+	btree.Set[K]
+	off bool
+}
+
+func (c *changed[K]) Insert(key K) {
+	if !c.off {
+		c.Set.Insert(key)
+	}
+}
+
+func newDirty(off bool) dirty {
+	ids, names := changed[uint64]{off: off}, changed[string]{off: off}
+	return dirty{off: off, logs: ids, queues: ids, delays: ids, sessions: names, groups: names, onces: names, graves: ids, gone: names}
 }
 
 // Delta is what a checkpoint of a fork has to write.
@@ -66,7 +86,7 @@ func (m *Machine) Fork(full bool) (*Machine, Delta) {
 	if full {
 		delta.keys = nil
 	}
-	m.dirty = dirty{}
+	m.dirty = newDirty(m.dirty.off)
 	c := &Machine{
 		now: m.now, gen: m.gen + 1, saved: m.saved,
 		links: *m.links.Copy(), logs: *m.logs.Copy(), queues: *m.queues.Copy(), sessions: *m.sessions.Copy(), groups: *m.groups.Copy(),
@@ -233,6 +253,9 @@ func encodeQueue(prefix []byte, q *Queue, full bool, since uint64, put func(k, v
 // bury notes the checkpoint keys of something that is removed: those that it has now and
 // those that it had at the last checkpoint.
 func (m *Machine) bury(encode func(full bool, put func(k, v []byte) bool) bool) {
+	if m.dirty.off {
+		return
+	}
 	note := func(k, _ []byte) bool {
 		m.dirty.gone.Insert(string(k))
 		return true

@@ -37,7 +37,7 @@ func (b *burial) keys(put func(k, v []byte) bool) bool {
 // prefix. What it asks for is left in m.eff: the ends of its attachments, and the first of
 // its bodies to be dropped.
 func (m *Machine) entomb(prefix []byte, q *queue.Queue) {
-	m.dirty.burials = append(m.dirty.burials, burial{prefix, q, m.saved})
+	m.buried(prefix, q)
 	g := &grave{Queue: q.Fork(m.gen, m.saved), gen: m.gen}
 	m.eff = g.Close(m.now, m.eff[:0])
 	if g.Empty() {
@@ -47,6 +47,12 @@ func (m *Machine) entomb(prefix []byte, q *queue.Queue) {
 	m.graves.Set(id+1, g)
 	m.dirty.graves.Insert(id + 1)
 	m.setDue(&g.due, m.now, dueGrave, queueKey(id+1))
+}
+
+func (m *Machine) buried(prefix []byte, q *queue.Queue) {
+	if !m.dirty.off {
+		m.dirty.burials = append(m.dirty.burials, burial{prefix, q, m.saved})
+	}
 }
 
 // tickGrave goes on with a grave, and forgets it when it is empty.
@@ -73,7 +79,7 @@ func (m *Machine) tickGrave(key string, out *Outcome) {
 		return
 	}
 	m.dirty.gone.Insert(string(graveKey(id, 'h')))
-	m.dirty.burials = append(m.dirty.burials, burial{graveKey(id, 'p'), g.Queue, m.saved})
+	m.buried(graveKey(id, 'p'), g.Queue)
 	m.graves.Delete(id)
 }
 

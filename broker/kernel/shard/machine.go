@@ -78,8 +78,14 @@ type Queue struct {
 }
 
 // New returns an empty machine.
-func New() *Machine {
-	m := &Machine{retained: retained.New(), gen: 1}
+func New() *Machine { return newMachine(false) }
+
+// NewTransient is New for a machine that no checkpoint is ever taken of: it does not note what
+// one would have to write.
+func NewTransient() *Machine { return newMachine(true) }
+
+func newMachine(transient bool) *Machine {
+	m := &Machine{retained: retained.New(), gen: 1, dirty: newDirty(transient)}
 	m.logs.Set(Bodies, &Log{ID: Bodies, gen: 1})
 	m.dirty.logs.Insert(Bodies)
 	return m

@@ -177,7 +177,13 @@ func (m *Machine) kept() *retained.Store {
 	return m.retained
 }
 
-func (m *Machine) retainedDue() { m.setDue(&m.retainedAt, m.retained.NextExpiry(), dueRetained, "") }
+// retainedDue follows a change of the retained messages.
+func (m *Machine) retainedDue() {
+	m.setDue(&m.retainedAt, m.retained.NextExpiry(), dueRetained, "")
+	if m.dirty.off {
+		m.retained.Changes() // nobody else asks for them
+	}
+}
 
 func (m *Machine) tickRetained(out *Outcome) {
 	m.kept().Expire(m.now, tickMax, func(_, _ string, old retained.Ref) {
