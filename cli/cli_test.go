@@ -21,6 +21,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/adminapi"
 	"github.com/robustmq/rmq/broker/adminapi/adminapitest"
 	"github.com/robustmq/rmq/broker/fault"
@@ -271,7 +272,8 @@ func sample() *adminapitest.Fake {
 		Offsets: []adminapi.GroupOffset{{Topic: "orders", Partition: 0, Committed: 3, End: 43, Lag: 40, Member: "m1"}, {Topic: "orders", Partition: 1, Committed: -1}},
 	}}
 	f.R = []adminapi.Message{{Protocol: "mqtt", Address: "sensors/dev1", Topic: "sensors/dev1", Value: []byte("21.5\x1b[31m"), Time: at, QoS: &qos, Offset: &offset, Retain: true}}
-	f.U = []adminapi.User{{Name: "ann", Tags: []string{"administrator"}, Permissions: []adminapi.Permission{{Namespace: "/", Configure: ".*", Write: ".*", Read: ".*"}}}}
+	f.A = []acl.Rule{{User: "ann", Actions: acl.Read | acl.Write, Name: "sensors/#"}, {Deny: true, Actions: acl.All, Name: "secret/#"}}
+	f.U = []adminapi.User{{Name: "ann", Tags: []string{"administrator"}}}
 	return f
 }
 

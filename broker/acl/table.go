@@ -150,6 +150,40 @@ type Verdict struct {
 	Rule    *Rule `json:"rule,omitempty"` // that decided; nil when none did
 	// Why is in words for a person.
 	Why string `json:"why"`
+	// Partly: of a filter, that only a part of what it matches is allowed.
+	Partly bool `json:"partly,omitempty"`
+}
+
+// Explain is Decide for an address, a group …, or for all that a filter of addresses matches: of
+// those a subscription gets what is allowed.
+func (t *Table) Explain(s *Subject, a Action, k Kind, name string) Verdict {
+	if _, whole := head(name); k != Address || whole || t.n == 0 || t.above(s) {
+		return t.Decide(s, a, k, name)
+	}
+	mine, f := t.of(s), parse(name)
+	by := func(deny bool, about func(*entry) bool) *Rule {
+		for _, e := range mine {
+			if e.Deny == deny && e.gives(a) && about(e) {
+				return &e.Rule
+			}
+		}
+		return nil
+	}
+	covers := func(e *entry) bool { return e.covers(s, name, f) }
+	meets := func(e *entry) bool { return e.meets(s, name, f) }
+	switch extent(mine, s, a, name) {
+	case Everything:
+		return Verdict{Allowed: true, Rule: by(false, covers), Why: "a rule allows all of it, and none denies any"}
+	case Some:
+		if r := by(true, meets); r != nil {
+			return Verdict{Allowed: true, Partly: true, Rule: r, Why: "a part is allowed: a rule denies another"}
+		}
+		return Verdict{Allowed: true, Partly: true, Rule: by(false, meets), Why: "a part is allowed: no rule allows all of it"}
+	}
+	if r := by(true, covers); r != nil {
+		return Verdict{Rule: r, Why: "a rule denies all of it"}
+	}
+	return Verdict{Why: "no rule allows any of it"}
 }
 
 // Decide asks about one action and one resource. It is what Access answers, in detail.

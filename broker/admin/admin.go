@@ -337,38 +337,6 @@ func (s *Source) Retained(_ context.Context, q adminapi.Query, filter string) ([
 	return page(q, out, func(m *adminapi.Message) string { return m.Address }), nil
 }
 
-// ---- users ----------------------------------------------------------------------------
-
-func (s *Source) Users(context.Context) ([]adminapi.User, error) {
-	out := []adminapi.User{}
-	for _, u := range s.c.Kernel.Users() {
-		out = append(out, adminapi.User{Name: u.Name, Tags: u.Tags})
-	}
-	return out, nil
-}
-
-func (s *Source) User(_ context.Context, name string) (adminapi.User, error) {
-	u, ok := s.c.Kernel.User(name)
-	if !ok {
-		return adminapi.User{}, fault.Of(fault.NotFound, "get user", name)
-	}
-	return adminapi.User{Name: u.Name, Tags: u.Tags}, nil
-}
-
-func (s *Source) PutUser(ctx context.Context, spec adminapi.UserSpec) (adminapi.User, error) {
-	if len(spec.Permissions) > 0 {
-		return adminapi.User{}, fault.New(fault.Unsupported, "put user", spec.Name, "permissions are not offered yet: every user may do everything")
-	}
-	if err := s.c.Auth.Put(ctx, spec.Name, spec.Password, spec.Tags); err != nil {
-		return adminapi.User{}, err
-	}
-	return s.User(ctx, spec.Name)
-}
-
-func (s *Source) DeleteUser(ctx context.Context, name string) error {
-	return s.c.Auth.Delete(ctx, name)
-}
-
 // Shutdown begins a clean end of the broker and returns.
 func (s *Source) Shutdown(context.Context) error {
 	s.c.Shutdown()

@@ -35,6 +35,9 @@
 //	GET    /v1/shards                     []Shard, as the node that answers sees them
 //	GET    /v1/namespaces · POST · GET, PATCH /v1/namespace (which one: ?namespace=)
 //	GET    /v1/users · GET, PUT, DELETE /v1/users/{name}
+//	GET    /v1/acl                        []acl.Rule: the rules of access
+//	POST   /v1/acl · POST /v1/acl/remove  []acl.Rule → RulesChanged
+//	POST   /v1/acl/test                   AccessQuestion → acl.Verdict
 //	POST   /v1/shutdown
 //
 // Names are percent-encoded path segments ("sensors%2Fdev1"); ?namespace= chooses
@@ -48,7 +51,11 @@
 //     it never holds the broker up.
 package adminapi
 
-import "context"
+import (
+	"context"
+
+	"github.com/robustmq/rmq/broker/acl"
+)
 
 // Bounds of the API.
 const (
@@ -144,6 +151,14 @@ type Source interface {
 	User(ctx context.Context, name string) (User, error)
 	PutUser(context.Context, UserSpec) (User, error)
 	DeleteUser(ctx context.Context, name string) error
+
+	// Rules returns the rules of access, in the order of acl.Compare. PutRules adds actions to
+	// them, DeleteRules takes actions away; both tell how many rules that has changed.
+	Rules(context.Context) ([]acl.Rule, error)
+	PutRules(context.Context, []acl.Rule) (int, error)
+	DeleteRules(context.Context, []acl.Rule) (int, error)
+	// TestAccess tells what the rules say, and which of them.
+	TestAccess(context.Context, AccessQuestion) (acl.Verdict, error)
 
 	// Live calls emit with messages as they are published, until ctx ends (nil), emit
 	// fails (its error) or the broker closes. emit is called from one goroutine at a

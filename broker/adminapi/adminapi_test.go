@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/adminapi"
 	"github.com/robustmq/rmq/broker/adminapi/adminapitest"
 	"github.com/robustmq/rmq/broker/clock"
@@ -265,6 +266,19 @@ func TestMutations(t *testing.T) {
 		t.Error("a user without a password was created")
 	}
 	secret := "s3cret"
+	rule := acl.Rule{User: "ann", Actions: acl.Read | acl.Create, Kind: acl.Group, Name: "g/1", Deny: true}
+	if n, err := c.PutRules(ctx, []acl.Rule{rule}); n != 1 || err != nil {
+		t.Errorf("rules: %d changed, %v", n, err)
+	}
+	if rules, err := c.Rules(ctx); err != nil || len(rules) != 1 || rules[0] != rule {
+		t.Errorf("rules: %+v, %v", rules, err)
+	}
+	if v, err := c.TestAccess(ctx, adminapi.AccessQuestion{User: "ann", Action: acl.Read, Kind: acl.Group, Name: "g/1"}); err != nil || v.Allowed || v.Rule == nil || *v.Rule != rule {
+		t.Errorf("verdict: %+v, %v", v, err)
+	}
+	if n, err := c.DeleteRules(ctx, []acl.Rule{rule}); n != 1 || err != nil {
+		t.Errorf("rules: %d removed, %v", n, err)
+	}
 	u, err := c.PutUser(ctx, adminapi.UserSpec{Name: "ann", Password: &secret, Tags: []string{"administrator"}})
 	must(err)
 	if !reflect.DeepEqual(u.Tags, []string{"administrator"}) || *fake.Password["ann"] != secret {

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/robustmq/rmq/broker/acl"
 )
 
 // Client asks a broker over HTTP. It is a Source. Safe for concurrent use.
@@ -227,6 +229,26 @@ func (c *Client) PutUser(ctx context.Context, s UserSpec) (u User, err error) {
 
 func (c *Client) DeleteUser(ctx context.Context, name string) error {
 	return c.call(ctx, "DELETE", "/v1/users/"+escapeName(name), nil, nil, nil)
+}
+
+func (c *Client) Rules(ctx context.Context) (rules []acl.Rule, err error) {
+	return rules, c.call(ctx, "GET", "/v1/acl", nil, nil, &rules)
+}
+
+func (c *Client) PutRules(ctx context.Context, rules []acl.Rule) (int, error) {
+	var r RulesChanged
+	err := c.call(ctx, "POST", "/v1/acl", nil, rules, &r)
+	return r.Changed, err
+}
+
+func (c *Client) DeleteRules(ctx context.Context, rules []acl.Rule) (int, error) {
+	var r RulesChanged
+	err := c.call(ctx, "POST", "/v1/acl/remove", nil, rules, &r)
+	return r.Changed, err
+}
+
+func (c *Client) TestAccess(ctx context.Context, q AccessQuestion) (v acl.Verdict, err error) {
+	return v, c.call(ctx, "POST", "/v1/acl/test", nil, q, &v)
 }
 
 func (c *Client) Shutdown(ctx context.Context) error {

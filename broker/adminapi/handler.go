@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/fault"
 )
@@ -41,6 +42,9 @@ const (
 	SchemaNamespace  = "rmq.namespace/1"
 	SchemaUsers      = "rmq.users/1"
 	SchemaUser       = "rmq.user/1"
+	SchemaRules      = "rmq.acl/1"
+	SchemaChanged    = "rmq.acl-changed/1" // a RulesChanged
+	SchemaVerdict    = "rmq.acl-verdict/1"
 	SchemaDone       = "rmq.done/1" // a Done: what a command changed
 )
 
@@ -164,6 +168,22 @@ func Handler(src Source, opt HandlerOptions) http.Handler {
 	})
 	get(h, mux, "DELETE /v1/users/{name}", SchemaDone, func(ctx context.Context, r *http.Request) (Done, error) {
 		return Done{}, src.DeleteUser(ctx, r.PathValue("name"))
+	})
+
+	get(h, mux, "GET /v1/acl", SchemaRules, func(ctx context.Context, _ *http.Request) ([]acl.Rule, error) {
+		rules, err := src.Rules(ctx)
+		return some(rules), err
+	})
+	put(h, mux, "POST /v1/acl", SchemaChanged, func(ctx context.Context, _ *http.Request, rules []acl.Rule) (RulesChanged, error) {
+		n, err := src.PutRules(ctx, rules)
+		return RulesChanged{n}, err
+	})
+	put(h, mux, "POST /v1/acl/remove", SchemaChanged, func(ctx context.Context, _ *http.Request, rules []acl.Rule) (RulesChanged, error) {
+		n, err := src.DeleteRules(ctx, rules)
+		return RulesChanged{n}, err
+	})
+	put(h, mux, "POST /v1/acl/test", SchemaVerdict, func(ctx context.Context, _ *http.Request, q AccessQuestion) (acl.Verdict, error) {
+		return src.TestAccess(ctx, q)
 	})
 
 	get(h, mux, "POST /v1/shutdown", SchemaDone, func(ctx context.Context, _ *http.Request) (Done, error) { return Done{}, src.Shutdown(ctx) })

@@ -1,6 +1,10 @@
 package adminapi
 
-import "time"
+import (
+	"time"
+
+	"github.com/robustmq/rmq/broker/acl"
+)
 
 // Status says what a broker is and where it listens. Nothing in it but Log changes faster
 // than an operator acts.
@@ -487,27 +491,32 @@ type GroupOffset struct {
 
 // User is an identity, the same one for every protocol.
 type User struct {
-	Name        string       `json:"name"`
-	Tags        []string     `json:"tags"` // "administrator" may use this API
-	Permissions []Permission `json:"permissions,omitempty"`
+	Name string   `json:"name"`
+	Tags []string `json:"tags"` // "administrator" may do everything, and use this API
 }
 
-// Permission is what a user may do in a namespace: regular expressions over names, as
-// RabbitMQ has them. "" permits nothing.
-type Permission struct {
-	Namespace string `json:"namespace"`
-	Configure string `json:"configure"`
-	Write     string `json:"write"`
-	Read      string `json:"read"`
+// AccessQuestion asks what the rules of access say.
+type AccessQuestion struct {
+	User      string     `json:"user,omitempty"`
+	Client    string     `json:"client,omitempty"` // MQTT client id
+	Host      string     `json:"host,omitempty"`   // IP address that it comes from
+	Namespace string     `json:"namespace,omitempty"`
+	Action    acl.Action `json:"action"`
+	Kind      acl.Kind   `json:"kind,omitempty"`
+	Name      string     `json:"name,omitempty"` // an address, or a filter: then all that it matches is meant
+}
+
+// RulesChanged tells how many rules a request has changed.
+type RulesChanged struct {
+	Changed int `json:"changed"`
 }
 
 // UserSpec creates a user or replaces what one has. A nil field leaves what is there;
 // a new user needs a password.
 type UserSpec struct {
-	Name        string       `json:"name"`
-	Password    *string      `json:"password,omitempty"`
-	Tags        []string     `json:"tags,omitempty"`
-	Permissions []Permission `json:"permissions,omitempty"`
+	Name     string   `json:"name"`
+	Password *string  `json:"password,omitempty"`
+	Tags     []string `json:"tags,omitempty"`
 }
 
 // LiveQuery chooses what a live stream shows.

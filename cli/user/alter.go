@@ -11,18 +11,15 @@ func newAlter(e *env.Env) *cobra.Command {
 	var password bool
 	cmd := &cobra.Command{
 		Use:               "alter USER",
-		Short:             "Change a user's password, tags or permissions",
-		Long:              "Change a user's password, tags or permissions. What is not given stays.",
-		Example:           "  rmq user alter ann --ask-password\n  rmq user alter ann --tag administrator --permission '/:.*:.*:.*'",
+		Short:             "Change a user's password or tags",
+		Long:              "Change a user's password or tags. What is not given stays.",
+		Example:           "  rmq user alter ann --ask-password\n  rmq user alter ann --tag administrator",
 		Args:              env.Exactly("USER"),
 		ValidArgsFunction: e.Complete(names),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p.spec.Name = args[0]
-			if err := p.permit(); err != nil {
-				return err
-			}
-			if !password && !p.stdin && !p.generate && p.spec.Tags == nil && p.spec.Permissions == nil {
-				return &env.Failure{Exit: env.Usage, What: "nothing to change", Hint: "give --ask-password, --tag or --permission"}
+			if !password && !p.stdin && !p.generate && p.spec.Tags == nil {
+				return &env.Failure{Exit: env.Usage, What: "nothing to change", Hint: "give --ask-password or --tag"}
 			}
 			c, err := e.Admin()
 			if err != nil {

@@ -19,17 +19,13 @@ func newCreate(e *env.Env) *cobra.Command {
 		Use:   "create USER",
 		Short: "Create a user",
 		Long: "Create a user.\n\nThe password is asked for on a terminal, read from standard input with --password-stdin, or made up with\n" +
-			"--generate, which prints it. It never stands on the command line. A user that is given no permission may do\neverything.",
-		Example: "  rmq user create ann --password-stdin < secret.txt\n  rmq user create ci --generate --tag administrator\n" +
-			"  rmq user create sensor --generate --permission '/:^$:^sensors/:^sensors/'",
-		Args: env.Exactly("USER"),
+			"--generate, which prints it. It never stands on the command line. What a user may do is said by rules: see rmq acl.",
+		Example: "  rmq user create ann --password-stdin < secret.txt\n  rmq user create ci --generate --tag administrator",
+		Args:    env.Exactly("USER"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p.spec.Name = args[0]
 			c, err := e.Admin()
 			if err != nil {
-				return err
-			}
-			if err := p.permit(); err != nil {
 				return err
 			}
 			switch u, err := c.User(cmd.Context(), args[0]); {
@@ -44,7 +40,7 @@ func newCreate(e *env.Env) *cobra.Command {
 			}
 			if p.change.DryRun {
 				e.Say("would create user %s", env.Clean(args[0]))
-				return e.PrintMachine(view(adminapi.User{Name: args[0], Tags: p.spec.Tags, Permissions: p.spec.Permissions}))
+				return e.PrintMachine(view(adminapi.User{Name: args[0], Tags: p.spec.Tags}))
 			}
 			if err := p.secret(e, true); err != nil {
 				return err
@@ -59,32 +55,18 @@ func newCreate(e *env.Env) *cobra.Command {
 
 // put is what create and alter share.
 type put struct {
-	spec        adminapi.UserSpec
-	permissions []string
-	stdin       bool
-	generate    bool
-	change      env.Change
+	spec     adminapi.UserSpec
+	stdin    bool
+	generate bool
+	change   env.Change
 }
 
 func (p *put) flags(e *env.Env, cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&p.stdin, "password-stdin", false, "read the password from standard input")
 	cmd.Flags().BoolVar(&p.generate, "generate", false, "make a password up and print it")
-	cmd.Flags().StringArrayVar(&p.spec.Tags, "tag", nil, "tag: administrator may use the API; repeatable")
-	cmd.Flags().StringArrayVar(&p.permissions, "permission", nil, "NAMESPACE:CONFIGURE:WRITE:READ, regular expressions over names; repeatable")
+	cmd.Flags().StringArrayVar(&p.spec.Tags, "tag", nil, "tag: administrator may do everything, and use the API; repeatable")
 	p.change.Flags(cmd.Flags(), false)
 	e.BrokerFlags(cmd.Flags())
-}
-
-// permit reads --permission.
-func (p *put) permit() error {
-	for _, s := range p.permissions {
-		parts := strings.Split(s, ":")
-		if len(parts) != 4 {
-			return env.Failf(env.Usage, "--permission: %q is not NAMESPACE:CONFIGURE:WRITE:READ", s)
-		}
-		p.spec.Permissions = append(p.spec.Permissions, adminapi.Permission{Namespace: parts[0], Configure: parts[1], Write: parts[2], Read: parts[3]})
-	}
-	return nil
 }
 
 // passwordMax bounds what is read from standard input.

@@ -9,7 +9,7 @@ import (
 func newGet(e *env.Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:               "get USER",
-		Short:             "Show a user with tags and permissions",
+		Short:             "Show a user with its tags",
 		Example:           "  rmq user get ann\n  rmq user get ann -o json",
 		Args:              env.Exactly("USER"),
 		ValidArgsFunction: e.Complete(names),

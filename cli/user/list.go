@@ -24,13 +24,9 @@ func newList(e *env.Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			t := env.Table{Head: []string{"USER", "TAGS", "NAMESPACES"}}
+			t := env.Table{Head: []string{"USER", "TAGS"}}
 			for _, u := range users {
-				var in []string
-				for _, p := range u.Permissions {
-					in = append(in, p.Namespace)
-				}
-				t.Rows = append(t.Rows, []any{u.Name, strings.Join(u.Tags, " "), strings.Join(in, " ")})
+				t.Rows = append(t.Rows, []any{u.Name, strings.Join(u.Tags, " ")})
 			}
 			return e.Print(env.View{
 				Schema: adminapi.SchemaUsers, Data: users, Tables: []env.Table{t},

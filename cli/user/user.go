@@ -27,14 +27,8 @@ func names(ctx context.Context, c *adminapi.Client) ([]string, error) {
 }
 
 func view(u adminapi.User) env.View {
-	v := env.View{Schema: adminapi.SchemaUser, Data: u, Fields: []env.Field{
+	return env.View{Schema: adminapi.SchemaUser, Data: u, Fields: []env.Field{
 		{Name: "user", Value: u.Name},
 		{Name: "tags", Value: strings.Join(u.Tags, " ")},
 	}}
-	t := env.Table{Title: "permission", Head: []string{"NAMESPACE", "CONFIGURE", "WRITE", "READ"}}
-	for _, p := range u.Permissions {
-		t.Rows = append(t.Rows, []any{p.Namespace, p.Configure, p.Write, p.Read})
-	}
-	v.Tables = []env.Table{t}
-	return v
 }

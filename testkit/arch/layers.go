@@ -42,7 +42,7 @@ var layers = []string{
 var (
 	remote    = []string{"cli", "cli/*", "tui", "tui/*"}
 	local     = "cli/local"
-	remoteMay = []string{"broker/adminapi", "broker/fault", "broker/message", "broker/clock", "broker/telemetry"}
+	remoteMay = []string{"broker/acl", "broker/adminapi", "broker/fault", "broker/message", "broker/clock", "broker/telemetry"}
 )
 
 // homes says where each third-party module may be used, by prefix of folder. One

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/adminapi"
 	"github.com/robustmq/rmq/broker/fault"
 )
@@ -36,6 +37,7 @@ type Fake struct {
 	Move []adminapi.Move
 	Log  []adminapi.Shard
 	U    []adminapi.User
+	A    []acl.Rule
 	Fail error // every call fails with it, when not nil
 
 	Stopped  bool               // Shutdown was called
@@ -487,14 +489,55 @@ func (f *Fake) PutUser(_ context.Context, s adminapi.UserSpec) (adminapi.User, e
 	if s.Tags != nil {
 		f.U[i].Tags = s.Tags
 	}
-	if s.Permissions != nil {
-		f.U[i].Permissions = s.Permissions
-	}
 	return f.U[i], nil
 }
 
 func (f *Fake) DeleteUser(_ context.Context, name string) error {
 	return remove(f, &f.U, userName, "user", name)
+}
+
+// Rules, PutRules and DeleteRules keep rules in the order in which they are given.
+func (f *Fake) Rules(context.Context) ([]acl.Rule, error) {
+	unlock, err := f.lock()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	return slices.Clone(f.A), nil
+}
+
+func (f *Fake) PutRules(_ context.Context, rules []acl.Rule) (int, error) {
+	unlock, err := f.lock()
+	if err != nil {
+		return 0, err
+	}
+	defer unlock()
+	f.A = append(f.A, rules...)
+	return len(rules), nil
+}
+
+func (f *Fake) DeleteRules(_ context.Context, rules []acl.Rule) (int, error) {
+	unlock, err := f.lock()
+	if err != nil {
+		return 0, err
+	}
+	defer unlock()
+	changed := 0
+	for _, r := range rules {
+		for i := range f.A {
+			if f.A[i].Key() == r.Key() && f.A[i].Actions&r.Actions != 0 {
+				f.A[i].Actions &^= r.Actions
+				changed++
+			}
+		}
+	}
+	f.A = slices.DeleteFunc(f.A, func(r acl.Rule) bool { return r.Actions == 0 })
+	return changed, nil
+}
+
+func (f *Fake) TestAccess(ctx context.Context, q adminapi.AccessQuestion) (acl.Verdict, error) {
+	rules, err := f.Rules(ctx)
+	return acl.NewTable(rules, nil).Explain(&acl.Subject{User: q.User, Client: q.Client, Namespace: q.Namespace}, q.Action, q.Kind, q.Name), err
 }
 
 // Live shows what Emit is given, whatever the query.

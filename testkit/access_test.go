@@ -1,0 +1,51 @@
+package testkit_test
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/robustmq/rmq/broker/acl"
+	"github.com/robustmq/rmq/testkit"
+)
+
+// The API is for administrators, and for looking, for who may describe the cluster.
+func TestWhoMayUseTheAPI(t *testing.T) {
+	b := testkit.Run(t, testkit.User("ann", "secret"), testkit.User("root", "secret"))
+	status := func(user, method, path string) int {
+		t.Helper()
+		q, err := http.NewRequest(method, b.HTTP()+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		q.SetBasicAuth(user, "secret")
+		resp, err := http.DefaultClient.Do(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		return resp.StatusCode
+	}
+	u, _ := b.Kernel().User("root")
+	u.Tags = []string{"administrator"}
+	if err := b.Kernel().PutUser(t.Context(), u); err != nil {
+		t.Fatal(err)
+	}
+	if got := status("ann", "GET", "/v1/nodes"); got != http.StatusForbidden {
+		t.Errorf("without rules: %d", got)
+	}
+	rules := []acl.Rule{{User: "ann", Actions: acl.Describe, Kind: acl.Cluster}}
+	if _, err := b.Kernel().PutRules(t.Context(), rules); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		user, method, path string
+		want               int
+	}{
+		{"ann", "GET", "/v1/nodes", 200}, {"ann", "GET", "/v1/acl", 200}, {"ann", "GET", "/v1/retained", 403}, {"ann", "GET", "/v1/live", 403},
+		{"ann", "DELETE", "/v1/users/ann", 403}, {"ann", "POST", "/v1/shutdown", 403}, {"root", "GET", "/v1/retained", 200},
+	} {
+		if got := status(tt.user, tt.method, tt.path); got != tt.want {
+			t.Errorf("%s %s by %s: %d, want %d", tt.method, tt.path, tt.user, got, tt.want)
+		}
+	}
+}
