@@ -46,8 +46,10 @@ func (s *Server) start() *amqpwire.ConnectionStart {
 // readHeader reads the eight octets that open a connection. ok false: they are not ours, and
 // the client was told what would be.
 func (c *conn) readHeader() (ok bool, err error) {
-	if err := c.r.Fill(len(amqpwire.ProtocolHeader)); err != nil {
-		return false, err
+	if n := len(amqpwire.ProtocolHeader); c.r.Buffered() < n { // all of it may have come with the first bytes
+		if err := c.r.Fill(n); err != nil {
+			return false, err
+		}
 	}
 	h := c.r.Bytes()[:len(amqpwire.ProtocolHeader)]
 	const also = "AMQP\x01\x01\x00\x09" // 0-9, which its clients mean as 0-9-1
