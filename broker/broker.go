@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -45,19 +46,21 @@ const (
 	Production = "production"
 )
 
-// Standard ports of the protocols.
+// Standard ports of the protocols, the second ones over TLS.
 const (
-	PortMQTT      = 1883
-	PortWebSocket = 8083
-	PortKafka     = 9092
-	PortAMQP      = 5672
-	PortHTTP      = 15672
+	PortMQTT, PortMQTTS                = 1883, 8883
+	PortWebSocket, PortWebSocketSecure = 8083, 8084
+	PortKafka, PortKafkaS              = 9092, 9093
+	PortAMQP, PortAMQPS                = 5672, 5671
+	PortHTTP, PortHTTPS                = 15672, 15671
 )
 
 // Ports say where each protocol listens: a port, 0 for a free one, None for not at all.
 type Ports struct {
 	MQTT, WebSocket, Kafka, AMQP, HTTP int
-	// One serves every protocol. None: not opened.
+	// Over TLS; they count where Config has certificates.
+	MQTTS, WebSocketSecure, KafkaS, AMQPS, HTTPS int
+	// One serves every protocol, also over TLS where there are certificates. None: not opened.
 	One int
 }
 
@@ -66,7 +69,10 @@ const None = -1
 
 // StandardPorts are those that clients try first.
 func StandardPorts() Ports {
-	return Ports{MQTT: PortMQTT, WebSocket: PortWebSocket, Kafka: PortKafka, AMQP: PortAMQP, HTTP: PortHTTP, One: None}
+	return Ports{
+		MQTT: PortMQTT, WebSocket: PortWebSocket, Kafka: PortKafka, AMQP: PortAMQP, HTTP: PortHTTP,
+		MQTTS: PortMQTTS, WebSocketSecure: PortWebSocketSecure, KafkaS: PortKafkaS, AMQPS: PortAMQPS, HTTPS: PortHTTPS, One: None,
+	}
 }
 
 // AnyPorts are free ones, chosen by the system.
@@ -74,7 +80,10 @@ func AnyPorts() Ports { return Ports{One: None} }
 
 // OnePort serves every protocol on one port.
 func OnePort(port int) Ports {
-	return Ports{MQTT: None, WebSocket: None, Kafka: None, AMQP: None, HTTP: None, One: port}
+	return Ports{
+		MQTT: None, WebSocket: None, Kafka: None, AMQP: None, HTTP: None,
+		MQTTS: None, WebSocketSecure: None, KafkaS: None, AMQPS: None, HTTPS: None, One: port,
+	}
 }
 
 // Config says what to open.
@@ -83,6 +92,10 @@ type Config struct {
 	Profile string // Dev or Production; "" is Dev
 	Host    string // to listen on; "" is 127.0.0.1
 	Ports   Ports
+	// TLS is what clients are shown over TLS; nil: none is spoken.
+	TLS *edge.TLSFiles
+	// Listeners are opened besides those of Ports.
+	Listeners []edge.Spec
 
 	Time clock.Clock // broker time; nil: the machine's
 	Link clock.Clock // link time; nil: the machine's
@@ -112,6 +125,7 @@ type Broker struct {
 	kafka   *kafka.Server
 	amqp    *amqp.Server
 	http    *edge.HTTPHandler
+	certs   *edge.Certs
 	edge    *edge.Server
 	urls    adminapi.URLs
 	addrs   map[edge.Proto]net.Addr
@@ -262,19 +276,29 @@ func (b *Broker) openServers() error {
 	b.kafka = kafka.New(kafka.Config{
 		Kernel: b.kernel, ClusterID: cluster, NodeID: int32(b.self()), Authenticator: a, Users: b.kernel.UserCount,
 		Broker: b.kernel.Clock(), Link: b.cfg.Link, ExactStreams: b.cfg.Profile == Production, LogDir: b.cfg.DataDir,
+		Advertise: b.advertise,
 	})
 	b.amqp = amqp.New(amqp.Config{Kernel: b.kernel, Auth: a, Link: b.cfg.Link, Log: b.cfg.Log, Product: "rmq", Version: version, Cluster: cluster})
 
 	source := admin.New(admin.Config{
 		Kernel: b.kernel, Auth: a, WAL: func() storage.LogStats { return b.engine.Log().Stats() }, Shards: b.shards, Clock: b.cfg.Time,
 		Version: version, Commit: commit, Node: b.self(), Cluster: cluster, Profile: b.cfg.Profile, DataDir: b.cfg.DataDir, Started: b.started,
-		URLs: b.URLs, Traffic: b.traffic, Client: b.client, Shutdown: b.askToEnd,
+		URLs: b.URLs, Listeners: b.listeners, Traffic: b.traffic, Client: b.client, Shutdown: b.askToEnd,
 	})
 	web := b.mqtt.WebSocket()
 	mux := http.NewServeMux()
 	mux.Handle("/mqtt", web)
 	mux.Handle("/", admin.Handler(source, a, b.cfg.Link))
-	b.http = edge.NewHTTP(&http.Server{Handler: mux, ReadHeaderTimeout: headerWait, ErrorLog: slog.NewLogLogger(b.cfg.Log.Handler(), slog.LevelDebug)})
+	b.http = edge.NewHTTP(&http.Server{
+		Handler: mux, ReadHeaderTimeout: headerWait, MaxHeaderBytes: headerMax, IdleTimeout: idleWait,
+		ErrorLog: slog.NewLogLogger(b.cfg.Log.Handler(), slog.LevelDebug),
+	})
+	if b.cfg.TLS != nil {
+		var err error
+		if b.certs, err = edge.OpenCerts(*b.cfg.TLS, b.cfg.Link, b.cfg.Log); err != nil {
+			return err
+		}
+	}
 	b.edge = edge.New(edge.Config{
 		Handlers: map[edge.Proto]edge.Handler{
 			edge.MQTT:  edge.HandlerFunc(func(c net.Conn) { b.mqtt.ServeConn(c) }),
@@ -282,34 +306,48 @@ func (b *Broker) openServers() error {
 			edge.AMQP:  edge.HandlerFunc(func(c net.Conn) { _ = b.amqp.ServeConn(c) }),
 			edge.HTTP:  b.http,
 		},
-		Users: b.kernel.UserCount, Log: b.cfg.Log,
+		Users: b.kernel.UserCount, Certs: b.certs, Link: b.cfg.Link, Log: b.cfg.Log,
 	})
 	return nil
 }
 
-// headerWait bounds how long an HTTP client may take over its headers.
-const headerWait = 10 * time.Second
+// Bounds of a client of HTTP: the time for its headers, their bytes, and the time between
+// two requests on one connection.
+const (
+	headerWait = 10 * time.Second
+	headerMax  = 64 << 10
+	idleWait   = 2 * time.Minute
+)
 
-// listen opens the listeners that Ports ask for.
+// listen opens the listeners that Ports ask for, and the others.
 func (b *Broker) listen(ctx context.Context) error {
 	p := b.cfg.Ports
 	for _, l := range []struct {
 		proto edge.Proto
+		tls   edge.Encryption
 		port  int
 		url   *string
 		form  [2]string // before and after host:port
 	}{
-		{edge.MQTT, p.MQTT, &b.urls.MQTT, [2]string{"mqtt://", ""}},
-		{edge.Kafka, p.Kafka, &b.urls.Kafka, [2]string{"kafka://", ""}},
-		{edge.AMQP, p.AMQP, &b.urls.AMQP, [2]string{"amqp://", ""}},
-		{edge.HTTP, p.HTTP, &b.urls.HTTP, [2]string{"http://", ""}},
-		{edge.HTTP, p.WebSocket, &b.urls.MQTTWS, [2]string{"ws://", "/mqtt"}},
-		{edge.Any, p.One, nil, [2]string{}},
+		{edge.MQTT, edge.Plain, p.MQTT, &b.urls.MQTT, [2]string{"mqtt://", ""}},
+		{edge.Kafka, edge.Plain, p.Kafka, &b.urls.Kafka, [2]string{"kafka://", ""}},
+		{edge.AMQP, edge.Plain, p.AMQP, &b.urls.AMQP, [2]string{"amqp://", ""}},
+		{edge.HTTP, edge.Plain, p.HTTP, &b.urls.HTTP, [2]string{"http://", ""}},
+		{edge.HTTP, edge.Plain, p.WebSocket, &b.urls.MQTTWS, [2]string{"ws://", "/mqtt"}},
+		{edge.MQTT, edge.MustTLS, p.MQTTS, &b.urls.MQTTS, [2]string{"mqtts://", ""}},
+		{edge.Kafka, edge.MustTLS, p.KafkaS, &b.urls.KafkaS, [2]string{"kafkas://", ""}},
+		{edge.AMQP, edge.MustTLS, p.AMQPS, &b.urls.AMQPS, [2]string{"amqps://", ""}},
+		{edge.HTTP, edge.MustTLS, p.HTTPS, &b.urls.HTTPS, [2]string{"https://", ""}},
+		{edge.HTTP, edge.MustTLS, p.WebSocketSecure, &b.urls.MQTTWSS, [2]string{"wss://", "/mqtt"}},
+		{edge.Any, edge.MayTLS, p.One, nil, [2]string{}},
 	} {
-		if l.port < 0 {
+		if l.port < 0 || b.certs == nil && l.tls == edge.MustTLS {
 			continue
 		}
-		addr, err := b.edge.Listen(ctx, edge.Spec{Proto: l.proto, Address: net.JoinHostPort(b.cfg.Host, strconv.Itoa(l.port))})
+		if b.certs == nil {
+			l.tls = edge.Plain
+		}
+		addr, err := b.edge.Listen(ctx, edge.Spec{Proto: l.proto, TLS: l.tls, Address: net.JoinHostPort(b.cfg.Host, strconv.Itoa(l.port))})
 		if err != nil {
 			return err
 		}
@@ -321,8 +359,60 @@ func (b *Broker) listen(ctx context.Context) error {
 		b.urls = adminapi.URLs{
 			MQTT: "mqtt://" + at, MQTTWS: "ws://" + at + "/mqtt", Kafka: "kafka://" + at, AMQP: "amqp://" + at, HTTP: "http://" + at,
 		}
+		if b.certs != nil {
+			b.urls.MQTTS, b.urls.MQTTWSS, b.urls.KafkaS = "mqtts://"+at, "wss://"+at+"/mqtt", "kafkas://"+at
+			b.urls.AMQPS, b.urls.HTTPS = "amqps://"+at, "https://"+at
+		}
+	}
+	for _, spec := range b.cfg.Listeners {
+		if _, err := b.edge.Listen(ctx, spec); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// advertise tells a client of Kafka where this node is: where it has come, or, over a Unix
+// socket, where others come.
+func (b *Broker) advertise(local net.Addr) (host string, port int32) {
+	at := local.String()
+	if local.Network() == "unix" {
+		at = strings.TrimPrefix(b.urls.Kafka, "kafka://")
+	}
+	host, number, err := net.SplitHostPort(at)
+	if err != nil {
+		return at, 0
+	}
+	n, err := strconv.ParseUint(number, 10, 16)
+	if err != nil {
+		return host, 0
+	}
+	return host, int32(n)
+}
+
+// listeners tells of those that are open, and of what is shown over TLS.
+func (b *Broker) listeners() (all []adminapi.Listener, shown *adminapi.TLS) {
+	for _, l := range b.edge.Listeners() {
+		all = append(all, adminapi.Listener{URL: l.Spec.URL(l.Addr), Open: l.Open, Accepted: l.Accepted, Refused: l.Refused})
+	}
+	if b.certs == nil {
+		return all, nil
+	}
+	st := b.certs.State()
+	shown = &adminapi.TLS{Read: st.Read, Problem: st.Problem}
+	for _, c := range st.Certs {
+		shown.Certificates = append(shown.Certificates, adminapi.Certificate{File: c.File, Names: c.Names, Until: c.Until})
+	}
+	return all, shown
+}
+
+// Reload reads again what is on disk and may change: certificates, and authorities of clients.
+// They are read by themselves too, a few seconds after they have changed.
+func (b *Broker) Reload() error {
+	if b.certs == nil {
+		return nil
+	}
+	return b.certs.Reload()
 }
 
 // URLs are where clients connect.
@@ -370,6 +460,9 @@ func (b *Broker) Close(ctx context.Context) error {
 		}
 		if b.edge != nil {
 			add(b.edge.Close(ctx))
+		}
+		if b.certs != nil {
+			b.certs.Close()
 		}
 		if b.cfg.Cluster != nil {
 			b.cfg.Cluster.Network.Leave()

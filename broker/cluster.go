@@ -100,10 +100,10 @@ func (b *Broker) shards() []adminapi.Shard {
 // addresses are where clients find this node, as the other nodes are told.
 func (b *Broker) addresses() map[string]string {
 	out := make(map[string]string)
-	for name, url := range map[string]string{"mqtt": b.urls.MQTT, "ws": b.urls.MQTTWS, "kafka": b.urls.Kafka, "amqp": b.urls.AMQP, "http": b.urls.HTTP} {
-		if url != "" {
-			out[name] = url
+	b.urls.All(func(name string, url *string) {
+		if *url != "" {
+			out[name] = *url
 		}
-	}
+	})
 	return out
 }

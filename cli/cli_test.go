@@ -3,7 +3,10 @@ package cli_test
 import (
 	"bufio"
 	"bytes"
+	"context"
+	"crypto/tls"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
@@ -16,6 +19,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -51,7 +55,9 @@ func TestMain(m *testing.M) {
 // keeps those fields of JSON lines in a file "fields"; `flip FILE POSITION` damages a byte;
 // `nodes` keeps the addresses of a status's nodes in NODE1, NODE2…; `killnode NAME ID` is a
 // power cut of one node, and waits until it is up again; `freeports VAR…` finds ports;
-// `certs DIR` makes certificates for nodes.
+// `certs DIR` makes certificates for nodes; `listeners NAME:SCHEME…` keeps the URLs of a status's
+// listeners in variables, in their order, and of its socket in SOCKET; `hangup NAME FILE` has a broker
+// read its files again, and waits until it shows the certificate in FILE, or, without one, a problem.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
@@ -83,7 +89,7 @@ func TestScripts(t *testing.T) {
 			"exit": wantExit,
 			"json": wantJSON,
 			"port": savePort, "flip": flip, "killbroker": killBroker, "cmpfields": saveFields,
-			"nodes": saveNodes, "killnode": killNode, "freeports": freePorts, "certs": certs,
+			"nodes": saveNodes, "killnode": killNode, "freeports": freePorts, "certs": certs, "listeners": saveListeners, "hangup": hangUp,
 		},
 	})
 }
@@ -211,6 +217,59 @@ func killNode(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(env.Kill(before.PID))
 	for n := node(); n.State != env.NodeUp || n.PID == before.PID; n = node() { // it tells nobody but in its file
 		runtime.Gosched()
+	}
+}
+
+func saveListeners(ts *testscript.TestScript, _ bool, args []string) {
+	var status struct{ Data adminapi.Status }
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("status")), &status))
+	for _, l := range status.Data.Listeners {
+		scheme, at, _ := strings.Cut(l.URL, "://")
+		if scheme == "unix" {
+			ts.Setenv("SOCKET", strings.ReplaceAll(at, "/", "%2F"))
+		}
+		if len(args) == 0 {
+			break
+		}
+		if name, want, _ := strings.Cut(args[0], ":"); want == scheme {
+			ts.Setenv(name, l.URL)
+			args = args[1:]
+		}
+	}
+	if len(args) > 0 {
+		ts.Fatalf("no listener is %s", args[0])
+	}
+}
+
+func hangUp(ts *testscript.TestScript, _ bool, args []string) {
+	var r env.Run
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(filepath.Join(ts.Getenv("XDG_RUNTIME_DIR"), "rmq", args[0]+".json"))), &r))
+	p, err := os.FindProcess(r.PID)
+	ts.Check(err)
+	ts.Check(p.Signal(syscall.SIGHUP))
+	want := ""
+	if len(args) > 1 {
+		block, _ := pem.Decode([]byte(ts.ReadFile(args[1])))
+		want = string(block.Bytes)
+	}
+	c, err := adminapi.NewClient(r.URLs.HTTP, nil)
+	ts.Check(err)
+	for { // it tells nobody when it has
+		if want == "" {
+			s, err := c.Status(context.Background())
+			ts.Check(err)
+			if s.TLS.Problem != "" {
+				return
+			}
+			continue
+		}
+		conn, err := tls.Dial("tcp", strings.TrimPrefix(r.URLs.MQTTS, "mqtts://"), &tls.Config{InsecureSkipVerify: true})
+		ts.Check(err)
+		shown := string(conn.ConnectionState().PeerCertificates[0].Raw)
+		ts.Check(conn.Close())
+		if shown == want {
+			return
+		}
 	}
 }
 

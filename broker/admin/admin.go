@@ -41,6 +41,8 @@ type Config struct {
 	Started         time.Time
 	// URLs is asked at each Status: ports are known only once the listeners are open.
 	URLs func() adminapi.URLs
+	// Listeners tells of those, and of what is shown over TLS; nil: none is.
+	Listeners func() ([]adminapi.Listener, *adminapi.TLS)
 	// Traffic returns what the protocol servers have counted, MQTT, Kafka, AMQP.
 	Traffic func() []adminapi.Traffic
 	// Client describes the connection of an MQTT session, when there is one here.
@@ -52,6 +54,7 @@ type Config struct {
 // Client is the connection behind a session.
 type Client struct {
 	User, Version, Remote string
+	Transport             string
 	Since                 time.Time
 	KeepAlive             int // seconds
 }
@@ -75,6 +78,7 @@ func (s *Source) Status(context.Context) (adminapi.Status, error) {
 	if nodes := s.nodes(); len(nodes) > 1 {
 		st.Nodes = nodes
 	}
+	st.Listeners, st.TLS = c.Listeners()
 	s.durability(&st)
 	if c.DataDir != "" {
 		wal := s.wal()
@@ -90,10 +94,34 @@ func (s *Source) Status(context.Context) (adminapi.Status, error) {
 	for _, d := range c.Kernel.Damages() {
 		st.Warnings = append(st.Warnings, d.String())
 	}
+	st.Warnings = append(st.Warnings, expiring(st.TLS, time.Now())...)
 	if st.Users == 0 {
 		st.Warnings = append(st.Warnings, "no users: everyone on this machine is let in")
 	}
 	return st, nil
+}
+
+// expiresSoon is how long before its end a certificate is a warning.
+const expiresSoon = 14 * 24 * time.Hour
+
+// expiring warns of files of TLS that are not used, and of certificates that end. Clients go by the
+// machine's time.
+func expiring(t *adminapi.TLS, now time.Time) (warnings []string) {
+	if t == nil {
+		return nil
+	}
+	if t.Problem != "" {
+		warnings = append(warnings, "TLS goes on with the certificates that were read "+t.Read.UTC().Format(time.RFC3339)+", for the files as they are now cannot be used: "+t.Problem)
+	}
+	for _, c := range t.Certificates {
+		switch left := c.Until.Sub(now); {
+		case left <= 0:
+			warnings = append(warnings, "the certificate of "+c.File+" has expired: clients refuse it")
+		case left < expiresSoon:
+			warnings = append(warnings, "the certificate of "+c.File+" expires at "+c.Until.UTC().Format(time.RFC3339))
+		}
+	}
+	return warnings
 }
 
 // Overview is one look at the whole broker.
@@ -306,7 +334,7 @@ func (s *Source) session(i *kernel.SessionInfo) adminapi.Session {
 	}
 	if i.Connected && s.c.Client != nil {
 		if c, ok := s.c.Client(i.ClientID); ok {
-			x.User, x.Version, x.Remote, x.Since, x.KeepAlive = c.User, c.Version, c.Remote, c.Since, c.KeepAlive
+			x.User, x.Version, x.Remote, x.Transport, x.Since, x.KeepAlive = c.User, c.Version, c.Remote, c.Transport, c.Since, c.KeepAlive
 		}
 	}
 	return x

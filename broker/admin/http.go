@@ -9,6 +9,7 @@ import (
 	"github.com/robustmq/rmq/broker/adminapi"
 	"github.com/robustmq/rmq/broker/auth"
 	"github.com/robustmq/rmq/broker/clock"
+	"github.com/robustmq/rmq/broker/wire"
 )
 
 // Handler serves the API under /v1 to administrators, and to anybody who asks how the
@@ -73,6 +74,9 @@ func refuse(w http.ResponseWriter, status int, e adminapi.Error) {
 }
 
 func remote(r *http.Request) net.Addr {
+	if p, ok := wire.PeerFrom(r.Context()); ok {
+		return p.Remote
+	}
 	if a, err := net.ResolveTCPAddr("tcp", r.RemoteAddr); err == nil {
 		return a
 	}

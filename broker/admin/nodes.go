@@ -41,8 +41,8 @@ func (s *Source) nodes() []adminapi.Node {
 		x := adminapi.Node{
 			ID: n.ID, Up: !n.Down && n.State != kernel.NodeJoining, Self: n.ID == s.c.Node, Incarnation: n.Incarnation, Rack: n.Rack,
 			State: string(n.State), Peer: n.Peer, Leads: some(leads[n.ID]), Votes: some(votes[n.ID]), Gains: gains[n.ID], Loses: loses[n.ID],
-			URLs: adminapi.URLs{MQTT: a["mqtt"], MQTTWS: a["ws"], Kafka: a["kafka"], AMQP: a["amqp"], HTTP: a["http"]},
 		}
+		x.URLs.All(func(name string, url *string) { *url = a[name] })
 		if x.Self {
 			x.Up, x.URLs = true, s.c.URLs() // whatever the others think
 		}

@@ -33,6 +33,10 @@ type Status struct {
 	Restarts []Restart `json:"restarts,omitempty"`
 
 	URLs URLs `json:"urls"`
+	// Listeners are all that are open, those of URLs too.
+	Listeners []Listener `json:"listeners,omitempty"`
+	// TLS is what clients are shown; nil: no TLS is spoken.
+	TLS *TLS `json:"tls,omitempty"`
 	// Nodes are those of the cluster; nil when this one is alone.
 	Nodes []Node `json:"nodes,omitempty"`
 
@@ -149,13 +153,54 @@ type NamespaceSpec struct {
 
 // URLs are where clients connect; "" where nothing listens.
 type URLs struct {
-	MQTT   string `json:"mqtt,omitempty"`    // mqtt://host:port
-	MQTTS  string `json:"mqtts,omitempty"`   // mqtts://host:port
-	MQTTWS string `json:"mqtt_ws,omitempty"` // ws://host:port/mqtt
-	Kafka  string `json:"kafka,omitempty"`   // kafka://host:port
-	AMQP   string `json:"amqp,omitempty"`    // amqp://host:port
-	AMQPS  string `json:"amqps,omitempty"`   // amqps://host:port
-	HTTP   string `json:"http,omitempty"`    // http://host:port
+	MQTT    string `json:"mqtt,omitempty"`     // mqtt://host:port
+	MQTTS   string `json:"mqtts,omitempty"`    // mqtts://host:port
+	MQTTWS  string `json:"mqtt_ws,omitempty"`  // ws://host:port/mqtt
+	MQTTWSS string `json:"mqtt_wss,omitempty"` // wss://host:port/mqtt
+	Kafka   string `json:"kafka,omitempty"`    // kafka://host:port
+	KafkaS  string `json:"kafkas,omitempty"`   // kafkas://host:port
+	AMQP    string `json:"amqp,omitempty"`     // amqp://host:port
+	AMQPS   string `json:"amqps,omitempty"`    // amqps://host:port
+	HTTP    string `json:"http,omitempty"`     // http://host:port
+	HTTPS   string `json:"https,omitempty"`    // https://host:port
+}
+
+// All are those that there are, by the names that they have in JSON. Changing one changes
+// the URLs.
+func (u *URLs) All(f func(name string, url *string)) {
+	for _, x := range []struct {
+		name string
+		url  *string
+	}{
+		{"mqtt", &u.MQTT}, {"mqtts", &u.MQTTS}, {"mqtt_ws", &u.MQTTWS}, {"mqtt_wss", &u.MQTTWSS}, {"kafka", &u.Kafka}, {"kafkas", &u.KafkaS},
+		{"amqp", &u.AMQP}, {"amqps", &u.AMQPS}, {"http", &u.HTTP}, {"https", &u.HTTPS},
+	} {
+		f(x.name, x.url)
+	}
+}
+
+// Listener is one that is open.
+type Listener struct {
+	URL      string `json:"url"` // as it is written to ask for one, without options
+	Open     int64  `json:"open"`
+	Accepted uint64 `json:"accepted"`
+	// Refused counts the connections that were not served, by reason.
+	Refused map[string]uint64 `json:"refused,omitempty"`
+}
+
+// TLS is what is shown to clients over TLS.
+type TLS struct {
+	Certificates []Certificate `json:"certificates"`
+	Read         time.Time     `json:"read"` // when they were
+	// Problem is why the files as they are now are not used: what was read before is.
+	Problem string `json:"problem,omitempty"`
+}
+
+// Certificate is one that is shown.
+type Certificate struct {
+	File  string    `json:"file"`
+	Names []string  `json:"names"`
+	Until time.Time `json:"until"` // it is not valid after
 }
 
 // Overview is one look at the whole broker.
@@ -414,6 +459,7 @@ type Session struct {
 
 	Connected bool      `json:"connected"`
 	Remote    string    `json:"remote,omitempty"`
+	Transport string    `json:"transport,omitempty"`  // tcp, tls, ws, wss, unix or quic
 	Since     time.Time `json:"since"`                // of the present connection or absence
 	Expiry    int64     `json:"expiry_seconds"`       // after the connection; ExpiryNever
 	ExpiresAt time.Time `json:"expires_at,omitzero"`  // while absent

@@ -324,6 +324,8 @@ func OnThisMachine(remote net.Addr) bool {
 	switch a := remote.(type) {
 	case *net.TCPAddr:
 		return a.IP.IsLoopback()
+	case *net.UDPAddr: // QUIC
+		return a.IP.IsLoopback()
 	case *net.UnixAddr:
 		return true
 	}

@@ -261,6 +261,7 @@ func TestOnThisMachine(t *testing.T) {
 	}{
 		{nil, false}, {here, true}, {there, false}, {&net.TCPAddr{IP: net.IPv6loopback}, true},
 		{&net.UnixAddr{Name: "/x"}, true}, {p.RemoteAddr(), true},
+		{&net.UDPAddr{IP: net.IPv6loopback}, true}, {&net.UDPAddr{IP: net.IPv4(192, 0, 2, 1)}, false},
 		{text{"tcp", "127.0.0.1:5"}, true}, {text{"tcp", "[::ffff:127.0.0.1]:5"}, true}, {text{"tcp", "192.0.2.1:5"}, false},
 		{text{"tcp", "localhost:5"}, false}, {text{"websocket", "127.0.0.1:5"}, false}, {&net.TCPAddr{}, false},
 	}

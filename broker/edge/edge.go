@@ -159,9 +159,20 @@ type Server struct {
 // listener is one that is open.
 type listener struct {
 	net.Listener
-	spec Spec
-	open atomic.Int64 // connections
-	rate pace         // of the goroutine that accepts
+	spec     Spec
+	rate     pace // of the goroutine that accepts
+	open     atomic.Int64
+	accepted atomic.Uint64
+	refused  [reasons]atomic.Uint64
+}
+
+// Listening tells of one listener.
+type Listening struct {
+	Spec     Spec
+	Addr     net.Addr
+	Open     int64             // connections, now
+	Accepted uint64            // ever
+	Refused  map[string]uint64 // of those, by reason
 }
 
 // New returns a server that listens to nothing yet.
@@ -281,6 +292,26 @@ func explain(spec Spec, err error) error {
 	return fault.New(fault.Unavailable, "listen", spec.Address, "%w", err)
 }
 
+// Listeners tells of every listener, in the order in which they were opened.
+func (s *Server) Listeners() []Listening {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]Listening, 0, len(s.listeners))
+	for _, l := range s.listeners {
+		x := Listening{Spec: l.spec, Addr: l.Addr(), Open: l.open.Load(), Accepted: l.accepted.Load()}
+		for r := range Reason(reasons) {
+			if n := l.refused[r].Load(); n > 0 {
+				if x.Refused == nil {
+					x.Refused = make(map[string]uint64)
+				}
+				x.Refused[r.String()] = n
+			}
+		}
+		out = append(out, x)
+	}
+	return out
+}
+
 // Start begins to accept on every listener, those still to come included.
 func (s *Server) Start() {
 	s.mu.Lock()
@@ -334,6 +365,7 @@ func (s *Server) accept(l *listener) {
 // admit takes one connection in, or refuses it.
 func (s *Server) admit(c net.Conn, l *listener) {
 	s.stats.Accepted.Add(1)
+	l.accepted.Add(1)
 	s.mu.Lock()
 	full, closed := len(s.conns) >= s.cfg.MaxConns || l.spec.MaxConns > 0 && l.open.Load() >= int64(l.spec.MaxConns), s.closed
 	if !full && !closed {
@@ -344,18 +376,19 @@ func (s *Server) admit(c net.Conn, l *listener) {
 	s.mu.Unlock()
 	switch {
 	case closed:
-		s.refuse(c, Closing, nil)
+		s.refuse(c, l, Closing, nil)
 	case full:
-		s.refuse(c, OverLimit, nil)
+		s.refuse(c, l, OverLimit, nil)
 	default:
 		s.stats.Open.Add(1)
 		go s.serve(c, l)
 	}
 }
 
-func (s *Server) refuse(c net.Conn, r Reason, err error) {
+func (s *Server) refuse(c net.Conn, l *listener, r Reason, err error) {
 	s.stats.Refused[r].Add(1)
-	s.cfg.Log.Debug("connection refused", "remote", c.RemoteAddr().String(), "reason", r.String(), "error", err)
+	l.refused[r].Add(1)
+	s.cfg.Log.Debug("connection refused", "listener", l.spec.URL(l.Addr()), "remote", c.RemoteAddr().String(), "reason", r.String(), "error", err)
 	_ = c.Close()
 }
 
@@ -372,12 +405,12 @@ func (s *Server) serve(c net.Conn, l *listener) {
 	}()
 	client, p, err := s.open(c, l)
 	if err != nil {
-		s.refuse(c, err.reason, err.cause)
+		s.refuse(c, l, err.reason, err.cause)
 		return
 	}
 	h := s.cfg.Handlers[p]
 	if h == nil {
-		s.refuse(c, NotServed, nil)
+		s.refuse(c, l, NotServed, nil)
 		return
 	}
 	s.stats.Served[p].Add(1)

@@ -24,10 +24,10 @@ type scheme struct {
 var schemes = []scheme{
 	{"any", Any, TCP, Plain, ""},
 	{"mqtt", MQTT, TCP, Plain, "1883"}, {"mqtts", MQTT, TCP, MustTLS, "8883"}, {"mqtt+quic", MQTT, QUIC, MustTLS, "14567"},
-	{"ws", HTTP, TCP, Plain, "8083"}, {"wss", HTTP, TCP, MustTLS, "8084"},
 	{"kafka", Kafka, TCP, Plain, "9092"}, {"kafkas", Kafka, TCP, MustTLS, "9093"},
 	{"amqp", AMQP, TCP, Plain, "5672"}, {"amqps", AMQP, TCP, MustTLS, "5671"},
 	{"http", HTTP, TCP, Plain, "15672"}, {"https", HTTP, TCP, MustTLS, "15671"},
+	{"ws", HTTP, TCP, Plain, "8083"}, {"wss", HTTP, TCP, MustTLS, "8084"},
 	{"unix", Any, Unix, Plain, ""},
 }
 

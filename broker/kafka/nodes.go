@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/robustmq/rmq/broker/kernel"
+	"github.com/robustmq/rmq/broker/wire"
 )
 
 // Many nodes. Every node keeps every partition and every group, but Kafka's clients are told
@@ -54,6 +55,10 @@ func (c *conn) nodes() *cluster {
 	cl := &cluster{srv: s, self: s.cfg.NodeID, shards: make(map[uint32]*standing)}
 	here := endpoint{id: cl.self}
 	here.host, here.port = c.advertised()
+	scheme := "kafka"
+	if wire.PeerOf(c.nc).Transport == wire.TransportTLS {
+		scheme = "kafkas"
+	}
 	if !s.kernel.Clustered() {
 		cl.live, cl.all, cl.up = []endpoint{here}, []int32{cl.self}, []int32{cl.self}
 		return cl
@@ -61,7 +66,7 @@ func (c *conn) nodes() *cluster {
 	for _, n := range s.kernel.Nodes() {
 		id := int32(n.ID)
 		cl.all = append(cl.all, id)
-		at, reachable := endpointOf(&n)
+		at, reachable := endpointOf(&n, scheme)
 		if id == cl.self {
 			here.rack = at.rack
 			at, reachable, n.Down = here, true, false
@@ -80,13 +85,14 @@ func (c *conn) nodes() *cluster {
 	return cl
 }
 
-// endpointOf is where a node has said that Kafka's clients find it; false: it did not say.
-func endpointOf(n *kernel.Node) (endpoint, bool) {
+// endpointOf is where a node has said that Kafka's clients find it, who speak TLS (kafkas) or do not
+// (kafka); false: it did not say.
+func endpointOf(n *kernel.Node, scheme string) (endpoint, bool) {
 	at := endpoint{id: int32(n.ID)}
 	if n.Rack != "" {
 		at.rack = &n.Rack
 	}
-	u, err := url.Parse(n.Addresses["kafka"])
+	u, err := url.Parse(n.Addresses[scheme])
 	if err != nil {
 		return at, false
 	}

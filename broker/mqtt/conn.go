@@ -334,10 +334,12 @@ func (c *conn) describe() (Client, bool) {
 	if !c.connected.Load() {
 		return Client{}, false
 	}
+	peer := wire.PeerOf(c.nc)
 	return Client{
 		ClientID:  c.clientID,
 		User:      c.user,
-		Remote:    c.nc.RemoteAddr(),
+		Remote:    peer.Remote,
+		Transport: peer.Transport,
 		Version:   c.version,
 		KeepAlive: c.keepAlive * 2 / 3,
 		Since:     c.since,

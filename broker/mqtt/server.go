@@ -223,6 +223,7 @@ type Client struct {
 	ClientID  string
 	User      string // as authenticated
 	Remote    net.Addr
+	Transport string // as of wire.Peer
 	Version   mqttwire.Version
 	KeepAlive time.Duration // 0: none
 	Since     time.Time     // link time

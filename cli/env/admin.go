@@ -100,9 +100,7 @@ func (e *Env) URLs(ctx context.Context) (adminapi.URLs, error) {
 			host = u.Hostname()
 		}
 	}
-	for _, u := range []*string{&urls.MQTT, &urls.MQTTS, &urls.MQTTWS, &urls.Kafka, &urls.AMQP, &urls.AMQPS, &urls.HTTP} {
-		*u = reachable(*u, host)
-	}
+	urls.All(func(_ string, u *string) { *u = reachable(*u, host) })
 	return urls, nil
 }
 

@@ -91,14 +91,20 @@ func (e *Env) fill(cmd *cobra.Command, f *pflag.Flag, layers []layer) (from stri
 }
 
 func setFlag(f *pflag.Flag, l layer, key string) error {
+	at := func(value string) string {
+		if _, ok := f.Annotations[PathAnnotation]; ok && value != "" && !filepath.IsAbs(value) {
+			return filepath.Join(filepath.Dir(l.path), value)
+		}
+		return value
+	}
 	if s, ok := f.Value.(pflag.SliceValue); ok {
-		return s.Replace(l.v.GetStringSlice(key))
+		var values []string
+		for _, v := range l.v.GetStringSlice(key) {
+			values = append(values, at(v))
+		}
+		return s.Replace(values)
 	}
-	value := l.v.GetString(key)
-	if _, ok := f.Annotations[PathAnnotation]; ok && value != "" && !filepath.IsAbs(value) {
-		value = filepath.Join(filepath.Dir(l.path), value)
-	}
-	return f.Value.Set(value)
+	return f.Value.Set(at(l.v.GetString(key)))
 }
 
 func isSection(v any) bool {

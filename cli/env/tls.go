@@ -1,6 +1,7 @@
 package env
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"os"
@@ -10,14 +11,19 @@ import (
 
 // TLS is the flags by which commands that speak a broker's protocols know who answers over TLS.
 type TLS struct {
-	cacert   string
-	insecure bool
+	cacert    string
+	cert, key string
+	insecure  bool
 }
 
 // Flags adds them.
 func (t *TLS) Flags(f *pflag.FlagSet) {
 	f.StringVar(&t.cacert, "cacert", "", "file with the certificates to trust, for TLS")
-	_ = f.SetAnnotation("cacert", PathAnnotation, []string{"true"}) // fails for unknown flags only
+	f.StringVar(&t.cert, "cert", "", "file with the certificate to show, for TLS")
+	f.StringVar(&t.key, "cert-key", "", "file with the key of --cert (default: it is in the file of the certificate)")
+	for _, name := range []string{"cacert", "cert", "cert-key"} {
+		_ = f.SetAnnotation(name, PathAnnotation, []string{"true"}) // fails for unknown flags only
+	}
 	f.BoolVar(&t.insecure, "insecure", false, "over TLS, do not check who answers")
 }
 
@@ -33,6 +39,16 @@ func (t *TLS) Config() (*tls.Config, error) {
 		if !config.RootCAs.AppendCertsFromPEM(pem) {
 			return nil, Failf(Usage, "--cacert: %s holds no certificate", t.cacert)
 		}
+	}
+	switch {
+	case t.cert == "" && t.key != "":
+		return nil, Failf(Usage, "--cert-key is the key of a certificate, and --cert names none")
+	case t.cert != "":
+		pair, err := tls.LoadX509KeyPair(t.cert, cmp.Or(t.key, t.cert))
+		if err != nil {
+			return nil, Failf(Usage, "--cert: %v", err)
+		}
+		config.Certificates = []tls.Certificate{pair}
 	}
 	return config, nil
 }

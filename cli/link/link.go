@@ -261,9 +261,14 @@ func dial(ctx context.Context, t Target, o Options) (net.Conn, error) {
 	d := &net.Dialer{Timeout: dialTimeout}
 	var conn net.Conn
 	var err error
-	if t.TLS {
+	switch {
+	case t.Network == QUIC:
+		conn, err = dialQUIC(ctx, t, o)
+	case t.Network == Unix:
+		conn, err = d.DialContext(ctx, "unix", t.Address)
+	case t.TLS:
 		conn, err = (&tls.Dialer{NetDialer: d, Config: o.TLS}).DialContext(ctx, "tcp", t.Address)
-	} else {
+	default:
 		conn, err = d.DialContext(ctx, "tcp", t.Address)
 	}
 	if err != nil {

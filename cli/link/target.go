@@ -17,6 +17,12 @@ const (
 	AMQP  = "amqp"
 )
 
+// Networks over which a target may be reached besides TCP.
+const (
+	Unix = "unix"
+	QUIC = "quic"
+)
+
 // Target is where messages go to or come from.
 //
 //	mqtt:sensors/dev1/temp        an MQTT topic, or, to consume, a filter
@@ -25,13 +31,16 @@ const (
 //	amqp:EXCHANGE/KEY             an exchange and a routing or binding key
 //	amqp:queue:NAME               a queue
 //	mqtt://user:pass@host:1883/…  the same on a broker elsewhere; also mqtts, kafkas, amqps
+//	mqtt+quic://host:14567/…      over QUIC
+//	mqtt+unix://%2Frun%2Frmq.sock/…  over a Unix socket, "/" in its path being %2F
 //
 // What follows the protocol or the host is taken as it stands: "#", "?" and "%" mean
 // nothing special, except that %2F is a "/" in the name of an exchange. An MQTT topic
 // that begins with "//" is written with an empty host: mqtt://///a is the topic //a.
 type Target struct {
 	Protocol string
-	Address  string // host:port; several for Kafka, divided by commas; "" until Resolve
+	Network  string // Unix or QUIC; "": TCP
+	Address  string // host:port, or a path; several for Kafka, divided by commas; "" until Resolve
 	TLS      bool
 	User     string
 	Password string
@@ -47,13 +56,16 @@ var schemes = map[string]struct {
 	protocol string
 	tls      bool
 	port     string
+	network  string
 }{
-	"mqtt":   {MQTT, false, "1883"},
-	"mqtts":  {MQTT, true, "8883"},
-	"kafka":  {Kafka, false, "9092"},
-	"kafkas": {Kafka, true, "9093"},
-	"amqp":   {AMQP, false, "5672"},
-	"amqps":  {AMQP, true, "5671"},
+	"mqtt":      {MQTT, false, "1883", ""},
+	"mqtts":     {MQTT, true, "8883", ""},
+	"mqtt+quic": {MQTT, true, "14567", QUIC},
+	"mqtt+unix": {MQTT, false, "", Unix},
+	"kafka":     {Kafka, false, "9092", ""},
+	"kafkas":    {Kafka, true, "9093", ""},
+	"amqp":      {AMQP, false, "5672", ""},
+	"amqps":     {AMQP, true, "5671", ""},
 }
 
 // ParseTarget reads a target.
@@ -63,7 +75,7 @@ func ParseTarget(s string) (Target, error) {
 	if !ok || !known {
 		return Target{}, bad(s, "a target begins with mqtt:, kafka: or amqp:")
 	}
-	t := Target{Protocol: row.protocol, TLS: row.tls}
+	t := Target{Protocol: row.protocol, TLS: row.tls, Network: row.network}
 	if after, remote := strings.CutPrefix(rest, "//"); remote {
 		authority, name, _ := strings.Cut(after, "/")
 		if i := strings.LastIndexByte(authority, '@'); i >= 0 {
@@ -77,14 +89,21 @@ func ParseTarget(s string) (Target, error) {
 			authority = authority[i+1:]
 		}
 		rest = name
-		if !strings.HasPrefix(after, "/") || row.tls {
+		switch {
+		case row.network == Unix:
+			path, err := url.PathUnescape(authority)
+			if err != nil || !strings.HasPrefix(path, "/") {
+				return Target{}, bad(redact(s), "it names no socket: "+scheme+"://%2Frun%2Frmq.sock/…")
+			}
+			t.Address = path
+		case !strings.HasPrefix(after, "/") || row.tls:
 			address, err := addresses(authority, row.port, row.protocol == Kafka)
 			if err != nil {
 				return Target{}, bad(redact(s), err.Error())
 			}
 			t.Address = address
 		}
-	} else if row.tls {
+	} else if row.tls || row.network != "" {
 		return Target{}, bad(s, scheme+" needs a host: "+scheme+"://host/…")
 	}
 	if err := t.name(rest); err != "" {

@@ -130,7 +130,7 @@ func (u *up) await(ctx context.Context, urls adminapi.URLs, limit *time.Timer) e
 	for {
 		s, err := c.Status(ctx)
 		ready := err == nil && s.Ready
-		for _, address := range []string{urls.MQTT, urls.MQTTWS, urls.Kafka, urls.AMQP} {
+		for _, address := range []string{urls.MQTT, urls.MQTTWS, urls.Kafka, urls.AMQP, urls.MQTTS, urls.MQTTWSS, urls.KafkaS, urls.AMQPS, urls.HTTPS} {
 			ready = ready && (address == "" || env.Listens(address))
 		}
 		if ready {

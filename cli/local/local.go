@@ -30,6 +30,10 @@ type Config struct {
 
 	// 0 takes a free port, -1 serves no such port.
 	MQTT, MQTTWS, Kafka, AMQP, HTTP int
+	// Over TLS; they count where Edge has certificates.
+	MQTTS, MQTTWSS, KafkaS, AMQPS, HTTPS int
+	// Edge is about TLS to clients, and more listeners; nil: there is nothing of it.
+	Edge *Edge
 
 	// TLS is for connections between nodes; nil: they are plain.
 	TLS *tls.Config
@@ -37,6 +41,11 @@ type Config struct {
 	Cluster *Cluster
 
 	Log *slog.Logger
+}
+
+// ports are those of protocols, as portFlags has them.
+func (c *Config) ports() [len(portFlags)]*int {
+	return [...]*int{&c.MQTT, &c.MQTTWS, &c.Kafka, &c.AMQP, &c.HTTP, &c.MQTTS, &c.MQTTWSS, &c.KafkaS, &c.AMQPS, &c.HTTPS}
 }
 
 // Cluster is what one node of a cluster is started with.

@@ -62,7 +62,8 @@ func (u *up) plan(c Config) ([]Config, error) {
 // ofNode is the configuration of one node: the first has what was asked for, each other one ports
 // that are portStep higher than those of the one before.
 func (c Config) ofNode(id uint64) (Config, error) {
-	for _, port := range []*int{&c.Port, &c.MQTT, &c.MQTTWS, &c.Kafka, &c.AMQP, &c.HTTP} {
+	ports := c.ports()
+	for _, port := range append(ports[:], &c.Port) {
 		if *port > 0 {
 			*port += int(id-1) * portStep
 		}
@@ -73,7 +74,9 @@ func (c Config) ofNode(id uint64) (Config, error) {
 	if c.DataDir != "" {
 		c.DataDir = filepath.Join(c.DataDir, nodeDir(id))
 	}
-	return c, nil
+	var err error
+	c.Edge, err = c.Edge.ofNode(id)
+	return c, err
 }
 
 func nodeDir(id uint64) string { return "node-" + strconv.FormatUint(id, 10) }
@@ -351,6 +354,16 @@ func (t *together) URLs() adminapi.URLs   { return t.nodes[0].URLs() }
 func (t *together) Done() <-chan struct{} { return t.done }
 func (t *together) Control() string       { return "" }
 func (t *together) Watch(func())          {} // they are all up until all end
+
+// Reload has every node read its files again.
+func (t *together) Reload() (err error) {
+	for _, b := range t.nodes {
+		if r, ok := b.(interface{ Reload() error }); ok {
+			err = errors.Join(err, r.Reload())
+		}
+	}
+	return err
+}
 
 func (t *together) Nodes() (all []env.RunNode) {
 	for i, b := range t.nodes {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/robustmq/rmq/broker"
 	"github.com/robustmq/rmq/broker/cluster/transport"
+	"github.com/robustmq/rmq/broker/edge"
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/storage/filelog"
@@ -24,11 +25,17 @@ const memberFile = filelog.NodeFile
 
 // OpenBroker starts the broker of this program.
 func OpenBroker(ctx context.Context, c Config) (Broker, error) {
-	ports := broker.Ports{MQTT: c.MQTT, WebSocket: c.MQTTWS, Kafka: c.Kafka, AMQP: c.AMQP, HTTP: c.HTTP, One: broker.None}
+	ports := broker.Ports{
+		MQTT: c.MQTT, WebSocket: c.MQTTWS, Kafka: c.Kafka, AMQP: c.AMQP, HTTP: c.HTTP,
+		MQTTS: c.MQTTS, WebSocketSecure: c.MQTTWSS, KafkaS: c.KafkaS, AMQPS: c.AMQPS, HTTPS: c.HTTPS, One: broker.None,
+	}
 	if c.Port != 0 {
 		ports = broker.OnePort(c.Port)
 	}
 	cfg := broker.Config{DataDir: c.DataDir, Profile: c.Profile, Host: c.Host, Ports: ports, Durability: kernel.Durability(c.Durability), Log: c.Log}
+	if err := c.Edge.open(&cfg); err != nil {
+		return nil, err
+	}
 	var net *transport.TCP
 	if cl := c.Cluster; cl != nil {
 		if cl.Hub != nil {
@@ -57,6 +64,31 @@ func OpenBroker(ctx context.Context, c Config) (Broker, error) {
 		return &joined{b, net}, nil
 	}
 	return b, nil
+}
+
+// open makes a broker's configuration of what is between clients and protocols.
+func (e *Edge) open(cfg *broker.Config) error {
+	if e == nil {
+		return nil
+	}
+	for _, l := range e.Listeners {
+		spec, err := edge.ParseSpec(l)
+		if err != nil {
+			return err
+		}
+		cfg.Listeners = append(cfg.Listeners, spec)
+	}
+	if !e.secure() {
+		return nil
+	}
+	cfg.TLS = &edge.TLSFiles{
+		Authorities: e.CA, MinVersion: map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}[e.Min],
+		Clients: map[string]edge.ClientCert{"none": edge.ClientCertNone, "optional": edge.ClientCertOptional, "required": edge.ClientCertRequired}[e.Client],
+	}
+	for i := range e.Certs {
+		cfg.TLS.Pairs = append(cfg.TLS.Pairs, edge.Pair{Certificate: e.Certs[i], Key: e.Keys[i]})
+	}
+	return nil
 }
 
 // joined is a broker with the connections to its peers.

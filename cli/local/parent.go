@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/robustmq/rmq/broker/adminapi"
@@ -201,6 +202,18 @@ func (p *parent) tell() {
 	p.mu.Unlock()
 	changed()
 	close(turn)
+}
+
+// Reload has every node read its files again; what cannot be used each tells in its log.
+func (p *parent) Reload() (err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.children {
+		if c.process != nil && c.state.State == env.NodeUp {
+			err = errors.Join(err, c.process.Signal(syscall.SIGHUP))
+		}
+	}
+	return err
 }
 
 // Close ends all nodes, and kills those that have not ended with ctx.
@@ -482,14 +495,17 @@ func (u *up) nodeArgs(c *Config, token string) []string {
 		args = append(args, "--data", c.DataDir)
 	}
 	args = append(args, u.tls.args()...)
+	args = append(args, c.Edge.args()...)
 	if c.Durability != "" {
 		args = append(args, "--durability", c.Durability)
 	}
 	if c.Port != 0 {
 		return append(args, "--port", strconv.Itoa(c.Port))
 	}
-	for i, port := range [...]int{c.MQTT, c.MQTTWS, c.Kafka, c.AMQP, c.HTTP} {
-		args = append(args, "--"+portFlags[i].name, strconv.Itoa(port))
+	for i, port := range c.ports() {
+		if !portFlags[i].tls || c.Edge.secure() {
+			args = append(args, "--"+portFlags[i].name, strconv.Itoa(*port))
+		}
 	}
 	return args
 }
@@ -499,12 +515,11 @@ func (c *Config) keepPorts(urls adminapi.URLs) {
 	if c.Port != 0 {
 		return
 	}
-	for _, x := range []struct {
-		port *int
-		url  string
-	}{{&c.MQTT, urls.MQTT}, {&c.MQTTWS, urls.MQTTWS}, {&c.Kafka, urls.Kafka}, {&c.AMQP, urls.AMQP}, {&c.HTTP, urls.HTTP}} {
-		if n, err := strconv.Atoi(portOfURL(x.url)); err == nil {
-			*x.port = n
+	for i, url := range [len(portFlags)]string{
+		urls.MQTT, urls.MQTTWS, urls.Kafka, urls.AMQP, urls.HTTP, urls.MQTTS, urls.MQTTWSS, urls.KafkaS, urls.AMQPS, urls.HTTPS,
+	} {
+		if n, err := strconv.Atoi(portOfURL(url)); err == nil {
+			*c.ports()[i] = n
 		}
 	}
 }

@@ -156,10 +156,18 @@ func statusView(e *env.Env, name string, s adminapi.Status, run env.Run) env.Vie
 	add("mqtt", s.URLs.MQTT)
 	add("mqtts", s.URLs.MQTTS)
 	add("mqtt-ws", s.URLs.MQTTWS)
+	add("mqtt-wss", s.URLs.MQTTWSS)
 	add("kafka", s.URLs.Kafka)
+	add("kafkas", s.URLs.KafkaS)
 	add("amqp", s.URLs.AMQP)
 	add("amqps", s.URLs.AMQPS)
 	add("http", s.URLs.HTTP)
+	add("https", s.URLs.HTTPS)
+	if s.TLS != nil {
+		for _, c := range s.TLS.Certificates {
+			add("shows", fmt.Sprintf("%s, until %s", strings.Join(c.Names, " "), c.Until.Local().Format(time.DateOnly)))
+		}
+	}
 	add("data", data)
 	var durable []string
 	for _, class := range env.SortedKeys(s.Durability) {
@@ -178,10 +186,33 @@ func statusView(e *env.Env, name string, s adminapi.Status, run env.Run) env.Vie
 	add("node", s.Node)
 	add("started", env.Ago{At: s.Started, Now: s.Started.Add(time.Duration(s.Uptime * float64(time.Second)))})
 	add("version", s.Version)
+	if more := listenerTable(&s); len(more.Rows) > 0 {
+		v.Tables = append(v.Tables, more)
+	}
 	if len(nodes) > 0 {
 		t := nodeTable(nodes)
 		t.Title = "node"
 		v.Tables = append(v.Tables, t)
 	}
 	return v
+}
+
+// listenerTable has the listeners that the URLs do not tell, and those that have refused somebody.
+func listenerTable(s *adminapi.Status) env.Table {
+	t := env.Table{Title: "listener", Head: []string{"LISTENER", "OPEN", "ACCEPTED", "REFUSED"}}
+	for _, l := range s.Listeners {
+		_, at, _ := strings.Cut(l.URL, "://")
+		told := false
+		s.URLs.All(func(_ string, url *string) {
+			told = told || portOfURL(*url) != "" && strings.HasSuffix(at, ":"+portOfURL(*url))
+		})
+		var refused []string
+		for _, reason := range env.SortedKeys(l.Refused) {
+			refused = append(refused, fmt.Sprintf("%d %s", l.Refused[reason], reason))
+		}
+		if !told || len(refused) > 0 {
+			t.Rows = append(t.Rows, []any{l.URL, l.Open, l.Accepted, strings.Join(refused, ", ")})
+		}
+	}
+	return t
 }

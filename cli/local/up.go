@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -35,7 +36,7 @@ type up struct {
 	durability   string
 	host         string
 	port         int
-	ports        [5]int // MQTT, MQTT over WebSocket, Kafka, AMQP, HTTP
+	ports        [len(portFlags)]int
 	anyPort      bool
 	detach, wait bool
 	json         bool
@@ -52,17 +53,25 @@ type up struct {
 	rack                string
 	forsake             bool
 	tls                 nodeTLS
+	edge                edgeFlags
 }
 
-var portFlags = [5]struct {
+// portFlags are in the order of Config.ports.
+var portFlags = [...]struct {
 	name, protocol string
 	number         int
+	tls            bool
 }{
-	{"mqtt-port", "MQTT", 1883},
-	{"ws-port", "MQTT over WebSocket", 8083},
-	{"kafka-port", "Kafka", 9092},
-	{"amqp-port", "AMQP", 5672},
-	{"http-port", "HTTP", 15672},
+	{"mqtt-port", "MQTT", 1883, false},
+	{"ws-port", "MQTT over WebSocket", 8083, false},
+	{"kafka-port", "Kafka", 9092, false},
+	{"amqp-port", "AMQP", 5672, false},
+	{"http-port", "HTTP", 15672, false},
+	{"mqtts-port", "MQTT over TLS", 8883, true},
+	{"wss-port", "MQTT over WebSocket and TLS", 8084, true},
+	{"kafkas-port", "Kafka over TLS", 9093, true},
+	{"amqps-port", "AMQP over TLS", 5671, true},
+	{"https-port", "HTTP over TLS", 15671, true},
 }
 
 // closeTimeout is how long a broker may take to end in order.
@@ -79,6 +88,13 @@ func NewUp(e *env.Env, open Open) *cobra.Command {
 			"With --nodes it is a cluster: each node is a process of its own that keeps everything, and what is acknowledged\n" +
 			"is held by a majority. The first node takes the ports asked for, each other one ports 10 higher than the one\n" +
 			"before, and keeps its data in node-ID below the broker's directory. A node that dies is started again.\n\n" +
+			"With --tls-cert each protocol has a port for TLS too, and the one of --port takes both. Files of certificates, and of\n" +
+			"the authorities of clients, are read again seconds after they change, or at once on SIGHUP; connections go on, and\n" +
+			"what cannot be used changes nothing and is told by rmq status.\n\n" +
+			"A --listener is one more place to listen, as SCHEME://HOST:PORT or unix:///PATH, where the scheme is mqtt, mqtts,\n" +
+			"ws, wss, kafka, kafkas, amqp, amqps, http, https, mqtt+quic, or any for all of them, and may have options behind a ?:\n" +
+			"client-cert=none|optional|required, max-connections=N, max-rate=N (a second), tls=accepted|required (of any),\n" +
+			"mode=0660 (of a socket), and proxy-protocol=NETWORK,… whose connections begin with a PROXY header, and no others.\n\n" +
 			"On many machines each node is started by hand, with the same --peers and the same secret in --token-file. It is\n" +
 			"up once a majority is. Another one joins the cluster with --join, which is where any of its nodes listens for others:\n" +
 			"it is up once it has a replica of everything. A node keeps in its data directory which one it is and where the\n" +
@@ -89,6 +105,8 @@ func NewUp(e *env.Env, open Open) *cobra.Command {
 			"--node-key and --node-ca they speak TLS: each takes certificates of that authority only, for the address it dials.",
 		Example: "  rmq up\n  rmq up --memory --any-port --detach --wait --json\n  rmq up --data ./data --profile production\n" +
 			"  rmq up --port 4000            # MQTT, Kafka, AMQP and HTTP on one port\n" +
+			"  rmq up --tls-cert server.pem --tls-key server.key --tls-ca devices.pem\n" +
+			"  rmq up --listener unix:///run/rmq.sock?mode=0660 --listener 'mqtt://127.0.0.1:1884?proxy-protocol=127.0.0.1'\n" +
 			"  rmq up -n 3                   # three nodes\n" +
 			"  rmq up --node 2 --peers 1=10.0.0.1:7100,2=10.0.0.2:7100,3=10.0.0.3:7100 --token-file rmq.token\n" +
 			"  rmq up --join 10.0.0.1:7100 --token-file rmq.token",
@@ -105,8 +123,13 @@ func NewUp(e *env.Env, open Open) *cobra.Command {
 	f.StringVar(&u.host, "listen", "127.0.0.1", "address to listen on; others than this machine's need users")
 	f.IntVar(&u.port, "port", 0, "serve every protocol on this one port, alone")
 	for i, p := range portFlags {
-		f.IntVar(&u.ports[i], p.name, p.number, "port for "+p.protocol+"; 0 takes a free one, -1 serves none")
+		usage := "port for " + p.protocol + "; 0 takes a free one, -1 serves none"
+		if p.tls {
+			usage = "with --tls-cert: " + usage
+		}
+		f.IntVar(&u.ports[i], p.name, p.number, usage)
 	}
+	u.edge.add(f)
 	f.BoolVar(&u.anyPort, "any-port", false, "take free ports for those not given")
 	f.BoolVarP(&u.detach, "detach", "d", false, "return once the broker is up, and leave it running")
 	f.BoolVar(&u.wait, "wait", false, "with --detach: return once every port answers")
@@ -205,7 +228,15 @@ func (u *up) config(cmd *cobra.Command) (c Config, err error) {
 		return c, err
 	}
 	if c.TLS != nil && c.Cluster == nil && (u.nodes == 1 || u.inProcess) {
-		return c, &env.Failure{Exit: env.Usage, What: "--node-cert is for nodes that reach each other over a network", Hint: "leave it out; for the ports of clients it is of no use"}
+		return c, &env.Failure{Exit: env.Usage, What: "--node-cert is for nodes that reach each other over a network", Hint: "leave it out; for the ports of clients there is --tls-cert"}
+	}
+	if c.Edge, err = u.edge.config(u.e.Dir); err != nil {
+		return c, err
+	}
+	for _, p := range portFlags {
+		if p.tls && f.Changed(p.name) && !c.Edge.secure() {
+			return c, &env.Failure{Exit: env.Usage, What: "--" + p.name + " needs a certificate to show", Hint: "name it: --tls-cert FILE --tls-key FILE"}
+		}
 	}
 	if f.Changed("port") {
 		if u.port < 1 || u.port > 65535 {
@@ -229,7 +260,11 @@ func (u *up) config(cmd *cobra.Command) (c Config, err error) {
 	if u.ports[4] < 0 {
 		return c, &env.Failure{Exit: env.Usage, What: "without HTTP no command could reach the broker", Hint: "leave --http-port out, or take a free one with --http-port 0"}
 	}
-	c.MQTT, c.MQTTWS, c.Kafka, c.AMQP, c.HTTP = u.ports[0], u.ports[1], u.ports[2], u.ports[3], u.ports[4]
+	for i, port := range c.ports() {
+		if !portFlags[i].tls || c.Edge.secure() {
+			*port = u.ports[i]
+		}
+	}
 	return c, nil
 }
 
@@ -332,12 +367,18 @@ func (u *up) claim(run env.Run) error {
 
 // serve runs until the context or the broker says to end.
 func (u *up) serve(ctx context.Context, b Broker, c Config) error {
-	select {
-	case <-ctx.Done():
-		u.e.Say("stopping")
-	case <-b.Done():
+	again := u.hangups()
+	for {
+		select {
+		case <-again:
+			u.reload(b)
+		case <-ctx.Done():
+			u.e.Say("stopping")
+			return u.end(b, c)
+		case <-b.Done():
+			return u.end(b, c)
+		}
 	}
-	return u.end(b, c)
 }
 
 // end closes a broker, and tells what stopped it, if anything did.
@@ -365,11 +406,19 @@ func (u *up) explain(err error, c Config) error {
 	}
 	fe, _ := errors.AsType[*fault.Error](err)
 	switch {
+	case fe != nil && fe.Op == "listen" && fe.Kind == fault.Exists && strings.HasPrefix(fe.Target, "/"):
+		f.Exit = env.Conflict
+		f.What = fmt.Sprintf("%s: %v", fe.Target, fe.Err)
+		f.Hint = "choose another: --listener unix:///PATH"
 	case fe != nil && fe.Op == "listen" && fe.Kind == fault.Exists:
 		flag, protocol := u.portOf(fe.Target, c)
 		f.Exit = env.Conflict
 		f.What = fmt.Sprintf("%s%s is taken", fe.Target, protocol)
 		f.Hint = fmt.Sprintf("take free ports: rmq up --any-port   or choose one: rmq up --%s N", flag)
+	case fe != nil && (fe.Op == "read listener" || fe.Op == "open" && fe.Target == "TLS" || fe.Op == "listen" && fe.Kind == fault.Invalid):
+		f.Exit = env.Usage
+		f.What = fmt.Sprintf("%s: %v", fe.Target, fe.Err)
+		f.Hint = "see what there is: rmq up --help"
 	case fe != nil && fe.Op == "listen" && fe.Kind == fault.Denied && u.host != "127.0.0.1":
 		f.Exit = env.Auth
 		f.What = fmt.Sprintf("%s: a broker without users listens on this machine only", fe.Target)
@@ -514,6 +563,11 @@ func (u *up) report(ctx context.Context, run env.Run) error {
 	return u.e.Print(statusView(u.e, u.name, s, run))
 }
 
+// spaced writes those that there are, apart.
+func spaced(all ...string) string {
+	return strings.Join(slices.DeleteFunc(all, func(s string) bool { return s == "" }), "   ")
+}
+
 func card(e *env.Env, run env.Run, c Config, took time.Duration, stop string) string {
 	var b strings.Builder
 	row := func(name, text string) {
@@ -522,10 +576,10 @@ func card(e *env.Env, run env.Run, c Config, took time.Duration, stop string) st
 		}
 	}
 	places := func(urls adminapi.URLs) {
-		row("mqtt", strings.TrimSpace(urls.MQTT+"   "+urls.MQTTWS))
-		row("kafka", strings.TrimPrefix(urls.Kafka, "kafka://"))
-		row("amqp", urls.AMQP)
-		row("http", urls.HTTP)
+		row("mqtt", spaced(urls.MQTT, urls.MQTTWS, urls.MQTTS, urls.MQTTWSS))
+		row("kafka", spaced(strings.TrimPrefix(urls.Kafka, "kafka://"), urls.KafkaS))
+		row("amqp", spaced(urls.AMQP, urls.AMQPS))
+		row("http", spaced(urls.HTTP, urls.HTTPS))
 	}
 	if len(run.Nodes) == 0 {
 		fmt.Fprintf(&b, "rmq %s is up (%d ms)\n\n", e.Version, took.Milliseconds())

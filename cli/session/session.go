@@ -50,6 +50,7 @@ func view(e *env.Env, s adminapi.Session) env.View {
 		{Name: "state", Value: state(s)},
 		{Name: "since", Value: env.Ago{At: s.Since, Now: e.Now()}},
 		{Name: "remote", Value: s.Remote},
+		{Name: "transport", Value: s.Transport},
 		{Name: "keep alive s", Value: s.KeepAlive},
 		{Name: "expiry s", Value: expiry(s)},
 		{Name: "expires at", Value: s.ExpiresAt},
