@@ -272,7 +272,7 @@ func (b *Broker) openServers() error {
 	a := b.auth
 	version, commit := admin.Build()
 	cluster := b.kernel.Cluster()
-	b.mqtt = mqtt.New(mqtt.Config{Kernel: b.kernel, Auth: a, Clock: b.kernel.Clock(), Link: b.cfg.Link, Log: b.cfg.Log})
+	b.mqtt = mqtt.New(mqtt.Config{Kernel: b.kernel, Version: version, Auth: a, Clock: b.kernel.Clock(), Link: b.cfg.Link, Log: b.cfg.Log})
 	b.kafka = kafka.New(kafka.Config{
 		Kernel: b.kernel, ClusterID: cluster, NodeID: int32(b.self()), Authenticator: a, Users: b.kernel.UserCount,
 		Broker: b.kernel.Clock(), Link: b.cfg.Link, ExactStreams: b.cfg.Profile == Production, LogDir: b.cfg.DataDir,

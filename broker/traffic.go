@@ -14,7 +14,7 @@ func (b *Broker) traffic() []adminapi.Traffic {
 		Protocol: "mqtt", Connections: int(m.Connections.Load()), Waiting: m.Parked.Load(), WaitingBytes: m.ParkedBytes.Load(),
 		Counters: adminapi.Counters{
 			MessagesIn: m.MessagesIn.Load(), MessagesOut: m.MessagesOut.Load(), BytesIn: m.BytesIn.Load(), BytesOut: m.BytesOut.Load(),
-			Accepted: m.Connects.Load(), Dropped: m.DroppedSlow.Load() + m.DroppedTooLarge.Load() + m.DroppedExpired.Load(),
+			Accepted: m.Connects.Load(), Dropped: m.Dropped(),
 		},
 		ErrorsBy: make(map[string]uint64),
 	}

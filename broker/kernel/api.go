@@ -44,6 +44,10 @@ type Publish struct {
 
 	Batch *Batch // collects the sinks reached at once; nil when each is to flush itself
 
+	// Here, at QoS 0: sessions that are connected to another node do not get it, and it is not
+	// counted: what the node says of itself.
+	Here bool
+
 	again       bool   // was delayed: counted and shown when it came in
 	dead        bool   // a dead letter: queues that it went round already are left out
 	relayed     bool   // came from another node, for those who are connected here

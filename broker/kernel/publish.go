@@ -7,6 +7,7 @@ import (
 
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel/meta"
+	"github.com/robustmq/rmq/broker/kernel/route"
 	"github.com/robustmq/rmq/broker/kernel/shard"
 	"github.com/robustmq/rmq/broker/message"
 	"github.com/robustmq/rmq/broker/record"
@@ -22,6 +23,14 @@ import (
 // nobody waits for is then given to who is connected, as QoS 0 is without a log, and is not
 // refused.
 func (k *Kernel) Publish(p *Publish) error { return k.publish(p, true) }
+
+// Wanted tells whether a session is subscribed to an address, alone or in a share.
+func (k *Kernel) Wanted(ns, address string) bool {
+	sp := k.topo.space(ns)
+	k.topo.mu.RLock()
+	defer k.topo.mu.RUnlock()
+	return len(sp.subs.Match(nil, route.Slashed(address))) > 0
+}
 
 // PublishWait is Publish for a caller that may be held up: it tries again until there is room, or
 // ctx ends.
@@ -73,7 +82,7 @@ func (k *Kernel) publish(p *Publish, door bool) error {
 			shed = true
 		}
 	}
-	if !p.again {
+	if !p.again && !p.Here {
 		k.stats.in(m.Source, 1, len(m.Value))
 		k.taps.show(p.Namespace, m)
 	}
@@ -243,7 +252,7 @@ func (k *Kernel) deliverLive(p *Publish, r *resolved, res *PublishResult) (logge
 		if on := s.route.online.Load(); on != nil {
 			*d = Delivery{Msg: m, Retain: m.Retain && s.retain, SubIDs: s.ids, Batch: p.Batch}
 			on.deliver(d)
-		} else if !p.relayed {
+		} else if !p.relayed && !p.Here {
 			elsewhere = k.elsewhere(elsewhere, s.route)
 		}
 	}

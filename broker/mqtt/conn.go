@@ -58,6 +58,7 @@ type conn struct {
 	connected atomic.Bool             // CONNACK with success is in the outbox
 	lastIn    atomic.Int64            // link time of the last packet, ns
 	parked    atomic.Pointer[parking] // nil: nothing ever was
+	why       atomic.Uint32           // the reason with which we ended it; 0: we did not
 
 	mu         sync.Mutex
 	window     window
@@ -109,6 +110,7 @@ func (c *conn) run() {
 	c.mu.Unlock()
 	c.leaving.Wait()
 	if c.session != nil {
+		c.server.sys.went(c, err)
 		if !c.gone.Load() {
 			c.session.Close(!c.withdrawn, c.newExpiry)
 		}
@@ -251,6 +253,7 @@ func (c *conn) end(r mqttwire.Reason, text string) {
 		return
 	}
 	c.server.stats.errors[r].Add(1)
+	c.why.Store(uint32(r))
 	if c.connected.Load() { // MQTT5-3.14.0-1
 		c.server.cfg.Log.Debug("mqtt: connection ended", "client", c.clientID, "reason", r.String(), "text", text)
 		if c.version == mqttwire.V5 {

@@ -112,6 +112,7 @@ func (c *conn) connect(f mqttwire.Frame) error {
 	c.arm(c.keepAlive)
 	cfg.Log.Debug("mqtt: connected", "client", c.clientID, "version", c.version.String(), "resumed", present)
 	session.Start()
+	c.server.sys.came(c)
 	return nil
 }
 

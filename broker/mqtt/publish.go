@@ -129,7 +129,7 @@ func (c *conn) unacceptable(topic string) string {
 	switch {
 	case strings.Count(topic, "/") >= c.server.cfg.MaxLevels:
 		return "topic name with too many levels"
-	case topic == "$SYS" || strings.HasPrefix(topic, "$SYS/"):
+	case topic == sysRoot || strings.HasPrefix(topic, sysRoot+"/"):
 		return "topic name under $SYS"
 	}
 	return ""

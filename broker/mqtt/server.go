@@ -22,6 +22,9 @@ type Config struct {
 	Link      clock.Clock    // link time, for keep alive; the wall when nil
 	Log       *slog.Logger   // nil: silent
 
+	Version     string        // of the server, told under $SYS
+	SysInterval time.Duration // between two looks at what $SYS tells; below 0: there is no such tree
+
 	MaxPacket       int    // bytes of a packet from a client
 	ReceiveMaximum  uint16 // QoS 1 and 2 publishes of one client in progress at once
 	Inflight        uint16 // QoS 1 and 2 deliveries to one client in progress at once, if it allows more
@@ -48,6 +51,7 @@ const (
 	defaultMaxClientID    = 1024
 	defaultDropAbove      = 1 << 20
 	defaultOutboxMax      = 256 << 20
+	defaultSysInterval    = 10 * time.Second
 )
 
 const (
@@ -75,6 +79,7 @@ func (c *Config) defaults() {
 	set(&c.MaxExpiry, kernel.ExpiryNever)
 	set(&c.DropAbove, defaultDropAbove)
 	set(&c.OutboxMax, defaultOutboxMax)
+	set(&c.SysInterval, defaultSysInterval)
 	c.MaxPacket = min(c.MaxPacket, mqttwire.PacketMax)
 	if c.Auth == nil {
 		c.Auth = auth.Anybody{}
@@ -136,6 +141,8 @@ type Server struct {
 	cfg   Config
 	core  core
 	stats Stats
+	sys   *sys
+	since time.Time // link time
 
 	mu     sync.Mutex
 	conns  map[*conn]struct{} // guarded by mu
@@ -152,6 +159,8 @@ func newServer(cfg Config, core core) *Server {
 	cfg.defaults()
 	s := &Server{cfg: cfg, core: core, conns: map[*conn]struct{}{}}
 	s.ctx, s.stop = context.WithCancel(context.Background())
+	s.since = cfg.Link.Now()
+	s.sys = newSys(s)
 	return s
 }
 
@@ -183,6 +192,7 @@ func (s *Server) ServeConn(nc net.Conn) {
 // Close tells every client that the server is shutting down, and waits until all are
 // gone, or, once ctx ends, cuts them off. The sessions stay in the kernel.
 func (s *Server) Close(ctx context.Context) error {
+	s.sys.stop()
 	for _, c := range s.closing() {
 		c.end(mqttwire.ServerShuttingDown, "")
 	}

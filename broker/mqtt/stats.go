@@ -33,6 +33,11 @@ type Stats struct {
 // refused included.
 func (s *Stats) Ended(r mqttwire.Reason) uint64 { return s.errors[r].Load() }
 
+// Dropped counts messages that a client did not get for a reason of its own.
+func (s *Stats) Dropped() uint64 {
+	return s.DroppedSlow.Load() + s.DroppedTooLarge.Load() + s.DroppedExpired.Load()
+}
+
 // EndedBy calls f for each reason with which connections were ended.
 func (s *Stats) EndedBy(f func(r mqttwire.Reason, n uint64)) {
 	for i := range s.errors {

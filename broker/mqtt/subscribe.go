@@ -2,6 +2,7 @@ package mqtt
 
 import (
 	"context"
+	"strings"
 
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/mqttwire"
@@ -76,6 +77,9 @@ func (c *conn) subscribe(f mqttwire.Frame) error {
 			continue
 		}
 		retained = append(retained, subs[i])
+		if strings.HasPrefix(subs[i].Filter, sysRoot+"/") {
+			c.server.sys.show(c, &subs[i])
+		}
 	}
 	c.session.Retained(retained...)
 	return nil
