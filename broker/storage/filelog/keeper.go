@@ -81,10 +81,10 @@ func (w *wal) takeNext(atLeast int64) (*readyFile, error) {
 		case w.stuck != nil && w.closed:
 			return nil, fmt.Errorf("filelog: closed while waiting for the next file: %w", w.stuck)
 		default:
-			if w.want == nil {
+			if w.want == nil { // else it is asked for, and tried again by itself
 				w.want = w.nextWanted(atLeast)
+				w.wake()
 			}
-			w.wake()
 			w.awaitLocked()
 		}
 	}
