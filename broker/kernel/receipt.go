@@ -92,7 +92,7 @@ func (s *Session) incarnation(id uint16) (once shard.Once, noted bool) {
 	if !s.shard.class.logged() {
 		return shard.Once{}, noted
 	}
-	return shard.Once{Session: in.Session, PacketID: id, N: in.N}, noted
+	return shard.Once{Session: in.Session, PacketID: id, N: in.N, Conn: s.opened}, noted
 }
 
 // incoming logs that a QoS 2 publish was received, as part of what op waits for. From then

@@ -22,11 +22,14 @@ import (
 // Session is one connection's hold on a session. The session itself is in a shard's
 // machine; this is its sink, and a mirror of what must be answered at once.
 type Session struct {
-	k          *Kernel
-	route      *sessionRoute
-	shard      *shardRun
-	key        string
-	epoch      uint64 // of the connection; also its attachment's id
+	k     *Kernel
+	route *sessionRoute
+	shard *shardRun
+	key   string
+	epoch uint64 // of the connection; also its attachment's id
+	// opened is the entry that has resumed the session with this connection, where there are other
+	// nodes: connections of a session are in its order. 0: it is the session's first, or the only node's.
+	opened     uint64
 	sink       Sink
 	receiveMax uint16
 
@@ -107,6 +110,9 @@ func (k *Kernel) OpenSession(ctx context.Context, spec SessionSpec) (s *Session,
 		// What was not waited for may still be applied: then it ends here.
 		_ = sh.do(func(p *pending) { p.b.CloseSession(&shard.CloseSession{Key: s.key, Epoch: s.epoch}) })
 		return nil, false, err
+	}
+	if !res.Known {
+		s.opened = 0
 	}
 	r.online.Store(s)
 	if s.ended.Load() { // it was ended before anybody could find it
@@ -259,6 +265,9 @@ func (k *Kernel) sessionOpened(s *shardRun, e *shard.Effect) {
 		return // OpenSession has done it
 	}
 	k.routeTo(s, e.Session).holder.Store(e.Attachment)
+	if a := k.attachment(e.Attachment); a != nil && a.session != nil { // OpenSession waits for this
+		a.session.opened = s.index
+	}
 }
 
 // filterAdded follows a subscription, made by whichever node: from here on messages for the

@@ -18,14 +18,16 @@ type Once struct {
 	Session  uint64 // epoch that made the session
 	PacketID uint16
 	N        uint32 // times that the identifier was used up before
+	Conn     uint64 // connection that sent it: they are in order; 0: the first
 }
 
-// oncesMax bounds what one shard remembers.
+// oncesMax bounds what one shard remembers, of publishes and connections together.
 const oncesMax = 100_000
 
-// stored is what a shard remembers for a session and packet identifier.
+// stored is what a shard remembers for a session and packet identifier. Identifier 0, which no
+// publish has, stands for the session's connection.
 type stored struct {
-	n  uint32
+	n  uint64 // the use of the identifier, or the connection
 	at uint64 // its place in the order in which they came
 }
 
@@ -33,13 +35,25 @@ func (o Once) append(dst []byte) []byte {
 	if o == (Once{}) {
 		return append(dst, 0)
 	}
-	dst = codec.Uint(append(dst, 1), o.Session)
-	return codec.Uint(codec.Uint(dst, uint64(o.PacketID)), uint64(o.N))
+	kind := byte(1)
+	if o.Conn != 0 {
+		kind = 2
+	}
+	dst = codec.Uint(append(dst, kind), o.Session)
+	dst = codec.Uint(codec.Uint(dst, uint64(o.PacketID)), uint64(o.N))
+	if o.Conn != 0 {
+		dst = codec.Uint(dst, o.Conn)
+	}
+	return dst
 }
 
 func readOnce(r *codec.Reader) (o Once) {
-	if r.Bool() {
-		o = Once{r.Uint(), uint16(r.Uint()), r.Uint32()}
+	kind := r.Byte()
+	if kind == 1 || kind == 2 {
+		o = Once{Session: r.Uint(), PacketID: uint16(r.Uint()), N: r.Uint32()}
+	}
+	if kind == 2 {
+		o.Conn = r.Uint()
 	}
 	return o
 }
@@ -49,25 +63,34 @@ func (o Once) key() string {
 	return string(binary.BigEndian.AppendUint16(codec.Key(nil, o.Session), o.PacketID))
 }
 
-// repeated tells whether o, or a later use of its identifier, was stored before, and
-// remembers it when not.
+// repeated tells whether o, or a later use of its identifier, was stored before, or comes from a
+// connection that is over, and remembers it when not.
 func (m *Machine) repeated(o Once) bool {
+	conn := Once{Session: o.Session}.key()
+	if newest, there := m.onces.Get(conn); there && newest.n > o.Conn {
+		return true
+	} else if o.Conn > newest.n {
+		m.remember(conn, o.Conn)
+	}
 	key := o.key()
-	old, there := m.onces.Get(key)
-	if there && old.n >= o.N {
+	if old, there := m.onces.Get(key); there && old.n >= uint64(o.N) {
 		return true
 	}
-	if there {
+	m.remember(key, uint64(o.N))
+	return false
+}
+
+func (m *Machine) remember(key string, n uint64) {
+	if old, there := m.onces.Get(key); there {
 		m.onceOrder.Delete(old.at)
 	} else if m.onces.Len() >= oncesMax {
 		_, oldest, _ := m.onceOrder.Min()
 		m.forgetOnce(oldest)
 	}
 	m.onceNext++
-	m.onces.Set(key, stored{o.N, m.onceNext})
+	m.onces.Set(key, stored{n, m.onceNext})
 	m.onceOrder.Set(m.onceNext, key)
 	m.dirty.onces.Insert(key)
-	return false
 }
 
 func (m *Machine) forgetOnce(key string) {
@@ -86,17 +109,17 @@ func (b *Builder) Forget(o Once) int {
 
 func (m *Machine) forget(r *codec.Reader) OpResult {
 	o := readOnce(r)
-	if old, there := m.onces.Get(o.key()); there && old.n <= o.N && r.Err() == nil {
+	if old, there := m.onces.Get(o.key()); there && old.n <= uint64(o.N) && r.Err() == nil {
 		m.forgetOnce(o.key())
 	}
 	return OpResult{}
 }
 
-func (s stored) encode() []byte { return codec.Uint(codec.Uint(nil, uint64(s.n)), s.at) }
+func (s stored) encode() []byte { return codec.Uint(codec.Uint(nil, s.n), s.at) }
 
 func (m *Machine) restoreOnce(key string, v []byte) error {
 	r := codec.NewReader(v)
-	s := stored{r.Uint32(), r.Uint()}
+	s := stored{r.Uint(), r.Uint()}
 	if err := r.Done(); err != nil || len(key) != 10 {
 		return codec.ErrShort
 	}

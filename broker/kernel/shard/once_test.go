@@ -44,6 +44,48 @@ func TestOnce(t *testing.T) {
 	}
 }
 
+// What a session's earlier connection has sent, and comes when all is released and forgotten, is not
+// stored; nor when it is restored from a checkpoint.
+func TestOnceOfEarlierConnection(t *testing.T) {
+	m := New()
+	seq := uint64(0)
+	send := func(o Once) bool {
+		seq++
+		next := m.Bodies().Next
+		applyTo(t, m, sample(seq, 1, func(b *Builder) {
+			rb, batch := b.OpenOnce(Bodies, 1, o)
+			rb.Add(1, nil, []byte("x"))
+			b.Route(&Route{Batch: batch, Queues: []uint64{1}})
+		}))
+		return m.Bodies().Next > next
+	}
+	again := Once{Session: 9, PacketID: 7, N: 3, Conn: 120}
+	if !send(again) {
+		t.Fatal("not stored")
+	}
+	seq++
+	applyTo(t, m, sample(seq, 1, func(b *Builder) { b.Forget(again) }))
+	for _, conn := range []uint64{0, 119} { // the first connection, and another that is over
+		if late := (Once{Session: 9, PacketID: 7, N: 3, Conn: conn}); send(late) {
+			t.Errorf("%+v is stored twice", late)
+		}
+	}
+	restored := New()
+	_, all := New().Fork(true)
+	if err := restored.Restore(m.Encode(all)); err != nil {
+		t.Fatal(err)
+	}
+	m = restored
+	if send(Once{Session: 9, PacketID: 8, Conn: 119}) {
+		t.Error("after a restart a publish of an earlier connection is stored")
+	}
+	for _, o := range []Once{{Session: 9, PacketID: 7, N: 4, Conn: 120}, {Session: 9, PacketID: 7, N: 5, Conn: 121}, {Session: 10, PacketID: 7, N: 3}} {
+		if !send(o) {
+			t.Errorf("%+v is not stored", o)
+		}
+	}
+}
+
 // What is remembered is bounded: the oldest goes.
 func TestOncesAreBounded(t *testing.T) {
 	m := New()
