@@ -14,14 +14,31 @@ type scratch[D comparable] struct {
 const (
 	scratchMax = 1 << 10 // nodes; larger scratch memory is not kept
 	seenAbove  = 16      // open nodes; up to here they are looked for one by one
+	matchTries = 4       // while subscriptions change; then they are held
 )
 
-// Match appends the destinations of every subscription whose filter matches name.
+// Match appends the destinations of every subscription whose filter matches name, as of one moment:
+// of two of which the second was added before the first was removed, it finds one.
+func (t *Table[D]) Match(dst []D, name Name) []D {
+	n := len(dst)
+	for range matchTries {
+		v := t.Version(name)
+		dst = t.match(dst[:n], name)
+		if t.Version(name) == v {
+			return dst
+		}
+	}
+	t.mu.Lock() // whoever adds and removes all the time waits
+	defer t.mu.Unlock()
+	return t.match(dst[:n], name)
+}
+
+// match is Match beside those who add and remove.
 //
 // The filters' tree is walked level by level, with the set of nodes that are reached. A
 // node is reached once per level, so a pattern with many Rests costs no more than its
 // length at each level.
-func (t *Table[D]) Match(dst []D, name Name) []D {
+func (t *Table[D]) match(dst []D, name Name) []D {
 	if t.count.Load() == 0 || name.text == "" && name.sep == '/' {
 		return dst
 	}

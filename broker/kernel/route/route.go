@@ -17,8 +17,8 @@
 //
 // # Invariants
 //
-//   - Readers hold no lock and see each subscription either whole or not at all: one
-//     that was added before Match began is found, one that was removed before is not.
+//   - Match finds what is there at one moment while it looks. It looks again when something that could
+//     match has changed meanwhile, and holds a lock only when that does not end.
 //   - Match appends each subscription at most once per call, and allocates
 //     nothing when dst has room. A destination under two filters that both match is
 //     two subscriptions.
@@ -33,7 +33,7 @@
 // has one child or a million, and adding a subscription writes a few words in place. A tree
 // of immutable maps was the other candidate: it copies some 4 KiB for each subscription
 // and follows three to four times as many pointers on each step, for snapshots that
-// nothing needs. Measured on a shared 2-core virtual machine, one million filters, four
+// a version per first level gives as well. Measured on a shared 2-core virtual machine, one million filters, four
 // levels, ten matches: 0.19 µs while the addresses' nodes are in the processor's cache,
 // 1.4 µs when every address is drawn anew from all of them; 1 µs to add and remove one.
 //

@@ -556,3 +556,38 @@ func BenchmarkCacheGet(b *testing.B) {
 		c.Get("", "sensors/dev1/temp", 1)
 	}
 }
+
+// Whoever replaces a subscription by another, adding before removing, is matched all the time.
+func TestReplacedIsMatched(t *testing.T) {
+	const many = 20 // who is subscribed; each by one number after another
+	table := New[int]()
+	for d := range many {
+		table.Add(SlashedFilter("a/+"), d)
+	}
+	over := make(chan struct{})
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer close(over)
+	all.Go(func() {
+		for gen := 0; ; gen++ {
+			for d := range many {
+				table.Add(SlashedFilter("a/+"), (gen+1)*many+d)
+				table.Remove(SlashedFilter("a/+"), gen*many+d)
+			}
+			select {
+			case <-over:
+				return
+			default:
+			}
+		}
+	})
+	for range 20_000 {
+		found := make(map[int]bool)
+		for _, d := range table.Match(nil, Slashed("a/b")) {
+			found[d%many] = true
+		}
+		if len(found) != many {
+			t.Fatalf("%d of %d are matched", len(found), many)
+		}
+	}
+}
