@@ -11,6 +11,7 @@ import (
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel/codec"
 	"github.com/robustmq/rmq/broker/kernel/meta"
+	"github.com/robustmq/rmq/broker/kernel/session"
 	"github.com/robustmq/rmq/broker/kernel/shard"
 	"github.com/robustmq/rmq/broker/record"
 	"github.com/robustmq/rmq/broker/storage"
@@ -497,21 +498,12 @@ func (s *shardRun) passOver() {
 func (k *Kernel) reroute(s *shardRun) {
 	k.sessionsMu.Lock()
 	var routes []*sessionRoute
-	filters := make(map[string][]string) // by session
-	for key, r := range k.sessions {
+	for _, r := range k.sessions {
 		if r.shard.Load() == s {
 			routes = append(routes, r)
-			for filter := range r.subs {
-				filters[key] = append(filters[key], filter)
-			}
 		}
 	}
 	k.sessionsMu.Unlock()
-	for key, list := range filters {
-		for _, filter := range list {
-			k.unroute(key, filter, false)
-		}
-	}
 	for _, r := range routes {
 		if online := r.online.Load(); online != nil {
 			online.taken(GoneClosing)
@@ -520,15 +512,11 @@ func (k *Kernel) reroute(s *shardRun) {
 			})
 		}
 		r.holder.Store(0)
-		key := shard.SessionKey(r.ns, r.client)
-		s.readMu.RLock()
-		_, there := s.m.Session(key)
-		s.readMu.RUnlock()
-		if !there {
-			k.sessionEnded(s, key)
-		}
 	}
-	k.restoreRoutes(s)
+	k.restoreRoutes(s) // before what is over goes: who stays subscribed misses nothing
+	for _, r := range routes {
+		k.dropRoutes(s, r)
+	}
 
 	k.attachMu.Lock()
 	var ended []*Attachment
@@ -545,6 +533,36 @@ func (k *Kernel) reroute(s *shardRun) {
 	}
 	k.groups.disarmAll(s)
 	k.groups.answerAll()
+}
+
+// dropRoutes takes out of the routes what a session of the shard is not subscribed to any more, and the
+// session when it has ended.
+func (k *Kernel) dropRoutes(s *shardRun, r *sessionRoute) {
+	key := shard.SessionKey(r.ns, r.client)
+	has := make(map[string]bool)
+	s.readMu.RLock()
+	ms, there := s.m.Session(key)
+	if there {
+		ms.Subscriptions(func(filter string, _ session.Options) bool {
+			has[filter] = true
+			return true
+		})
+	}
+	s.readMu.RUnlock()
+	var over []string
+	k.sessionsMu.Lock()
+	for filter := range r.subs {
+		if !has[filter] {
+			over = append(over, filter)
+		}
+	}
+	k.sessionsMu.Unlock()
+	for _, filter := range over {
+		k.unroute(key, filter, false)
+	}
+	if !there {
+		k.sessionEnded(s, key)
+	}
 }
 
 // ---- log 0 -------------------------------------------------------------------

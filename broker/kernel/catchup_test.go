@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/robustmq/rmq/broker/kernel"
@@ -173,6 +174,39 @@ func TestCatchUp(t *testing.T) {
 				s.publish(3, 5)
 				s.check(2, 100)
 			})
+		}
+	}
+}
+
+// While a shard is replaced by a state that was fetched, messages find its sessions.
+func TestReplacedShardRoutesMeanwhile(t *testing.T) {
+	k := kerneltest.Open(t, kerneltest.Options{NoCapture: true})
+	for i := range 20 {
+		s, _, _ := open(t, k, fmt.Sprint("c", i), 3600, false)
+		subscribe(t, s, "a/#", 1)
+		s.Close(false, nil)
+	}
+	over := make(chan struct{})
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer close(over)
+	all.Go(func() {
+		for {
+			select {
+			case <-over:
+				return
+			default:
+				k.RerouteAll()
+			}
+		}
+	})
+	for range 500 {
+		w := newPublished()
+		p := mqtt("a/b", "x")
+		p.Namespace, p.Msg.QoS, p.Reply = "/", 1, w
+		k.Publish(&p)
+		if r := recv(t, w.ch); r.Err != nil || r.Subscribers != 20 {
+			t.Fatalf("%d of 20 sessions are reached: %v", r.Subscribers, r.Err)
 		}
 	}
 }

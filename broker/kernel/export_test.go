@@ -50,3 +50,10 @@ func (k *Kernel) AwaitsRetained() bool {
 
 // RetainWait is how long it does.
 const RetainWait = retainWait
+
+// RerouteAll makes routes of all shards what their machines say, as after a state was fetched.
+func (k *Kernel) RerouteAll() {
+	for _, s := range k.everyShard() {
+		k.reroute(s)
+	}
+}
