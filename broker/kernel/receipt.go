@@ -109,7 +109,8 @@ func (s *Session) incoming(id uint16, op *publishOp) {
 
 // received answers a QoS 2 publish, and its repeats, with what became of it. One that
 // could not be stored everywhere is answered once its identifier may be used for another
-// message: the shards that have stored it would take that for a repeat.
+// message: the shards that have stored it would take that for a repeat. When that cannot be, as for
+// Release, nobody is answered: the client sends it again.
 func (s *Session) received(id uint16, reply Publisher, tag uint64, res PublishResult) {
 	answer := func() {
 		s.mu.Lock()
@@ -132,18 +133,22 @@ func (s *Session) received(id uint16, reply Publisher, tag uint64, res PublishRe
 		answer()
 		return
 	}
-	if s.shard.do(func(p *pending) { p.await(-1, p.b.Refuse(s.key, s.epoch, id), then(answer)) }) != nil {
-		answer()
+	_ = s.shard.do(func(p *pending) { p.await(-1, p.b.Refuse(s.key, s.epoch, id), then(answer)) })
+}
+
+// then is called when a command is applied, and not when it never will be, or was in vain.
+type then func()
+
+func (f then) applied(_ *shard.BatchResult, or *shard.OpResult, err error) {
+	if err == nil && or.Err == nil {
+		f()
 	}
 }
 
-// then is called when a command is applied, or never will be.
-type then func()
-
-func (f then) applied(*shard.BatchResult, *shard.OpResult, error) { f() }
-
 // Release ends an incoming QoS 2 publish at PUBREL; done is called once that is
-// durable (then PUBCOMP may leave); known false: 0x92.
+// durable (then PUBCOMP may leave); known false: 0x92. When the shard has stopped, or the session is
+// another connection's, done is not called: a client that were told of an end would use the identifier
+// for another message, which would be taken for this one.
 func (s *Session) Release(packetID uint16, done func(known bool)) {
 	s.mu.Lock()
 	rc := s.receipts[packetID]
@@ -153,12 +158,9 @@ func (s *Session) Release(packetID uint16, done func(known bool)) {
 		do = s.shard.publish
 	}
 	s.mu.Unlock()
-	err := do(func(p *pending) {
+	_ = do(func(p *pending) {
 		p.await(-1, p.b.Release(s.key, s.epoch, packetID), &releaseWait{done, rc})
 	})
-	if err != nil {
-		done(false)
-	}
 }
 
 type releaseWait struct {
@@ -167,11 +169,13 @@ type releaseWait struct {
 }
 
 func (w *releaseWait) applied(_ *shard.BatchResult, or *shard.OpResult, err error) {
-	known := err == nil && or.Known
-	if known && w.rc != nil {
+	if err != nil || or.Err != nil {
+		return
+	}
+	if or.Known && w.rc != nil {
 		for _, s := range w.rc.shards { // the session tells its repeats by itself from here on
 			_ = s.do(func(p *pending) { p.b.Forget(w.rc.once) })
 		}
 	}
-	w.done(known)
+	w.done(or.Known)
 }

@@ -77,18 +77,23 @@ func TestQoS2IsStoredOnceAcrossACrash(t *testing.T) {
 				return info.Shard
 			})
 			ses, _, _ := open(t, k, client, 3600, false)
-			send := func(k *kernel.Kernel, ses *kernel.Session) error {
+			begin := func(k *kernel.Kernel, ses *kernel.Session) *published {
 				w := newPublished()
 				p := mqtt("once", "x")
 				p.Namespace, p.Msg.QoS, p.From, p.PacketID, p.Reply = "/", 2, ses, 7, w
 				k.Publish(&p)
-				return recv(t, w.ch).Err
+				return w
 			}
+			send := func(k *kernel.Kernel, ses *kernel.Session) error { return recv(t, begin(k, ses).ch).Err }
 			first.shard.Store(lost)
-			if err := send(k, ses); err == nil {
+			w := begin(k, ses)
+			if lost == 2 && recv(t, w.ch).Err == nil {
 				t.Fatal("acknowledged without its shard")
 			}
 			stop()
+			if len(w.ch) > 0 {
+				t.Fatal("answered, though its session does not know of it")
+			}
 
 			k, stop = kerneltest.Start(t, kerneltest.Options{Engine: keep{eng}, NoCapture: true, CheckpointBytes: checkpoint})
 			ses, _, present := open(t, k, client, 3600, false)

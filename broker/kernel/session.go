@@ -438,8 +438,8 @@ func (s *Session) Ack(packetID uint16, ok bool) (known bool) {
 
 // Received notes PUBREC for an outgoing QoS 2 delivery. done is called once that is
 // durable: then PUBREL may leave, and the client forgets that it has the message, so it
-// must not be sent again. known false: 0x92. When the shard has stopped, done is not
-// called: what the client has is not known, and it keeps it.
+// must not be sent again. known false: 0x92. When the shard has stopped, or the session is another
+// connection's, done is not called: what the client has is not known, and it keeps it.
 func (s *Session) Received(packetID uint16, done func(known bool)) {
 	s.mu.Lock()
 	_, known := s.inflight[packetID]
@@ -454,7 +454,7 @@ func (s *Session) Received(packetID uint16, done func(known bool)) {
 type receivedWait func(known bool)
 
 func (done receivedWait) applied(_ *shard.BatchResult, or *shard.OpResult, err error) {
-	if err == nil {
+	if err == nil && or.Err == nil {
 		done(or.Known)
 	}
 }

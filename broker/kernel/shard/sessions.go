@@ -194,6 +194,12 @@ func (m *Machine) held(r *codec.Reader) (*Session, uint16) {
 	return nil, 0
 }
 
+// lostSession is what a connection is told that does not hold the session: what it asks about is
+// up to the one that does.
+func lostSession(op string) OpResult {
+	return OpResult{Err: fault.New(fault.Unavailable, op, "", "the connection has lost its session")}
+}
+
 func (m *Machine) start(r *codec.Reader, out *Outcome) OpResult {
 	s, _ := m.held(r)
 	if s == nil {
@@ -269,7 +275,7 @@ func (b *Builder) Received(key string, epoch uint64, packetID uint16) int {
 func (m *Machine) received(r *codec.Reader, out *Outcome) OpResult {
 	s, id := m.held(r)
 	if s == nil {
-		return OpResult{}
+		return lostSession("receive")
 	}
 	no, known := s.Received(id)
 	if no != 0 {
@@ -288,7 +294,7 @@ func (b *Builder) Incoming(key string, epoch uint64, packetID uint16) int {
 func (m *Machine) incoming(r *codec.Reader) OpResult {
 	s, id := m.held(r)
 	if s == nil {
-		return OpResult{Err: fault.New(fault.Unavailable, "note publish", "", "the connection has lost its session")}
+		return lostSession("note publish")
 	}
 	s.Note(id)
 	return OpResult{}
@@ -302,7 +308,7 @@ func (b *Builder) Release(key string, epoch uint64, packetID uint16) int {
 func (m *Machine) release(r *codec.Reader) OpResult {
 	s, id := m.held(r)
 	if s == nil {
-		return OpResult{}
+		return lostSession("release")
 	}
 	return OpResult{Known: s.Release(id)}
 }
@@ -314,9 +320,10 @@ func (b *Builder) Refuse(key string, epoch uint64, packetID uint16) int {
 
 func (m *Machine) refuse(r *codec.Reader) OpResult {
 	s, id := m.held(r)
-	if s != nil {
-		s.Refuse(id)
+	if s == nil {
+		return lostSession("refuse")
 	}
+	s.Refuse(id)
 	return OpResult{}
 }
 
