@@ -288,12 +288,19 @@ func (k *Kernel) GroupLeave(ctx context.Context, ns, id string, leaving []group.
 }
 
 // GroupCommit commits offsets: done is told one answer for each, once they are durable; err
-// when that cannot be known.
+// when that cannot be known. In a cluster it is for the node that leads the group's shard, and is not done
+// once that has changed: an offset that came late would take back what was committed since.
 func (k *Kernel) GroupCommit(ns, id string, c *shard.GroupCommit, done func(errs []group.Error, err error)) {
+	s := k.groupShard(ns, id)
 	cmd := shard.GroupCommand{Key: groupKey(ns, id), Commit: c}
 	err := groupNames(&cmd)
+	if err == nil && k.Clustered() {
+		if c.Term = s.leadTerm.Load(); c.Term == 0 {
+			err = fault.New(fault.Unavailable, "commit offsets", id, "this node does not coordinate the group")
+		}
+	}
 	if err == nil {
-		err = k.groupShard(ns, id).do(func(p *pending) {
+		err = s.do(func(p *pending) {
 			p.await(-1, p.b.Group(&cmd), commitGroup{k, cmd.Key, c.MemberID, done})
 		})
 	}

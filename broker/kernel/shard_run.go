@@ -93,6 +93,7 @@ type shardRun struct {
 	gated   atomic.Bool // publishes wait for the log to leave its reserve; set under mu
 
 	leading   atomic.Bool   // this node leads the shard
+	leadTerm  atomic.Uint64 // the term in which it does; 0: it does not
 	leader    atomic.Uint64 // the node that does, as far as is known; 0: none
 	again     again         // guarded by mu
 	asks      asks
@@ -460,6 +461,10 @@ func (s *shardRun) Lead(term uint64, leading bool) {
 		s.leader.Store(s.k.cfg.Self)
 	}
 	s.leading.Store(leading)
+	if !leading {
+		term = 0
+	}
+	s.leadTerm.Store(term)
 	if s.k.Clustered() {
 		s.turned(leading)
 		s.k.changes.tell()
@@ -478,6 +483,7 @@ func (s *shardRun) Follow(leader uint64) {
 // Stopped implements cluster/group.Machine.
 func (s *shardRun) Stopped(err error) {
 	s.leading.Store(false)
+	s.leadTerm.Store(0)
 	s.k.stopped(s.name(), err)
 	s.stop(fault.New(fault.Unavailable, "commit", s.name(), "its log has stopped: %w", err))
 }

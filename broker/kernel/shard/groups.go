@@ -41,7 +41,10 @@ type GroupCommand struct {
 type GroupCommit struct {
 	MemberID, InstanceID string
 	Generation           int32
-	Offsets              []GroupOffset
+	// Term is that in which its proposer coordinates the group. In another one the commit is refused: its
+	// client may have committed more since, with who coordinates now. 0: it does not matter.
+	Term    uint64 `json:",omitempty"`
+	Offsets []GroupOffset
 }
 
 // GroupOffset is the offset of one partition.
@@ -89,6 +92,9 @@ func (m *Machine) group(r *codec.Reader, out *Outcome) OpResult {
 	var c GroupCommand
 	if body := r.Bytes(); r.Err() != nil || json.Unmarshal(body, &c) != nil {
 		return OpResult{Err: fault.Of(fault.Internal, "group", "")}
+	}
+	if c.Commit != nil && c.Commit.Term != 0 && c.Commit.Term != m.term {
+		return OpResult{Err: fault.New(fault.Unavailable, "commit offsets", "", "its coordinator has changed")}
 	}
 	create := c.Join != nil || c.Commit != nil
 	g := m.groupW(c.Key, create)

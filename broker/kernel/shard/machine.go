@@ -59,6 +59,7 @@ type Machine struct {
 	filters map[string]*route.Table[filter] // by namespace
 
 	dirty dirty
+	term  uint64         // of the entry that is applied
 	eff   []queue.Effect // scratch
 	found []filter       // scratch
 }
@@ -147,7 +148,7 @@ func (m *Machine) Apply(data []byte, epoch int32, out *Outcome) (Header, error) 
 	if err != nil {
 		return h, err
 	}
-	m.now = max(m.now, h.Time)
+	m.now, m.term = max(m.now, h.Time), uint64(epoch)
 	l, _ := m.links.Get(h.Link)
 	switch {
 	case h.Incarnation < l.incarnation || h.Incarnation == l.incarnation && h.Seq <= l.seq:
