@@ -490,7 +490,7 @@ func (s *shardRun) passOver() {
 	}
 	passed := s.inflight[:n:n]
 	s.inflight = append([]*pending(nil), s.inflight[n:]...)
-	s.failLocked(passed, errPassed)
+	s.failLocked(passed, unknown{errPassed})
 }
 
 // reroute makes messages find the sessions of a shard as its new state has them, and ends what

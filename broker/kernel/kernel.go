@@ -145,6 +145,7 @@ type Kernel struct {
 	spawnMu    sync.Mutex     // orders spawn and the wait for background
 	spawned    bool           // no more are: Close waits
 	closing    atomic.Bool
+	ending     atomic.Bool // closing, or shards are being stopped before that
 	failed     atomic.Pointer[error]
 	ctx        context.Context
 	cancel     context.CancelFunc
@@ -477,6 +478,7 @@ func (k *Kernel) Close(ctx context.Context) error {
 	if !k.closing.CompareAndSwap(false, true) {
 		return nil
 	}
+	k.ending.Store(true)
 	k.endSessions()
 	k.endAttachments()
 	k.groups.close()

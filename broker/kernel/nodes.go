@@ -168,6 +168,7 @@ func (k *Kernel) Leave() {
 
 // quit has nothing of this node proposed any more.
 func (k *Kernel) quit(why error) {
+	k.ending.Store(true)
 	for _, s := range k.shards {
 		s.stop(why)
 	}

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 
@@ -356,6 +357,7 @@ type publishOp struct {
 	mu      sync.Mutex
 	waiting int
 	unnoted bool // its session is to note it once all shards have it
+	unknown bool // what came of it in some shard
 	res     PublishResult
 }
 
@@ -379,6 +381,9 @@ func (op *publishOp) applied(br *shard.BatchResult, or *shard.OpResult, err erro
 	if err != nil && op.res.Err == nil {
 		op.res.Err = err
 	}
+	if _, is := errors.AsType[unknown](err); is {
+		op.unknown = true
+	}
 	op.waiting--
 	last := op.waiting == 0
 	note := last && op.unnoted && op.res.Err == nil
@@ -393,11 +398,11 @@ func (op *publishOp) applied(br *shard.BatchResult, or *shard.OpResult, err erro
 	case !last:
 		return
 	}
-	reply, tag, res, from, id := op.reply, op.tag, op.res, op.from, op.packetID
-	op.reply, op.from, op.res = nil, nil, PublishResult{}
+	reply, tag, res, from, id, unknown := op.reply, op.tag, op.res, op.from, op.packetID, op.unknown
+	op.reply, op.from, op.res, op.unknown = nil, nil, PublishResult{}, false
 	publishes.Put(op)
 	if from != nil {
-		from.received(id, reply, tag, res)
+		from.received(id, reply, tag, res, unknown)
 	} else if reply != nil {
 		reply.Published(tag, res)
 	}

@@ -110,8 +110,9 @@ func (s *Session) incoming(id uint16, op *publishOp) {
 // received answers a QoS 2 publish, and its repeats, with what became of it. One that
 // could not be stored everywhere is answered once its identifier may be used for another
 // message: the shards that have stored it would take that for a repeat. When that cannot be, as for
-// Release, nobody is answered: the client sends it again.
-func (s *Session) received(id uint16, reply Publisher, tag uint64, res PublishResult) {
+// Release, or nobody knows where it is stored, or the node ends, there is no answer: the client sends it
+// again, and it is to be taken for the same.
+func (s *Session) received(id uint16, reply Publisher, tag uint64, res PublishResult, unknown bool) {
 	answer := func() {
 		s.mu.Lock()
 		var repeats []repeat
@@ -131,6 +132,9 @@ func (s *Session) received(id uint16, reply Publisher, tag uint64, res PublishRe
 	}
 	if res.Err == nil {
 		answer()
+		return
+	}
+	if unknown || s.k.ending.Load() {
 		return
 	}
 	_ = s.shard.do(func(p *pending) { p.await(-1, p.b.Refuse(s.key, s.epoch, id), then(answer)) })

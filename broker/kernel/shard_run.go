@@ -387,10 +387,10 @@ func (s *shardRun) stopLocked(err error) {
 	failed := slices.Concat(s.inflight, s.controls, []*pending{s.control}, s.queue, []*pending{s.building})
 	s.inflight, s.controls, s.control, s.queue, s.building = nil, nil, new(pending), nil, new(pending)
 	s.easeLocked(s.queued)
-	s.failLocked(failed, err)
+	s.failLocked(failed, unknown{err})
 }
 
-// failLocked tells everybody who waits for entries that they will not be applied. Caller
+// failLocked tells everybody who waits for entries that they will not be applied, or of which nobody here will hear. Caller
 // holds s.mu, which is let go of meanwhile.
 func (s *shardRun) failLocked(failed []*pending, err error) {
 	s.mu.Unlock()
@@ -402,6 +402,11 @@ func (s *shardRun) failLocked(failed []*pending, err error) {
 	}
 	s.mu.Lock()
 }
+
+// unknown is the error of what may have been proposed: it may be applied all the same.
+type unknown struct{ error }
+
+func (u unknown) Unwrap() error { return u.error }
 
 func (s *shardRun) stop(err error) {
 	s.mu.Lock()
