@@ -10,6 +10,7 @@ PKG      ?= ./...
 ARGS     ?=
 SEEDS    ?= 1000
 VOTERS   ?= 3000
+CLUSTERS ?= 1000
 FROM     ?= 0
 
 # Linters are run from source, at a version of their own, so that nothing needs to
@@ -35,9 +36,10 @@ race: ## every test under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -short $(ARGS) $(PKG)
 
 # Most of a run is short-lived memory: collecting it seldom saves a third of the time.
-sim: ## simulation: SEEDS seeds of a broker that loses power, VOTERS of voters that come and go, from seed FROM on
+sim: ## simulation: SEEDS seeds of a broker that loses power, VOTERS of voters, CLUSTERS of whole nodes, that come and go, from seed FROM on
 	GOGC=400 $(GO) test ./testkit/sim -count 1 -timeout 8h -v -run '^(TestSeeds|TestLinear)$$' -seeds $(SEEDS) -from $(FROM) $(ARGS)
 	GOGC=400 $(GO) test ./testkit/sim -count 1 -timeout 8h -v -run '^TestVoters$$' -seeds $(VOTERS) -from $(FROM) $(ARGS)
+	GOGC=400 $(GO) test ./testkit/sim -count 1 -timeout 8h -v -run '^TestNodes$$' -seeds $(CLUSTERS) -from $(FROM) $(ARGS)
 
 torture: ## kill -9 and power loss under load: KILLS and CUTS times each, BALLAST MiB/s written besides
 	$(GO) test -v -count 1 -timeout 60m ./testkit/crash -run 'TestKillLoop|TestPowerLoss|TestDiskThatLies' -kills $(KILLS) -cuts $(CUTS) -ballast $(BALLAST) $(ARGS)

@@ -42,6 +42,9 @@
 //
 // Voters: everything. It runs nodes that replicate shards, and come and go, in one goroutine and in
 // virtual time; voters.go says what it checks.
+//
+// Nodes: what each client does, and what goes wrong with which node and when. It runs whole kernels as the nodes of
+// a cluster, in virtual time, on goroutines that take turns as Run's do; nodes.go says what it checks.
 package sim
 
 import (
