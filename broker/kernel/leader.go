@@ -49,7 +49,7 @@ func (p *Partition) Shard() uint32 { return uint32(p.s.id) }
 func (p *Partition) Epoch() int32 { return p.s.epoch.Load() }
 
 // Leads tells whether this node leads the partition. Who watches the partition is woken when that ends.
-func (p *Partition) Leads() bool { return p.s.leads() }
+func (p *Partition) Leads() bool { return p.s.holds() }
 
 // HandOver has another node lead a shard, and returns when it does, as far as is known here. What asks for
 // that may lapse, with a frame that is lost or a node that is slow to take over: it is asked again until

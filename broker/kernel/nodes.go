@@ -114,7 +114,7 @@ func (k *Kernel) Leader(shard uint32) uint64 {
 // Leads tells whether this node leads a shard.
 func (k *Kernel) Leads(shard uint32) bool {
 	s := k.shards[shard]
-	return s != nil && s.leads()
+	return s != nil && s.holds()
 }
 
 // Self is this node's id.

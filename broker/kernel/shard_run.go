@@ -496,6 +496,16 @@ func (s *shardRun) Stopped(err error) {
 // leads tells whether it is up to this node to bring about what the shard is due.
 func (s *shardRun) leads() bool { return !s.k.Clustered() || s.leading.Load() }
 
+// holds tells whether this node leads the shard at this very moment, so that what it has is the newest
+// there is. It looks at the clock: a process that was stopped for a while is told later that it leads no more.
+func (s *shardRun) holds() bool {
+	if !s.leads() {
+		return false
+	}
+	g, leased := s.group.(interface{ Leading() bool })
+	return !leased || g.Leading()
+}
+
 // appendBatches gives the batches of the entry, of so many bytes, to their tails.
 //
 // A batch that is most of the entry is kept as it lies there: that costs no more memory

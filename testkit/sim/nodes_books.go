@@ -280,6 +280,20 @@ func (m *bookedMachine) Follow(leader uint64) {
 	m.Machine.Follow(leader)
 }
 
+// bookedGroup is the group as the kernel has it.
+type bookedGroup struct {
+	*group.Group
+	m *bookedMachine
+}
+
+// Leading is the group's, but for NodeBugStaleRead.
+func (g bookedGroup) Leading() bool {
+	g.m.mu.Lock()
+	gated := g.m.gated != 0
+	g.m.mu.Unlock()
+	return gated || g.Group.Leading()
+}
+
 // Behind implements kernel.Machine.
 func (m *bookedMachine) Behind(leader, index, term uint64) bool {
 	taken := m.Machine.Behind(leader, index, term)

@@ -247,11 +247,15 @@ func (l *life) open(place *transport.HubNode) (*filelog.Engine, *heldLog, error)
 		OpenGroup: func(s kernel.GroupSpec) (kernel.Group, error) {
 			m := &bookedMachine{Machine: s.Machine, l: l, shard: s.Shard, applied: s.Applied}
 			held.shard(s.Shard, m)
-			return host.Open(group.Config{
+			g, err := host.Open(group.Config{
 				Shard: s.Shard, Log: held, Sync: s.Sync, Applied: s.Applied, AppliedTerm: s.AppliedTerm, Machine: m, Members: s.Members,
-				Bind:     func(g *group.Group) { m.group = g; s.Bind(g) },
+				Bind:     func(g *group.Group) { m.group = g; s.Bind(bookedGroup{g, m}) },
 				BytesMax: s.BytesMax, EntriesMax: s.EntriesMax, CatchUp: 8 << 10 << r.IntN(6),
 			})
+			if err != nil {
+				return nil, err
+			}
+			return bookedGroup{g, m}, nil
 		},
 	})
 	if err != nil {

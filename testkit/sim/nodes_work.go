@@ -135,6 +135,7 @@ func (g *guest) do(what string, f func(ctx context.Context, k *kernel.Kernel) er
 			g.at("")
 			return true
 		}
+		g.f.note("%s, %s: %v", g.name, what, err)
 		g.at("%s: %v", what, err)
 		time.Sleep(calmStep)
 	}
@@ -314,6 +315,8 @@ func (g *guest) append(p *kernel.Partition, part int32, unsure []*nodeBatch) []*
 				g.stored(part, a.BaseOffset, b.ids)
 			case a.tag == 0 && (fault.Is(a.Err, fault.OutOfOrder) || fault.Is(a.Err, fault.Fenced)):
 				g.f.breach("%s, first of what it is unsure of: %v", b.ids[0], a.Err)
+			default:
+				g.f.note("%s, %s: %v", g.name, b.ids[0], a.Err)
 			}
 		case <-timer.C:
 			sent = 0
