@@ -15,6 +15,12 @@ func (k *Kernel) DeclareHalf(ctx context.Context, spec QueueSpec) error {
 	return err
 }
 
+// CreateHalf is the same of CreateStream.
+func (k *Kernel) CreateHalf(ctx context.Context, spec StreamSpec) error {
+	_, err := k.meta.do(ctx, &meta.Command{Op: meta.CreateStream, Namespace: spec.Namespace, Stream: &spec, Shards: k.placement(&spec)})
+	return err
+}
+
 // BodyBytes is what the segments of all shards' own logs have on the device.
 func (k *Kernel) BodyBytes() int64 {
 	var n int64

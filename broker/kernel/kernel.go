@@ -491,6 +491,7 @@ func (k *Kernel) Close(ctx context.Context) error {
 	closed := fault.Of(fault.Unavailable, "closing", "")
 	for _, s := range k.shards {
 		s.stopTimer()
+		s.promised.stop()
 		s.stop(closed)
 	}
 	for _, l := range []*log0{k.meta, k.transient} {

@@ -3,6 +3,8 @@ package kernel_test
 import (
 	"fmt"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/cluster/transport"
@@ -212,4 +214,34 @@ func nodeGoesAndComesBack(t *testing.T, o kerneltest.Options) {
 	if g := s.next(t); string(g.msg.Value) != "back" {
 		t.Errorf("delivered %q", g.msg.Value)
 	}
+}
+
+// What log 0 names is made, though nobody waits for it who has asked.
+func TestNamedIsMade(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := kerneltest.StartCluster(t, 3, kerneltest.Options{NoCapture: true})
+		if err := c.Node(1).DeclareHalf(t.Context(), queueSpec("q")); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Node(1).CreateHalf(t.Context(), kernel.StreamSpec{Namespace: "/", Address: "s", Partitions: 3}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second) // virtual
+		for id := range uint64(3) {
+			k := c.Node(id + 1)
+			publish(t, k, mqtt("q", "x"))
+			st, _ := k.Stream("/", "s")
+			for i := range int32(3) {
+				if _, err := k.Partition(st.ID, i); err != nil {
+					t.Errorf("node %d, partition %d: %v", id+1, i, err)
+				}
+			}
+		}
+		if err := c.Node(2).Barrier(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if info, err := c.Node(2).Queue("/", "q", 0); err != nil || info.Ready != 3 {
+			t.Errorf("the queue has %d of 3 messages: %v", info.Ready, err)
+		}
+	})
 }

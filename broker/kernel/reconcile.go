@@ -4,7 +4,10 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"sync"
+	"time"
 
+	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel/meta"
 	"github.com/robustmq/rmq/broker/kernel/shard"
@@ -206,3 +209,61 @@ func (k *Kernel) alive(view *meta.State, id uint64) bool {
 
 // reconcileStep is how many corrections one entry carries.
 const reconcileStep = 1000
+
+// promises are the streams' logs and the queues of a shard that log 0 has named, and that are to be made by who
+// asked for them. Who did may have given up waiting, and nobody else knows of it: then who leads makes them.
+//
+// Ownership: mu guards all fields.
+type promises struct {
+	mu     sync.Mutex
+	timer  clock.Timer // nil: nothing is looked for
+	logs   []uint64
+	queues []uint64
+}
+
+// makeWait is for how long who has something named is left to make it, in link time.
+const makeWait = time.Second
+
+// expect has this node, if it leads the shard, see to it that a log or a queue is made that log 0 has
+// just named; 0: none.
+func (s *shardRun) expect(log, queue uint64) {
+	if s == nil || !s.k.Clustered() || !s.leads() {
+		return // who comes to lead looks for everything
+	}
+	n := &s.promised
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if log != 0 {
+		n.logs = append(n.logs, log)
+	}
+	if queue != 0 {
+		n.queues = append(n.queues, queue)
+	}
+	if n.timer == nil && !s.k.closing.Load() {
+		n.timer = s.k.cfg.Link.AfterFunc(makeWait, s.lookForPromised)
+	}
+}
+
+// lookForPromised has the shard made to agree with log 0 when it lacks something.
+func (s *shardRun) lookForPromised() {
+	n := &s.promised
+	n.mu.Lock()
+	logs, queues := n.logs, n.queues
+	n.timer, n.logs, n.queues = nil, nil, nil
+	n.mu.Unlock()
+	lacks := slices.ContainsFunc(logs, func(id uint64) bool { return s.tail(id) == nil })
+	s.readMu.RLock()
+	lacks = lacks || slices.ContainsFunc(queues, func(id uint64) bool { _, ok := s.m.QueueStats(id); return !ok })
+	s.readMu.RUnlock()
+	if lacks && s.leads() && !s.k.closing.Load() {
+		s.k.post(work{lead: s}) // which finds that what was deleted meanwhile is not named any more
+	}
+}
+
+func (n *promises) stop() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.timer != nil {
+		n.timer.Stop()
+	}
+}

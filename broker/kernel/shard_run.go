@@ -88,6 +88,7 @@ type shardRun struct {
 	cold    cold
 
 	retaining retaining
+	promised  promises
 
 	crowded atomic.Bool // queued has passed queuedMax, and not come down to roomAgain; set under mu
 	gated   atomic.Bool // publishes wait for the log to leave its reserve; set under mu

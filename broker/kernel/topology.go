@@ -208,6 +208,9 @@ func (k *Kernel) topologyChanged(c *meta.Command, r *meta.Result) {
 	case meta.CreateStream, meta.AddPartitions, meta.ConfigureStream:
 		if r.Stream != nil {
 			t.addStream(r.Stream)
+			for _, place := range r.Stream.Logs {
+				k.shards[place.Shard].expect(place.Log, 0)
+			}
 		}
 	case meta.DeleteStream:
 		if r.Stream != nil {
@@ -215,7 +218,9 @@ func (k *Kernel) topologyChanged(c *meta.Command, r *meta.Result) {
 		}
 	case meta.CreateQueue:
 		if r.Created {
-			t.spaceLocked(r.Queue.Namespace).addQueue(&queue{spec: r.Queue, shard: k.shards[r.Queue.Shard]})
+			q := &queue{spec: r.Queue, shard: k.shards[r.Queue.Shard]}
+			t.spaceLocked(r.Queue.Namespace).addQueue(q)
+			q.shard.expect(0, q.spec.ID)
 		}
 	case meta.DeleteQueue:
 		if r.Queue != nil {
