@@ -280,7 +280,11 @@ func (k *Kernel) takeOver(s *shardRun, fresh bool) {
 		}
 		return truths(k.meta.view.Load(), s)[uint32(s.id)], nil
 	}
-	if err := s.reconcile(k.ctx, fresh, look); err != nil && !k.closing.Load() {
+	err := s.barrier(k.ctx) // what is on its way to the shard is seen, too
+	if err == nil {
+		err = s.reconcile(k.ctx, fresh, look)
+	}
+	if err != nil && !k.closing.Load() {
 		k.log.Warn("shard not reconciled", "shard", s.id, "err", err)
 	}
 }

@@ -444,6 +444,9 @@ func (s *shardRun) Apply(entries []storage.Entry) {
 		if s.k.Clustered() {
 			s.k.stamped(s.m.Now())
 			s.asks.reached(s.k, s.index)
+			if h.Seq == 1 && s.leads() { // from here on nothing of its proposer's earlier lives is applied
+				s.k.post(work{lead: s})
+			}
 		}
 		s.answer(h)
 	}
