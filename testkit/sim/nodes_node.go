@@ -197,7 +197,7 @@ func (l *life) close(engine *filelog.Engine, held *heldLog, how end) {
 		held.end()
 	}
 	if engine != nil {
-		if err := engine.Close(); err != nil && how == closed && !l.mount.stopped() && !l.ill.Load() {
+		if err := engine.Close(); err != nil && how == closed && !l.mount.stopped() && !l.ill.Load() && !storage.NoSpace(err) {
 			f.breach("node %d: close of the engine: %v", l.n.id, err)
 		}
 	}
