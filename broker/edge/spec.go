@@ -136,7 +136,9 @@ func (spec *Spec) option(name, value string) string {
 // URL writes where a listener is found, without its options. at is its address.
 func (spec *Spec) URL(at net.Addr) string {
 	for _, row := range schemes {
-		if row.proto == spec.Proto && row.network == spec.Network && (row.tls == MustTLS) == (spec.TLS == MustTLS) || row.network == Unix && spec.Network == Unix {
+		switch {
+		case row.network != spec.Network || spec.Network != Unix && row.proto != spec.Proto:
+		case spec.Network != TCP || (row.tls == MustTLS) == (spec.TLS == MustTLS):
 			return row.name + "://" + at.String()
 		}
 	}

@@ -6,4 +6,5 @@
 //	go test ./testkit/scale -run TestTenMillionMessages -messages 10000000 -v -timeout 30m
 //	go test ./testkit/scale -run TestMillionSessions -sessions 1000000 -v -timeout 30m
 //	go test ./testkit/scale -run TestIdleConnections -connections 8000 -v
+//	go test ./testkit/scale -run TestIdleSecureConnections -connections 8000 -v
 package scale
