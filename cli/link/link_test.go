@@ -26,6 +26,8 @@ func TestParseTarget(t *testing.T) {
 		{"mqtt:a?b=%41", Target{Protocol: MQTT, Topic: "a?b=%41"}, ""},
 		{"mqtt://h/a/#", Target{Protocol: MQTT, Address: "h:1883", Topic: "a/#"}, "mqtt:a/#"},
 		{"mqtt://h:99//a", Target{Protocol: MQTT, Address: "h:99", Topic: "/a"}, "mqtt:/a"},
+		{"mqtt+quic://h/a/b", Target{Protocol: MQTT, TLS: true, Network: QUIC, Address: "h:14567", Topic: "a/b"}, "mqtt:a/b"},
+		{"mqtt+unix://u:p@%2Frun%2Frmq.sock/a/b", Target{Protocol: MQTT, Network: Unix, Address: "/run/rmq.sock", User: "u", Password: "p", Topic: "a/b"}, "mqtt:a/b"},
 		{"mqtts://u:p%40ss@h/t", Target{Protocol: MQTT, TLS: true, Address: "h:8883", User: "u", Password: "p@ss", Topic: "t"}, "mqtt:t"},
 		{"mqtt://u:p@ss@h/t", Target{Protocol: MQTT, Address: "h:1883", User: "u", Password: "p@ss", Topic: "t"}, "mqtt:t"},
 		{"mqtt://[::1]/t", Target{Protocol: MQTT, Address: "[::1]:1883", Topic: "t"}, "mqtt:t"},
@@ -71,7 +73,7 @@ func TestParseTarget(t *testing.T) {
 
 func TestParseTargetRefuses(t *testing.T) {
 	for _, in := range []string{
-		"", "orders", "http://h/x", "mqtt:", "mqtt://", "mqtt://h", "mqtt://h/", "mqtts:///t", "mqtts:t", "mqtt://@/t", "mqtt://u@", "mqtt://h:0/t", "mqtt://h:70000/t",
+		"", "orders", "http://h/x", "mqtt:", "mqtt://", "mqtt://h", "mqtt://h/", "mqtts:///t", "mqtts:t", "mqtt+quic:t", "mqtt+unix:t", "mqtt+unix://run/t", "mqtt+unix:///t", "mqtt+unix://%2Frun%2Fx", "mqtt://@/t", "mqtt://u@", "mqtt://h:0/t", "mqtt://h:70000/t",
 		"mqtt://a,b/t", "kafka:", "kafka:a/b", "kafka:a/-1", "kafka:/1", "amqp:", "amqp:queue:", "amqp:/", "mqtt://u:%zz@h/t",
 	} {
 		if got, err := ParseTarget(in); !fault.Is(err, fault.Invalid) {

@@ -2,9 +2,9 @@
 // events, for at most PATIENCE milliseconds.
 
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { appendFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
@@ -43,6 +43,15 @@ export class Inbox {
   }
 }
 
+/** Makes a certificate for this machine, which signs itself, and its key: broker, authority and client. */
+function pem(home) {
+  const [key, cert] = [join(home, 'key'), join(home, 'both.pem')]
+  const command = 'req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1'
+  execFileSync('openssl', [...command.split(' '), '-keyout', key, '-out', cert], { stdio: 'ignore' })
+  appendFileSync(cert, readFileSync(key))
+  return cert
+}
+
 export class Broker {
   #ends = []
 
@@ -50,7 +59,9 @@ export class Broker {
     const b = new Broker()
     b.home = mkdtempSync(join(tmpdir(), 'rmq-clients'))
     const env = { ...process.env, HOME: b.home, XDG_RUNTIME_DIR: b.home, XDG_STATE_HOME: b.home, XDG_DATA_HOME: b.home }
-    b.process = spawn(binary, ['up', '--memory', '--any-port', '--json'], { env, cwd: b.home })
+    b.pem = pem(b.home)
+    const tls = ['--tls-cert', b.pem, '--tls-ca', b.pem, '--tls-client-cert', 'optional']
+    b.process = spawn(binary, ['up', '--memory', '--any-port', '--json', ...tls], { env, cwd: b.home })
     b.errors = ''
     b.process.stderr.on('data', (d) => (b.errors += d))
     b.ended = new Promise((resolve) => b.process.on('exit', resolve))

@@ -1,5 +1,7 @@
 // node suite.mjs BINARY [PART OF A TEST'S NAME]
 
+import { readFileSync } from 'node:fs'
+
 import { CompressionTypes } from 'kafkajs'
 
 import { consume, equal, run, test } from './kit.mjs'
@@ -28,6 +30,16 @@ test('mqtt: websocket', async (b) => {
   await c.publishAsync('t', 'x'.repeat(100_000), { qos: 1 })
   equal((await c.inbox.next()).payload.length, 100_000)
 })
+
+for (const url of ['mqtts', 'mqtt_wss']) {
+  test(`mqtt: TLS, ${url}`, async (b) => {
+    const both = readFileSync(b.pem)
+    const c = await b.mqtt({ ca: both, cert: both, key: both }, b.urls[url])
+    await c.subscribeAsync('t', { qos: 1 })
+    await c.publishAsync('t', 'x'.repeat(100_000), { qos: 1 })
+    equal((await c.inbox.next()).payload.length, 100_000)
+  })
+}
 
 test('mqtt: retained and will', async (b) => {
   const lost = await b.mqtt({ will: { topic: 'state/dev1', payload: Buffer.from('gone'), qos: 1, retain: true } })

@@ -4,9 +4,12 @@ Nothing here sleeps to let something happen: everything waits for an event, for 
 PATIENCE seconds, which only a test that fails ever reaches.
 """
 
+import atexit
+import functools
 import json
 import os
 import queue
+import shutil
 import socket
 import subprocess
 import sys
@@ -48,6 +51,19 @@ def equal(got, want, what="got"):
         raise AssertionError("%s %r, want %r" % (what, got, want))
 
 
+@functools.cache
+def pem():
+    """Makes a certificate for this machine, which signs itself, and its key: broker, authority and client."""
+    home = tempfile.mkdtemp(prefix="rmq-clients")
+    atexit.register(shutil.rmtree, home, True)
+    key, cert = os.path.join(home, "key"), os.path.join(home, "both.pem")
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1"
+    subprocess.run(command.split() + ["-keyout", key, "-out", cert], check=True, capture_output=True)
+    with open(key) as k, open(cert, "a") as c:
+        c.write(k.read())
+    return cert
+
+
 class Broker:
     """`rmq up` in the foreground, in memory, on free ports."""
 
@@ -56,7 +72,7 @@ class Broker:
         env = dict(os.environ, HOME=self.home.name, XDG_RUNTIME_DIR=self.home.name, XDG_STATE_HOME=self.home.name, XDG_DATA_HOME=self.home.name)
         self.errors = open(os.path.join(self.home.name, "stderr"), "w+")
         self.process = subprocess.Popen(
-            [binary, "up", "--memory", "--any-port", "--json"], stdout=subprocess.PIPE, stderr=self.errors, env=env, cwd=self.home.name, text=True
+            [binary, "up", "--memory", "--any-port", "--json", "--tls-cert", pem(), "--tls-ca", pem(), "--tls-client-cert", "optional"], stdout=subprocess.PIPE, stderr=self.errors, env=env, cwd=self.home.name, text=True
         )
         text = ""
         for line in self.process.stdout:
@@ -93,8 +109,8 @@ class Broker:
 
     # ---- clients ---------------------------------------------------------------
 
-    def mqtt(self, version=mqtt.MQTTv5, client_id="", connect=None, transport="tcp", setup=None, clean=True):
-        return MQTT(self, version, client_id, connect, transport, setup, clean)
+    def mqtt(self, version=mqtt.MQTTv5, client_id="", connect=None, transport="tcp", setup=None, clean=True, tls=False):
+        return MQTT(self, version, client_id, connect, transport, setup, clean, tls)
 
     def kafka(self, **config):
         base = {"bootstrap.servers": "%s:%d" % self.address("kafka"), "socket.timeout.ms": 10000}
@@ -124,7 +140,7 @@ class Broker:
 
 
 class MQTT:
-    def __init__(self, broker, version, client_id, connect, transport, setup, clean):
+    def __init__(self, broker, version, client_id, connect, transport, setup, clean, tls):
         self.got = queue.Queue()
         self.connected = queue.Queue()
         self.gone = queue.Queue()
@@ -138,7 +154,10 @@ class MQTT:
         self.c.on_unsubscribe = lambda c, u, mid, reasons, props: self.acks.put((mid, reasons))
         if setup:
             setup(self.c)
-        host, port = broker.address("mqtt" if transport == "tcp" else "mqtt_ws")
+        url = {("tcp", False): "mqtt", ("tcp", True): "mqtts", ("websockets", False): "mqtt_ws", ("websockets", True): "mqtt_wss"}[transport, tls]
+        host, port = broker.address(url)
+        if tls:
+            self.c.tls_set(ca_certs=pem(), certfile=pem(), keyfile=pem())
         if transport == "websockets":
             self.c.ws_set_options(path="/mqtt")
         extra = {}

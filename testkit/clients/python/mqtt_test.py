@@ -41,6 +41,14 @@ def websocket(b):
     equal(len(sub.next().payload), 200_000)
 
 
+@cases("tcp", "websockets")
+def tls(b, transport):
+    sub, pub = b.mqtt(transport=transport, tls=True), b.mqtt(mqtt.MQTTv311, transport=transport, tls=True)
+    sub.subscribe("t", 1)
+    pub.publish("t", b"x" * 200_000)
+    equal(len(sub.next().payload), 200_000)
+
+
 @test
 def retained(b):
     pub = b.mqtt()
