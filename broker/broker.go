@@ -97,6 +97,9 @@ type Config struct {
 	// Listeners are opened besides those of Ports.
 	Listeners []edge.Spec
 
+	// Auth names who knows clients, besides the table of users.
+	Auth auth.Config
+
 	Time clock.Clock // broker time; nil: the machine's
 	Link clock.Clock // link time; nil: the machine's
 	Log  *slog.Logger
@@ -267,14 +270,16 @@ func (u users) DeleteUser(ctx context.Context, name string) error { return u.k.D
 func (u users) Rules() []acl.Rule                     { return u.k.Rules() }
 func (u users) AccessVersions() (users, rules uint64) { return u.k.AccessVersions() }
 
-func (b *Broker) openServers() error {
-	b.auth = auth.New(users{b.kernel})
+func (b *Broker) openServers() (err error) {
+	if b.auth, err = auth.New(users{b.kernel}, b.cfg.Auth, b.kernel.Clock()); err != nil {
+		return err
+	}
 	a := b.auth
 	version, commit := admin.Build()
 	cluster := b.kernel.Cluster()
 	b.mqtt = mqtt.New(mqtt.Config{Kernel: b.kernel, Version: version, Auth: a, Clock: b.kernel.Clock(), Link: b.cfg.Link, Log: b.cfg.Log})
 	b.kafka = kafka.New(kafka.Config{
-		Kernel: b.kernel, ClusterID: cluster, NodeID: int32(b.self()), Authenticator: a, Users: b.kernel.UserCount,
+		Kernel: b.kernel, ClusterID: cluster, NodeID: int32(b.self()), Authenticator: a, Users: a.Guards,
 		Broker: b.kernel.Clock(), Link: b.cfg.Link, ExactStreams: b.cfg.Profile == Production, LogDir: b.cfg.DataDir,
 		Advertise: b.advertise,
 	})
@@ -306,7 +311,7 @@ func (b *Broker) openServers() error {
 			edge.AMQP:  edge.HandlerFunc(func(c net.Conn) { _ = b.amqp.ServeConn(c) }),
 			edge.HTTP:  b.http,
 		},
-		Users: b.kernel.UserCount, Certs: b.certs, Link: b.cfg.Link, Log: b.cfg.Log,
+		Users: a.Guards, Certs: b.certs, Link: b.cfg.Link, Log: b.cfg.Log,
 	})
 	return nil
 }

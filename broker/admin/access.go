@@ -29,7 +29,16 @@ func (s *Source) User(_ context.Context, name string) (adminapi.User, error) {
 }
 
 func (s *Source) PutUser(ctx context.Context, spec adminapi.UserSpec) (adminapi.User, error) {
-	if err := s.c.Auth.Put(ctx, spec.Name, spec.Password, spec.Tags); err != nil {
+	var err error
+	switch {
+	case spec.Hash == "":
+		err = s.c.Auth.Put(ctx, spec.Name, spec.Password, spec.Tags)
+	case spec.Password != nil:
+		err = fault.New(fault.Invalid, "put user", spec.Name, "a password and a hash are two passwords")
+	default:
+		err = s.c.Auth.PutHash(ctx, spec.Name, []byte(spec.Hash), spec.Tags)
+	}
+	if err != nil {
 		return adminapi.User{}, err
 	}
 	return s.User(ctx, spec.Name)

@@ -560,9 +560,11 @@ type RulesChanged struct {
 // UserSpec creates a user or replaces what one has. A nil field leaves what is there;
 // a new user needs a password.
 type UserSpec struct {
-	Name     string   `json:"name"`
-	Password *string  `json:"password,omitempty"`
-	Tags     []string `json:"tags,omitempty"`
+	Name     string  `json:"name"`
+	Password *string `json:"password,omitempty"`
+	// Hash is what is kept of a password, in place of one: argon2id, bcrypt, or Mosquitto's.
+	Hash string   `json:"hash,omitempty"`
+	Tags []string `json:"tags,omitempty"`
 }
 
 // LiveQuery chooses what a live stream shows.

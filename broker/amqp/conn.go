@@ -93,6 +93,7 @@ type conn struct {
 	work     sync.WaitGroup          // goroutines that serve channels or flush; teardown waits for them
 	stop     atomic.Pointer[failure] // why we end it; set once
 	released bool
+	lease    clock.Timer // of the reader: ends a connection whose authentication expires
 	lateMu   sync.Mutex
 	late     clock.Timer // guarded by lateMu: cuts off a client that does not answer connection.close
 }
@@ -118,6 +119,7 @@ func (c *conn) serve() error {
 	})
 	err := c.run()
 	c.early.Stop()
+	c.expireAt(time.Time{})
 	c.stopHeartbeats()
 	c.out.Close(true)
 	c.teardown(err != nil)
@@ -225,6 +227,20 @@ func (c *conn) giveUpLater() {
 	c.lateMu.Unlock()
 }
 
+// expireAt has the connection end at a time, in broker time; zero: never.
+func (c *conn) expireAt(at time.Time) {
+	if c.lease != nil {
+		c.lease.Stop()
+		c.lease = nil
+	}
+	if !at.IsZero() {
+		clk := c.s.k.Clock()
+		c.lease = clk.AfterFunc(at.Sub(clk.Now()), func() {
+			c.abort(failf(amqpwire.ConnectionForced, "the authentication of user '%s' has expired", c.user))
+		})
+	}
+}
+
 // abort ends the connection from a goroutine that is not its reader.
 func (c *conn) abort(f *failure) {
 	if !c.stop.CompareAndSwap(nil, f) {
@@ -251,11 +267,6 @@ func (c *conn) tooSlow() {
 // shutdown tells the client that the broker is closing.
 func (c *conn) shutdown() {
 	c.abort(failf(amqpwire.ConnectionForced, "broker forced connection closure with reason 'shutdown'"))
-}
-
-// sendAway tells the client that what it has here has ended without it: it is to come back.
-func (c *conn) sendAway() {
-	c.abort(failf(amqpwire.ConnectionForced, "broker forced connection closure with reason 'what the connection had has ended'"))
 }
 
 // end wakes who waits on behalf of the connection.
@@ -318,10 +329,12 @@ func (c *conn) method0(payload []byte) (fail *failure, over bool) {
 		if c.stage == running {
 			login := c.login
 			login.Password = string(m.NewSecret)
-			if id, err := c.s.cfg.Auth.Authenticate(login); err != nil || id.User != c.user {
+			id, err := c.s.cfg.Auth.Authenticate(login)
+			if err != nil || id.User != c.user {
 				c.s.stats.AuthFailures.Add(1)
 				return failf(amqpwire.NotAllowed, "New secret was refused by one of the backends").at(m.ID()), false
 			}
+			c.expireAt(id.Expires)
 			c.send(0, &amqpwire.ConnectionUpdateSecretOk{})
 			return nil, false
 		}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/robustmq/rmq/broker/amqpwire"
 	"github.com/robustmq/rmq/broker/auth"
+	"github.com/robustmq/rmq/broker/wire"
 )
 
 // handshakeMax bounds the time from the first byte to connection.open, and frameMaxEarly
@@ -131,7 +132,8 @@ func (c *conn) startOk(m *amqpwire.ConnectionStartOk) *failure {
 	default:
 		return failf(amqpwire.CommandInvalid, "unknown authentication mechanism '%s'", m.Mechanism)
 	}
-	c.login = auth.Login{User: user, Password: password, Remote: c.nc.RemoteAddr()}
+	c.login = auth.NewLogin("amqp", wire.PeerOf(c.nc))
+	c.login.User, c.login.Password = user, password
 	id, err := c.s.cfg.Auth.Authenticate(c.login)
 	c.login.Password = ""
 	if err != nil {
@@ -142,6 +144,7 @@ func (c *conn) startOk(m *amqpwire.ConnectionStartOk) *failure {
 		return f
 	}
 	c.user, c.identity = id.User, id
+	c.expireAt(id.Expires)
 	c.stage = awaitTuneOk
 	c.send(0, &amqpwire.ConnectionTune{
 		ChannelMax: uint16(c.s.cfg.ChannelMax), FrameMax: uint32(c.s.cfg.FrameMax), Heartbeat: uint16(c.s.cfg.Heartbeat / time.Second),

@@ -1,16 +1,18 @@
 // Package auth establishes who a client is, and holds what it may do against the rules of
 // package acl: one table of users and one of rules for all protocols.
 //
-// A user is a name, a bcrypt hash and tags; the table is the caller's (the broker keeps it
-// in log 0) behind the interface Users, and no password is ever stored or logged. While
-// there is no user at all, clients on this machine are let in as whoever they say, and
-// others are refused: the same rule by which edge refuses to listen to them.
+// A user is a name, a hash and tags; the table is the caller's (the broker keeps it in log 0)
+// behind the interface Users, and no password is ever stored or logged. A configuration may
+// name further sources, which are asked in order (config.go): certificates, a password file,
+// tokens, a service over HTTP. While there is no user and no other source, clients on this
+// machine are let in as whoever they say, and others are refused: the same rule by which edge
+// refuses to listen to them.
 //
-// bcrypt is slow on purpose. What has been checked once is remembered, under a key that
-// says nothing about the password and that changes with the user's hash, so that a
-// thousand devices that reconnect cost a thousand lookups; and no more hashes are computed
-// at a time than the broker can spare, so that a client that guesses slows down its like
-// and nobody else.
+// A hash is slow to compute, and large, on purpose. What has been checked once is remembered,
+// under a key that says nothing about the password and that changes with the user's hash, so
+// that a thousand devices that reconnect cost a thousand lookups; and no more hashes are
+// computed at a time than the broker can spare, so that a storm of wrong passwords has a bound
+// in memory, and slows down its like and nobody else.
 package auth
 
 import (
@@ -19,6 +21,7 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -28,19 +31,20 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
-	"golang.org/x/crypto/bcrypt"
-
 	"github.com/robustmq/rmq/broker/acl"
+	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/wire"
 )
 
 // User is one identity, the same for every protocol.
 type User struct {
 	Name string
-	Hash []byte // bcrypt; empty: no password is right
+	Hash []byte // see hash.go; empty: no password is right
 	Tags []string
 }
 
@@ -68,7 +72,15 @@ type Users interface {
 type Login struct {
 	User, Password string // both "": it gave none
 	Client         string // MQTT client id
+	Protocol       string // "mqtt", "kafka", "amqp", "http"
 	Remote         net.Addr
+	Certificate    *x509.Certificate // that TLS has verified; nil: none
+	CommonName     string            // of Certificate, or as a trusted proxy tells it
+}
+
+// NewLogin returns what the transport of a connection knows of its client.
+func NewLogin(protocol string, p wire.Peer) Login {
+	return Login{Protocol: protocol, Remote: p.Remote, Certificate: p.Certificate, CommonName: p.CommonName}
 }
 
 // Identity is who a client is.
@@ -76,6 +88,8 @@ type Identity struct {
 	User string
 	// Super: it may do everything, whatever the rules say.
 	Super bool
+	// Expires is when the connection is to end, in broker time; zero: never.
+	Expires time.Time
 }
 
 // Anonymous is who a client is that gives no name to a broker without users.
@@ -84,25 +98,25 @@ const Anonymous = "guest"
 const (
 	// NameMax bounds a user's name, in bytes: an AMQP short string.
 	NameMax = 255
-	// PasswordMax is as much as bcrypt looks at, in bytes. A longer password is refused, not cut.
-	PasswordMax = 72
+	// PasswordMax is the longest password that is looked at, in bytes.
+	PasswordMax = 1024
 	// rememberedMax bounds the outcomes remembered of each kind; beyond it, any of them makes room.
 	rememberedMax = 1 << 16
 	// waitingMax bounds the clients that wait for a password to be checked; more are told
 	// to come again.
 	waitingMax = 1 << 10
-	// cost is bcrypt's: about 50 ms of a processor.
-	cost = bcrypt.DefaultCost
 )
 
 // Auth authenticates. Safe for concurrent use; make it with New.
 type Auth struct {
-	users Users
-	key   [32]byte      // of this process; what is remembered is worth nothing elsewhere
-	slots chan struct{} // one value for each hash being computed
-	queue chan struct{} // one value for each client that waits for one, or has it
-	dummy func() []byte // a hash that is nobody's, computed once
-	cost  int
+	users   Users
+	sources []source      // asked in this order
+	key     [32]byte      // of this process; what is remembered is worth nothing elsewhere
+	slots   chan struct{} // one value for each hash being computed
+	queue   chan struct{} // one value for each client that waits for one, or has it
+	dummy   func() []byte // a hash that is nobody's, computed once
+	cost    argonParams
+	guesses throttle
 
 	table     atomic.Pointer[compiled]
 	compiling sync.Mutex // held by who compiles a table
@@ -117,80 +131,122 @@ type (
 	remembered  map[fingerprint]struct{}
 )
 
-// New returns an Auth over a table of users.
-func New(users Users) *Auth { return newAuth(users, cost) }
+// New returns an Auth over a table of users and what else a configuration names. clk is broker
+// time.
+func New(users Users, cfg Config, clk clock.Clock) (*Auth, error) {
+	a := newAuth(users, argonCost, clk)
+	return a, a.configure(cfg, clk)
+}
 
-func newAuth(users Users, cost int) *Auth {
+func newAuth(users Users, cost argonParams, clk clock.Clock) *Auth {
 	a := &Auth{
 		users: users, cost: cost, right: make(remembered), wrong: make(remembered),
-		slots: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), queue: make(chan struct{}, waitingMax),
+		guesses: throttle{clock: clk, wrong: make(map[fingerprint]guesser)},
+		slots:   make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), queue: make(chan struct{}, waitingMax),
 	}
-	rand.Read(a.key[:])
-	a.dummy = sync.OnceValue(func() []byte {
-		hash, err := bcrypt.GenerateFromPassword(a.key[:], cost)
-		if err != nil {
-			panic("auth: " + err.Error()) // 32 bytes and a legal cost
-		}
-		return hash
-	})
+	a.sources = []source{tableSource{a}}
+	_, _ = rand.Read(a.key[:]) // never fails
+	a.dummy = sync.OnceValue(func() []byte { return makeHash(string(a.key[:]), cost) })
 	return a
 }
 
+// source is one way to find out who a client is.
+type source interface {
+	// authenticate tells who a client is, or why it is not let in. said is false when it has
+	// nothing to say of such a client, and the next is asked; last: there is none.
+	authenticate(l *Login, last bool) (id Identity, said bool, err error)
+}
+
+// Guards is the number of users, and of sources that know others: while it is 0, whoever is on
+// this machine is let in.
+func (a *Auth) Guards() int { return a.users.UserCount() + len(a.sources) - 1 }
+
 // Authenticate implements Authority. The text of its errors may be told to the client.
 func (a *Auth) Authenticate(l Login) (Identity, error) {
-	if a.users.UserCount() == 0 {
+	if a.Guards() == 0 {
 		if !OnThisMachine(l.Remote) {
 			return Identity{}, fault.New(fault.Unauthorized, "authenticate", l.User, "without users only this machine is let in; add one with: rmq user create NAME")
 		}
 		return Identity{User: cmp.Or(l.User, Anonymous)}, nil
 	}
-	if err := a.password(l.User, l.Password); err != nil {
-		return Identity{}, err
+	for i, s := range a.sources {
+		if id, said, err := s.authenticate(&l, i == len(a.sources)-1); said {
+			if err == nil && id.User == "" {
+				err = refuse(l.User)
+			}
+			return id, err
+		}
 	}
-	return Identity{User: l.User}, nil
+	return Identity{}, refuse(l.User)
 }
 
-// password checks a password against the table of users.
-func (a *Auth) password(user, password string) error {
-	u, known := a.users.User(user)
-	if !known || len(u.Hash) == 0 {
-		u = User{Hash: a.dummy()} // the answer takes as long, whether or not there is such a user
-		known = false
+// tableSource is the table of users in log 0.
+type tableSource struct{ a *Auth }
+
+func (t tableSource) authenticate(l *Login, last bool) (Identity, bool, error) {
+	u, known := t.a.users.User(l.User)
+	if !known && !last {
+		return Identity{}, false, nil
 	}
-	if len(password) > PasswordMax {
-		return refuse(user)
+	if err := t.a.password(l, u.Hash, known); err != nil {
+		return Identity{}, true, err
 	}
-	claim := a.fingerprint(user, password, u.Hash)
+	return Identity{User: l.User}, true, nil
+}
+
+// password checks a password against a hash, of a user that is known or is to look so.
+func (a *Auth) password(l *Login, hash []byte, known bool) error {
+	if !known || len(hash) == 0 {
+		hash, known = a.dummy(), false // the answer takes as long, whether or not there is such a user
+	}
+	if len(l.Password) > PasswordMax {
+		return refuse(l.User)
+	}
+	claim := a.fingerprint(l.User, l.Password, string(hash))
 	switch a.recall(claim) {
 	case right:
 		if known {
 			return nil
 		}
-		return refuse(user)
+		return refuse(l.User)
 	case wrong:
-		return refuse(user)
+		return refuse(l.User)
 	}
-	select {
-	case a.queue <- struct{}{}:
-		defer func() { <-a.queue }()
-	default:
-		return fault.New(fault.Exhausted, "authenticate", user, "too many clients are waiting to be let in")
+	who := a.fingerprint(l.User, block(host(l.Remote)))
+	if wait := a.guesses.wait(who); wait > 0 {
+		return fault.New(fault.Exhausted, "authenticate", l.User, "too many wrong passwords; the next is looked at in %v", wait.Round(time.Millisecond))
 	}
-	a.slots <- struct{}{}
-	defer func() { <-a.slots }()
-	if ok := a.check(claim, u.Hash, password); !ok || !known {
-		return refuse(user)
+	done, err := a.turn(l.User)
+	if err != nil {
+		return err
+	}
+	defer done()
+	ok := a.check(claim, hash, l.Password) && known
+	a.guesses.told(who, ok)
+	if !ok {
+		return refuse(l.User)
 	}
 	return nil
 }
 
+// turn waits for leave to compute a hash, which is given back by done.
+func (a *Auth) turn(user string) (done func(), err error) {
+	select {
+	case a.queue <- struct{}{}:
+	default:
+		return nil, fault.New(fault.Exhausted, "authenticate", user, "too many clients are waiting to be let in")
+	}
+	a.slots <- struct{}{}
+	return func() { <-a.slots; <-a.queue }, nil
+}
+
 // check computes whether a password is the one of a hash, unless a client that was first
-// in the queue with the same claim has. It takes the time that bcrypt takes.
+// in the queue with the same claim has.
 func (a *Auth) check(f fingerprint, hash []byte, password string) bool {
 	if r := a.recall(f); r != unknown {
 		return r == right
 	}
-	ok := bcrypt.CompareHashAndPassword(hash, []byte(password)) == nil
+	ok := rightPassword(hash, password)
 	a.remember(f, ok)
 	return ok
 }
@@ -199,10 +255,10 @@ func refuse(user string) error {
 	return fault.New(fault.Unauthorized, "authenticate", user, "user name or password is wrong")
 }
 
-// fingerprint stands for a claim and the hash that it was checked against.
-func (a *Auth) fingerprint(user, password string, hash []byte) (f fingerprint) {
+// fingerprint stands for a claim, as a user, a password and the hash that it was checked against.
+func (a *Auth) fingerprint(parts ...string) (f fingerprint) {
 	mac := hmac.New(sha256.New, a.key[:])
-	for _, part := range []string{user, password, string(hash)} {
+	for _, part := range parts {
 		mac.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part))))
 		mac.Write([]byte(part))
 	}
@@ -247,31 +303,59 @@ func (a *Auth) remember(f fingerprint, ok bool) {
 	m[f] = struct{}{}
 }
 
+// Begins tells whether a client may use the admin API to make the first user: there is none, and
+// it is on this machine and claims to be nobody.
+func (a *Auth) Begins(l Login) bool {
+	return a.users.UserCount() == 0 && l.User == "" && l.Password == "" && OnThisMachine(l.Remote)
+}
+
 // Administers tells whether a client may use the admin API. While there are no users, whoever was
 // let in may.
 func (a *Auth) Administers(id Identity) bool {
-	return a.users.UserCount() == 0 || id.Super || a.administrator(id.User)
+	return a.Guards() == 0 || id.Super || a.administrator(id.User)
 }
-
-// Count is the number of users.
-func (a *Auth) Count() int { return a.users.UserCount() }
 
 // Put adds a user or replaces what one has. A nil password, or nil tags, leaves what is
 // there; a new user needs a password.
 func (a *Auth) Put(ctx context.Context, name string, password *string, tags []string) error {
+	return a.put(ctx, name, tags, func(u *User) error {
+		if password == nil {
+			return nil
+		}
+		switch n := len(*password); {
+		case n == 0:
+			return errors.New("the password is empty")
+		case n > PasswordMax:
+			return fmt.Errorf("the password has %d bytes; at most %d are looked at", n, PasswordMax)
+		}
+		done, err := a.turn(name)
+		if err != nil {
+			return err
+		}
+		defer done()
+		u.Hash = makeHash(*password, a.cost)
+		return nil
+	})
+}
+
+// PutHash is Put for who has the hash of a password, as makeHash tells what they look like.
+func (a *Auth) PutHash(ctx context.Context, name string, hash []byte, tags []string) error {
+	return a.put(ctx, name, tags, func(u *User) error {
+		u.Hash = hash
+		return CheckHash(hash)
+	})
+}
+
+func (a *Auth) put(ctx context.Context, name string, tags []string, secret func(*User) error) error {
 	if err := checkName(name); err != nil {
 		return err
 	}
 	u, known := a.users.User(name)
 	u.Name = name
-	switch {
-	case password != nil:
-		hash, err := a.hash(*password)
-		if err != nil {
-			return fault.New(fault.Invalid, "put user", name, "%w", err)
-		}
-		u.Hash = hash
-	case !known:
+	if err := secret(&u); err != nil {
+		return fault.New(fault.Invalid, "put user", name, "%w", err)
+	}
+	if !known && len(u.Hash) == 0 {
 		return fault.New(fault.Invalid, "put user", name, "a new user needs a password")
 	}
 	if tags != nil {
@@ -286,16 +370,6 @@ func (a *Auth) Delete(ctx context.Context, name string) error {
 		return fault.Of(fault.NotFound, "delete user", name)
 	}
 	return a.users.DeleteUser(ctx, name)
-}
-
-func (a *Auth) hash(password string) ([]byte, error) {
-	switch {
-	case password == "":
-		return nil, errors.New("the password is empty")
-	case len(password) > PasswordMax:
-		return nil, fmt.Errorf("the password has %d bytes; at most %d count", len(password), PasswordMax)
-	}
-	return bcrypt.GenerateFromPassword([]byte(password), a.cost)
 }
 
 func checkName(name string) error {

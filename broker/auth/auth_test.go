@@ -7,12 +7,15 @@ import (
 	"strings"
 	"sync"
 	"testing"
-
-	"golang.org/x/crypto/bcrypt"
+	"time"
 
 	"github.com/robustmq/rmq/broker/acl"
+	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/fault"
 )
+
+// cheap are costs for tests.
+var cheap = argonParams{memory: 8, time: 1, threads: 1}
 
 // table keeps users and rules in memory.
 type table struct {
@@ -57,7 +60,7 @@ func (t *table) DeleteUser(_ context.Context, name string) error {
 func with(t *testing.T, users ...string) (*Auth, *table) {
 	t.Helper()
 	tab := &table{m: make(map[string]User)}
-	a := newAuth(tab, bcrypt.MinCost)
+	a := newAuth(tab, cheap, clock.NewVirtual(time.Unix(1e9, 0)))
 	for _, u := range users {
 		password := "secret of " + u
 		if err := a.Put(context.Background(), u, &password, nil); err != nil {
@@ -209,8 +212,8 @@ func TestPut(t *testing.T) {
 	if err := a.Delete(ctx, "bob"); !fault.Is(err, fault.NotFound) {
 		t.Errorf("deleting nobody: %v", err)
 	}
-	if err := a.Delete(ctx, "ann"); err != nil || a.Count() != 0 || !a.Administers(Identity{User: "anybody"}) {
-		t.Errorf("deleting the last one: %v, %d left", err, a.Count())
+	if err := a.Delete(ctx, "ann"); err != nil || tab.UserCount() != 0 || !a.Administers(Identity{User: "anybody"}) {
+		t.Errorf("deleting the last one: %v, %d left", err, tab.UserCount())
 	}
 }
 
@@ -274,7 +277,7 @@ func TestOnThisMachine(t *testing.T) {
 
 func BenchmarkAuthenticateRemembered(b *testing.B) {
 	tab := &table{m: make(map[string]User)}
-	a := newAuth(tab, bcrypt.MinCost)
+	a := newAuth(tab, cheap, clock.NewVirtual(time.Unix(1e9, 0)))
 	for i := range 1000 {
 		password := fmt.Sprint("pw", i)
 		a.Put(context.Background(), fmt.Sprint("u", i), &password, nil)

@@ -59,7 +59,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 	c := &conn{srv: s, nc: nc, frames: newFrames(nc), out: wire.NewOutbox(nc, responseMax), ctx: s.ctx}
 	c.idle.L = &c.mu
 	if a := s.cfg.Authenticator; a != nil { // until it says who it is
-		c.access = a.Access(auth.Identity{User: auth.Anonymous}, auth.Login{Remote: nc.RemoteAddr()}, s.cfg.Namespace)
+		c.access = a.Access(auth.Identity{User: auth.Anonymous}, auth.NewLogin("kafka", wire.PeerOf(nc)), s.cfg.Namespace)
 	}
 	return c
 }

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"time"
 
 	"github.com/robustmq/rmq/broker/auth"
+	"github.com/robustmq/rmq/broker/wire"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -18,15 +20,27 @@ const mechanismPlain = "PLAIN"
 
 // saslState is how far a connection's authentication is.
 type saslState struct {
-	identity   string // "" until authenticated
-	handshaken bool   // PLAIN was agreed on, the token is due
-	raw        bool   // the next frame is a bare token
+	identity   string    // "" until authenticated
+	handshaken bool      // PLAIN was agreed on, the token is due
+	raw        bool      // the next frame is a bare token
+	expires    time.Time // in broker time; zero: never
 }
 
 // authenticated tells whether the connection may do what it likes.
 func (c *conn) authenticated() bool {
 	cfg := &c.srv.cfg
 	return c.sasl.identity != "" || !cfg.RequireSASL && (cfg.Users == nil || cfg.Users() == 0)
+}
+
+// expired tells whether the client has to authenticate again (KIP-368).
+func (s *saslState) expired(now time.Time) bool { return !s.expires.IsZero() && !now.Before(s.expires) }
+
+// lifetime is for how long, in ms, the client need not; 0: for ever.
+func (s *saslState) lifetime(now time.Time) int64 {
+	if s.expires.IsZero() {
+		return 0
+	}
+	return max(1, s.expires.Sub(now).Milliseconds())
 }
 
 // admit refuses requests that are out of place before authentication, as Kafka does: by
@@ -38,8 +52,11 @@ func (c *conn) admit(h header) error {
 	case keySASLAuthenticate:
 		return nil // answers for itself
 	}
-	if !c.authenticated() {
+	switch {
+	case !c.authenticated():
 		return failf(NotAllowed, "key %d before authentication", h.key)
+	case c.sasl.expired(c.srv.cfg.Broker.Now()):
+		return failf(NotAllowed, "key %d after the authentication has expired", h.key)
 	}
 	return nil
 }
@@ -72,6 +89,7 @@ func (c *conn) saslAuthenticate(q *kmsg.SASLAuthenticateRequest) (kmsg.Response,
 		return resp, failf(BadCredentials, "%w", err)
 	}
 	resp.SASLAuthBytes = []byte{}
+	resp.SessionLifetimeMillis = c.sasl.lifetime(c.srv.cfg.Broker.Now())
 	return resp, nil
 }
 
@@ -110,7 +128,8 @@ func (c *conn) plain(token []byte) error {
 	case as != "" && as != user:
 		return errAuthorize
 	}
-	login := auth.Login{User: user, Password: password, Remote: c.nc.RemoteAddr()}
+	login := auth.NewLogin("kafka", wire.PeerOf(c.nc))
+	login.User, login.Password = user, password
 	identity, err := c.srv.cfg.Authenticator.Authenticate(login)
 	switch {
 	case err != nil || identity.User == "":
@@ -118,7 +137,7 @@ func (c *conn) plain(token []byte) error {
 	case c.sasl.identity != "" && c.sasl.identity != identity.User:
 		return errIdentity
 	}
-	c.sasl.identity = identity.User
+	c.sasl.identity, c.sasl.expires = identity.User, identity.Expires
 	c.access = c.srv.cfg.Authenticator.Access(identity, login, c.srv.cfg.Namespace)
 	return nil
 }

@@ -67,6 +67,7 @@ type conn struct {
 	aliasesOut map[string]uint16   // nil: the client takes none
 	aliasMax   int
 	timer      clock.Timer
+	lease      clock.Timer         // ends a connection whose authentication expires
 	over       bool                // no timer any more
 	left       map[string]struct{} // shared subscriptions that the rules have ended
 	leaving    sync.WaitGroup      // who ends them; the connection's end waits for it
@@ -106,6 +107,9 @@ func (c *conn) run() {
 	c.over = true
 	if c.timer != nil {
 		c.timer.Stop()
+	}
+	if c.lease != nil {
+		c.lease.Stop()
 	}
 	c.mu.Unlock()
 	c.leaving.Wait()
@@ -312,6 +316,21 @@ func (c *conn) arm(d time.Duration) {
 		return
 	}
 	c.timer = c.server.cfg.Link.AfterFunc(d, c.silent)
+}
+
+// expireAt has the connection end at a time, in broker time; zero: never.
+func (c *conn) expireAt(at time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.lease != nil {
+		c.lease.Stop()
+		c.lease = nil
+	}
+	if at.IsZero() || c.over {
+		return
+	}
+	clk := c.server.cfg.Clock
+	c.lease = clk.AfterFunc(at.Sub(clk.Now()), func() { c.end(mqttwire.NotAuthorized, "the authentication has expired") })
 }
 
 // silent runs when the timer has.

@@ -10,6 +10,7 @@ import (
 	"github.com/robustmq/rmq/broker/auth"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/mqttwire"
+	"github.com/robustmq/rmq/broker/wire"
 )
 
 // connect handles the first packet, which must be CONNECT.
@@ -32,7 +33,8 @@ func (c *conn) connect(f mqttwire.Frame) error {
 	if err != nil {
 		return err
 	}
-	login := auth.Login{User: string(p.UserName), Password: string(p.Password), Client: c.clientID, Remote: c.nc.RemoteAddr()}
+	login := auth.NewLogin("mqtt", wire.PeerOf(c.nc))
+	login.User, login.Password, login.Client = string(p.UserName), string(p.Password), c.clientID
 	id, err := cfg.Auth.Authenticate(login)
 	if err != nil {
 		c.refuse(reasonIn(mqttwire.CONNACK, err), "")
@@ -110,6 +112,7 @@ func (c *conn) connect(f mqttwire.Frame) error {
 	c.out.Write(answer)
 	c.connected.Store(true)
 	c.arm(c.keepAlive)
+	c.expireAt(id.Expires)
 	cfg.Log.Debug("mqtt: connected", "client", c.clientID, "version", c.version.String(), "resumed", present)
 	session.Start()
 	c.server.sys.came(c)

@@ -35,6 +35,9 @@ type Config struct {
 	// Edge is about TLS to clients, and more listeners; nil: there is nothing of it.
 	Edge *Edge
 
+	// Auth is a file that names who knows clients, besides the table of users; "": nobody.
+	Auth string
+
 	// TLS is for connections between nodes; nil: they are plain.
 	TLS *tls.Config
 	// Cluster is what the broker is a node of; nil: it is alone.

@@ -37,11 +37,14 @@ func OpenBroker(ctx context.Context, c Config) (Broker, error) {
 		return nil, err
 	}
 	var net *transport.TCP
+	var err error
+	if cfg.Auth, err = readAuth(c.Auth); err != nil {
+		return nil, err
+	}
 	if cl := c.Cluster; cl != nil {
 		if cl.Hub != nil {
 			cfg.Cluster = &broker.Cluster{Self: cl.Self, Voters: slices.Sorted(maps.Keys(cl.Peers)), Network: cl.Hub.Node(cl.Self)}
 		} else {
-			var err error
 			if cfg.Cluster, net, err = enter(ctx, c); err != nil {
 				return nil, err
 			}

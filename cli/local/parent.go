@@ -496,6 +496,7 @@ func (u *up) nodeArgs(c *Config, token string) []string {
 	}
 	args = append(args, u.tls.args()...)
 	args = append(args, c.Edge.args()...)
+	args = append(args, "--auth", c.Auth)
 	if c.Durability != "" {
 		args = append(args, "--durability", c.Durability)
 	}

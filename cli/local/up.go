@@ -34,6 +34,7 @@ type up struct {
 	memory       bool
 	profile      string
 	durability   string
+	auth         string
 	host         string
 	port         int
 	ports        [len(portFlags)]int
@@ -120,6 +121,8 @@ func NewUp(e *env.Env, open Open) *cobra.Command {
 	f.BoolVar(&u.memory, "memory", false, "keep everything in memory; nothing outlives the broker")
 	f.Var(&env.Choice{Value: &u.profile, Of: []string{"dev", "production"}}, "profile", "dev captures traffic into topics; production does not")
 	env.DurabilityFlag(f, &u.durability, "of what is made and does not say its own; decided at the first start (default: sync)")
+	f.StringVar(&u.auth, "auth", "", "file, in YAML or JSON, that names who knows clients besides the users of rmq user: certificates, tokens, a password file, a service")
+	_ = f.SetAnnotation("auth", env.PathAnnotation, []string{"true"}) // fails for unknown flags only
 	f.StringVar(&u.host, "listen", "127.0.0.1", "address to listen on; others than this machine's need users")
 	f.IntVar(&u.port, "port", 0, "serve every protocol on this one port, alone")
 	for i, p := range portFlags {
@@ -195,6 +198,11 @@ func (u *up) run(cmd *cobra.Command) error {
 func (u *up) config(cmd *cobra.Command) (c Config, err error) {
 	f := cmd.Flags()
 	c = Config{Profile: u.profile, Host: u.host, Port: u.port, Durability: u.durability}
+	if u.auth != "" {
+		if c.Auth = u.auth; !filepath.IsAbs(c.Auth) {
+			c.Auth = filepath.Join(u.e.Dir, c.Auth)
+		}
+	}
 	if err := env.CheckName(u.name); err != nil {
 		return c, err
 	}
@@ -415,6 +423,10 @@ func (u *up) explain(err error, c Config) error {
 		f.Exit = env.Conflict
 		f.What = fmt.Sprintf("%s%s is taken", fe.Target, protocol)
 		f.Hint = fmt.Sprintf("take free ports: rmq up --any-port   or choose one: rmq up --%s N", flag)
+	case fe != nil && (fe.Op == "read authentication" || fe.Op == "configure"):
+		f.Exit = env.Usage
+		f.What = fmt.Sprintf("%s: %v", fe.Target, fe.Err)
+		f.Hint = "see what the file of --auth may say: docs/SECURITY.md"
 	case fe != nil && (fe.Op == "read listener" || fe.Op == "open" && fe.Target == "TLS" || fe.Op == "listen" && fe.Kind == fault.Invalid):
 		f.Exit = env.Usage
 		f.What = fmt.Sprintf("%s: %v", fe.Target, fe.Err)

@@ -14,7 +14,7 @@ import (
 // Command returns `rmq user`.
 func Command(e *env.Env) *cobra.Command {
 	return env.Noun("user", "Users: one identity for every protocol",
-		newList(e), newGet(e), newCreate(e), newAlter(e), newDelete(e))
+		newList(e), newGet(e), newCreate(e), newAlter(e), newDelete(e), newImport(e))
 }
 
 func names(ctx context.Context, c *adminapi.Client) ([]string, error) {

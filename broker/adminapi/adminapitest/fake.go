@@ -477,7 +477,7 @@ func (f *Fake) PutUser(_ context.Context, s adminapi.UserSpec) (adminapi.User, e
 	defer unlock()
 	i := slices.IndexFunc(f.U, func(u adminapi.User) bool { return u.Name == s.Name })
 	if i < 0 {
-		if s.Password == nil {
+		if s.Password == nil && s.Hash == "" {
 			return adminapi.User{}, fault.New(fault.Invalid, "create", s.Name, "a new user needs a password")
 		}
 		f.U = append(f.U, adminapi.User{Name: s.Name, Tags: []string{}})
