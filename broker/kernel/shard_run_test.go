@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"testing"
@@ -41,7 +42,7 @@ func TestStoppedWhileAnEntryIsRefused(t *testing.T) {
 	if err := s.do(func(p *pending) { p.await(-1, p.b.Tick(), &w) }); err != nil {
 		t.Fatal(err)
 	}
-	if len(w) != 1 || w[0] != closing || s.queued != 0 {
+	if len(w) != 1 || !errors.Is(w[0], closing) || s.queued != 0 {
 		t.Errorf("told %v, %d bytes queued", w, s.queued)
 	}
 }
