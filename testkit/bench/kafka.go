@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -19,9 +20,15 @@ func kafkaFirst(address string) error {
 	return c.ProduceSync(context.Background(), kgo.StringRecord("x")).FirstErr()
 }
 
+// inSync are a topic's settings with so many replicas: one of them may be away.
+func inSync(replicas int16) map[string]*string {
+	n := strconv.Itoa(max(1, int(replicas)-1))
+	return map[string]*string{"min.insync.replicas": &n}
+}
+
 // kafkaFlow produces records of 1 KiB with acks=all for a while, then reads them back:
 // MB a second in and out, and the bytes that went in.
-func kafkaFlow(address string, d time.Duration) (in, out float64, records int64, err error) {
+func kafkaFlow(address string, replicas int16, d time.Duration) (in, out float64, records int64, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*d+30*time.Second)
 	defer cancel()
 	topic := fmt.Sprintf("bench-%d", time.Now().UnixNano())
@@ -32,7 +39,7 @@ func kafkaFlow(address string, d time.Duration) (in, out float64, records int64,
 	}
 	defer c.Close()
 	adm := kadm.NewClient(c)
-	if _, err := adm.CreateTopic(ctx, 1, 1, nil, topic); err != nil {
+	if _, err := adm.CreateTopic(ctx, 1, replicas, inSync(replicas), topic); err != nil {
 		return 0, 0, 0, err
 	}
 	defer func() { _, _ = adm.DeleteTopics(context.Background(), topic) }()
@@ -79,14 +86,20 @@ func kafkaFlow(address string, d time.Duration) (in, out float64, records int64,
 }
 
 // kafkaLatency produces one record at a time with acks=all.
-func kafkaLatency(address string, n int) (p50, p99 float64, err error) {
+func kafkaLatency(address string, replicas int16, n int) (p50, p99 float64, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	c, err := kgo.NewClient(kgo.SeedBrokers(address), kgo.DefaultProduceTopic("bench-latency"), kgo.AllowAutoTopicCreation(), kgo.ProducerLinger(0))
+	topic := fmt.Sprintf("bench-latency-%d", time.Now().UnixNano())
+	c, err := kgo.NewClient(kgo.SeedBrokers(address), kgo.DefaultProduceTopic(topic), kgo.ProducerLinger(0))
 	if err != nil {
 		return 0, 0, err
 	}
 	defer c.Close()
+	adm := kadm.NewClient(c)
+	if _, err := adm.CreateTopic(ctx, 1, replicas, inSync(replicas), topic); err != nil {
+		return 0, 0, err
+	}
+	defer func() { _, _ = adm.DeleteTopics(context.Background(), topic) }()
 	var us []float64
 	for i := range n {
 		at := time.Now()
@@ -109,11 +122,11 @@ func (o *options) kafka(b *instance) (rows []row, err error) {
 	measure := func(address string, pid int) (v [5]float64, err error) {
 		used := cpu(pid)
 		var n int64
-		if v[0], v[1], n, err = kafkaFlow(address, o.window); err != nil {
+		if v[0], v[1], n, err = kafkaFlow(address, 1, o.window); err != nil {
 			return v, err
 		}
 		v[2] = (cpu(pid) - used) * 1e6 / float64(n)
-		v[3], v[4], err = kafkaLatency(address, 1000)
+		v[3], v[4], err = kafkaLatency(address, 1, 1000)
 		return v, err
 	}
 	v, err := measure(b.kafka, b.cmd.Process.Pid)

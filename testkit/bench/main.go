@@ -3,9 +3,11 @@
 //
 //	go run ./testkit/bench [-rmq bin/rmq] [-seconds 3]
 //	    [-peer-mqtt host:port] [-peer-kafka host:port] [-peer-amqp amqp://…] [-peer-pids name=pid,…]
+//	go run ./testkit/bench -nodes 3 [-rmq bin/rmq] [-peer-kafka host:port]
 //	go run ./testkit/bench -log [-log-mib 256] [-log-only sync/message]
 //
-// With -log it measures the write path instead, in this process and without network: see
+// With -nodes it measures what a cluster costs: Kafka's protocol on one node, on so many, and on a Kafka
+// of so many that runs; all of them, and the generator, on this machine. With -log it measures the write path instead, in this process and without network: see
 // log.go.
 //
 // rmq is started by it, in profile production on a fresh directory (so every
@@ -33,6 +35,7 @@ func main() {
 	flag.StringVar(&o.peerKafka, "peer-kafka", os.Getenv("PEER_KAFKA"), "an Apache Kafka to compare with, host:port")
 	flag.StringVar(&o.peerAMQP, "peer-amqp", os.Getenv("PEER_AMQP"), "a RabbitMQ to compare with, amqp://user:password@host:port/")
 	pids := flag.String("peer-pids", os.Getenv("PEER_PIDS"), "process ids of the peers, for their CPU and memory: mqtt=1,kafka=2,amqp=3")
+	nodes := flag.Int("nodes", 0, "measure one node, and so many")
 	var l logBench
 	logOnly := flag.Bool("log", false, "measure the write path in process")
 	mib := flag.Int64("log-mib", 256, "payload of each line of -log, in MiB")
@@ -44,6 +47,13 @@ func main() {
 	if *logOnly {
 		l.payload = *mib << 20
 		if err := l.run(); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	if *nodes > 0 {
+		if err := o.cluster(*nodes); err != nil {
 			fmt.Fprintln(os.Stderr, "bench:", err)
 			os.Exit(1)
 		}
