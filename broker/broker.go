@@ -176,6 +176,9 @@ func Open(ctx context.Context, cfg Config) (_ *Broker, err error) {
 		return nil, err
 	}
 	if err := b.openKernel(ctx); err != nil {
+		if c := cfg.Cluster; c != nil && c.Member != nil && errors.Is(err, kernel.ErrRemoved) {
+			err = errors.Join(err, c.Member.expelled())
+		}
 		return nil, err
 	}
 	if err := b.openServers(); err != nil {

@@ -54,6 +54,10 @@ func (n overTCP) SetPeers(nodes map[uint64]string) { n.t.SetPeers(nodes) }
 
 func (n overTCP) Answer(f func(ctx context.Context, asked []byte) []byte) { n.t.Answer(f) }
 
+func (n overTCP) Ask(ctx context.Context, addr string, asked []byte) ([]byte, error) {
+	return n.t.Ask(ctx, addr, asked)
+}
+
 func (n overTCP) Leave() {
 	n.t.Answer(nil)
 	for _, channel := range [...]byte{transport.ChanRaft, transport.ChanBeat, transport.ChanRelay} {

@@ -114,7 +114,19 @@ func (m *Member) Self() uint64 { return m.kept.Node }
 func (m *Member) Began() []uint64 { return m.kept.Began }
 
 // Removed tells whether the node was removed from its cluster: it is nobody any more.
-func (m *Member) Removed() bool { return m.kept.Removed }
+func (m *Member) Removed() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.kept.Removed
+}
+
+// expelled notes that the node was removed, as another one says.
+func (m *Member) expelled() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.kept.Removed = true
+	return m.keepLocked()
+}
 
 // Cluster is the cluster's id; "": it is not known yet.
 func (m *Member) Cluster() string {
@@ -172,7 +184,7 @@ func (m *Member) learn(cluster string, nodes []kernel.Node) error {
 			delete(m.kept.Nodes, id)
 		}
 	}
-	m.kept.Removed = m.kept.Said[m.kept.Node] != "" && said[m.kept.Node] == ""
+	m.kept.Removed = m.kept.Removed || m.kept.Said[m.kept.Node] != "" && said[m.kept.Node] == ""
 	m.kept.Cluster, m.kept.Said = cluster, said
 	return m.keepLocked()
 }
@@ -239,7 +251,7 @@ type joinQuestion struct {
 	Peer    string `json:"peer,omitempty"` // "": it asks only which cluster that is
 	Rack    string `json:"rack,omitempty"`
 	Cluster string `json:"cluster,omitempty"`
-	Node    uint64 `json:"node,omitempty"` // 0: it has none yet; else it has moved to Peer
+	Node    uint64 `json:"node,omitempty"` // 0: it has none yet; else it has moved to Peer, or asks whether it is one still
 }
 
 // joinAnswer is what it says.
@@ -248,7 +260,8 @@ type joinAnswer struct {
 	Node    uint64            `json:"node,omitempty"`
 	Began   []uint64          `json:"began,omitempty"`
 	Nodes   map[uint64]string `json:"nodes,omitempty"`
-	Kind    string            `json:"kind,omitempty"` // of the error, when there is one
+	Removed bool              `json:"removed,omitempty"` // the node that asks is none any more
+	Kind    string            `json:"kind,omitempty"`    // of the error, when there is one
 	Error   string            `json:"error,omitempty"`
 }
 
@@ -302,11 +315,15 @@ func (m *Member) Announce(ctx context.Context, cfg transport.TCPConfig) {
 const announceAgain = time.Second
 
 func askCluster(ctx context.Context, cfg transport.TCPConfig, addr string, q joinQuestion) (a joinAnswer, err error) {
+	return askBy(func(asked []byte) ([]byte, error) { return transport.Ask(ctx, cfg, addr, asked) }, addr, q)
+}
+
+func askBy(ask func(asked []byte) ([]byte, error), addr string, q joinQuestion) (a joinAnswer, err error) {
 	asked, err := json.Marshal(q)
 	if err != nil {
 		return a, err
 	}
-	answered, err := transport.Ask(ctx, cfg, addr, asked)
+	answered, err := ask(asked)
 	if err != nil {
 		kind := fault.Unavailable
 		if fe, ok := errors.AsType[*fault.Error](err); ok {
@@ -353,7 +370,8 @@ func (b *Broker) takeIn(ctx context.Context, asked []byte) (a joinAnswer, err er
 		return a, fault.New(fault.Conflict, "join", "", "this is cluster %s, and the node is of cluster %s", a.Cluster, q.Cluster)
 	}
 	if q.Peer == "" {
-		a.Nodes = m.Nodes()
+		n, ok := b.kernel.Node(q.Node)
+		a.Nodes, a.Removed = m.Nodes(), ok && n.State == kernel.NodeRemoved
 		return a, nil
 	}
 	if q.Node != 0 {
@@ -376,6 +394,8 @@ type following struct {
 	end  chan struct{}
 	done chan struct{}
 	once sync.Once
+
+	inquired chan struct{} // closed when inquire has ended
 }
 
 // nodesChanged is told by the kernel that log 0 has other nodes.
@@ -389,7 +409,8 @@ func (f *following) nodesChanged() {
 // follow looks at k's nodes when they have changed, until stop.
 func (b *Broker) follow(k *kernel.Kernel) {
 	f := &b.following
-	f.end, f.done = make(chan struct{}), make(chan struct{})
+	f.end, f.done, f.inquired = make(chan struct{}), make(chan struct{}), make(chan struct{})
+	go b.inquire(k) // ends with stop
 	c := b.cfg.Cluster
 	net, _ := c.Network.(interface{ SetPeers(map[uint64]string) })
 	look := func() {
@@ -422,5 +443,56 @@ func (f *following) stop() {
 	if f.end != nil {
 		f.once.Do(func() { close(f.end) })
 		<-f.done
+		<-f.inquired
+	}
+}
+
+// inquireEvery is how often a node that knows of nobody who leads log 0 asks the others whether it is
+// still one of them.
+const inquireEvery = time.Second
+
+// inquire asks the other nodes whether this one was removed, while it hears nothing of log 0: who was removed
+// is told nothing by it any more, and may have been away when it was. It ends when one says so, or with
+// stop.
+func (b *Broker) inquire(k *kernel.Kernel) {
+	defer close(b.following.inquired)
+	m := b.cfg.Cluster.Member
+	way, ok := b.cfg.Cluster.Network.(interface {
+		Ask(ctx context.Context, addr string, asked []byte) ([]byte, error)
+	})
+	if !ok {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() { // ends with stop
+		<-b.following.end
+		cancel()
+	}()
+	tick := time.NewTicker(inquireEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		if b.host.Statuses()[0].Leader != 0 {
+			continue
+		}
+		for id, addr := range m.Nodes() {
+			if id == m.Self() {
+				continue
+			}
+			a, err := askBy(func(asked []byte) ([]byte, error) { return way.Ask(ctx, addr, asked) }, addr, joinQuestion{Cluster: m.Cluster(), Node: m.Self()})
+			if err != nil || !a.Removed {
+				continue
+			}
+			if err := m.expelled(); err != nil {
+				b.cfg.Log.Error("that this node was removed is not kept", "err", err)
+			}
+			k.Expel()
+			return
+		}
 	}
 }

@@ -167,6 +167,7 @@ type Kernel struct {
 	fetches   fetches
 	offers    offers
 	opened    atomic.Bool // Open is over
+	expelled  atomic.Bool // Expel was called
 	restarts  []Restart   // set by open
 }
 
@@ -220,10 +221,16 @@ func Open(cfg Config) (*Kernel, error) {
 		cfg.Bind(k)
 	}
 	if err := k.open(); err != nil {
+		if k.expelled.Load() {
+			err = k.errRemoved()
+		}
 		// The owner closes the engine next, and whoever opens it then must find nobody at it.
 		return nil, errors.Join(err, k.Close(context.Background()))
 	}
 	k.opened.Store(true)
+	if k.expelled.Load() {
+		return nil, errors.Join(k.errRemoved(), k.Close(context.Background()))
+	}
 	k.spawn(k.letters)
 	k.spawn(k.watchSpace)
 	k.retention.start(k, retentionPeriod, k.sweepStreams)
@@ -248,6 +255,9 @@ func (k *Kernel) open() error {
 		})
 		return err
 	})
+	if fault.Is(err, fault.Conflict) {
+		return k.errRemoved()
+	}
 	if err != nil {
 		return err
 	}

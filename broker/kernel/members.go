@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -457,12 +458,30 @@ func (k *Kernel) awaitAll() error {
 // removed ends what this node does, for the others do without it.
 func (k *Kernel) removed() {
 	k.log.Warn("this node was removed from the cluster", "node", k.cfg.Self)
-	k.quit(fault.New(fault.Unavailable, "commit", "", "node %d was removed from the cluster", k.cfg.Self))
+	k.quit(k.errRemoved())
 	k.endSessions()
 	k.endAttachments()
 	if k.cfg.Removed != nil {
 		k.cfg.Removed()
 	}
+}
+
+// Expel ends what this node does, or its opening: another node has said that it was removed from the
+// cluster, which log 0 tells it no more. It may be called as soon as Config.Bind is.
+func (k *Kernel) Expel() {
+	k.expelled.Store(true)
+	if k.opened.Load() {
+		k.post(work{removed: true})
+		return
+	}
+	k.cancel() // it waits for nothing any more
+}
+
+// ErrRemoved is of a node that was removed from its cluster.
+var ErrRemoved = errors.New("removed from the cluster")
+
+func (k *Kernel) errRemoved() error {
+	return fault.New(fault.Unavailable, "commit", "", "node %d was %w", k.cfg.Self, ErrRemoved)
 }
 
 // forsake removes all other nodes, and has checkpoints say that this one is alone.

@@ -59,6 +59,8 @@ func OpenBroker(ctx context.Context, c Config) (Broker, error) {
 	stop()
 	told.Wait()
 	switch {
+	case errors.Is(err, kernel.ErrRemoved) && net != nil:
+		return nil, errors.Join(removed(c.DataDir, cfg.Cluster.Member), net.Close(ctx))
 	case err != nil && net != nil:
 		return nil, errors.Join(err, net.Close(ctx))
 	case err != nil:
@@ -118,7 +120,7 @@ func enter(ctx context.Context, c Config) (*broker.Cluster, *transport.TCP, erro
 	case err != nil:
 		return nil, nil, err
 	case known && m.Removed():
-		return nil, nil, fault.New(fault.Conflict, "open", c.DataDir, "it is of node %d, which was removed from its cluster", m.Self())
+		return nil, nil, removed(c.DataDir, m)
 	case known && cl.Self != 0 && cl.Self != m.Self():
 		return nil, nil, fault.New(fault.Conflict, "open", c.DataDir, "it is of node %d, not of node %d", m.Self(), cl.Self)
 	case known && cl.Join != "":
@@ -166,6 +168,11 @@ func enter(ctx context.Context, c Config) (*broker.Cluster, *transport.TCP, erro
 		Self: t.Self, Voters: m.Began(), Peer: m.Nodes()[t.Self], Rack: m.Rack(cl.Rack), Member: m, Network: broker.OverTCP(net),
 		Forsake: cl.Forsake,
 	}, net, nil
+}
+
+// removed is why a node cannot start that was removed from its cluster.
+func removed(dir string, m *broker.Member) error {
+	return fault.New(fault.Conflict, "open", dir, "it is of node %d, which was removed from its cluster", m.Self())
 }
 
 // gone makes sure that no other node answers: one that does would make a second cluster of the same data.

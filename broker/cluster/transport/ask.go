@@ -35,6 +35,11 @@ func (t *TCP) Answer(f func(ctx context.Context, question []byte) (answer []byte
 	t.answers.Store(&f)
 }
 
+// Ask is the function Ask for who is a node.
+func (t *TCP) Ask(ctx context.Context, addr string, asked []byte) (answered []byte, err error) {
+	return Ask(ctx, t.cfg, addr, asked)
+}
+
 // Ask asks a node whose address alone is known. Of cfg it takes Cluster, Token, TLS and Dial; what
 // is not a fault.Error of the handshake is of the network.
 func Ask(ctx context.Context, cfg TCPConfig, addr string, asked []byte) (answered []byte, err error) {
