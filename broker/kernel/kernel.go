@@ -140,7 +140,7 @@ type Kernel struct {
 	newest     atomic.Int64   // the newest time in ms that was stamped, ever: see nowMs
 	ills       atomic.Int32   // logs that are ill, of all shards
 	carryMax   int64          // of one log; tests make it small
-	capturing  sync.Mutex     // held by who makes a captured stream
+	capturing  chan struct{}  // capacity 1: taken by who makes a captured stream
 	background sync.WaitGroup // checkpoints, dead letters, wills: ended by Close
 	spawnMu    sync.Mutex     // orders spawn and the wait for background
 	spawned    bool           // no more are: Close waits
@@ -207,7 +207,7 @@ func Open(cfg Config) (*Kernel, error) {
 		attached: make(map[uint64]*Attachment),
 		shards:   make(map[uint32]*shardRun),
 		carryMax: carryMax,
-		works:    works{more: make(chan struct{}, 1)},
+		works:    works{more: make(chan struct{}, 1)}, capturing: make(chan struct{}, 1),
 	}
 	k.ctx, k.cancel = context.WithCancel(context.Background())
 	k.pressure.init()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel/meta"
@@ -205,17 +206,27 @@ func (k *Kernel) withoutCycles(sp *space, r *resolved, m *message.Message) *reso
 	return out
 }
 
+// captureMax bounds how long the first publish to an address waits, and its connection with it, for the
+// stream that is made for it: without a majority of the nodes it would for ever.
+const captureMax = 10 * time.Second
+
 // capture makes the stream of the first level, and tells whether the address has a home now.
 func (k *Kernel) capture(ns, address string) (made bool, err error) {
 	first := message.FirstLevel(address)
-	k.capturing.Lock() // one maker at a time: the others find it made
-	defer k.capturing.Unlock()
+	ctx, cancel := context.WithTimeout(k.ctx, captureMax)
+	defer cancel()
+	select { // one maker at a time: the others find it made
+	case k.capturing <- struct{}{}:
+		defer func() { <-k.capturing }()
+	case <-ctx.Done():
+		return false, fault.New(fault.Timeout, "capture", first, "%w", ctx.Err())
+	}
 	view := k.meta.view.Load()
 	if _, ok := view.Stream(ns, first); !ok {
 		if view.Captured() >= meta.MaxCapturedStreams {
 			return false, nil
 		}
-		_, err := k.CreateStream(k.ctx, StreamSpec{
+		_, err := k.CreateStream(ctx, StreamSpec{
 			Namespace: ns, Address: first, Partitions: 1, Captured: true, Config: map[string]string{
 				"retention.bytes": captureBytes, "retention.ms": captureMs, "cleanup.policy": "delete",
 			},

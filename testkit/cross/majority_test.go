@@ -51,11 +51,20 @@ func TestWithoutAMajority(t *testing.T) {
 	m := paho.NewClient(paho.ClientConfig{Conn: link, PacketTimeout: 2 * patience})
 	must(m.Connect(e.ctx, &paho.Connect{ClientID: "early", CleanStart: true, KeepAlive: 60}))(t)
 	defer func() { _ = m.Disconnect(&paho.Disconnect{}) }()
+	first := paho.NewClient(paho.ClientConfig{Conn: must(net.Dial("tcp", strings.TrimPrefix(e.MQTT(), "mqtt://")))(t), PacketTimeout: 2 * patience})
+	must(first.Connect(e.ctx, &paho.Connect{ClientID: "first", CleanStart: true, KeepAlive: 60}))(t)
+	defer func() { _ = first.Disconnect(&paho.Disconnect{}) }()
 	a := e.amqp()
 	must(m.Publish(e.ctx, &paho.Publish{Topic: "a/b", QoS: 1, Payload: []byte("before")}))(t) // its stream is there from then on
 	gone := a.conn.NotifyClose(make(chan *amqp.Error, 1))
 	must(a.QueueDeclare("q", true, false, false, false, nil))(t)
 	check(t, a.Confirm(false))
+	must(a.QueueDeclare("new", true, false, false, false, nil))(t)
+	if ok, err := must(a.PublishWithDeferredConfirmWithContext(e.ctx, "", "q", true, false, amqp.Publishing{Body: []byte("before")}))(t).WaitContext(e.ctx); !ok {
+		t.Fatal("AMQP: a publish is refused", err)
+	}
+	b := e.amqp()
+	check(t, b.Confirm(false))
 	raw := e.kafka(kgo.MaxVersions(kversion.V3_0_0()))
 
 	nodes.Stop(2)
@@ -87,7 +96,23 @@ func TestWithoutAMajority(t *testing.T) {
 	}
 
 	// The rest takes as long as the protocols' servers wait: at one time.
-	refused := make(chan func(), 4)
+	refused := make(chan func(), 6)
+	go func() {
+		ok, err := must(b.PublishWithDeferredConfirmWithContext(e.ctx, "", "new", true, false, amqp.Publishing{Body: []byte("to a stream that there is not")}))(t).WaitContext(e.ctx)
+		refused <- func() {
+			if ok || err != nil {
+				t.Errorf("AMQP: the first publish to a captured address is answered with %v, %v", ok, err)
+			}
+		}
+	}()
+	go func() {
+		ack, err := first.Publish(e.ctx, &paho.Publish{Topic: "new/b", QoS: 1, Payload: []byte("to a stream that there is not")})
+		refused <- func() {
+			if ack == nil || ack.ReasonCode != 0x83 {
+				t.Errorf("MQTT 5: the first PUBLISH to a captured topic is answered with %+v, %v", ack, err)
+			}
+		}
+	}()
 	go func() {
 		other := must(amqp.Dial(e.AMQP()))(t)
 		defer other.Close()
