@@ -122,6 +122,37 @@ func TestWhereClientsComeFrom(t *testing.T) {
 	}
 }
 
+// What an operator watches of the places where clients come in.
+func TestListenerMetrics(t *testing.T) {
+	file := selfSigned(t)
+	b := testkit.Run(t, testkit.Configure(func(c *broker.Config) {
+		c.TLS = &edge.TLSFiles{Pairs: []edge.Pair{{Certificate: file, Key: file}}}
+		c.Listeners = []edge.Spec{{Proto: edge.MQTT, Address: "127.0.0.1:0", TLS: edge.MustTLS}}
+	}))
+	listeners := must(must(adminapi.NewClient(b.HTTP(), nil))(t).Status(t.Context()))(t).Listeners
+	at := listeners[len(listeners)-1].URL
+	c := must(net.Dial("tcp", strings.TrimPrefix(at, "mqtts://")))(t)
+	defer c.Close()
+	must(io.WriteString(c, "no TLS\r\n"))(t)
+	must(io.ReadAll(c))(t) // it is refused before it is closed
+	got := scrape(t, b)
+	for name, want := range map[string]float64{
+		`rmq_listener_accepted_total{listener="` + at + `"}`: 1, `rmq_certificates_stale`: 0,
+	} {
+		if n, there := got[name]; n != want || !there {
+			t.Errorf("%s is %v (%v), want %v", name, n, there, want)
+		}
+	}
+	if left := got[`rmq_certificate_expires_seconds{file="`+file+`"}`] - float64(time.Now().Unix()); left < 600 || left > 3600 {
+		t.Errorf("the certificate has %v s left", left)
+	}
+	// The pattern of scrape has no room for the blanks of a reason.
+	status := must(must(adminapi.NewClient(b.HTTP(), nil))(t).Status(t.Context()))(t)
+	if n := status.Listeners[len(listeners)-1].Refused["bad TLS handshake"]; n != 1 {
+		t.Errorf("%d are refused for their handshake", n)
+	}
+}
+
 // A browser that never ends its headers costs what they may be at most, and hurts nobody.
 func TestGiantUpgrade(t *testing.T) {
 	b := testkit.Run(t)

@@ -57,6 +57,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		counter("errors_total", "Conversations that were refused or broken.", t.Errors, t.Protocol)
 		counter("dropped_total", "Messages let go at a bound.", t.Dropped, t.Protocol)
 	}
+	c.listeners(ch)
 	gauge("streams", "Streams.", float64(o.Topics))
 	gauge("stream_bytes", "Bytes held by streams.", float64(o.StreamBytes))
 	gauge("queues", "Queues.", float64(o.Queues))
@@ -79,4 +80,28 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	gauge("alarms", "Alarms that are on.", float64(len(o.Alarms)))
 	gauge("heap_bytes", "Bytes of live heap.", float64(o.HeapBytes))
 	gauge("goroutines", "Goroutines.", float64(o.Goroutines))
+}
+
+// listeners are the places where clients come in, and the certificates that they are shown.
+func (c collector) listeners(ch chan<- prometheus.Metric) {
+	all, shown := c.s.c.Listeners()
+	open := describe("listener_connections", "Connections of a listener open now.", "listener")
+	accepted := describe("listener_accepted_total", "Connections that came to a listener.", "listener")
+	refused := describe("listener_refused_total", "Connections of a listener that were not served.", "listener", "reason")
+	for _, l := range all {
+		ch <- prometheus.MustNewConstMetric(open, prometheus.GaugeValue, float64(l.Open), l.URL)
+		ch <- prometheus.MustNewConstMetric(accepted, prometheus.CounterValue, float64(l.Accepted), l.URL)
+		for reason, n := range l.Refused {
+			ch <- prometheus.MustNewConstMetric(refused, prometheus.CounterValue, float64(n), l.URL, reason)
+		}
+	}
+	if shown == nil {
+		return
+	}
+	until := describe("certificate_expires_seconds", "When a certificate that clients are shown ends, in seconds since 1970.", "file")
+	for _, x := range shown.Certificates {
+		ch <- prometheus.MustNewConstMetric(until, prometheus.GaugeValue, float64(x.Until.Unix()), x.File)
+	}
+	ch <- prometheus.MustNewConstMetric(describe("certificates_stale", "1 while files of certificates cannot be used as they are, and what they held before is."),
+		prometheus.GaugeValue, is(shown.Problem != ""))
 }
