@@ -44,8 +44,8 @@ sim: ## simulation: SEEDS seeds of a broker that loses power, VOTERS of voters, 
 torture: ## kill -9 and power loss under load: KILLS and CUTS times each, BALLAST MiB/s written besides
 	$(GO) test -v -count 1 -timeout 60m ./testkit/crash -run 'TestKillLoop|TestPowerLoss|TestDiskThatLies' -kills $(KILLS) -cuts $(CUTS) -ballast $(BALLAST) $(ARGS)
 
-nodes: ## nodes of a cluster under load are killed, for FOR; and come and go, for as long; Python clients too
-	RMQ_PYTHON=$$(testkit/clients/python/run --python) $(GO) test -v -count 1 -timeout 60m ./testkit/crash -run '^(TestNodeKills|TestNodesComeAndGo)$$' -for $(FOR) $(ARGS)
+nodes: ## nodes of a cluster under load are killed, stopped, and come and go, each for FOR; Python clients too
+	RMQ_PYTHON=$$(testkit/clients/python/run --python) $(GO) test -v -count 1 -timeout 60m ./testkit/crash -run '^(TestNodeKills|TestNodePauses|TestNodesComeAndGo)$$' -for $(FOR) $(ARGS)
 
 fuzz: ## each fuzz target for FUZZTIME
 	@set -e; for p in $$($(GO) list $(PKG)); do \

@@ -269,6 +269,11 @@ func (c *conn) shutdown() {
 	c.abort(failf(amqpwire.ConnectionForced, "broker forced connection closure with reason 'shutdown'"))
 }
 
+// sendAway tells the client that what it has here has ended without it: it is to come back.
+func (c *conn) sendAway() {
+	c.abort(failf(amqpwire.ConnectionForced, "broker forced connection closure with reason 'what the connection had has ended'"))
+}
+
 // end wakes who waits on behalf of the connection.
 func (c *conn) end() {
 	c.ended.Store(true)

@@ -230,6 +230,11 @@ func (cs *consumer) dueLocked() int {
 func (cs *consumer) Gone(reason kernel.GoneReason) {
 	ch := cs.ch
 	ch.mu.Lock()
+	if reason == kernel.GoneClosing && !ch.released { // what it holds unacknowledged has gone back to the queue
+		ch.mu.Unlock()
+		ch.c.sendAway()
+		return
+	}
 	if ch.released || cs.cancelled || reason == kernel.GoneClosing {
 		ch.mu.Unlock()
 		return
@@ -489,9 +494,11 @@ func (g *getter) Deliver(d *kernel.Delivery) bool {
 
 // Gone implements kernel.Sink.
 func (g *getter) Gone(reason kernel.GoneReason) {
-	if reason != kernel.GoneClosing {
-		g.forget()
+	if reason == kernel.GoneClosing {
+		g.ch.c.sendAway()
+		return
 	}
+	g.forget()
 }
 
 func (g *getter) forget() {

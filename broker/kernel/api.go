@@ -115,7 +115,7 @@ type GoneReason uint8
 const (
 	GoneTakenOver GoneReason = iota // another connection opened the session
 	GoneDeleted                     // the queue was deleted, or an operator ended the session
-	GoneClosing                     // the broker is closing
+	GoneClosing                     // the broker is closing, or was away for too long: the client is to come back
 	GoneTooSlow                     // its bound was exceeded by what may not be dropped
 )
 

@@ -50,6 +50,8 @@ func (s *shardRun) effects() {
 				s.k.forget(a)
 				a.sink.Gone(GoneDeleted)
 			}
+		case shard.Parted:
+			s.k.parted(e.Attachment)
 		case shard.SessionTaken:
 			if a := s.k.attachment(e.Attachment); a != nil && a.session != nil {
 				a.session.taken(GoneTakenOver)

@@ -187,6 +187,20 @@ func (s *shardRun) reconcile(ctx context.Context, fresh bool, look func() (*trut
 	return nil
 }
 
+// parted follows the end of an attachment, or of a hold on a session, on the log. Who has ended it by
+// himself has forgotten it before. Else this node was away for too long: what its client settles from
+// now on is nothing, so it is told before it is answered anything more, and comes back.
+func (k *Kernel) parted(id uint64) {
+	a := k.attachment(id)
+	switch {
+	case a == nil:
+	case a.session != nil:
+		a.session.taken(GoneClosing)
+	default:
+		a.sink.Gone(GoneClosing) // its connection ends, and detaches
+	}
+}
+
 // alive tells whether a connection may still be there, by its attachment's or owner's id. A
 // broker of one node asks before it has any.
 func (k *Kernel) alive(view *meta.State, id uint64) bool {

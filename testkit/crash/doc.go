@@ -6,6 +6,7 @@
 //	loop_test.go     kill after kill, pauses, and kills during recovery
 //	nodes_test.go    three processes of a cluster, of which one after another is killed
 //	members_test.go  nodes that join, are drained and removed: nobody is told of anything
+//	pause_test.go    nodes that are stopped past their lease, and asked before they wake
 //	power_test.go    power cuts: the binary runs on a disk that forgets what was not synced
 //	fault_test.go    a disk that is full, and one that fails
 //	load_*_test.go   the clients of those loops, which come back by themselves; some in

@@ -77,7 +77,7 @@ func (l *load) startKafka(t *testing.T) {
 	l.group = &group{l: l, committed: make(map[int32]int64)}
 	admin := l.kafkaClient(t)
 	defer admin.Close()
-	must(kadm.NewClient(admin).CreateTopics(patient(t), ordersPartitions, 1, nil, "orders"))(t)
+	l.ordersID = [16]byte(must(kadm.NewClient(admin).CreateTopics(patient(t), ordersPartitions, 1, nil, "orders"))(t)["orders"].ID)
 	must(kadm.NewClient(admin).CreateTopics(patient(t), 1, 1, nil, mqttStream))(t)
 
 	for i := range 2 {
@@ -274,10 +274,31 @@ func (l *load) checkEnds(ctx context.Context, t *testing.T) {
 	l.mu.Unlock()
 	c := l.kafkaClient(t)
 	defer c.Close()
-	ends := must(kadm.NewClient(c).ListEndOffsets(ctx, "orders", mqttStream))(t)
+	ends := l.ends(ctx, t, c)
 	for p, value := range had {
 		if end, ok := ends.Lookup(p.topic, p.partition); !ok || end.Err != nil || p.offset >= end.Offset {
 			l.fault("%v was %.40q, and the log ends at %d (%v)", p, value, end.Offset, end.Err)
+		}
+	}
+}
+
+// ends are where the partitions end. That no node leads one comes to pass, and passes.
+func (l *load) ends(ctx context.Context, t *testing.T, c *kgo.Client) kadm.ListedOffsets {
+	t.Helper()
+	for {
+		ends, err := kadm.NewClient(c).ListEndOffsets(ctx, "orders", mqttStream)
+		if err == nil {
+			err = ends.Error()
+		}
+		switch {
+		case err == nil:
+			return ends
+		case ctx.Err() != nil:
+			t.Fatal(err)
+		}
+		select {
+		case <-time.After(retryOf):
+		case <-ctx.Done():
 		}
 	}
 }
@@ -291,7 +312,7 @@ func (l *load) checkLogAgain(ctx context.Context, t *testing.T) {
 	l.mu.Unlock()
 	c := l.kafkaClient(t, kgo.ConsumeTopics("orders", mqttStream), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	defer c.Close()
-	ends := must(kadm.NewClient(c).ListEndOffsets(ctx, "orders", mqttStream))(t)
+	ends := l.ends(ctx, t, c)
 	left := int64(0)
 	ends.Each(func(o kadm.ListedOffset) { left += o.Offset })
 	for left > 0 && ctx.Err() == nil {

@@ -252,18 +252,17 @@ func (l *load) checkRetained(ctx context.Context, t *testing.T, want map[string]
 func (l *load) drainAway(ctx context.Context, t *testing.T) {
 	t.Helper()
 	l.mu.Lock()
-	var tracks []*track
+	var like []*view // of who subscribes to the same
 	for _, tr := range l.tracks {
 		for _, v := range tr.views {
 			if v.name == "subscriber 5" {
-				tracks = append(tracks, tr)
-				break
+				like = append(like, v)
 			}
 		}
 	}
 	l.mu.Unlock()
-	for _, tr := range tracks {
-		tr.view("away", tr.name[len("mqtt-3-qos")] == '2', true)
+	for _, v := range like {
+		v.track.view("away", v.once, v.order)
 	}
 	c := must(l.mqtt5(t, "away", func(p *paho.Publish) { l.seeAs("away", p.Payload) }))(t)
 	check(t, c.AwaitConnection(ctx))

@@ -29,6 +29,7 @@ type load struct {
 	producers, readers sync.WaitGroup
 	ballasted          atomic.Int64 // bytes of ballast acknowledged
 
+	ordersID [16]byte  // the topic
 	log      *log      // what Kafka's readers see
 	group    *group    // what the members of a group commit
 	retained *retained // what addresses hold

@@ -317,6 +317,9 @@ const (
 	DeadLetter
 	// AttachmentGone: the queue is gone, and so is the attachment.
 	AttachmentGone
+	// Parted: Attachment, a consumer or a connection that held a session, was ended. Where its owner
+	// has not asked for that, who leads the shard has, as the owner's node was away.
+	Parted
 	// SessionTaken: the connection Attachment lost its session to a newer one.
 	SessionTaken
 	// SessionOpened: Attachment, a connection, holds Session.

@@ -179,6 +179,7 @@ func (m *Machine) detach(r *codec.Reader, out *Outcome) OpResult {
 	}
 	m.eff = q.Detach(m.now, attachment, o, m.eff[:0])
 	m.queueEffects(q, "", out)
+	out.Effects = append(out.Effects, Effect{Kind: Parted, Queue: id, Attachment: attachment})
 	m.queueDue(q)
 	return OpResult{N: int64(q.Stats().Consumers)}
 }

@@ -166,6 +166,9 @@ func (m *Machine) closeSession(r *codec.Reader, out *Outcome) OpResult {
 		m.eff = s.Backlog.SetCredit(m.now, consumer, 0, m.eff[:0])
 		m.backlogEffects(s, out)
 	}
+	if held && !end { // else it is taken
+		out.Effects = append(out.Effects, Effect{Kind: Parted, Session: key, Attachment: epoch})
+	}
 	m.sessionEffects(s, eff, out)
 	m.sessionDue(s)
 	return OpResult{Known: held}
