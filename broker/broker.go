@@ -262,11 +262,19 @@ type users struct{ k *kernel.Kernel }
 
 func (u users) User(name string) (auth.User, bool) {
 	x, ok := u.k.User(name)
-	return auth.User{Name: x.Name, Hash: x.Hash, Tags: x.Tags}, ok
+	out := auth.User{Name: x.Name, Hash: x.Hash, Tags: x.Tags}
+	for _, s := range x.SCRAM {
+		out.SCRAM = append(out.SCRAM, auth.SCRAM(s))
+	}
+	return out, ok
 }
 func (u users) UserCount() int { return u.k.UserCount() }
 func (u users) PutUser(ctx context.Context, x auth.User) error {
-	return u.k.PutUser(ctx, kernel.User{Name: x.Name, Hash: x.Hash, Tags: x.Tags})
+	in := kernel.User{Name: x.Name, Hash: x.Hash, Tags: x.Tags}
+	for _, s := range x.SCRAM {
+		in.SCRAM = append(in.SCRAM, kernel.SCRAM(s))
+	}
+	return u.k.PutUser(ctx, in)
 }
 func (u users) DeleteUser(ctx context.Context, name string) error { return u.k.DeleteUser(ctx, name) }
 

@@ -1,8 +1,15 @@
 package testkit_test
 
 import (
+	"context"
 	"net/http"
+	"strings"
 	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
 
 	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/testkit"
@@ -47,5 +54,30 @@ func TestWhoMayUseTheAPI(t *testing.T) {
 		if got := status(tt.user, tt.method, tt.path); got != tt.want {
 			t.Errorf("%s %s by %s: %d, want %d", tt.method, tt.path, tt.user, got, tt.want)
 		}
+	}
+}
+
+// A user that was made with a password logs in to Kafka by SCRAM.
+func TestScramOverKafka(t *testing.T) {
+	b := testkit.Run(t, testkit.User("ann", "secret"))
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	as := func(pass string) map[string]sasl.Mechanism {
+		a := scram.Auth{User: "ann", Pass: pass}
+		return map[string]sasl.Mechanism{"SCRAM-SHA-256": a.AsSha256Mechanism(), "SCRAM-SHA-512": a.AsSha512Mechanism()}
+	}
+	for name, m := range as("secret") {
+		cl := must(kgo.NewClient(kgo.SeedBrokers(strings.TrimPrefix(b.Kafka(), "kafka://")), kgo.SASL(m), kgo.AllowAutoTopicCreation()))(t)
+		if err := cl.ProduceSync(ctx, &kgo.Record{Topic: "t", Value: []byte(name)}).FirstErr(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		cl.Close()
+	}
+	for name, m := range as("wrong") {
+		cl := must(kgo.NewClient(kgo.SeedBrokers(strings.TrimPrefix(b.Kafka(), "kafka://")), kgo.SASL(m), kgo.RetryTimeout(1), kgo.RequestRetries(0)))(t)
+		if err := cl.Ping(ctx); err == nil {
+			t.Errorf("%s: a wrong password passed", name)
+		}
+		cl.Close()
 	}
 }

@@ -46,6 +46,8 @@ type User struct {
 	Name string
 	Hash []byte // see hash.go; empty: no password is right
 	Tags []string
+	// SCRAM is what is kept of the password for log-ins by SCRAM; none: there are none.
+	SCRAM []SCRAM
 }
 
 func (u *User) has(tag string) bool { return slices.Contains(u.Tags, tag) }
@@ -334,14 +336,15 @@ func (a *Auth) Put(ctx context.Context, name string, password *string, tags []st
 		}
 		defer done()
 		u.Hash = makeHash(*password, a.cost)
-		return nil
+		u.SCRAM, err = makeSCRAM(*password, scramIterations)
+		return err
 	})
 }
 
 // PutHash is Put for who has the hash of a password, as makeHash tells what they look like.
 func (a *Auth) PutHash(ctx context.Context, name string, hash []byte, tags []string) error {
 	return a.put(ctx, name, tags, func(u *User) error {
-		u.Hash = hash
+		u.Hash, u.SCRAM = hash, nil
 		return CheckHash(hash)
 	})
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// This file is authentication by SASL PLAIN: SaslHandshake, then the token, either inside
-// SaslAuthenticate, or, after a handshake of version 0, bare between two lengths. Where it
+// This file is authentication by SASL, PLAIN and SCRAM: SaslHandshake, then the tokens, either
+// inside SaslAuthenticate, or, after a handshake of version 0, bare between two lengths. Where it
 // is required, nothing else but ApiVersions passes before it. A client may do it again at
 // any time (KIP-368), and must then be the same one.
 
@@ -20,10 +20,11 @@ const mechanismPlain = "PLAIN"
 
 // saslState is how far a connection's authentication is.
 type saslState struct {
-	identity   string    // "" until authenticated
-	handshaken bool      // PLAIN was agreed on, the token is due
-	raw        bool      // the next frame is a bare token
-	expires    time.Time // in broker time; zero: never
+	identity   string         // "" until authenticated
+	handshaken bool           // a mechanism was agreed on, its token is due
+	exchange   *auth.Exchange // of SCRAM; nil: PLAIN
+	raw        bool           // the next frame is a bare token
+	expires    time.Time      // in broker time; zero: never
 }
 
 // authenticated tells whether the connection may do what it likes.
@@ -68,7 +69,12 @@ func (c *conn) saslHandshake(q *kmsg.SASLHandshakeRequest) (kmsg.Response, error
 		return resp, nil
 	}
 	resp.SupportedMechanisms = []string{mechanismPlain}
-	if q.Mechanism != mechanismPlain {
+	c.sasl.exchange = nil
+	if a, ok := c.srv.cfg.Authenticator.(auth.Challenger); ok {
+		resp.SupportedMechanisms = append(resp.SupportedMechanisms, auth.Mechanisms()...)
+		c.sasl.exchange = a.Challenge(q.Mechanism, auth.NewLogin("kafka", wire.PeerOf(c.nc)))
+	}
+	if q.Mechanism != mechanismPlain && c.sasl.exchange == nil {
 		resp.ErrorCode = codeUnsupportedMechanism
 		return resp, failf(BadCredentials, "mechanism %.32q", q.Mechanism)
 	}
@@ -83,25 +89,55 @@ func (c *conn) saslAuthenticate(q *kmsg.SASLAuthenticateRequest) (kmsg.Response,
 		resp.ErrorMessage = kmsg.StringPtr("SaslAuthenticate request received without a SaslHandshake before it")
 		return resp, nil
 	}
-	if err := c.plain(q.SASLAuthBytes); err != nil {
+	out, err := c.token(q.SASLAuthBytes)
+	if err != nil {
 		resp.ErrorCode = codeSASLFailed
 		resp.ErrorMessage = kmsg.StringPtr("Authentication failed: " + err.Error())
 		return resp, failf(BadCredentials, "%w", err)
 	}
-	resp.SASLAuthBytes = []byte{}
+	resp.SASLAuthBytes = out
 	resp.SessionLifetimeMillis = c.sasl.lifetime(c.srv.cfg.Broker.Now())
 	return resp, nil
 }
 
-// rawToken handles the frame after a handshake of version 0. Success is an empty frame;
-// failure can only be told by closing.
+// rawToken handles a frame after a handshake of version 0. It is answered with another, empty
+// after PLAIN; failure can only be told by closing.
 func (c *conn) rawToken(token []byte) error {
-	c.sasl.raw = false
-	if err := c.plain(token); err != nil {
+	out, err := c.token(token)
+	if err != nil {
 		return failf(BadCredentials, "%w", err)
 	}
+	c.sasl.raw = c.sasl.handshaken // SCRAM goes on
 	c.settle()
-	c.out.Append(func(dst []byte) []byte { return binary.BigEndian.AppendUint32(dst, 0) })
+	c.out.Append(func(dst []byte) []byte { return append(binary.BigEndian.AppendUint32(dst, uint32(len(out))), out...) })
+	return nil
+}
+
+// token takes a client's token and returns what to answer.
+func (c *conn) token(token []byte) (out []byte, err error) {
+	x := c.sasl.exchange
+	if x == nil {
+		return []byte{}, c.plain(token)
+	}
+	out, done, err := x.Step(token)
+	switch {
+	case err != nil:
+		c.sasl.handshaken, c.sasl.exchange = false, nil
+		return nil, errScram
+	case !done:
+		return out, nil
+	}
+	c.sasl.handshaken, c.sasl.exchange = false, nil
+	return out, c.authenticatedAs(x.Identity(), auth.NewLogin("kafka", wire.PeerOf(c.nc)))
+}
+
+// authenticatedAs makes the client who it has proved to be.
+func (c *conn) authenticatedAs(id auth.Identity, l auth.Login) error {
+	if c.sasl.identity != "" && c.sasl.identity != id.User {
+		return errIdentity
+	}
+	c.sasl.identity, c.sasl.expires = id.User, id.Expires
+	c.access = c.srv.cfg.Authenticator.Access(id, l, c.srv.cfg.Namespace)
 	return nil
 }
 
@@ -109,6 +145,7 @@ func (c *conn) rawToken(token []byte) error {
 var (
 	errToken       = errors.New("Invalid SASL/PLAIN response: expected 3 tokens")
 	errCredentials = errors.New("Invalid username or password")
+	errScram       = errors.New("Authentication failed during authentication due to invalid credentials with SASL mechanism SCRAM")
 	errAuthorize   = errors.New("Client requested an authorization id that is different from username")
 	errIdentity    = errors.New("Cannot change principals during re-authentication")
 )
@@ -131,13 +168,8 @@ func (c *conn) plain(token []byte) error {
 	login := auth.NewLogin("kafka", wire.PeerOf(c.nc))
 	login.User, login.Password = user, password
 	identity, err := c.srv.cfg.Authenticator.Authenticate(login)
-	switch {
-	case err != nil || identity.User == "":
+	if err != nil || identity.User == "" {
 		return errCredentials
-	case c.sasl.identity != "" && c.sasl.identity != identity.User:
-		return errIdentity
 	}
-	c.sasl.identity, c.sasl.expires = identity.User, identity.Expires
-	c.access = c.srv.cfg.Authenticator.Access(identity, login, c.srv.cfg.Namespace)
-	return nil
+	return c.authenticatedAs(identity, login)
 }

@@ -15,6 +15,9 @@ import (
 // User is an identity kept in log 0.
 type User = meta.User
 
+// SCRAM is what is kept of a password for one mechanism.
+type SCRAM = meta.SCRAM
+
 // accessVersions tell whether users or rules have changed, at the price of reading a number.
 type accessVersions struct{ users, rules atomic.Uint64 }
 

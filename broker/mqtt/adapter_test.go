@@ -53,7 +53,7 @@ func TestConnect(t *testing.T) {
 		{"MQTT5-3.1.3-8", &mqttwire.Connect{Version: mqttwire.V5, ClientID: bytes.Repeat([]byte("x"), defaultMaxClientID+1)}, mqttwire.V5, answer{},
 			nil, &mqttwire.Connack{Reason: mqttwire.ClientIDInvalid, Properties: none.String(mqttwire.ReasonString, "client identifier too long")}},
 		{"MQTT5-4.12.0-1", &mqttwire.Connect{Version: mqttwire.V5, ClientID: []byte("a"), Properties: none.String(mqttwire.AuthMethod, "SCRAM-SHA-256")}, mqttwire.V5,
-			answer{}, nil, &mqttwire.Connack{Reason: mqttwire.BadAuthMethod, Properties: none.String(mqttwire.ReasonString, "no authentication method is offered")}},
+			answer{}, nil, &mqttwire.Connack{Reason: mqttwire.BadAuthMethod, Properties: none.String(mqttwire.ReasonString, "the authentication method is not offered")}},
 		{"MQTT5-3.1.4-2", &mqttwire.Connect{Version: mqttwire.V5, ClientID: []byte("a")}, mqttwire.V5, answer{},
 			fault.Of(fault.Unauthorized, "log in", "u"), refused(mqttwire.BadCredentials)},
 		{"MQTT311-3.2.2-5", &mqttwire.Connect{Version: mqttwire.V311, ClientID: []byte("a")}, mqttwire.V311, answer{},

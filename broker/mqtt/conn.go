@@ -34,6 +34,8 @@ type conn struct {
 	clientID string
 	user     string // as authenticated
 	access   *acl.Access
+	method   string   // of authentication, as CONNECT names it; "": none
+	proving  *proving // of the reader
 	// What the client asked for in CONNECT.
 	maxOut      int  // bytes of the longest packet it takes
 	problemInfo bool // it wants reason strings
@@ -150,7 +152,9 @@ func (c *conn) serve() error {
 		if err := c.packet(f); err != nil || c.ended.Load() {
 			return err
 		}
-		limit = c.server.cfg.MaxPacket
+		if c.connected.Load() {
+			limit = c.server.cfg.MaxPacket
+		}
 	}
 }
 
@@ -180,7 +184,15 @@ func (c *conn) rest() {
 // packet handles one packet.
 func (c *conn) packet(f mqttwire.Frame) error {
 	if !c.connected.Load() {
-		return c.connect(f)
+		switch {
+		case c.proving == nil:
+			return c.connect(f)
+		case f.Type == mqttwire.AUTH:
+			return c.auth(f)
+		case f.Type == mqttwire.DISCONNECT:
+			return c.disconnect(f)
+		}
+		return &mqttwire.Error{Reason: mqttwire.ProtocolError, Text: f.Type.String() + " in place of AUTH"} // section 3.1.2.11.9
 	}
 	switch f.Type {
 	case mqttwire.PUBLISH:
@@ -217,8 +229,8 @@ func (c *conn) packet(f mqttwire.Frame) error {
 		return c.disconnect(f)
 	case mqttwire.CONNECT: // MQTT5-3.1.0-2
 		return &mqttwire.Error{Reason: mqttwire.ProtocolError, Text: "a second CONNECT"}
-	case mqttwire.AUTH: // MQTT5-4.12.0-7
-		return &mqttwire.Error{Reason: mqttwire.ProtocolError, Text: "AUTH without an authentication method"}
+	case mqttwire.AUTH:
+		return c.auth(f)
 	}
 	return &mqttwire.Error{Reason: mqttwire.ProtocolError, Text: f.Type.String() + " from a client"}
 }

@@ -26,12 +26,12 @@ func (c *conn) connect(f mqttwire.Frame) error {
 	if n, ok := p.Properties.Num(mqttwire.MaximumPacketSize); ok {
 		c.maxOut = int(min(n, mqttwire.PacketMax))
 	}
-	if _, ok := p.Properties.Value(mqttwire.AuthMethod); ok { // MQTT5-4.12.0-1
-		return &mqttwire.Error{Reason: mqttwire.BadAuthMethod, Text: "no authentication method is offered"}
-	}
 	assigned, err := c.identify(&p)
 	if err != nil {
 		return err
+	}
+	if method, ok := p.Properties.Value(mqttwire.AuthMethod); ok {
+		return c.prove(f, &p, method, assigned)
 	}
 	login := auth.NewLogin("mqtt", wire.PeerOf(c.nc))
 	login.User, login.Password, login.Client = string(p.UserName), string(p.Password), c.clientID
@@ -40,8 +40,13 @@ func (c *conn) connect(f mqttwire.Frame) error {
 		c.refuse(reasonIn(mqttwire.CONNACK, err), "")
 		return nil
 	}
-	c.user, c.access = id.User, cfg.Auth.Access(id, login, cfg.Namespace)
+	return c.enter(&p, assigned, id, login, nil)
+}
 
+// enter opens the session of a client that is known, and sends CONNACK, with further properties.
+func (c *conn) enter(p *mqttwire.Connect, assigned bool, id auth.Identity, login auth.Login, more mqttwire.Properties) (err error) {
+	cfg := &c.server.cfg
+	c.user, c.access = id.User, cfg.Auth.Access(id, login, cfg.Namespace)
 	spec := kernel.SessionSpec{
 		Namespace:      cfg.Namespace,
 		ClientID:       c.clientID,
@@ -72,7 +77,7 @@ func (c *conn) connect(f mqttwire.Frame) error {
 	c.expiry = min(wanted, cfg.MaxExpiry)
 	spec.Expiry = c.expiry
 	if p.Will {
-		if spec.Will, err = c.will(&p); err != nil {
+		if spec.Will, err = c.will(p); err != nil {
 			return err
 		}
 		if !c.may(acl.Write, spec.Will.Msg.Address) {
@@ -99,7 +104,7 @@ func (c *conn) connect(f mqttwire.Frame) error {
 	keepAlive := p.KeepAlive
 	if c.version == mqttwire.V5 {
 		keepAlive = c.keepAliveFor(p.KeepAlive)
-		ack.Properties = c.properties(&p, assigned, keepAlive, wanted)
+		ack.Properties = append(c.properties(p, assigned, keepAlive, wanted), more...)
 	}
 	c.keepAlive = time.Duration(keepAlive) * time.Second * 3 / 2 // MQTT5-3.1.2-22
 	c.since = cfg.Link.Now()

@@ -10,6 +10,7 @@
 //	server.go     Server, its connections, shutdown
 //	conn.go       one connection: reading, dispatch, ending
 //	connect.go    CONNECT
+//	authenticate.go  AUTH
 //	publish.go    PUBLISH and PUBREL from the client, and their answers
 //	park.go       publishes of MQTT 3 that the log has no room for
 //	subscribe.go  SUBSCRIBE, UNSUBSCRIBE

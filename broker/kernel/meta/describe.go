@@ -56,7 +56,7 @@ func ParseEntry(entry []byte) (origin, number uint64, c Command, err error) {
 func Describe(entry []byte) (origin, number uint64, c Command, err error) {
 	origin, number, c, err = ParseEntry(entry)
 	if c.User != nil {
-		c.User.Hash = nil
+		c.User.Hash, c.User.SCRAM = nil, nil
 	}
 	return origin, number, c, err
 }

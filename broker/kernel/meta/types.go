@@ -140,11 +140,21 @@ type LogPlace struct {
 	Log   uint64 `json:"l"`
 }
 
-// User is an identity that may connect. Hash is bcrypt's.
+// User is an identity that may connect. Hash says itself what it is (package auth).
 type User struct {
-	Name string   `json:"name"`
-	Hash []byte   `json:"hash"`
-	Tags []string `json:"tags,omitempty"`
+	Name  string   `json:"name"`
+	Hash  []byte   `json:"hash"`
+	Tags  []string `json:"tags,omitempty"`
+	SCRAM []SCRAM  `json:"scram,omitempty"`
+}
+
+// SCRAM is what is kept of a password for log-ins by one mechanism of SCRAM.
+type SCRAM struct {
+	Mechanism  string `json:"mechanism"`
+	Salt       []byte `json:"salt"`
+	Iterations int    `json:"iterations"`
+	StoredKey  []byte `json:"stored_key"`
+	ServerKey  []byte `json:"server_key"`
 }
 
 // Node is one node of the cluster, as log 0 knows it.
