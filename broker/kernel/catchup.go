@@ -291,30 +291,42 @@ func (s *shardRun) fetch(ctx context.Context, f *fetch, state iter.Seq2[[]byte, 
 	}
 	for i := range lacks {
 		if err := f.batches(ctx, &lacks[i]); err != nil {
-			s.forgetSegment(lacks[i].log) // what it has is not to be built on
+			s.undo(lacks[i].log) // what it was given is not to be built on
 			return fmt.Errorf("log %d: %w", lacks[i].log, err)
 		}
 	}
 	return nil
 }
 
-// lack opens the segment of a log, and finds out what it has. One that cannot be had, or of
-// which no checkpoint speaks, is begun anew.
+// lack opens the segment of a log, and finds out what it has. One that is damaged, or of which no
+// checkpoint speaks, is begun anew; another stays what the replica has if nothing comes of this.
 func (s *shardRun) lack(m *missing) error {
-	id := storage.LogID{Shard: s.id, Log: m.log}
 	if t := s.tail(m.log); t != nil && t.whole() == nil {
-		if seg, err := t.open(); err == nil {
+		seg, err := t.open()
+		if err == nil {
 			m.seg, m.from = seg, max(m.keep, seg.End())
-			return nil
+		}
+		if !rotten(err) {
+			return err
 		}
 	}
 	s.forgetSegment(m.log)
-	seg, err := s.k.engine.Segments().Open(id)
+	seg, err := s.k.engine.Segments().Open(storage.LogID{Shard: s.id, Log: m.log})
 	m.seg, m.from = seg, m.keep
 	if err == nil {
 		s.fetched[m.log] = seg
 	}
 	return err
+}
+
+// undo takes back what was appended to a segment: one that was begun anew goes, and the replica's own is
+// cut when it is opened next.
+func (s *shardRun) undo(log uint64) {
+	if s.fetched[log] != nil {
+		s.forgetSegment(log)
+	} else if t := s.tail(log); t != nil {
+		t.reopen()
+	}
 }
 
 // forgetSegment removes a segment. Its tail, if there is one, is not read while the shard is away.
@@ -398,11 +410,6 @@ func (f *fetch) batches(ctx context.Context, m *missing) error {
 			return err
 		}
 	}
-	if m.seg.End() > m.to { // an attempt before this one was given a later state
-		if err := m.seg.TruncateTo(m.to); err != nil {
-			return err
-		}
-	}
 	return m.seg.Sync()
 }
 
@@ -423,6 +430,13 @@ func (s *shardRun) adopt(ctx context.Context, at storage.CheckpointMeta, pairs f
 		delete(had, l.ID)
 		t := s.addTail(l.ID, l.Address, l.Start, l.Next)
 		t.replace(l, carried[l.ID], s.fetched[l.ID])
+		to := l.Next
+		if c := carried[l.ID]; len(c) > 0 {
+			to = c[0].BaseOffset()
+		}
+		if seg := t.opened(); seg != nil && seg.End() > to {
+			t.reopen() // it has more, of its own or of an attempt before, and is cut when it is opened next
+		}
 		s.felt(t, nil) // it was synced a moment ago
 	}
 	clear(s.fetched)

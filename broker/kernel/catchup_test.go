@@ -9,7 +9,10 @@ import (
 
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/kernel/kerneltest"
+	"github.com/robustmq/rmq/broker/record"
 	"github.com/robustmq/rmq/broker/storage"
+	"github.com/robustmq/rmq/broker/storage/filelog"
+	"github.com/robustmq/rmq/broker/storage/meta"
 	"github.com/robustmq/rmq/broker/vfs"
 )
 
@@ -208,5 +211,50 @@ func TestReplacedShardRoutesMeanwhile(t *testing.T) {
 		if r := recv(t, w.ch); r.Err != nil || r.Subscribers != 20 {
 			t.Fatalf("%d of 20 sessions are reached: %v", r.Subscribers, r.Err)
 		}
+	}
+}
+
+// What a node that is behind has begun to fetch, and does not need, takes nothing from what it has.
+func TestFetchInVain(t *testing.T) {
+	const records = 200
+	dir := t.TempDir()
+	kerneltest.Directory(t, dir, 1, func(k *kernel.Kernel) {
+		if _, err := k.CreateStream(t.Context(), kernel.StreamSpec{Namespace: "/", Address: "s", Partitions: 1}); err != nil {
+			t.Fatal(err)
+		}
+		kerneltest.Fill(t, k, "s", records)
+	})
+	for life := range 2 { // in vain, and as the next start finds it
+		e, err := filelog.Open(dir, filelog.Options{Checkpoints: func(path string) (filelog.CheckpointStore, error) { return meta.Open(path) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		k, stop := kerneltest.Start(t, kerneltest.Options{Engine: e, NoCapture: true, DataShards: 1})
+		st, _ := k.Stream("/", "s")
+		if life == 0 {
+			var b record.Builder
+			b.Reset(nil, 1)
+			b.Add(1, nil, []byte("not of this node"))
+			if err := k.FetchInVain(&st, b.Finish()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p, err := k.Partition(st.ID, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for off := int64(0); off < p.Info().End; {
+			r, err := p.Read(off, 1<<20, "", true)
+			if err != nil || r.Next <= off {
+				t.Fatalf("life %d, at %d of %d: %v", life, off, p.Info().End, err)
+			}
+			n += int(r.Next - off)
+			off = r.Next
+		}
+		if n != records {
+			t.Errorf("life %d: %d of %d records", life, n, records)
+		}
+		stop()
 	}
 }

@@ -1,10 +1,12 @@
 package kernel
 
 import (
+	"bytes"
 	"context"
 
 	"github.com/robustmq/rmq/broker/kernel/meta"
 	"github.com/robustmq/rmq/broker/kernel/shard"
+	"github.com/robustmq/rmq/broker/record"
 )
 
 // DeclareHalf does the first half of DeclareQueue: log 0 names the queue, its shard does
@@ -62,4 +64,23 @@ func (k *Kernel) RerouteAll() {
 	for _, s := range k.everyShard() {
 		k.reroute(s)
 	}
+}
+
+// FetchInVain does what a node does that is behind and is then told by the log: of a stream's logs it finds
+// out what it has, appends more, and takes that back.
+func (k *Kernel) FetchInVain(st *StreamInfo, more []byte) error {
+	for _, place := range st.Logs {
+		s := k.shards[place.Shard]
+		m := missing{log: place.Log}
+		if err := s.lack(&m); err != nil {
+			return err
+		}
+		b := record.Batch(bytes.Clone(more))
+		b.SetBaseOffset(m.seg.End())
+		if err := m.seg.Append(b); err != nil {
+			return err
+		}
+		s.undo(place.Log)
+	}
+	return nil
 }
