@@ -99,8 +99,23 @@ func (l *log0) do(ctx context.Context, c *meta.Command) (meta.Result, error) {
 		}
 		return r, r.Err
 	case <-ctx.Done(): // it may be applied all the same
+		l.withdraw(ch)
 		return meta.Result{}, fault.New(fault.Timeout, "wait for commit", "log 0", "%w", ctx.Err())
 	}
+}
+
+// withdraw has a command proposed no more that nobody waits for: when this node has been cut off, whoever
+// asked may have gone on elsewhere, and what he asked for first would undo what he asked for since. In its
+// place, as those behind it need one before them, goes one that does nothing.
+func (l *log0) withdraw(ch *change) {
+	body, err := json.Marshal(&meta.Command{Op: meta.Pass, Time: l.k.nowMs()})
+	if err != nil {
+		panic(err) // it is made here
+	}
+	data := meta.AppendEntry(nil, l.origin, ch.seq, body)
+	l.mu.Lock()
+	ch.data = data
+	l.mu.Unlock()
 }
 
 // pumpLocked proposes what was not, in order. Caller holds l.mu, which is let go of around
