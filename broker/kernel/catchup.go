@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/robustmq/rmq/broker/fault"
@@ -109,7 +110,7 @@ func (k *Kernel) catchUp(r replica, id storage.ShardID, g groupBehind, leader, i
 			return
 		}
 		k.log.Warn("state not fetched", "target", r.name(), "node", leader, "err", err)
-		leader = k.nextVoter(leader)
+		leader = k.nextGiver(leader)
 		if k.rest(ctx, catchUpAgain) != nil {
 			return
 		}
@@ -119,18 +120,24 @@ func (k *Kernel) catchUp(r replica, id storage.ShardID, g groupBehind, leader, i
 // errEnded: there is nothing to be tried again.
 var errEnded = errors.New("the replica has ended")
 
-// nextVoter is another node to ask: the next one that votes on log 0, as far as is known here.
-func (k *Kernel) nextVoter(after uint64) uint64 {
-	voters := k.meta.voters().Voters
-	for _, v := range voters {
-		if v > after && v != k.cfg.Self {
-			return v
+// nextGiver is another node to ask: the next one of those that are known here, for each keeps everything.
+func (k *Kernel) nextGiver(after uint64) uint64 {
+	var others []uint64
+	for _, n := range k.Nodes() {
+		if n.ID != k.cfg.Self {
+			others = append(others, n.ID)
 		}
 	}
-	for _, v := range voters {
-		if v != k.cfg.Self {
-			return v
+	if len(others) == 0 { // it has no log 0 yet
+		others = slices.DeleteFunc(slices.Clone(k.meta.voters().Voters), func(id uint64) bool { return id == k.cfg.Self })
+	}
+	for _, id := range others {
+		if id > after {
+			return id
 		}
+	}
+	if len(others) > 0 {
+		return others[0]
 	}
 	return after
 }

@@ -97,6 +97,7 @@ func (s *shardRun) fenced(err error) error {
 	if !rotten(err) {
 		return err
 	}
+	s.begun.Store(false)
 	s.readMu.Lock()
 	s.m = shard.New() // what there is of it must not be taken for all
 	s.readMu.Unlock()

@@ -166,6 +166,7 @@ type Kernel struct {
 	seen      seen
 	fetches   fetches
 	offers    offers
+	made      atomic.Bool // shards are there, each to be opened
 	opened    atomic.Bool // Open is over
 	expelled  atomic.Bool // Expel was called
 	restarts  []Restart   // set by open
@@ -290,6 +291,7 @@ func (k *Kernel) open() error {
 	k.topo.mu.Unlock()
 	k.rebuild(k.meta.view.Load())
 	k.meta.applying.Unlock()
+	k.made.Store(true)
 	errs := make(chan error, len(k.shards))
 	for _, s := range k.shards {
 		go func() { errs <- s.fenced(s.open()) }()
@@ -403,6 +405,7 @@ func (s *shardRun) open() error {
 	if err != nil {
 		return err
 	}
+	s.begun.Store(true) // what others lack they may have, though this node waits for more: they may wait for each other
 	if s.k.Clustered() { // an entry of our own comes after all that was committed before
 		if err := untilKnown(func() error { return s.barrier(s.k.ctx) }); err != nil {
 			return err

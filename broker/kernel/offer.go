@@ -51,7 +51,7 @@ type offer struct {
 
 // asked answers an ask, beside whoever brought it.
 func (of *offers) asked(k *Kernel, from, id uint64, a want) {
-	if !k.opened.Load() || k.closing.Load() {
+	if !k.made.Load() || k.closing.Load() {
 		return // nothing is known here yet; another may answer
 	}
 	of.mu.Lock()
@@ -61,7 +61,7 @@ func (of *offers) asked(k *Kernel, from, id uint64, a want) {
 		o = nil
 	case o == nil && a.what == wantBegin:
 		s := k.shards[uint32(a.shard)]
-		if a.shard != 0 && (s == nil || !s.class.logged() || s.fence != nil || s.away.Load() != nil) || len(of.byID) >= offersMax {
+		if a.shard != 0 && (s == nil || !s.class.logged() || !s.begun.Load() || s.away.Load() != nil) || len(of.byID) >= offersMax {
 			of.mu.Unlock()
 			k.answer(from, id, a, answerNo, []byte("it is not to be had here, or too many fetch"))
 			return

@@ -105,6 +105,7 @@ type shardRun struct {
 	carried   map[carriedAt]int64 // by the last checkpoint, with where each ends; owned by who saves
 	ticking   tickState
 	saving    saveState
+	begun     atomic.Bool                // its group is open
 	offered   atomic.Int32               // offers of the shard's state that stand: see offer.go
 	away      atomic.Pointer[error]      // why nothing is read here: the shard catches up; nil: it does not
 	fetched   map[uint64]storage.Segment // that have no tail yet; owned by who catches up
