@@ -98,10 +98,12 @@ func (f *Faulty) Send(to uint64, frame []byte) {
 		}
 	}
 	w.mu.Unlock()
+	frames := [2][]byte{frame}
+	if n == 2 {
+		frames[1] = slices.Clone(frame) // before its receiver has the other
+	}
 	for i, d := range delays[:n] {
-		if i > 0 {
-			frame = slices.Clone(frame)
-		}
+		frame := frames[i]
 		if d == 0 {
 			f.to.Send(to, frame)
 			continue
