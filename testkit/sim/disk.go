@@ -116,7 +116,21 @@ func (m *mount) end(how end, seed uint64) {
 	m.off.Store(true)
 	m.close()
 	if how == powerLoss {
-		m.disk.mem = m.disk.mem.CrashClone(seed)
+		d := m.disk
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.mem = d.mem.CrashClone(seed)
+	}
+}
+
+// leave leaves room for so many bytes more; less than 0: there is no limit.
+func (d *disk) leave(bytes int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if bytes < 0 {
+		d.mem.Limit(0)
+	} else {
+		d.mem.Limit(d.mem.Used() + bytes)
 	}
 }
 

@@ -415,7 +415,7 @@ func (f *fleet) goWrong(r *rand.Rand) {
 	case 19:
 		f.note("node %d: its disk is full", n.id)
 		f.count(&f.report.Full)
-		n.disk.mem.Limit(n.disk.mem.Used() + int64(r.IntN(4<<10)))
+		n.disk.leave(int64(r.IntN(4 << 10)))
 		time.AfterFunc(between(r, 100*time.Millisecond, 2*time.Second), n.room)
 	case 20:
 		f.note("node %d: syncs fail", n.id)

@@ -57,7 +57,7 @@ func newKernelNode(f *fleet, id uint64) *kernelNode {
 func (n *kernelNode) life() *life { return n.now.Load() }
 
 // room ends the fullness of the disk.
-func (n *kernelNode) room() { n.disk.mem.Limit(0) }
+func (n *kernelNode) room() { n.disk.leave(-1) }
 
 // run lives until the fleet is over or the node was removed.
 func (n *kernelNode) run() {
@@ -216,6 +216,7 @@ func (l *life) open(place *transport.HubNode) (*filelog.Engine, *heldLog, error)
 		return nil, nil, err
 	}
 	held := newHeldLog(l, engine.Log())
+	checkpoints, catchUp := 2<<10<<r.IntN(6), 8<<10<<r.IntN(6) // bytes
 	link := gatedClock{gate: l.gate}
 	way := func(channel byte) transport.Sender {
 		return lifeSender{l, f.weather.Wrap(n.id, place.Channel(channel))}
@@ -229,7 +230,7 @@ func (l *life) open(place *transport.HubNode) (*filelog.Engine, *heldLog, error)
 	place.Handle(transport.ChanBeat, l.gate.receiver(host.Receive))
 	k, err := kernel.Open(kernel.Config{
 		Engine: heldEngine{engine, held}, Time: gatedClock{gate: l.gate, skew: &n.skew}, Link: link, DataShards: f.shards,
-		CheckpointBytes: 2 << 10 << r.IntN(6), Self: n.id, Voters: f.voters, Peers: way(transport.ChanRelay),
+		CheckpointBytes: checkpoints, Self: n.id, Voters: f.voters, Peers: way(transport.ChanRelay),
 		Bind: func(k *kernel.Kernel) {
 			l.opening.Store(k)
 			if l.ended.Load() {
@@ -250,7 +251,7 @@ func (l *life) open(place *transport.HubNode) (*filelog.Engine, *heldLog, error)
 			g, err := host.Open(group.Config{
 				Shard: s.Shard, Log: held, Sync: s.Sync, Applied: s.Applied, AppliedTerm: s.AppliedTerm, Machine: m, Members: s.Members,
 				Bind:     func(g *group.Group) { m.group = g; s.Bind(bookedGroup{g, m}) },
-				BytesMax: s.BytesMax, EntriesMax: s.EntriesMax, CatchUp: 8 << 10 << r.IntN(6),
+				BytesMax: s.BytesMax, EntriesMax: s.EntriesMax, CatchUp: catchUp,
 			})
 			if err != nil {
 				return nil, err
@@ -374,12 +375,15 @@ func (g *gate) closed() bool {
 // receiver gives frames to r.
 func (g *gate) receiver(r transport.Receiver) transport.Receiver {
 	return func(from uint64, frame []byte) error {
-		if g.closed() {
+		g.mu.Lock()
+		if g.shut || g.running {
 			frame = slices.Clone(frame)
+			g.waiting = append(g.waiting, func() { _ = r(from, frame) })
+			g.mu.Unlock()
+			return nil
 		}
-		var err error
-		g.through(func() { err = r(from, frame) })
-		return err
+		g.mu.Unlock()
+		return r(from, frame)
 	}
 }
 
