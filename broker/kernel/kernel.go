@@ -405,7 +405,7 @@ func (s *shardRun) open() error {
 	if err != nil {
 		return err
 	}
-	s.begun.Store(true) // what others lack they may have, though this node waits for more: they may wait for each other
+	s.begun.Store(true)  // what others lack they may have, though this node waits for more: they may wait for each other
 	if s.k.Clustered() { // an entry of our own comes after all that was committed before
 		if err := untilKnown(func() error { return s.barrier(s.k.ctx) }); err != nil {
 			return err
