@@ -124,7 +124,7 @@ func (n *kernelNode) live(number int) {
 			how = powerLoss
 		case errors.Is(err, syscall.ENOSPC) || l.ill.Load():
 			how = killed
-		case strings.Contains(err.Error(), "it was removed from the cluster"):
+		case strings.Contains(err.Error(), "was removed from the cluster"):
 			n.out.Store(true)
 			how = killed
 		default:
