@@ -317,7 +317,7 @@ func (b *Broker) openServers() (err error) {
 	}
 	b.edge = edge.New(edge.Config{
 		Handlers: map[edge.Proto]edge.Handler{
-			edge.MQTT:  edge.HandlerFunc(func(c net.Conn) { b.mqtt.ServeConn(c) }),
+			edge.MQTT:  b.mqtt,
 			edge.Kafka: edge.HandlerFunc(func(c net.Conn) { _ = b.kafka.ServeConn(c) }), // counted by the server
 			edge.AMQP:  edge.HandlerFunc(func(c net.Conn) { _ = b.amqp.ServeConn(c) }),
 			edge.HTTP:  b.http,

@@ -42,6 +42,13 @@ type Handler interface {
 	ServeConn(net.Conn)
 }
 
+// Taker is a Handler that may return while it still serves the client: it calls over, once, when
+// nothing more is done for it.
+type Taker interface {
+	Handler
+	Take(c net.Conn, over func())
+}
+
 // HandlerFunc is a function as a Handler.
 type HandlerFunc func(net.Conn)
 
@@ -394,28 +401,40 @@ func (s *Server) refuse(c net.Conn, l *listener, r Reason, err error) {
 
 // serve finds out who the client is and what it speaks, and hands it over.
 func (s *Server) serve(c net.Conn, l *listener) {
-	defer func() {
-		_ = c.Close()
-		s.mu.Lock()
-		delete(s.conns, c)
-		s.mu.Unlock()
-		l.open.Add(-1)
-		s.stats.Open.Add(-1)
-		s.serving.Done()
-	}()
 	client, p, err := s.open(c, l)
 	if err != nil {
 		s.refuse(c, l, err.reason, err.cause)
+		s.served(c, l)
 		return
 	}
 	h := s.cfg.Handlers[p]
 	if h == nil {
 		s.refuse(c, l, NotServed, nil)
+		s.served(c, l)
 		return
 	}
 	s.stats.Served[p].Add(1)
+	over := func() {
+		_ = client.Close() // in good order, where that is more than to close the socket
+		s.served(c, l)
+	}
+	if t, ok := h.(Taker); ok {
+		t.Take(client, over)
+		return
+	}
 	h.ServeConn(client)
-	_ = client.Close() // in good order, where that is more than to close the socket
+	over()
+}
+
+// served ends what admit has begun.
+func (s *Server) served(c net.Conn, l *listener) {
+	_ = c.Close()
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.mu.Unlock()
+	l.open.Add(-1)
+	s.stats.Open.Add(-1)
+	s.serving.Done()
 }
 
 // StopListening closes the listeners and waits for the accepting to end. Connections stay.

@@ -572,8 +572,8 @@ func (k *Kernel) dropRoutes(s *shardRun, r *sessionRoute) {
 	s.readMu.RUnlock()
 	var over []string
 	k.sessionsMu.Lock()
-	for filter := range r.subs {
-		if !has[filter] {
+	for _, sub := range r.subs {
+		if filter := sub.sub.Filter; !has[filter] {
 			over = append(over, filter)
 		}
 	}

@@ -52,6 +52,9 @@ func (s *Session) receiving(p *Publish, res PublishResult) *receipt {
 	if rc == nil {
 		once, noted := s.incarnation(p.PacketID)
 		rc = &receipt{once: once, home: s.shard, stored: noted}
+		if s.receipts == nil {
+			s.receipts = make(map[uint16]*receipt)
+		}
 		s.receipts[p.PacketID] = rc
 		if !noted {
 			s.mu.Unlock()

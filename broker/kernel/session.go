@@ -36,7 +36,8 @@ type Session struct {
 	started atomic.Bool // deliveries may flow
 	ended   atomic.Bool // taken over, or closed
 
-	mu       sync.Mutex
+	mu sync.Mutex
+	// Made when there is something to be in them: most connections are silent.
 	inflight map[uint16]uint32      // deliveries of this connection that wait for an ack: which share handed them over, or 0
 	receipts map[uint16]*receipt    // QoS 2 publishes received by this connection
 	shared   map[string]*Attachment // by filter
@@ -51,7 +52,37 @@ type sessionRoute struct {
 	online     atomic.Pointer[Session]
 	holder     atomic.Uint64 // the connection, on whichever node; where there are others. 0: none is known
 
-	subs map[string]*subscriber // by filter; guarded by Kernel.sessionsMu
+	subs filters // guarded by Kernel.sessionsMu
+}
+
+// filters are the subscriptions of one session, by filter. There are few, as a rule, and many
+// sessions: a map would take five times the memory.
+type filters []*subscriber
+
+func (f filters) find(filter string) (int, bool) {
+	return slices.BinarySearchFunc(f, filter, func(s *subscriber, filter string) int { return strings.Compare(s.sub.Filter, filter) })
+}
+
+// put adds a subscription and returns the one that it replaces, or nil.
+func (f *filters) put(n *subscriber) (old *subscriber) {
+	i, there := f.find(n.sub.Filter)
+	if there {
+		old, (*f)[i] = (*f)[i], n
+		return old
+	}
+	*f = slices.Insert(*f, i, n)
+	return nil
+}
+
+// take removes a subscription and returns it, or nil.
+func (f *filters) take(filter string) *subscriber {
+	i, there := f.find(filter)
+	if !there {
+		return nil
+	}
+	old := (*f)[i]
+	*f = slices.Delete(*f, i, i+1)
+	return old
 }
 
 // routeOf returns the route of a session, made when asked for.
@@ -61,7 +92,7 @@ func (k *Kernel) routeOf(ns, client string, create bool) *sessionRoute {
 	defer k.sessionsMu.Unlock()
 	r := k.sessions[key]
 	if r == nil && create {
-		r = &sessionRoute{ns: ns, client: client, subs: make(map[string]*subscriber)}
+		r = &sessionRoute{ns: ns, client: client}
 		k.sessions[key] = r
 	}
 	return r
@@ -94,7 +125,6 @@ func (k *Kernel) OpenSession(ctx context.Context, spec SessionSpec) (s *Session,
 	}
 	s = &Session{
 		k: k, route: r, shard: sh, key: shard.SessionKey(spec.Namespace, spec.ClientID), epoch: k.newAttachmentID(), sink: spec.Sink, receiveMax: spec.ReceiveMaximum,
-		inflight: make(map[uint16]uint32), receipts: make(map[uint16]*receipt), shared: make(map[string]*Attachment),
 	}
 	k.attachMu.Lock()
 	k.attached[s.epoch] = &Attachment{k: k, id: s.epoch, session: s, sink: spec.Sink}
@@ -198,9 +228,7 @@ func (s *Session) deliver(d *Delivery) {
 
 // deliverLogged hands over a message of the backlog.
 func (s *Session) deliverLogged(d *Delivery, share uint32) {
-	s.mu.Lock()
-	s.inflight[d.PacketID] = share
-	s.mu.Unlock()
+	s.await(d.PacketID, share)
 	if share != 0 {
 		d.SubIDs = s.member(share).identifiers()
 	} else {
@@ -211,11 +239,19 @@ func (s *Session) deliverLogged(d *Delivery, share uint32) {
 	s.sink.Deliver(d)
 }
 
+// await notes a delivery that the client is to acknowledge.
+func (s *Session) await(id uint16, share uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.inflight == nil {
+		s.inflight = make(map[uint16]uint32)
+	}
+	s.inflight[id] = share
+}
+
 // resend asks for PUBREL to be sent again.
 func (s *Session) resend(id uint16) {
-	s.mu.Lock()
-	s.inflight[id] = 0
-	s.mu.Unlock()
+	s.await(id, 0)
 	s.sink.Deliver(&Delivery{PacketID: id})
 }
 
@@ -223,8 +259,8 @@ func (s *Session) resend(id uint16) {
 func (r *sessionRoute) identifiers(k *Kernel, address string) (ids []uint32) {
 	k.sessionsMu.Lock()
 	defer k.sessionsMu.Unlock()
-	for text, sub := range r.subs {
-		if sub.sub.ID != 0 && route.MatchFilter(text, address) {
+	for _, sub := range r.subs {
+		if sub.sub.ID != 0 && route.MatchFilter(sub.sub.Filter, address) {
 			ids = append(ids, sub.sub.ID)
 		}
 	}
@@ -300,10 +336,9 @@ func (k *Kernel) routeFilter(r *sessionRoute, filter string, o sm.Options) {
 func (k *Kernel) share(r *sessionRoute, sub Subscription) {
 	k.sessionsMu.Lock()
 	defer k.sessionsMu.Unlock()
-	if r.subs[sub.Filter] == nil {
+	if r.subs.put(&subscriber{session: r, sub: sub}) == nil {
 		k.sharers[r.ns+"\x00"+sub.Filter]++
 	}
-	r.subs[sub.Filter] = &subscriber{session: r, sub: sub}
 }
 
 // addRoute makes messages for a filter find the session.
@@ -311,8 +346,8 @@ func (k *Kernel) addRoute(r *sessionRoute, sub Subscription) {
 	k.sessionsMu.Lock()
 	defer k.sessionsMu.Unlock()
 	table := k.topo.space(r.ns).subs
-	old, n := r.subs[sub.Filter], &subscriber{session: r, sub: sub}
-	r.subs[sub.Filter] = n
+	n := &subscriber{session: r, sub: sub}
+	old := r.subs.put(n)
 	table.Add(route.SlashedFilter(sub.Filter), n) // before the old one goes: two are one delivery, none is a loss
 	if old != nil {
 		table.Remove(route.SlashedFilter(sub.Filter), old)
@@ -329,11 +364,10 @@ func (k *Kernel) unroute(key, filter string, leads bool) {
 	if r == nil {
 		return
 	}
-	old := r.subs[filter]
+	old := r.subs.take(filter)
 	if old == nil {
 		return
 	}
-	delete(r.subs, filter)
 	if strings.HasPrefix(filter, sharePrefix) {
 		at := ns + "\x00" + filter
 		if k.sharers[at]--; k.sharers[at] <= 0 {
@@ -398,6 +432,9 @@ func (s *Session) join(ctx context.Context, sub Subscription) error {
 		return err
 	}
 	s.mu.Lock()
+	if s.shared == nil {
+		s.shared = make(map[string]*Attachment)
+	}
 	s.shared[sub.Filter] = a
 	s.mu.Unlock()
 	if s.started.Load() {
@@ -488,7 +525,7 @@ func (s *Session) taken(reason GoneReason) {
 func (s *Session) leaveShared() {
 	s.mu.Lock()
 	shared := s.shared
-	s.shared = make(map[string]*Attachment)
+	s.shared = nil
 	s.mu.Unlock()
 	for _, a := range shared {
 		_ = a.Detach(s.k.ctx, true)

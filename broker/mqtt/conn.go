@@ -51,6 +51,7 @@ type conn struct {
 	aliasesIn []string // topics by alias - 1; nil until the first
 	withdrawn bool     // DISCONNECT took the will back
 	newExpiry *uint32  // of DISCONNECT
+	calm      bool     // what has been handled last came after a long silence
 	packets   uint64   // not yet in Stats
 	bytes     uint64
 	messages  uint64
@@ -93,10 +94,30 @@ func newConn(s *Server, nc net.Conn) *conn {
 	return &conn{server: s, nc: nc, in: wire.NewReader(nc), out: wire.NewOutbox(nc, s.cfg.OutboxMax)}
 }
 
-// run serves the connection until it ends.
-func (c *conn) run() {
-	c.arm(connectTimeout)
+// run serves the connection until it ends, and then calls over. It may return before: a
+// connection with little to say waits on a goroutine of its own, whose stack has not grown.
+func (c *conn) run(over func()) {
 	err := c.serve()
+	if err == errCalm {
+		go c.wait(over)
+		return
+	}
+	c.close(err)
+	over()
+}
+
+// wait waits for a client that is silent for long, and goes on with what it says.
+func (c *conn) wait(over func()) {
+	if err := c.in.Wait(); err != nil {
+		c.close(err)
+		over()
+		return
+	}
+	c.run(over)
+}
+
+// close ends what serve has come to the end of.
+func (c *conn) close(err error) {
 	c.rest()
 	c.in.Release()
 
@@ -128,7 +149,8 @@ func (c *conn) run() {
 
 // serve reads and handles packets. It returns nil when the connection was ended by either
 // side in good order, *mqttwire.Error when the client is to be told, and any other error
-// when the connection is broken.
+// when the connection is broken. errCalm: nothing has ended, and the client may be waited for
+// elsewhere.
 func (c *conn) serve() error {
 	limit := min(connectMax, c.server.cfg.MaxPacket)
 	for {
@@ -138,6 +160,10 @@ func (c *conn) serve() error {
 		}
 		if n == 0 {
 			c.rest()
+			if c.calm && c.in.Buffered() == 0 && c.in.CanWait() {
+				c.calm = false
+				return errCalm
+			}
 			if err := c.in.Fill(more); err != nil {
 				return err
 			}
@@ -158,6 +184,11 @@ func (c *conn) serve() error {
 	}
 }
 
+var errCalm = errors.New("nothing to do")
+
+// calmAfter is the silence after which a connection is taken for one that says little.
+const calmAfter = 5 * time.Second
+
 // rest ends a run of packets: what was held leaves, and what is needed only while there are
 // packets goes back.
 func (c *conn) rest() {
@@ -166,7 +197,8 @@ func (c *conn) rest() {
 	}
 	c.out.Flush()
 	if c.packets > 0 {
-		c.lastIn.Store(c.server.cfg.Link.Now().UnixNano())
+		now := c.server.cfg.Link.Now().UnixNano()
+		c.calm = now-c.lastIn.Swap(now) > int64(calmAfter) && c.connected.Load()
 		s := &c.server.stats
 		s.PacketsIn.Add(c.packets)
 		s.BytesIn.Add(c.bytes)

@@ -170,23 +170,34 @@ func (s *Server) Stats() *Stats { return &s.stats }
 // ServeConn serves one client and closes its connection. It returns when the client is
 // gone and nothing more is done for it.
 func (s *Server) ServeConn(nc net.Conn) {
+	done := make(chan struct{})
+	s.Take(nc, func() { close(done) })
+	<-done
+}
+
+// Take is ServeConn, which may return before: over is called when ServeConn would have
+// returned, once.
+func (s *Server) Take(nc net.Conn, over func()) {
 	c := newConn(s, nc)
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
 		_ = nc.Close()
+		over()
 		return
 	}
 	s.conns[c] = struct{}{}
 	s.served.Add(1)
 	s.mu.Unlock()
 
-	c.run()
-
-	s.mu.Lock()
-	delete(s.conns, c)
-	s.mu.Unlock()
-	s.served.Done()
+	c.arm(connectTimeout)
+	c.run(func() {
+		s.mu.Lock()
+		delete(s.conns, c)
+		s.mu.Unlock()
+		s.served.Done()
+		over()
+	})
 }
 
 // Close tells every client that the server is shutting down, and waits until all are

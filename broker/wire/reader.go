@@ -21,10 +21,19 @@ type Reader struct {
 	size int // room to take at the next wake: grows while reads fill the buffer
 
 	attempt func(fd uintptr) bool // r.try, bound once
+	wait    waiting               // what attempt is to do
 	n       int                   // what attempt has read
 	err     error                 // what attempt has met
 	one     [1]byte               // where a connection without raw waits
 }
+
+type waiting uint8
+
+const (
+	no    waiting = iota // read what is there
+	until                // nothing, and be called again when there is something
+	over                 // there is
+)
 
 // NewReader returns a Reader of conn.
 func NewReader(conn net.Conn) *Reader {
@@ -143,6 +152,14 @@ func (r *Reader) readIdle() error {
 // try is the poller's callback: true when it has bytes or an error, false to be
 // called again once the socket is readable.
 func (r *Reader) try(fd uintptr) bool {
+	if r.wait != no {
+		r.wait++
+		return r.wait > over
+	}
+	return r.tryRead(fd)
+}
+
+func (r *Reader) tryRead(fd uintptr) bool {
 	b := Get(r.size)
 	b = b[:cap(b)]
 	n, again, err := tryRead(fd, b)
@@ -153,6 +170,20 @@ func (r *Reader) try(fd uintptr) bool {
 	}
 	r.buf, r.n = b, n
 	return true
+}
+
+// CanWait tells whether Wait is of use: whether the connection is a plain socket.
+func (r *Reader) CanWait() bool { return r.raw != nil }
+
+// Wait waits, with nothing buffered, until there is something to read, and reads nothing. It needs
+// so little stack that a goroutine which has only begun keeps its first one, of 2 KiB; Fill
+// needs the next size. Its error is that of the connection.
+func (r *Reader) Wait() error {
+	r.Release()
+	r.wait = until
+	err := r.raw.Read(r.attempt)
+	r.wait = no
+	return err
 }
 
 // Release gives the buffer back, unread bytes included. Fill takes a new one.

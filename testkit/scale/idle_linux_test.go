@@ -8,10 +8,12 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/robustmq/rmq/broker"
+	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/kernel/kerneltest"
 	"github.com/robustmq/rmq/broker/mqttwire"
 )
@@ -20,10 +22,10 @@ var connections = flag.Int("connections", 2_000, "connections that are idle")
 
 // idleMax is what a connection with nothing to say may hold, in bytes of heap and stack, its
 // session and one subscription included.
-const idleMax = 9 << 10
+const idleMax = 6 << 10
 
 // endedMax is what a connection that is over may have left, in bytes of heap, on average.
-const endedMax = 64
+const endedMax = 128
 
 // dial is the client's end of a connection as the system has it: it holds nothing of the heap
 // that is measured.
@@ -62,9 +64,17 @@ func held() (heap, stacks int64) {
 	return int64(m.HeapAlloc), int64(m.StackInuse)
 }
 
-// An MQTT client that is connected, subscribed and silent costs the broker little.
+// An MQTT client that is connected and silent costs the broker little, and nothing once it has
+// gone.
 func TestIdleConnections(t *testing.T) {
-	b, err := broker.Open(context.Background(), broker.Config{Ports: broker.AnyPorts()})
+	for name, subscribed := range map[string]bool{"connected": false, "subscribed": true} {
+		t.Run(name, func(t *testing.T) { idle(t, subscribed) })
+	}
+}
+
+func idle(t *testing.T, subscribed bool) {
+	link := clock.NewVirtual(time.Unix(0, 0))
+	b, err := broker.Open(context.Background(), broker.Config{Ports: broker.AnyPorts(), Link: link})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,18 +105,28 @@ func TestIdleConnections(t *testing.T) {
 		fds = append(fds, fd)
 		c := mqttwire.Connect{Version: mqttwire.V5, CleanStart: true, KeepAlive: 60, ClientID: []byte(fmt.Sprintf("device-%06d", i))}
 		exchange(t, fd, c.Append(nil), mqttwire.CONNACK)
+		if !subscribed {
+			return
+		}
 		s := mqttwire.Subscribe{PacketID: 1, Filters: []mqttwire.Filter{{Filter: []byte(fmt.Sprintf("devices/%06d/command", i)), QoS: 1}}}
 		exchange(t, fd, s.Append(nil, mqttwire.V5), mqttwire.SUBACK)
-		exchange(t, fd, mqttwire.AppendPingreq(nil), mqttwire.PINGRESP)
+	}
+	rest := func() { // one keep alive later
+		link.Advance(45 * time.Second)
+		for _, fd := range fds {
+			exchange(t, fd, mqttwire.AppendPingreq(nil), mqttwire.PINGRESP)
+		}
 	}
 	for i := range n { // what is made once is there
 		join(i)
 	}
+	rest()
 	leave()
 	heap0, stacks0 := held()
 	for i := range n {
 		join(i)
 	}
+	rest()
 	heap1, stacks1 := held()
 	heap, stack := float64(heap1-heap0)/float64(n), float64(stacks1-stacks0)/float64(n)
 	t.Logf("%d idle connections: %.0f bytes of heap and %.0f of stack each", n, heap, stack)
