@@ -2,10 +2,10 @@ package kernel
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
-	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/kernel/shard"
 )
 
@@ -88,34 +88,52 @@ func (op *retainOp) applied(br *shard.BatchResult, or *shard.OpResult, err error
 	op.publishOp.applied(br, or, err)
 }
 
-// awaitRetained waits, up to retainWait, for the retained messages that are on their way: those of
-// this node, and in a cluster all that another node has answered for.
-func (k *Kernel) awaitRetained(shards []*shardRun) {
-	ctx, cancel := context.WithCancel(k.ctx)
+// awaitRetained waits for the retained messages that are on their way: up to retainWait for those of
+// this node, and in a cluster for all that another node has answered for. Without a majority of the
+// nodes nobody knows which those are, and the error is that of the wait.
+func (k *Kernel) awaitRetained(shards []*shardRun) error {
+	k.awaitOwn(shards)
+	if !k.Clustered() {
+		return nil
+	}
+	ctx, cancel := k.linkTimeout(passWait)
 	defer cancel()
-	var timer clock.Timer
-	patience := func() {
-		if timer == nil {
-			timer = k.cfg.Link.AfterFunc(retainWait, cancel)
+	errs := make([]error, len(shards))
+	var all sync.WaitGroup
+	for i, s := range shards {
+		if s.class.logged() {
+			all.Go(func() { errs[i] = s.barrier(ctx) })
 		}
 	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+// passWait bounds, in link time, how long a subscription waits for what other nodes have retained.
+const passWait = 10 * time.Second
+
+func (k *Kernel) awaitOwn(shards []*shardRun) {
+	var ctx context.Context
 	for _, s := range shards {
-		if until, ok := s.retaining.underway(); ok {
-			patience()
-			s.retaining.wait(until, ctx.Done())
+		until, ok := s.retaining.underway()
+		if !ok {
+			continue
 		}
-	}
-	if k.Clustered() {
-		patience()
-		var all sync.WaitGroup
-		for _, s := range shards {
-			if s.class.logged() {
-				all.Go(func() { _ = s.barrier(ctx) }) // or it comes too late
-			}
+		if ctx == nil {
+			c, cancel := k.linkTimeout(retainWait)
+			defer cancel()
+			ctx = c
 		}
-		all.Wait()
+		s.retaining.wait(until, ctx.Done())
 	}
-	if timer != nil {
+}
+
+// linkTimeout is a context that ends with the kernel, or after d of link time.
+func (k *Kernel) linkTimeout(d time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(k.ctx)
+	timer := k.cfg.Link.AfterFunc(d, cancel)
+	return ctx, func() {
 		timer.Stop()
+		cancel()
 	}
 }

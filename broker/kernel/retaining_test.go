@@ -32,8 +32,7 @@ func TestRetainedMessageOnItsWay(t *testing.T) {
 		subscribe(t, ses, "state", 0)
 		done := make(chan bool, 1)
 		go func() {
-			ses.Retained(kernel.Subscription{Filter: "state"})
-			done <- true
+			done <- ses.Retained(kernel.Subscription{Filter: "state"}) == nil
 		}()
 		kerneltest.Until(t, client+" waits", func() bool { return k.AwaitsRetained() || len(done) > 0 })
 		return s, done
@@ -43,7 +42,9 @@ func TestRetainedMessageOnItsWay(t *testing.T) {
 	retain("one")
 	s, done := late("b")
 	slow.Release()
-	recv(t, done)
+	if !recv(t, done) {
+		t.Fatal("it is not known what is retained")
+	}
 	if g := s.next(t); string(g.msg.Value) != "one" || !g.d.Retain {
 		t.Errorf("got %q, retained %v", g.msg.Value, g.d.Retain)
 	}
@@ -52,7 +53,9 @@ func TestRetainedMessageOnItsWay(t *testing.T) {
 	retain("two")
 	s, done = late("c")
 	link.Advance(kernel.RetainWait)
-	recv(t, done)
+	if !recv(t, done) {
+		t.Fatal("it is not known what is retained")
+	}
 	if g := s.next(t); string(g.msg.Value) != "one" {
 		t.Errorf("got %q", g.msg.Value)
 	}
@@ -61,7 +64,9 @@ func TestRetainedMessageOnItsWay(t *testing.T) {
 	retain("three")
 	ses, s, _ := open(t, k, "d", 0, true)
 	subscribe(t, ses, "state", 0)
-	ses.Retained(kernel.Subscription{Filter: "state"})
+	if err := ses.Retained(kernel.Subscription{Filter: "state"}); err != nil {
+		t.Fatal(err)
+	}
 	if g := s.next(t); string(g.msg.Value) != "one" {
 		t.Errorf("got %q", g.msg.Value)
 	}
@@ -89,11 +94,12 @@ func TestRetainedOnAnotherNode(t *testing.T) {
 	publish(t, by, p)
 	done := make(chan bool, 1)
 	go func() {
-		ses.Retained(kernel.Subscription{Filter: "state"})
-		done <- true
+		done <- ses.Retained(kernel.Subscription{Filter: "state"}) == nil
 	}()
 	weather.Heal()
-	recv(t, done)
+	if !recv(t, done) {
+		t.Fatal("it is not known what is retained")
+	}
 	for g := s.next(t); !g.d.Retain; g = s.next(t) { // as it is published, too
 		if string(g.msg.Value) != "new" {
 			t.Errorf("delivered %q", g.msg.Value)

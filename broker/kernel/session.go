@@ -632,15 +632,19 @@ func (k *Kernel) retainers() []*shardRun {
 
 // Retained delivers the retained messages that match subscriptions, of one after another, with those
 // that are on their way; the adapter calls it after SUBACK, for those of which retain handling asks for
-// it. Never for shared ones. It waits once for what is on its way, up to retainWait.
-func (s *Session) Retained(subs ...Subscription) {
+// it. Never for shared ones. It waits once for what is on its way. An error says that nothing was
+// delivered, because the newest ones are not known here.
+func (s *Session) Retained(subs ...Subscription) error {
 	if len(subs) == 0 {
-		return
+		return nil
 	}
-	s.k.awaitRetained(s.k.retainers())
+	if err := s.k.awaitRetained(s.k.retainers()); err != nil {
+		return err
+	}
 	for _, sub := range subs {
 		s.retained(sub)
 	}
+	return nil
 }
 
 func (s *Session) retained(sub Subscription) {

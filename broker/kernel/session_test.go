@@ -146,7 +146,9 @@ func TestRetainedMessages(t *testing.T) {
 	defer stop()
 	ses, s, _ := open(t, k, "c", 0, true)
 	for qos := range uint8(2) {
-		ses.Retained(kernel.Subscription{Filter: "state/+", QoS: qos})
+		if err := ses.Retained(kernel.Subscription{Filter: "state/+", QoS: qos}); err != nil {
+			t.Fatal(err)
+		}
 		seen := map[string]bool{}
 		for range 9 {
 			g := s.next(t)

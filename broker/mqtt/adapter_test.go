@@ -429,6 +429,17 @@ func TestSubscribe(t *testing.T) {
 		Properties: none.String(mqttwire.ReasonString, "implementation specific error")})
 }
 
+// Who cannot be sent the newest retained messages is sent none, and is to come again.
+func TestRetainedUnknown(t *testing.T) {
+	b := newBench(t, nil)
+	c, s := b.connect(mqttwire.Connect{})
+	s.retainedErr = fault.Of(fault.Unavailable, "wait for commit", "")
+	c.send(&mqttwire.Subscribe{PacketID: 3, Filters: []mqttwire.Filter{{Filter: []byte("a"), QoS: 1}}})
+	c.want(&mqttwire.Suback{Type: mqttwire.SUBACK, PacketID: 3, Reasons: []mqttwire.Reason{mqttwire.GrantedQoS1}},
+		&mqttwire.Disconnect{Reason: mqttwire.ServerBusy, Properties: none.String(mqttwire.ReasonString, "retained messages are not known here now")})
+	c.wantEnd()
+}
+
 func TestSubscribe311(t *testing.T) {
 	b := newBench(t, nil)
 	c, s := b.connect(mqttwire.Connect{Version: mqttwire.V311})

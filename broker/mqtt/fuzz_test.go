@@ -84,7 +84,7 @@ func (fuzzSession) Start() {}
 func (fuzzSession) Subscribe(_ context.Context, subs []kernel.Subscription) ([]bool, []error) {
 	return make([]bool, len(subs)), make([]error, len(subs))
 }
-func (fuzzSession) Retained(...kernel.Subscription) {}
+func (fuzzSession) Retained(...kernel.Subscription) error { return nil }
 func (fuzzSession) Unsubscribe(_ context.Context, f []string) ([]bool, error) {
 	return make([]bool, len(f)), nil
 }

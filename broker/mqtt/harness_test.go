@@ -71,13 +71,14 @@ func (k *fakeKernel) said() []string {
 
 // fakeSession notes the calls of the adapter in order.
 type fakeSession struct {
-	calls   chan string
-	sink    kernel.Sink
-	known   bool
-	subErrs map[string]error
-	existed map[string]bool
-	unsub   error
-	stored  chan func() // not nil: what is received is durable when these are called
+	calls       chan string
+	sink        kernel.Sink
+	known       bool
+	subErrs     map[string]error
+	existed     map[string]bool
+	retainedErr error // of Retained
+	unsub       error
+	stored      chan func() // not nil: what is received is durable when these are called
 }
 
 func (s *fakeSession) note(format string, args ...any) { s.calls <- fmt.Sprintf(format, args...) }
@@ -93,10 +94,11 @@ func (s *fakeSession) Subscribe(_ context.Context, subs []kernel.Subscription) (
 	return existed, errs
 }
 
-func (s *fakeSession) Retained(subs ...kernel.Subscription) {
+func (s *fakeSession) Retained(subs ...kernel.Subscription) error {
 	for _, sub := range subs {
 		s.note("retained %s", sub.Filter)
 	}
+	return s.retainedErr
 }
 
 func (s *fakeSession) Unsubscribe(_ context.Context, filters []string) (existed []bool, err error) {

@@ -116,7 +116,7 @@ type core interface {
 type session interface {
 	Start()
 	Subscribe(context.Context, []kernel.Subscription) (existed []bool, errs []error)
-	Retained(...kernel.Subscription)
+	Retained(...kernel.Subscription) error
 	Unsubscribe(context.Context, []string) (existed []bool, err error)
 	Ack(packetID uint16, ok bool) (known bool)
 	Received(packetID uint16, done func(known bool))

@@ -81,7 +81,10 @@ func (c *conn) subscribe(f mqttwire.Frame) error {
 			c.server.sys.show(c, &subs[i])
 		}
 	}
-	c.session.Retained(retained...)
+	if err := c.session.Retained(retained...); err != nil {
+		// It is subscribed, and asks again when it is back.
+		return &mqttwire.Error{Reason: mqttwire.ServerBusy, Text: "retained messages are not known here now"}
+	}
 	return nil
 }
 

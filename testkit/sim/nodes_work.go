@@ -710,20 +710,13 @@ func (g *guest) readRetained() {
 		_, errs := s.Subscribe(ctx, []kernel.Subscription{sub})
 		cancel()
 		s.Start()
-		asked := time.Now()
-		if errs[0] == nil {
-			s.Retained(sub)
-		}
-		if errs[0] == nil && time.Since(asked) < retainedWithin && !l.ended.Load() {
+		if errs[0] == nil && s.Retained(sub) == nil && !l.ended.Load() {
 			d, _ := in.Poll()
 			g.retainedIs(l, d.ID, began)
 		}
 		s.Close(false, nil)
 	}
 }
-
-// retainedWithin is how long a subscription waits for what other nodes have retained, which it is else not told of.
-const retainedWithin = time.Second
 
 // retainedIs holds what a reader was given against what was written.
 func (g *guest) retainedIs(l *life, value string, since time.Time) {
