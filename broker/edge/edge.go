@@ -34,6 +34,7 @@ import (
 
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/wire"
 )
 
 // Handler serves one client, and returns when nothing more is done for it; the
@@ -396,6 +397,9 @@ func (s *Server) refuse(c net.Conn, l *listener, r Reason, err error) {
 	s.stats.Refused[r].Add(1)
 	l.refused[r].Add(1)
 	s.cfg.Log.Debug("connection refused", "listener", l.spec.URL(l.Addr()), "remote", c.RemoteAddr().String(), "reason", r.String(), "error", err)
+	if r == BadHandshake { // TLS has told the client why
+		wire.HalfClose(c)
+	}
 	_ = c.Close()
 }
 

@@ -313,7 +313,7 @@ func (o *Outbox) run() {
 			o.close = closed
 			o.mu.Unlock()
 			if linger {
-				halfClose(o.conn)
+				HalfClose(o.conn)
 			}
 			_ = o.conn.Close() // wakes the reader; may take a while on TLS and WebSocket
 			o.mu.Lock()
@@ -480,9 +480,10 @@ func (o *Outbox) Linger() {
 	o.Close(true)
 }
 
-// halfClose closes the write side of a connection that has one, and reads what comes until
-// the peer closes.
-func halfClose(conn net.Conn) {
+// HalfClose closes the write side of a connection that has one, and reads what comes until
+// the peer closes, for a second at most. Closed with something unread, a connection is reset, and the
+// peer may not see what was written to it last.
+func HalfClose(conn net.Conn) {
 	c, ok := conn.(interface{ CloseWrite() error })
 	if !ok || c.CloseWrite() != nil {
 		return

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -171,9 +173,15 @@ func TestFail(t *testing.T) {
 		t.Errorf("%q %q", errs, out)
 	}
 	errs.Reset()
-	if code := e.Fail(fmt.Errorf("write: %w", syscall.EPIPE)); code != OK || errs.Len() > 0 {
-		t.Errorf("EPIPE: %d %q", code, errs)
+	gone := &fs.PathError{Op: "write", Path: os.Stdout.Name(), Err: syscall.EPIPE}
+	if code := e.Fail(fmt.Errorf("print: %w", gone)); code != OK || errs.Len() > 0 {
+		t.Errorf("the reader of standard output has left: %d %q", code, errs)
 	}
+	hung := &net.OpError{Op: "write", Net: "tcp", Err: os.NewSyscallError("write", syscall.EPIPE)}
+	if code := e.Fail(hung); code == OK || !strings.Contains(errs.String(), "broken pipe") {
+		t.Errorf("the broker has hung up: %d %q", code, errs)
+	}
+	errs.Reset()
 	if code := e.Fail(ErrInterrupted); code != Interrupted || errs.Len() > 0 {
 		t.Errorf("Ctrl-C: %d %q", code, errs)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"strings"
 	"syscall"
 
@@ -116,10 +118,17 @@ var categoryExits = map[adminapi.Category]int{
 // oneLine keeps an error's text to one line.
 func oneLine(err error) string { return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ") }
 
-// Fail tells a failure and returns the exit code. A reader that left (EPIPE) is no
-// failure: `rmq consume | head` ends quietly.
+// readerLeft tells whether an error is that nobody reads standard output any more. A broker that
+// has closed its connection is another matter, by the same error of the system.
+func readerLeft(err error) bool {
+	p, ok := errors.AsType[*fs.PathError](err)
+	return ok && p.Path == os.Stdout.Name() && errors.Is(p.Err, syscall.EPIPE)
+}
+
+// Fail tells a failure and returns the exit code. A reader that left is no failure: `rmq consume |
+// head` ends quietly.
 func (e *Env) Fail(err error) int {
-	if err == nil || errors.Is(err, syscall.EPIPE) {
+	if err == nil || readerLeft(err) {
 		return OK
 	}
 	f := Explain(err)

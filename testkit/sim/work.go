@@ -91,6 +91,11 @@ func (s *sim) clients(n *node, life, ops int, seeds []uint64) error {
 		select {
 		case <-n.disk.dark: // nobody lives to be told more
 			_ = n.Kernel.Close(ctx)
+			for _, x := range s.exact { // what may be stored is not answered any more
+				x.mu.Lock()
+				x.changed.Broadcast()
+				x.mu.Unlock()
+			}
 		case <-done:
 		}
 	})
