@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/robustmq/rmq/broker/kernel/shard"
@@ -148,15 +149,13 @@ func (m *membership) leave(ctx context.Context) {
 // handed counts what shares have handed to the session and its client has not received. A session
 // that none of the attachments hands anything is not looked through.
 func (s *Session) handed(to ...*Attachment) map[uint32]int64 {
-	for _, a := range to {
-		if !a.share.hands() {
-			continue
-		}
-		s.shard.readMu.RLock()
-		defer s.shard.readMu.RUnlock()
-		if ms, ok := s.shard.m.Session(s.key); ok {
-			return ms.Handed()
-		}
+	if !slices.ContainsFunc(to, func(a *Attachment) bool { return a.share.hands() }) {
+		return nil
+	}
+	s.shard.readMu.RLock()
+	defer s.shard.readMu.RUnlock()
+	if ms, ok := s.shard.m.Session(s.key); ok {
+		return ms.Handed()
 	}
 	return nil
 }
