@@ -100,6 +100,7 @@ type fleet struct {
 	done    atomic.Bool   // clients end
 	books   *books
 	clients sync.WaitGroup
+	errands sync.WaitGroup // what nobody waits for, until the end
 
 	mu     sync.Mutex
 	nodes  []*kernelNode // by id from 1 on
@@ -133,6 +134,7 @@ func (f *fleet) random(purpose uint64) *rand.Rand {
 func (f *fleet) run() {
 	var lives sync.WaitGroup
 	defer lives.Wait()
+	defer f.errands.Wait()
 	for _, n := range f.all() {
 		lives.Go(n.run)
 	}
@@ -450,11 +452,11 @@ func (f *fleet) handOver(r *rand.Rand, l *life, k *kernel.Kernel) {
 			to := keepers[r.IntN(len(keepers))]
 			f.note("node %d: shard %d is to be led by %d", l.n.id, shard, to)
 			f.count(&f.report.HandedOver)
-			go func() { // ends with ctx
+			f.errands.Go(func() {
 				ctx, cancel := f.patience()
 				defer cancel()
 				_ = k.HandOver(ctx, shard, to)
-			}()
+			})
 			return
 		}
 	}
