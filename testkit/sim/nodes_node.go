@@ -66,14 +66,14 @@ func (n *kernelNode) run() {
 		if n.out.Load() || n.f.failed() {
 			return
 		}
-		d := between(n.rand, 10*time.Millisecond, 1500*time.Millisecond)
-		if n.f.isCalm() {
-			d = 10 * time.Millisecond
+		d, calm := between(n.rand, 10*time.Millisecond, 1500*time.Millisecond), n.f.calm
+		if n.f.isCalm() { // and time goes on all the same: a disk may be full until it has
+			d, calm = 10*time.Millisecond, nil
 		}
 		t := time.NewTimer(d)
 		select {
 		case <-t.C:
-		case <-n.f.calm:
+		case <-calm:
 		case <-n.f.over:
 		}
 		t.Stop()
