@@ -2,7 +2,6 @@ package acl
 
 import (
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -27,15 +26,11 @@ func newImport(e *env.Env) *cobra.Command {
 		Example: "  rmq acl import /etc/mosquitto/acl\n  rmq acl import acl.txt --dry-run",
 		Args:    env.Exactly("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			in := io.Reader(e.In)
-			if args[0] != "-" {
-				f, err := os.Open(args[0])
-				if err != nil {
-					return env.Failf(env.NotFound, "%v", err)
-				}
-				defer f.Close()
-				in = f
+			in, err := e.Input(args[0])
+			if err != nil {
+				return err
 			}
+			defer in.Close()
 			rules, err := acl.FromMosquitto(io.LimitReader(in, importMax), anonymous)
 			if err != nil {
 				return env.Failf(env.Usage, "%s: %v", args[0], err)

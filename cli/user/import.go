@@ -3,7 +3,6 @@ package user
 import (
 	"bufio"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -27,15 +26,11 @@ func newImport(e *env.Env) *cobra.Command {
 		Example: "  rmq user import /etc/mosquitto/passwd\n  rmq user import passwd.txt --dry-run",
 		Args:    env.Exactly("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			in := io.Reader(e.In)
-			if args[0] != "-" {
-				f, err := os.Open(args[0])
-				if err != nil {
-					return env.Failf(env.NotFound, "%v", err)
-				}
-				defer f.Close()
-				in = f
+			in, err := e.Input(args[0])
+			if err != nil {
+				return err
 			}
+			defer in.Close()
 			var specs []adminapi.UserSpec
 			lines := bufio.NewScanner(io.LimitReader(in, importMax))
 			for no := 1; lines.Scan(); no++ {
