@@ -35,6 +35,25 @@ func (b *tlsBench) quicDial(address string, c *tls.Config, q *quic.Config) (*qui
 	return conn, err
 }
 
+// quicBegin has a server listen, and a client connect to it and begin to say something.
+func (b *tlsBench) quicBegin(s *Server) (net.Addr, *quic.Conn, *quic.Stream) {
+	b.t.Helper()
+	a, err := s.Listen(b.t.Context(), Spec{Proto: MQTT, Network: QUIC, Address: "127.0.0.1:0"})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	conn, err := b.quicDial(a.String(), nil, nil)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	stream, err := conn.OpenStreamSync(b.t.Context())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	io.WriteString(stream, "\x10")
+	return a, conn, stream
+}
+
 // ask opens a stream, says something and returns all that is answered.
 func ask(t *testing.T, conn *quic.Conn, what string) (string, error) {
 	t.Helper()
@@ -220,19 +239,7 @@ func TestQUICLastWords(t *testing.T) {
 		out.Wait()
 	})}})
 	s.Start()
-	a, err := s.Listen(t.Context(), Spec{Proto: MQTT, Network: QUIC, Address: "127.0.0.1:0"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn, err := b.quicDial(a.String(), nil, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	stream, err := conn.OpenStreamSync(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	io.WriteString(stream, "\x10")
+	_, conn, stream := b.quicBegin(s)
 	got, err := io.ReadAll(stream)
 	if err != nil || !strings.HasSuffix(string(got), "goodbye") {
 		t.Errorf("%d bytes, %v", len(got), err)
@@ -249,19 +256,7 @@ func TestQUICClose(t *testing.T) {
 		io.Copy(io.Discard, c)
 	})}})
 	s.Start()
-	a, err := s.Listen(t.Context(), Spec{Proto: MQTT, Network: QUIC, Address: "127.0.0.1:0"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn, err := b.quicDial(a.String(), nil, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	stream, err := conn.OpenStreamSync(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	io.WriteString(stream, "\x10")
+	a, conn, _ := b.quicBegin(s)
 	<-entered
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()

@@ -100,6 +100,17 @@ func (l *load) end() {
 	l.readers.Wait()
 }
 
+// conclude has what is under way end well, then ends everybody, and tells how long it all took.
+func (l *load) conclude(t *testing.T, began time.Time) time.Duration {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	l.finish(ctx, t)
+	took := time.Since(began)
+	l.end()
+	return took
+}
+
 // awaitAcks waits until n messages more of each protocol are acknowledged.
 func (l *load) awaitAcks(ctx context.Context, t *testing.T, n int) {
 	t.Helper()

@@ -234,11 +234,7 @@ func TestNodesComeAndGo(t *testing.T) {
 			break
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	l.finish(ctx, t)
-	took := time.Since(began)
-	l.end()
+	took := l.conclude(t, began)
 	l.report(t)
 	t.Logf("%d nodes came and as many went in %v:\n%s\nacknowledged: %s", rounds, took.Round(time.Second), l.outages(t, steps), l.summary())
 }

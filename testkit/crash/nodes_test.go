@@ -158,11 +158,7 @@ func TestNodeKills(t *testing.T) {
 			break
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	l.finish(ctx, t)
-	took := time.Since(began)
-	l.end()
+	took := l.conclude(t, began)
 	l.report(t)
 	t.Logf("%d nodes killed in %v, one every %v\n%s\nacknowledged: %s", len(losses), took.Round(time.Second), *nodesEvery, l.outages(t, losses), l.summary())
 }

@@ -383,11 +383,7 @@ func TestNodePauses(t *testing.T) {
 			break
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	l.finish(ctx, t)
-	took := time.Since(began)
-	l.end()
+	took := l.conclude(t, began)
 	var answers []string
 	for _, what := range slices.Sorted(maps.Keys(said)) {
 		answers = append(answers, fmt.Sprintf("%s %d", what, said[what]))

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"reflect"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -63,7 +62,6 @@ func (r *NodesReport) add(x NodesReport) {
 
 // TestNodesBugs makes mistakes on purpose: each is seen within some seeds.
 func TestNodesBugs(t *testing.T) {
-	const seeds = 60
 	for _, tt := range []struct {
 		what     string
 		bug      NodeBug
@@ -75,16 +73,9 @@ func TestNodesBugs(t *testing.T) {
 		{"a read of a leader whose lease has ended", NodeBugStaleRead, true},
 		{"the log forgets before the checkpoint is written", NodeBugTornSave, true},
 	} {
-		var err error
-		seed := uint64(0)
-		for ; seed < seeds && err == nil; seed++ {
-			_, err = nodesInBubble(t, seed, NodesOptions{Bug: tt.bug, Outcomes: tt.outcomes})
-		}
-		if err == nil {
-			t.Errorf("%s: not seen in %d seeds (by outcomes alone: %v)", tt.what, seeds, tt.outcomes)
-			continue
-		}
-		line, _, _ := strings.Cut(err.Error(), "\n")
-		t.Logf("%s: after %d seeds (by outcomes alone: %v): %s", tt.what, seed, tt.outcomes, line)
+		seesMistake(t, tt.what, tt.outcomes, func(seed uint64) error {
+			_, err := nodesInBubble(t, seed, NodesOptions{Bug: tt.bug, Outcomes: tt.outcomes})
+			return err
+		})
 	}
 }

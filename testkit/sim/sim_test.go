@@ -4,11 +4,29 @@ import (
 	"flag"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 )
+
+// seesMistake wants a mistake that is made on purpose to be seen within some seeds.
+func seesMistake(t *testing.T, what string, outcomes bool, run func(seed uint64) error) {
+	t.Helper()
+	const seeds = 60
+	var err error
+	seed := uint64(0)
+	for ; seed < seeds && err == nil; seed++ {
+		err = run(seed)
+	}
+	if err == nil {
+		t.Errorf("%s: not seen in %d seeds (by outcomes alone: %v)", what, seeds, outcomes)
+		return
+	}
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	t.Logf("%s: after %d seeds (by outcomes alone: %v): %s", what, seed, outcomes, line)
+}
 
 // How many seeds, and from which one: go test -v ./testkit/sim -seeds 5000 -from 100. With
 // -v it tells what was exercised, and how long it took. One seed alone tells all that happened

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"reflect"
-	"strings"
 	"sync"
 	"testing"
 )
@@ -78,7 +77,6 @@ func TestVotersReplay(t *testing.T) {
 
 // TestVotersBugs makes mistakes on purpose: each is seen within a few seeds.
 func TestVotersBugs(t *testing.T) {
-	const seeds = 60
 	for _, tt := range []struct {
 		what     string
 		bug      Bug
@@ -97,17 +95,10 @@ func TestVotersBugs(t *testing.T) {
 		{"one quorum of a joint group is enough", BugOneQuorum, false},
 		{"the log forgets before the checkpoint is written", BugTornCheckpoint, true},
 	} {
-		var err error
-		seed := uint64(0)
-		for ; seed < seeds && err == nil; seed++ {
-			_, err = Voters(seed, VotersOptions{Bug: tt.bug, Outcomes: tt.outcomes, Forget: tt.bug == BugCommitBeyond})
-		}
-		if err == nil {
-			t.Errorf("%s: not seen in %d seeds (by outcomes alone: %v)", tt.what, seeds, tt.outcomes)
-			continue
-		}
-		line, _, _ := strings.Cut(err.Error(), "\n")
-		t.Logf("%s: after %d seeds (by outcomes alone: %v): %s", tt.what, seed, tt.outcomes, line)
+		seesMistake(t, tt.what, tt.outcomes, func(seed uint64) error {
+			_, err := Voters(seed, VotersOptions{Bug: tt.bug, Outcomes: tt.outcomes, Forget: tt.bug == BugCommitBeyond})
+			return err
+		})
 	}
 }
 
