@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -48,6 +49,9 @@ var ErrClosed = errors.New("outbox closed")
 // an empty outbox takes one item of any length, or a single long frame could
 // never leave.
 //
+// It is small while there is nothing in it: what it needs otherwise is a load, which it has
+// for as long.
+//
 // Ownership: mu guards everything but the fields of the one who flushes (busy
 // says that there is one: the goroutine, or a caller inside Flush).
 type Outbox struct {
@@ -56,27 +60,40 @@ type Outbox struct {
 	limit int             // bytes
 
 	mu     sync.Mutex
-	tail   []byte  // owned buffer being appended to; nil when empty
-	queue  []chunk // before tail, in order
-	queued int     // bytes in queue, tail and with the flusher
-	busy   bool    // somebody flushes
+	load   *load // nil while nothing is queued and nobody flushes
+	queued int   // bytes in the load, or with the flusher
+	hint   int   // length of the last append: room to have before the next
+	busy   bool  // somebody flushes
 	close  closing
-	linger bool      // close as Linger says
-	hint   int       // length of the last append: room to have before the next
-	drain  time.Time // when a draining outbox gives up
+	linger bool // close as Linger says
 	err    error
-	waits  chan struct{} // closed when busy becomes false; nil while nobody waits
+
+	armed time.Duration // when the write deadline was last set, since began; 0: there is none. Of the flusher alone
+}
+
+// load is what an outbox has while there is something in it.
+type load struct {
+	o *Outbox
+
+	tail  []byte        // owned buffer being appended to; nil when empty
+	queue []chunk       // before tail, in order
+	drain time.Time     // when a draining outbox gives up
+	waits chan struct{} // closed when busy becomes false; nil while nobody waits
 
 	// Of the flusher alone.
-	flusher func()  // o.run, bound once
+	flusher func()  // l.run, bound once
 	spare   []chunk // the slice that queue is swapped with
 	vec     net.Buffers
-	armed   time.Time             // when the write deadline was last set
-	attempt func(fd uintptr) bool // o.try, bound once
+	attempt func(fd uintptr) bool // l.try, bound once
 	in      []byte                // what attempt is to write
 	n       int                   // what it has written
 	inErr   error
 }
+
+var loads = sync.Pool{New: func() any { return new(load) }}
+
+// began is what times are told from: a time of 8 bytes.
+var began = time.Now()
 
 // chunk is bytes on their way out, and what to do when they have left.
 type chunk struct {
@@ -96,12 +113,16 @@ const (
 // NewOutbox returns the outbox of conn. limit is in bytes.
 func NewOutbox(conn net.Conn, limit int) *Outbox {
 	inner, _ := unwrap(conn)
-	o := &Outbox{conn: inner, raw: rawOf(inner), limit: limit}
-	o.flusher = o.run
-	if o.raw != nil {
-		o.attempt = o.try
+	return &Outbox{conn: inner, raw: rawOf(inner), limit: limit}
+}
+
+// loadLocked returns the load, taken if there is none.
+func (o *Outbox) loadLocked() *load {
+	if o.load == nil {
+		o.load = loads.Get().(*load)
+		o.load.o = o
 	}
-	return o
+	return o.load
 }
 
 // Write copies b in. False when that would pass the limit, or the outbox is closed.
@@ -111,8 +132,9 @@ func (o *Outbox) Write(b []byte) bool {
 	if !o.takeLocked(len(b)) {
 		return false
 	}
-	o.tailLocked(len(b))
-	o.tail = append(o.tail, b...)
+	l := o.loadLocked()
+	l.makeRoom(len(b))
+	l.tail = append(l.tail, b...)
 	o.queued += len(b)
 	o.startLocked()
 	return true
@@ -149,8 +171,9 @@ func (o *Outbox) holdLocked(limit int, f func(dst []byte) []byte) bool {
 	if !o.takeLocked(0) {
 		return false
 	}
-	o.tailLocked(min(o.hint, sealAt))
-	before := o.tail
+	l := o.loadLocked()
+	l.makeRoom(min(o.hint, sealAt))
+	before := l.tail
 	after := f(before)
 	n := len(after) - len(before)
 	if n < 0 {
@@ -167,7 +190,7 @@ func (o *Outbox) holdLocked(limit int, f func(dst []byte) []byte) bool {
 	if cap(after) != cap(before) { // it grew elsewhere
 		Put(before)
 	}
-	o.tail = after
+	l.tail = after
 	o.queued += n
 	return true
 }
@@ -188,8 +211,9 @@ func (o *Outbox) WriteRef(b []byte, release func()) bool {
 	if !o.takeLocked(len(b)) {
 		return false
 	}
-	o.sealLocked()
-	o.queue = append(o.queue, chunk{b: b, release: release})
+	l := o.loadLocked()
+	l.seal()
+	l.queue = append(l.queue, chunk{b: b, release: release})
 	o.queued += len(b)
 	o.startLocked()
 	return true
@@ -203,27 +227,27 @@ func (o *Outbox) takeLocked(n int) bool {
 	return o.queued == 0 || o.queued+n <= o.limit
 }
 
-// tailLocked makes tail ready for n more bytes.
-func (o *Outbox) tailLocked(n int) {
-	if len(o.tail) >= sealAt || (len(o.tail) > 0 && len(o.tail)+n > largeBuffer) {
-		o.sealLocked()
+// makeRoom makes tail ready for n more bytes. Caller holds o.mu, as for seal.
+func (l *load) makeRoom(n int) {
+	if len(l.tail) >= sealAt || (len(l.tail) > 0 && len(l.tail)+n > largeBuffer) {
+		l.seal()
 	}
-	if o.tail == nil {
-		o.tail = Get(n)
+	if l.tail == nil {
+		l.tail = Get(n)
 		return
 	}
-	if need := len(o.tail) + n; need > cap(o.tail) {
-		b := append(Get(max(need, min(2*cap(o.tail), largeBuffer))), o.tail...)
-		Put(o.tail)
-		o.tail = b
+	if need := len(l.tail) + n; need > cap(l.tail) {
+		b := append(Get(max(need, min(2*cap(l.tail), largeBuffer))), l.tail...)
+		Put(l.tail)
+		l.tail = b
 	}
 }
 
-// sealLocked queues tail: what follows goes behind it.
-func (o *Outbox) sealLocked() {
-	if len(o.tail) > 0 {
-		o.queue = append(o.queue, chunk{b: o.tail, owned: true})
-		o.tail = nil
+// seal queues tail: what follows goes behind it.
+func (l *load) seal() {
+	if len(l.tail) > 0 {
+		l.queue = append(l.queue, chunk{b: l.tail, owned: true})
+		l.tail = nil
 	}
 }
 
@@ -235,25 +259,24 @@ func (o *Outbox) Flush() {
 		o.mu.Unlock() // somebody else flushes, or there is nothing to flush
 		return
 	}
-	if o.raw == nil || len(o.queue) > 0 {
+	l := o.load
+	if o.raw == nil || len(l.queue) > 0 {
 		o.startLocked()
 		o.mu.Unlock()
 		return
 	}
 	o.busy = true
-	b := o.tail
-	o.tail = nil
+	b := l.tail
+	l.tail = nil
 	o.mu.Unlock()
 
-	n, err := o.tryNow(b)
+	n, err := l.tryNow(b)
 
 	o.mu.Lock()
 	o.queued -= n
 	if err == nil && n < len(b) {
 		// The rest, in front of what was put in meanwhile.
-		o.queue = append(o.queue, chunk{})
-		copy(o.queue[1:], o.queue)
-		o.queue[0] = chunk{b: b[n:], owned: true}
+		l.queue = slices.Insert(l.queue, 0, chunk{b: b[n:], owned: true})
 	} else {
 		Put(b)
 	}
@@ -267,15 +290,22 @@ func (o *Outbox) Flush() {
 func (o *Outbox) startLocked() {
 	if !o.busy {
 		o.busy = true
-		go o.flusher()
+		o.loadLocked().start()
 	}
+}
+
+func (l *load) start() {
+	if l.flusher == nil {
+		l.flusher = l.run
+	}
+	go l.flusher()
 }
 
 // finishLocked ends a flush that was done on a caller's goroutine.
 func (o *Outbox) finishLocked(err error) {
 	o.failLocked(err)
 	if o.err != nil || o.queued > 0 || o.close != open {
-		go o.flusher() // it inherits busy
+		o.load.start() // it inherits busy
 		return
 	}
 	o.restLocked()
@@ -288,17 +318,26 @@ func (o *Outbox) failLocked(err error) {
 	}
 }
 
-// restLocked ends a flush.
+// restLocked ends a flush, after which nothing is queued.
 func (o *Outbox) restLocked() {
 	o.busy = false
-	if o.waits != nil {
-		close(o.waits)
-		o.waits = nil
+	l := o.load
+	if l.waits != nil {
+		close(l.waits)
 	}
+	if l.tail != nil {
+		Put(l.tail)
+	}
+	if cap(l.spare)+cap(l.queue) > chunksKept {
+		l.spare, l.queue, l.vec = nil, nil, nil
+	}
+	o.load, l.o, l.tail, l.waits = nil, nil, nil, nil
+	loads.Put(l)
 }
 
 // run flushes until there is nothing left, then closes if asked to.
-func (o *Outbox) run() {
+func (l *load) run() {
+	o := l.o
 	o.mu.Lock()
 	for {
 		if o.err != nil || o.close == closed {
@@ -319,21 +358,18 @@ func (o *Outbox) run() {
 			o.mu.Lock()
 			break
 		}
-		o.sealLocked()
-		work := o.queue
-		o.queue, o.spare = o.spare[:0], nil
+		l.seal()
+		work := l.queue
+		l.queue, l.spare = l.spare[:0], nil
 		o.mu.Unlock()
 
-		n, err := o.write(work)
+		n, err := l.write(work)
 		done(work)
 
 		o.mu.Lock()
 		o.queued -= n
-		o.spare = work[:0]
+		l.spare = work[:0]
 		o.failLocked(err)
-	}
-	if cap(o.spare)+cap(o.queue) > chunksKept {
-		o.spare, o.queue, o.vec = nil, nil, nil
 	}
 	o.restLocked()
 	o.mu.Unlock()
@@ -354,31 +390,33 @@ func done(work []chunk) {
 
 // dropLocked forgets what was not written.
 func (o *Outbox) dropLocked() {
-	o.sealLocked()
-	done(o.queue)
-	o.queue = o.queue[:0]
+	l := o.load
+	l.seal()
+	done(l.queue)
+	l.queue = l.queue[:0]
 	o.queued = 0
 }
 
 // write writes all of work, however long the peer takes as long as it takes some.
 // It returns the bytes that work held, written or not.
-func (o *Outbox) write(work []chunk) (total int, err error) {
+func (l *load) write(work []chunk) (total int, err error) {
+	o := l.o
 	for i := range work {
 		total += len(work[i].b)
 	}
 	first := work[0].b
 	if len(work) == 1 && o.raw != nil {
-		n, err := o.tryNow(first)
+		n, err := l.tryNow(first)
 		if err != nil || n == total {
 			return total, err
 		}
 		first = first[n:]
 	}
-	o.vec = append(o.vec[:0], first)
+	l.vec = append(l.vec[:0], first)
 	for i := range work[1:] {
-		o.vec = append(o.vec, work[1+i].b)
+		l.vec = append(l.vec, work[1+i].b)
 	}
-	vec := o.vec // WriteTo consumes it
+	vec := l.vec // WriteTo consumes it
 	for len(vec) > 0 {
 		if err = o.arm(); err != nil {
 			break
@@ -395,7 +433,7 @@ func (o *Outbox) write(work []chunk) (total int, err error) {
 			n, err = vec.WriteTo(o.conn)
 		}
 		if err != nil && n > 0 && errors.Is(err, os.ErrDeadlineExceeded) {
-			o.armed, err = time.Time{}, nil // slow, but not stalled
+			o.armed, err = 0, nil // slow, but not stalled
 		}
 		if err != nil {
 			break
@@ -403,10 +441,10 @@ func (o *Outbox) write(work []chunk) (total int, err error) {
 	}
 	if o.raw != nil {
 		// A deadline that passes while nothing is written would fail the next attempt.
-		o.armed = time.Time{}
-		_ = o.conn.SetWriteDeadline(o.armed)
+		o.armed = 0
+		_ = o.conn.SetWriteDeadline(time.Time{})
 	}
-	clear(o.vec[:cap(o.vec)])
+	clear(l.vec[:cap(l.vec)])
 	return total, err
 }
 
@@ -419,30 +457,33 @@ func (o *Outbox) arm() error {
 	switch {
 	case o.close == closed:
 		return ErrClosed
-	case o.close == draining && !now.Before(o.drain):
+	case o.close == draining && !now.Before(o.load.drain):
 		return os.ErrDeadlineExceeded
 	case o.close == draining:
-		return o.conn.SetWriteDeadline(o.drain)
-	case now.Sub(o.armed) > stallTimeout/4:
-		o.armed = now
+		return o.conn.SetWriteDeadline(o.load.drain)
+	case o.armed == 0 || now.Sub(began)-o.armed > stallTimeout/4:
+		o.armed = now.Sub(began)
 		return o.conn.SetWriteDeadline(now.Add(stallTimeout))
 	}
 	return nil
 }
 
 // tryNow writes what the socket takes without waiting.
-func (o *Outbox) tryNow(b []byte) (n int, err error) {
-	o.in, o.n, o.inErr = b, 0, nil
-	err = o.raw.Write(o.attempt)
-	o.in = nil // or an idle outbox would keep the buffer
-	if err != nil {
-		return o.n, err
+func (l *load) tryNow(b []byte) (n int, err error) {
+	if l.attempt == nil {
+		l.attempt = l.try
 	}
-	return o.n, o.inErr
+	l.in, l.n, l.inErr = b, 0, nil
+	err = l.o.raw.Write(l.attempt)
+	l.in = nil // the pool is not to keep the buffer
+	if err != nil {
+		return l.n, err
+	}
+	return l.n, l.inErr
 }
 
-func (o *Outbox) try(fd uintptr) bool {
-	o.n, o.inErr = tryWrite(fd, o.in)
+func (l *load) try(fd uintptr) bool {
+	l.n, l.inErr = tryWrite(fd, l.in)
 	return true
 }
 
@@ -451,23 +492,22 @@ func (o *Outbox) try(fd uintptr) bool {
 // not wait; Wait does. A second Close can only hurry the first.
 func (o *Outbox) Close(flush bool) {
 	o.mu.Lock()
+	defer o.mu.Unlock()
 	if o.close == closed || (flush && o.close == draining) {
-		o.mu.Unlock()
 		return
 	}
-	now := time.Now()
+	l := o.loadLocked()
+	l.drain = time.Now()
 	if flush {
 		o.close = draining
-		o.drain = now.Add(closeTimeout)
+		l.drain = l.drain.Add(closeTimeout)
 	} else {
 		o.close = closed
-		o.drain = now
 	}
 	if o.busy {
-		_ = o.conn.SetWriteDeadline(o.drain) // somebody may be parked in a write
+		_ = o.conn.SetWriteDeadline(l.drain) // somebody may be parked in a write
 	}
 	o.startLocked()
-	o.mu.Unlock()
 }
 
 // Linger is Close(true) for a peer that is still sending: the outbox says that no more
@@ -505,10 +545,10 @@ func HalfClose(conn net.Conn) {
 func (o *Outbox) Wait() {
 	o.mu.Lock()
 	for o.busy {
-		if o.waits == nil {
-			o.waits = make(chan struct{})
+		if o.load.waits == nil {
+			o.load.waits = make(chan struct{})
 		}
-		waits := o.waits
+		waits := o.load.waits
 		o.mu.Unlock()
 		<-waits
 		o.mu.Lock()
