@@ -60,7 +60,7 @@ func TestWhoMayUseTheAPI(t *testing.T) {
 // A user that was made with a password logs in to Kafka by SCRAM.
 func TestScramOverKafka(t *testing.T) {
 	b := testkit.Run(t, testkit.User("ann", "secret"))
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	as := func(pass string) map[string]sasl.Mechanism {
 		a := scram.Auth{User: "ann", Pass: pass}

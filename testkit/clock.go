@@ -32,7 +32,7 @@ func (c *Clock) Now() time.Time {
 }
 
 // settleMax bounds how long one step of the clock may take to show its effects.
-const settleMax = 30 * time.Second
+const settleMax = time.Minute
 
 // Advance moves broker time by d. Timers that fall due on the way run in the order of
 // their times, and each sees the effects of those before it: a message that expires into a

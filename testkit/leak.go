@@ -17,7 +17,7 @@ var brokers atomic.Uint64
 const labelKey = "rmq-testkit"
 
 // leakWait bounds how long goroutines that were told to end may take to be gone.
-const leakWait = 5 * time.Second
+const leakWait = 30 * time.Second
 
 // leaked returns the stacks of goroutines with a label, "" when there are none. A
 // goroutine that is past its last statement is still listed for an instant, and nobody

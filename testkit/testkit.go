@@ -99,7 +99,7 @@ func OnePort() Option { return func(c *config) { c.broker.Ports = broker.OnePort
 func Configure(change func(*broker.Config)) Option { return func(c *config) { change(&c.broker) } }
 
 // closeMax bounds how long closing waits for clients to be told goodbye.
-const closeMax = 10 * time.Second
+const closeMax = time.Minute
 
 // Run starts a broker that ends with the test. Every port accepts clients when it returns.
 func Run(t testing.TB, opts ...Option) *Broker {

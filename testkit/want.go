@@ -17,7 +17,7 @@ type Want struct {
 }
 
 // withinDefault is how long a Want waits. It is only ever waited for by a test that fails.
-const withinDefault = 10 * time.Second
+const withinDefault = time.Minute
 
 // Want begins a sentence that says what t waits for.
 func (b *Broker) Want(t testing.TB) *Want { return &Want{b: b, t: t, within: withinDefault} }

@@ -161,7 +161,7 @@ func TestPublishIsHeldAgainstTheRules(t *testing.T) {
 			}
 		case err := <-closed:
 			wantRefused(t, tt.key, err, tt.text)
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
 			t.Fatal("no answer")
 		}
 	}
@@ -194,7 +194,7 @@ func TestAConsumerIsCancelledByRules(t *testing.T) {
 		}
 	case d := <-got:
 		t.Fatalf("delivered %q", d.Body)
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("not cancelled")
 	}
 	r.set()
@@ -207,7 +207,7 @@ func TestAConsumerIsCancelledByRules(t *testing.T) {
 		if string(d.Body) != "x" {
 			t.Errorf("got %q", d.Body)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("the message is gone")
 	}
 }

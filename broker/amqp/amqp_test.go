@@ -73,7 +73,7 @@ func startOn(t testing.TB, k *kernel.Kernel, change ...func(*Config)) *harness {
 	})
 	t.Cleanup(func() {
 		h.listen.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := h.s.Close(ctx); err != nil {
 			t.Errorf("close server: %v", err)
@@ -157,7 +157,7 @@ func consume(t testing.TB, ch *amqp091.Channel, queue string, autoAck bool) <-ch
 }
 
 // patience is how long a test waits for what must happen.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 func next(t testing.TB, ds <-chan amqp091.Delivery) amqp091.Delivery {
 	t.Helper()

@@ -26,7 +26,7 @@ func (b *tlsBench) quicDial(address string, c *tls.Config, q *quic.Config) (*qui
 	if c.NextProtos == nil {
 		c.NextProtos = []string{"mqtt"}
 	}
-	ctx, cancel := context.WithTimeout(b.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(b.t.Context(), time.Minute)
 	defer cancel()
 	conn, err := quic.DialAddr(ctx, address, c, q)
 	if err == nil {

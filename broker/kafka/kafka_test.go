@@ -67,7 +67,7 @@ func startOn(t testing.TB, k *kernel.Kernel, cfg kafka.Config) *broker {
 	t.Cleanup(func() {
 		_ = ln.Close()
 		<-accepting
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := srv.Close(ctx); err != nil {
 			t.Errorf("close: %v", err)

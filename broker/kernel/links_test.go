@@ -205,7 +205,7 @@ func TestHandOverThatLapses(t *testing.T) {
 		for k.Leads(shard) != leading {
 			select {
 			case <-changed:
-			case <-time.After(20 * time.Second):
+			case <-time.After(time.Minute):
 				t.Fatalf("it never came to that: leading %v", leading)
 			}
 		}

@@ -79,7 +79,7 @@ func until(t *testing.T, k *kernel.Kernel, what string, so func() bool) {
 	for !so() {
 		select {
 		case <-changed:
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatalf("%s: it did not help: %v", what, k.Refusal())
 		}
 	}

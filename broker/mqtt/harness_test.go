@@ -22,7 +22,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience is how long a test waits for what must happen before it is said not to. No
 // test that passes waits for it.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // fakeKernel plays the kernel: it notes what it is asked, and answers as the test says.
 type fakeKernel struct {

@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience is how long a test waits for what must happen before it is said not to. No test
 // that passes waits for it.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // keeps fails the test for what does not hold, strictly.
 func keeps(t *testing.T, r *conformance.Report) {

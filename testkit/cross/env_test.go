@@ -51,7 +51,7 @@ func (e *env) AMQP() string {
 }
 
 // patience bounds every wait for a message: reached only by a test that fails.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 func start(t *testing.T, opts ...testkit.Option) *env {
 	t.Helper()

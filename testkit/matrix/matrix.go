@@ -110,7 +110,7 @@ func (r *Report) String() string {
 
 // patience is how long the look at one disk, or one round of the script, may take before it is
 // called stuck.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // Crash runs the crash matrix. The error is one of the script itself.
 func Crash(o Options) (Report, error) {

@@ -43,13 +43,13 @@ type seenRecord struct {
 const markPrefix = "mark/"
 
 // arrival is how long a message that is ready may take to be delivered.
-const arrival = 5 * time.Second
+const arrival = 30 * time.Second
 
 // arrivalOf is less for a kernel that has said that something is damaged: not everything is to
 // come.
 func arrivalOf(n *node) time.Duration {
 	if len(n.Damages()) > 0 {
-		return arrival / 50
+		return arrival / 300
 	}
 	return arrival
 }

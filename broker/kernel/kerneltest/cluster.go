@@ -109,7 +109,7 @@ func (c *Cluster) Leader(shard uint32) uint64 {
 }
 
 // leaderWait bounds the waiting for a leader: reached only by a test that fails.
-const leaderWait = 30 * time.Second
+const leaderWait = time.Minute
 
 // Stop ends a node without telling anybody; Start opens it again on what it has kept.
 func (c *Cluster) Stop(id uint64) {
@@ -244,7 +244,7 @@ func (c *Cluster) end(n *clusterNode) {
 		return
 	}
 	c.set(n, nil)
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := k.Close(ctx); err != nil {
 		c.t.Errorf("close node %d: %v", n.id, err)

@@ -81,7 +81,7 @@ func Start(t testing.TB, o Options) (k *kernel.Kernel, stop func()) {
 		t.Fatalf("open kernel: %v", err)
 	}
 	return k, func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := k.Close(ctx); err != nil {
 			t.Errorf("close kernel: %v", err)

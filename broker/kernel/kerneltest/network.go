@@ -69,7 +69,7 @@ func (p loopbackPlace) way(channel byte) transport.Sender         { return p.tcp
 func (p loopbackPlace) handle(channel byte, r transport.Receiver) { p.tcp.Handle(channel, r) }
 
 func (p loopbackPlace) leave() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := p.tcp.Close(ctx); err != nil {
 		p.t.Errorf("close: %v", err)

@@ -174,7 +174,7 @@ func Handed(t testing.TB, k *kernel.Kernel, what string, do func()) {
 // Until waits until so is, for what tells nobody that it is.
 func Until(t testing.TB, what string, so func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !so(); runtime.Gosched() {
+	for end := time.Now().Add(time.Minute); !so(); runtime.Gosched() {
 		if time.Now().After(end) {
 			t.Fatalf("never: %s", what)
 		}

@@ -20,7 +20,7 @@ var damages = flag.Int("damages", 400, "damaged files that are opened")
 
 // stuck is how long one file may take. It is far beyond what any takes: behind it, something
 // goes round in circles.
-const stuck = 30 * time.Second
+const stuck = time.Minute
 
 // A file that is cut, garbled, or half of an older one is refused, or has what was saved; in
 // either case soon, and it can be closed.
