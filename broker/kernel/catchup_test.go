@@ -181,6 +181,22 @@ func TestCatchUp(t *testing.T) {
 	}
 }
 
+// A node that is behind is half of the only quorum that is left: what it lacks is given to it though
+// nothing can be committed before it has that.
+func TestCatchUpMakesTheQuorum(t *testing.T) {
+	c := kerneltest.StartCluster(t, 3, far(t, newDisks(3)))
+	s := newStuff(t, c, 1)
+	c.Stop(3)
+	s.publish(1, 150)
+	c.Stop(2)
+	c.Start(3)
+	if n := c.Node(3).Stats().CaughtUp.Load(); n == 0 {
+		t.Error("it was not behind: the test shows nothing")
+	}
+	s.publish(3, 5)
+	s.check(1, 0)
+}
+
 // While a shard is replaced by a state that was fetched, messages find its sessions.
 func TestReplacedShardRoutesMeanwhile(t *testing.T) {
 	k := kerneltest.Open(t, kerneltest.Options{NoCapture: true})

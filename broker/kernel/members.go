@@ -507,6 +507,9 @@ func (k *Kernel) forsake() error {
 	}
 	for _, s := range k.everyShard() {
 		if s.class.logged() {
+			if err := s.barrier(k.ctx); err != nil { // its group has learnt that it is alone
+				return err
+			}
 			if err := s.checkpoint(); err != nil {
 				return err
 			}

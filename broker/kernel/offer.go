@@ -87,6 +87,9 @@ func (of *offers) asked(k *Kernel, from, id uint64, a want) {
 	case a.what == wantEnd:
 		k.withdraw(o)
 		k.answer(from, id, a, answerOK, nil)
+	case !ready && o.s != nil && o.s.away.Load() != nil:
+		k.withdraw(o) // it is behind itself by now, perhaps beside who asks: neither is to wait for the other
+		k.answer(from, id, a, answerNo, []byte("this node is behind, too"))
 	case !ready:
 		k.answer(from, id, a, answerWait, nil)
 	default:

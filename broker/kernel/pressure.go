@@ -349,17 +349,14 @@ func (k *Kernel) reserve(total int64) int64 {
 	return min(max(total/reservePart, reserveMin), reserveMax)
 }
 
-// askSave has the shard checkpointed though little was applied since the last time.
+// askSave has the shard checkpointed though little was applied since the last time: as of one entry
+// more, so that the log can let go of its leader's first one too. A shard that has stopped is past that.
 func (s *shardRun) askSave() {
 	if s.saveAsked.Swap(true) {
 		return
 	}
-	s.nudge()
+	_ = s.do(func(p *pending) { p.b.Tick() })
 }
-
-// nudge has the applying goroutine look whether a checkpoint is wanted. A shard that has
-// stopped is past that.
-func (s *shardRun) nudge() { _ = s.do(func(p *pending) { p.b.Tick() }) }
 
 // askSave is the same for log 0, whose command that changes nothing is to allocate no
 // producer ids.

@@ -109,13 +109,15 @@ func (s *shardRun) maybeSave() {
 		default:
 		}
 	}
-	if !s.class.logged() || s.saving.running || s.sinceSave == 0 {
-		return
-	}
-	if s.sinceSave < s.k.cfg.CheckpointBytes && !s.saveAsked.Load() {
+	if !s.class.logged() || s.saving.running || s.sinceSave < s.k.cfg.CheckpointBytes && !s.saveAsked.Load() {
 		return
 	}
 	s.saveAsked.Store(false)
+	if s.index == 0 { // there is nothing that a checkpoint could end with
+		s.saving.begin()
+		s.saving.end(nil)
+		return
+	}
 	bytes := int64(s.sinceSave)
 	s.sinceSave = 0
 	at := storage.CheckpointMeta{Index: s.index, Term: s.term, Members: s.members}
@@ -135,7 +137,7 @@ func (s *shardRun) maybeSave() {
 		s.saving.end(err)
 		s.k.upkeep.wake(s.k)
 		if s.saveAsked.Load() { // meanwhile
-			s.nudge()
+			s.group.Nudge()
 		}
 	})
 }

@@ -23,6 +23,8 @@ type Group interface {
 	Propose(data []byte) error
 	// Checkpointed says that no entry at or below index is needed again.
 	Checkpointed(index, term uint64)
+	// Nudge has Machine.Apply called with no entries, soon, unless the group ends.
+	Nudge()
 }
 
 // Bounds of what waits before one shard's log.

@@ -24,6 +24,7 @@ type proposer func(data []byte) error
 
 func (f proposer) Propose(data []byte) error   { return f(data) }
 func (f proposer) Checkpointed(uint64, uint64) {}
+func (f proposer) Nudge()                      {}
 
 type told []error
 

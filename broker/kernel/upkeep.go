@@ -207,15 +207,14 @@ func (s *shardRun) wanted(log uint64) (keep int64, referred int) {
 	return s.m.Keep(log), s.m.Referred(log)
 }
 
-// checkpoint has a checkpoint written of what is applied by now, and waits until it is.
+// checkpoint has a checkpoint written of what is applied here by now, and waits until it is. It needs
+// nobody: a quorum may be waiting for the state that it makes.
 func (s *shardRun) checkpoint() error {
 	ctx, cancel := context.WithTimeout(s.k.ctx, checkpointWait)
 	defer cancel()
 	wanted := s.saving.next()
 	s.saveAsked.Store(true)
-	if _, err := s.call(ctx, func(b *shard.Builder) int { return b.Tick() }); err != nil {
-		return err
-	}
+	s.group.Nudge()
 	return s.saving.wait(ctx, wanted)
 }
 

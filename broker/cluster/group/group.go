@@ -74,7 +74,7 @@ type Machine interface {
 	// Apply gives committed entries in order, each exactly once for one opening of
 	// the group. Entries of raft's own (a leader's first one, changes of members)
 	// are not shown. The slice is reused after the call; Data may be kept, and, while this node
-	// is the only member, written to: nothing reads it any more.
+	// is the only member, written to: nothing reads it any more. Nudge has it called with none.
 	Apply(entries []storage.Entry)
 	// Members tells that the entry of that index and term has changed the members, in order with
 	// Apply: a checkpoint that ends there, or later, is to have them. This node may be none of
@@ -209,6 +209,7 @@ type Group struct {
 
 	pending []sized // proposals of leadTerm that are not applied, in order
 
+	nudged     bool          // the machine is to be called though there is nothing to apply
 	held       bool          // Behind was told, and Resume not called
 	heldBack   []*pb.Message // what raft wanted applied since; bounded by applyMax
 	installing *install      // raft is down until Resume; nil: it is not
@@ -282,6 +283,7 @@ type inbox struct {
 	released  storage.Entry // Checkpointed: index and term
 	install   *install
 	resume    bool
+	nudge     bool
 	close     bool
 }
 
@@ -465,6 +467,14 @@ func (g *Group) Checkpointed(index, term uint64) {
 	if index > g.in.released.Index {
 		g.in.released = storage.Entry{Index: index, Term: term}
 	}
+	g.scheduleUnlock()
+}
+
+// Nudge has Machine.Apply called with no entries, soon, or once a state has been taken in: so that
+// what is the applying goroutine's to do is done though nothing is committed.
+func (g *Group) Nudge() {
+	g.mu.Lock()
+	g.in.nudge = true
 	g.scheduleUnlock()
 }
 

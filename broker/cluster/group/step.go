@@ -84,8 +84,13 @@ func (g *Group) handle(in *inbox) {
 	if in.install != nil && !g.done {
 		g.install(in.install)
 	}
+	g.nudged = g.nudged || in.nudge
 	if g.done || g.installing != nil {
 		return
+	}
+	if g.nudged && !g.held {
+		g.nudged = false
+		g.machine.Apply(nil)
 	}
 	g.release(in.released)
 	g.lease()
@@ -374,7 +379,7 @@ func (g *Group) apply(m *pb.Message) {
 			keep *= strandedKeep
 		}
 	}
-	g.entries.trim(g.applied, keep)
+	g.entries.trim(g.shown, keep) // what a member is to fetch, a machine has: it is not told of a leader's first entry
 }
 
 // land gives back the budget of the n oldest proposals.
