@@ -1,7 +1,9 @@
 package sim
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -44,7 +46,7 @@ type NodesOptions struct {
 	Bug   NodeBug
 	// Outcomes leaves out the checks that look inside of nodes: what remains is seen by clients.
 	Outcomes bool
-	Log      func(format string, args ...any)
+	Log      func(format string, args ...any) // is told what happens, by several goroutines at once
 }
 
 // NodesReport says what a run has exercised.
@@ -210,6 +212,27 @@ func (f *fleet) failed() bool {
 // note tells what happens.
 func (f *fleet) note(format string, args ...any) {
 	f.opt.Log("%v "+format, append([]any{time.Since(f.began)}, args...)...)
+}
+
+// logger is the log of a node, for what it says to be told with the rest.
+func (f *fleet) logger(node uint64) *slog.Logger {
+	return slog.New(slog.NewTextHandler(fleetLog{f, node}, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}}))
+}
+
+type fleetLog struct {
+	f    *fleet
+	node uint64
+}
+
+// Write implements io.Writer.
+func (l fleetLog) Write(line []byte) (int, error) {
+	l.f.note("node %d: %s", l.node, bytes.TrimSpace(line))
+	return len(line), nil
 }
 
 // count adds to the report.

@@ -223,14 +223,14 @@ func (l *life) open(place *transport.HubNode) (*filelog.Engine, *heldLog, error)
 	}
 	host := group.NewHost(group.Options{
 		Self: n.id, Workers: 2, Clock: link, Seed: f.seed ^ n.id<<32 ^ uint64(l.number)<<48,
-		Transport: way(transport.ChanRaft), Urgent: way(transport.ChanBeat),
+		Transport: way(transport.ChanRaft), Urgent: way(transport.ChanBeat), Logger: f.logger(n.id),
 	})
 	l.host.Store(host)
 	place.Handle(transport.ChanRaft, l.gate.receiver(host.Receive))
 	place.Handle(transport.ChanBeat, l.gate.receiver(host.Receive))
 	k, err := kernel.Open(kernel.Config{
 		Engine: heldEngine{engine, held}, Time: gatedClock{gate: l.gate, skew: &n.skew}, Link: link, DataShards: f.shards,
-		CheckpointBytes: checkpoints, Self: n.id, Voters: f.voters, Peers: way(transport.ChanRelay),
+		CheckpointBytes: checkpoints, Self: n.id, Voters: f.voters, Peers: way(transport.ChanRelay), Log: f.logger(n.id),
 		Bind: func(k *kernel.Kernel) {
 			l.opening.Store(k)
 			if l.ended.Load() {

@@ -18,16 +18,12 @@ func TestNodes(t *testing.T) {
 	var mu sync.Mutex
 	var sum NodesReport
 	seeds := eachSeed(t, func(seed uint64, say func(string, ...any)) error {
-		var o NodesOptions
-		if *seedsFlag == 1 {
-			var said sync.Mutex
-			o.Log = func(format string, args ...any) {
-				said.Lock()
-				defer said.Unlock()
-				say(format, args...)
-			}
-		}
-		r, err := nodesInBubble(t, seed, o)
+		var said sync.Mutex
+		r, err := nodesInBubble(t, seed, NodesOptions{Log: func(format string, args ...any) {
+			said.Lock()
+			defer said.Unlock()
+			say(format, args...)
+		}})
 		mu.Lock()
 		defer mu.Unlock()
 		sum.add(r)
