@@ -159,6 +159,9 @@ func (g *Group) install(i *install) {
 	for k := range g.writes {
 		g.writes[k].responses = nil // raft is not there to hear them
 	}
+	if g.leadTerm != 0 { // elected, perhaps, by others that are behind as well
+		g.resign()
+	}
 	g.node, g.heldBack = nil, nil
 	g.role, g.leader = raft.StateFollower, 0
 	g.installing = i

@@ -478,8 +478,8 @@ func (g *Group) Nudge() {
 	g.scheduleUnlock()
 }
 
-// Transfer asks that another voter lead. Propose refuses until that, or until an
-// election timeout has shown that it will not happen.
+// Transfer asks that another voter lead. From the worker's next step on Propose refuses, until that,
+// or until an election timeout has shown that it will not happen.
 func (g *Group) Transfer(to uint64) error {
 	g.mu.Lock()
 	if !g.open {
@@ -490,7 +490,6 @@ func (g *Group) Transfer(to uint64) error {
 		g.mu.Unlock()
 		return fault.New(fault.Invalid, "transfer", g.name(), "node %d is no other voter", to)
 	}
-	g.open = false
 	g.in.transfer = to
 	g.scheduleUnlock()
 	return nil

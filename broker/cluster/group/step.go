@@ -49,6 +49,7 @@ func (g *Group) handle(in *inbox) {
 		return
 	}
 	g.watch()
+	g.nudged = g.nudged || in.nudge
 
 	for range in.writes {
 		g.written()
@@ -84,7 +85,6 @@ func (g *Group) handle(in *inbox) {
 	if in.install != nil && !g.done {
 		g.install(in.install)
 	}
-	g.nudged = g.nudged || in.nudge
 	if g.done || g.installing != nil {
 		return
 	}
