@@ -29,6 +29,7 @@ import (
 	"github.com/robustmq/rmq/broker/adminapi"
 	"github.com/robustmq/rmq/broker/adminapi/adminapitest"
 	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/setting"
 	"github.com/robustmq/rmq/cli"
 	"github.com/robustmq/rmq/cli/env"
 	"github.com/robustmq/rmq/cli/local"
@@ -332,6 +333,7 @@ func sample() *adminapitest.Fake {
 	}}
 	f.R = []adminapi.Message{{Protocol: "mqtt", Address: "sensors/dev1", Topic: "sensors/dev1", Value: []byte("21.5\x1b[31m"), Time: at, QoS: &qos, Offset: &offset, Retain: true}}
 	f.A = []acl.Rule{{User: "ann", Actions: acl.Read | acl.Write, Name: "sensors/#"}, {Deny: true, Actions: acl.All, Name: "secret/#"}}
+	f.Set = []setting.Setting{{Namespace: "/", Kind: setting.KindShare, Name: "workers", Value: []byte(`{"strategy":"sticky"}`)}}
 	f.U = []adminapi.User{{Name: "ann", Tags: []string{"administrator"}}}
 	return f
 }

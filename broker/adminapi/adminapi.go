@@ -38,6 +38,8 @@
 //	GET    /v1/acl                        []acl.Rule: the rules of access
 //	POST   /v1/acl · POST /v1/acl/remove  []acl.Rule → RulesChanged
 //	POST   /v1/acl/test                   AccessQuestion → acl.Verdict
+//	GET    /v1/settings/{kind}            []setting.Setting
+//	PUT    /v1/settings/{kind}/{name}     its value, JSON → setting.Setting · DELETE
 //	POST   /v1/shutdown
 //
 // Names are percent-encoded path segments ("sensors%2Fdev1"); ?namespace= chooses
@@ -55,6 +57,7 @@ import (
 	"context"
 
 	"github.com/robustmq/rmq/broker/acl"
+	"github.com/robustmq/rmq/broker/setting"
 )
 
 // Bounds of the API.
@@ -146,6 +149,11 @@ type Source interface {
 	// AlterNamespace changes what is made in a namespace from then on, and nothing that is
 	// there.
 	AlterNamespace(context.Context, NamespaceSpec) (Namespace, error)
+
+	// Settings returns what is set of a kind in a namespace, "" being DefaultNamespace.
+	Settings(ctx context.Context, namespace string, kind setting.Kind) ([]setting.Setting, error)
+	PutSetting(context.Context, setting.Setting) (setting.Setting, error)
+	DeleteSetting(ctx context.Context, namespace string, kind setting.Kind, name string) error
 
 	Users(context.Context) ([]User, error)
 	User(ctx context.Context, name string) (User, error)

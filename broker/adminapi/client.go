@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/robustmq/rmq/broker/acl"
+	"github.com/robustmq/rmq/broker/setting"
 )
 
 // Client asks a broker over HTTP. It is a Source. Safe for concurrent use.
@@ -249,6 +250,20 @@ func (c *Client) DeleteRules(ctx context.Context, rules []acl.Rule) (int, error)
 
 func (c *Client) TestAccess(ctx context.Context, q AccessQuestion) (v acl.Verdict, err error) {
 	return v, c.call(ctx, "POST", "/v1/acl/test", nil, q, &v)
+}
+
+func settingPath(kind setting.Kind) string { return "/v1/settings/" + url.PathEscape(string(kind)) }
+
+func (c *Client) Settings(ctx context.Context, namespace string, kind setting.Kind) (all []setting.Setting, err error) {
+	return all, c.call(ctx, "GET", settingPath(kind), Ref{Namespace: namespace}.values(), nil, &all)
+}
+
+func (c *Client) PutSetting(ctx context.Context, s setting.Setting) (out setting.Setting, err error) {
+	return out, c.call(ctx, "PUT", settingPath(s.Kind)+"/"+escapeName(s.Name), Ref{Namespace: s.Namespace}.values(), s.Value, &out)
+}
+
+func (c *Client) DeleteSetting(ctx context.Context, namespace string, kind setting.Kind, name string) error {
+	return c.call(ctx, "DELETE", settingPath(kind)+"/"+escapeName(name), Ref{Namespace: namespace}.values(), nil, nil)
 }
 
 func (c *Client) Shutdown(ctx context.Context) error {

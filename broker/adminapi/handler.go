@@ -14,6 +14,7 @@ import (
 	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/setting"
 )
 
 // Schemas name the shape of Envelope.Data.
@@ -45,6 +46,8 @@ const (
 	SchemaRules      = "rmq.acl/1"
 	SchemaChanged    = "rmq.acl-changed/1" // a RulesChanged
 	SchemaVerdict    = "rmq.acl-verdict/1"
+	SchemaSettings   = "rmq.settings/1"
+	SchemaSetting    = "rmq.setting/1"
 	SchemaDone       = "rmq.done/1" // a Done: what a command changed
 )
 
@@ -184,6 +187,18 @@ func Handler(src Source, opt HandlerOptions) http.Handler {
 	})
 	put(h, mux, "POST /v1/acl/test", SchemaVerdict, func(ctx context.Context, _ *http.Request, q AccessQuestion) (acl.Verdict, error) {
 		return src.TestAccess(ctx, q)
+	})
+
+	kindOf := func(r *http.Request) setting.Kind { return setting.Kind(r.PathValue("kind")) }
+	get(h, mux, "GET /v1/settings/{kind}", SchemaSettings, func(ctx context.Context, r *http.Request) ([]setting.Setting, error) {
+		all, err := src.Settings(ctx, namespaceOf(r), kindOf(r))
+		return some(all), err
+	})
+	put(h, mux, "PUT /v1/settings/{kind}/{name}", SchemaSetting, func(ctx context.Context, r *http.Request, value json.RawMessage) (setting.Setting, error) {
+		return src.PutSetting(ctx, setting.Setting{Namespace: namespaceOf(r), Kind: kindOf(r), Name: r.PathValue("name"), Value: value})
+	})
+	get(h, mux, "DELETE /v1/settings/{kind}/{name}", SchemaDone, func(ctx context.Context, r *http.Request) (Done, error) {
+		return Done{}, src.DeleteSetting(ctx, namespaceOf(r), kindOf(r), r.PathValue("name"))
 	})
 
 	get(h, mux, "POST /v1/shutdown", SchemaDone, func(ctx context.Context, _ *http.Request) (Done, error) { return Done{}, src.Shutdown(ctx) })

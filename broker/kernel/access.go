@@ -18,8 +18,8 @@ type User = meta.User
 // SCRAM is what is kept of a password for one mechanism.
 type SCRAM = meta.SCRAM
 
-// accessVersions tell whether users or rules have changed, at the price of reading a number.
-type accessVersions struct{ users, rules atomic.Uint64 }
+// accessVersions tell whether users, rules or settings have changed, at the price of reading a number.
+type accessVersions struct{ users, rules, settings atomic.Uint64 }
 
 // changed follows a command that was applied, once its effect can be read.
 func (v *accessVersions) changed(op meta.Op) {
@@ -28,6 +28,8 @@ func (v *accessVersions) changed(op meta.Op) {
 		v.users.Add(1)
 	case meta.PutRules, meta.DeleteRules:
 		v.rules.Add(1)
+	case meta.PutSetting, meta.DeleteSetting:
+		v.settings.Add(1)
 	}
 }
 
@@ -35,6 +37,7 @@ func (v *accessVersions) changed(op meta.Op) {
 func (v *accessVersions) replaced() {
 	v.users.Add(1)
 	v.rules.Add(1)
+	v.settings.Add(1)
 }
 
 // AccessVersions are two numbers, of which the first changes when users do and the second when

@@ -137,6 +137,7 @@ type work struct {
 	expired uint64 // a queue that was unused for too long
 
 	leave, ns string   // a shared subscription that a session left
+	shares    string   // the namespace whose shared subscriptions are chosen for otherwise from now on
 	parted    *Session // one that lost its session, and leaves its shared subscriptions
 
 	lead    *shardRun // to be made to agree with log 0, as this node leads it
@@ -217,6 +218,8 @@ func (k *Kernel) carryOut(w work) {
 		k.expireQueue(w.shard, w.expired)
 	case w.leave != "":
 		k.leave(w.ns, w.leave)
+	case w.shares != "":
+		_ = k.redispatchAll(k.ctx, w.shares) // a shard that stopped is reconciled when it comes back
 	case w.parted != nil:
 		w.parted.leaveShared()
 	case w.lead != nil:

@@ -101,11 +101,17 @@ func named(q *meta.Queue) bool { return q.Durable && !q.Exclusive }
 
 // makeQueue makes a queue in its shard, or notes there that it was declared again.
 func (k *Kernel) makeQueue(ctx context.Context, q *queue) error {
+	how := dispatchOf(k.meta.view.Load(), q.spec)
 	_, err := q.shard.call(ctx, func(b *shard.Builder) int {
-		return b.CreateQueue(q.spec.ID, limitsOf(q.spec), q.spec.Expires)
+		i := b.CreateQueue(q.spec.ID, limitsOf(q.spec), q.spec.Expires)
+		if how != qm.RoundRobin {
+			b.Dispatch(q.spec.ID, how)
+		}
+		return i
 	})
 	if err == nil {
 		q.made.Store(true)
+		err = k.redispatch(ctx, q) // what is set may have changed meanwhile
 	}
 	return err
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel/meta"
+	qm "github.com/robustmq/rmq/broker/kernel/queue"
 	"github.com/robustmq/rmq/broker/kernel/shard"
 	"github.com/robustmq/rmq/broker/message"
 )
@@ -69,14 +70,14 @@ func truths(view *meta.State, shards ...*shardRun) map[uint32]*truth {
 // contents is what a shard has of what log 0 names, and who is attached to it.
 type contents struct {
 	logs     map[uint64]bool // whether it is being deleted
-	queues   map[uint64]bool
+	queues   map[uint64]qm.Dispatch
 	attached [][2]uint64 // queue and attachment
 	sessions map[string]uint64
 	due      bool
 }
 
 func (s *shardRun) contents() contents {
-	h := contents{logs: make(map[uint64]bool), queues: make(map[uint64]bool), sessions: make(map[string]uint64)}
+	h := contents{logs: make(map[uint64]bool), queues: make(map[uint64]qm.Dispatch), sessions: make(map[string]uint64)}
 	s.readMu.RLock()
 	defer s.readMu.RUnlock()
 	for l := range s.m.Logs() {
@@ -85,7 +86,7 @@ func (s *shardRun) contents() contents {
 		}
 	}
 	for _, id := range s.m.QueueIDs() {
-		h.queues[id] = true
+		h.queues[id], _ = s.m.DispatchOf(id)
 	}
 	s.m.Attachments(func(queue, attachment uint64) { h.attached = append(h.attached, [2]uint64{queue, attachment}) })
 	s.m.ConnectedSessions(func(key string, epoch uint64) { h.sessions[key] = epoch })
@@ -121,8 +122,12 @@ func (s *shardRun) reconcile(ctx context.Context, fresh bool, look func() (*trut
 	}
 	var ownerless []*meta.Queue
 	for id, q := range n.queues {
-		if !h.queues[id] {
+		how, there := h.queues[id]
+		if !there {
 			fix(func(b *shard.Builder) { b.CreateQueue(id, limitsOf(q), q.Expires) })
+		}
+		if want := dispatchOf(n.view, q); how != want {
+			fix(func(b *shard.Builder) { b.Dispatch(id, want) })
 		}
 		if q.Exclusive && !s.k.alive(n.view, q.Owner) {
 			ownerless = append(ownerless, q)

@@ -8,6 +8,7 @@ import (
 	"github.com/robustmq/rmq/broker/kernel/meta"
 	"github.com/robustmq/rmq/broker/kernel/route"
 	"github.com/robustmq/rmq/broker/message"
+	"github.com/robustmq/rmq/broker/setting"
 )
 
 // topology answers one question: who is to have this message? It is derived: from the
@@ -238,6 +239,10 @@ func (k *Kernel) topologyChanged(c *meta.Command, r *meta.Result) {
 	case meta.Bind:
 		if r.Created {
 			t.spaceLocked(r.Binding.Namespace).bind(r.Binding)
+		}
+	case meta.PutSetting, meta.DeleteSetting:
+		if r.Err == nil && c.Setting.Kind == setting.KindShare {
+			k.post(work{shares: c.Setting.Namespace})
 		}
 	case meta.PlaceShards:
 		k.moveOn()

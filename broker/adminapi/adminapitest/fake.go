@@ -17,6 +17,7 @@ import (
 	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/adminapi"
 	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/setting"
 )
 
 // Fake is a Source over its own fields. Set fields before it is in use, and through
@@ -38,6 +39,7 @@ type Fake struct {
 	Log  []adminapi.Shard
 	U    []adminapi.User
 	A    []acl.Rule
+	Set  []setting.Setting
 	Fail error // every call fails with it, when not nil
 
 	Stopped  bool               // Shutdown was called
@@ -533,6 +535,53 @@ func (f *Fake) DeleteRules(_ context.Context, rules []acl.Rule) (int, error) {
 	}
 	f.A = slices.DeleteFunc(f.A, func(r acl.Rule) bool { return r.Actions == 0 })
 	return changed, nil
+}
+
+func (f *Fake) Settings(_ context.Context, namespace string, kind setting.Kind) (out []setting.Setting, err error) {
+	unlock, err := f.lock()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	for _, s := range f.Set {
+		if s.Kind == kind && s.Namespace == cmp.Or(namespace, adminapi.DefaultNamespace) {
+			out = append(out, s)
+		}
+	}
+	return out, nil
+}
+
+func (f *Fake) PutSetting(_ context.Context, s setting.Setting) (setting.Setting, error) {
+	unlock, err := f.lock()
+	if err != nil {
+		return s, err
+	}
+	defer unlock()
+	s.Namespace = cmp.Or(s.Namespace, adminapi.DefaultNamespace)
+	if err := s.Check(); err != nil {
+		return s, fault.New(fault.Invalid, "put setting", s.Name, "%w", err)
+	}
+	f.Set = slices.DeleteFunc(f.Set, func(o setting.Setting) bool {
+		return o.Namespace == s.Namespace && o.Kind == s.Kind && o.Name == s.Name
+	})
+	f.Set = append(f.Set, s)
+	return s, nil
+}
+
+func (f *Fake) DeleteSetting(_ context.Context, namespace string, kind setting.Kind, name string) error {
+	unlock, err := f.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	n := len(f.Set)
+	f.Set = slices.DeleteFunc(f.Set, func(s setting.Setting) bool {
+		return s.Namespace == cmp.Or(namespace, adminapi.DefaultNamespace) && s.Kind == kind && s.Name == name
+	})
+	if len(f.Set) == n {
+		return fault.Of(fault.NotFound, "delete setting", name)
+	}
+	return nil
 }
 
 func (f *Fake) TestAccess(ctx context.Context, q adminapi.AccessQuestion) (acl.Verdict, error) {

@@ -1,5 +1,5 @@
 // Package meta is the machine of log 0: which namespaces, streams, queues,
-// exchanges, bindings, users and rules of access there are, and where they are placed.
+// exchanges, bindings, users, rules of access and settings there are, and where they are placed.
 //
 // A State changes only by Apply, which is deterministic: it reads neither clock nor
 // random source (both come in the Command). Its values are immutable once stored, so
@@ -24,6 +24,7 @@ import (
 
 	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/setting"
 )
 
 // Command is one change. Exactly one of the pointers (or Op alone) is given.
@@ -50,6 +51,7 @@ type Command struct {
 	Views      []View      `json:"views,omitempty"`
 	Placements []Placement `json:"placements,omitempty"`
 	Rules      []acl.Rule  `json:"rules,omitempty"`
+	Setting    *Setting    `json:"setting,omitempty"`
 }
 
 // Op says what a Command does.
@@ -82,6 +84,8 @@ const (
 	MoveNode                         // Node: ID, Peer
 	PutRules                         // Rules
 	DeleteRules                      // Rules: the actions to take from each
+	PutSetting                       // Setting
+	DeleteSetting                    // Setting: Namespace, Kind, Name
 )
 
 // OfNodes tells whether the command is of the cluster's own, and of no client's concern.
@@ -133,6 +137,7 @@ type State struct {
 	byDest     btree.Map[string, *Binding]  // the same by ns, kind, destination, source, …
 	users      btree.Map[string, *User]
 	rules      btree.Map[string, *acl.Rule] // by what they say
+	settings   btree.Map[string, *Setting]  // by ns, kind, name
 	nodes      btree.Map[string, *Node]
 	placements btree.Map[string, *Placement] // by shard
 
@@ -162,7 +167,7 @@ func (s *State) Fork() *State {
 	return &State{
 		namespaces: *s.namespaces.Copy(), streams: *s.streams.Copy(), queues: *s.queues.Copy(),
 		exchanges: *s.exchanges.Copy(), bindings: *s.bindings.Copy(), byDest: *s.byDest.Copy(), users: *s.users.Copy(),
-		rules: *s.rules.Copy(), nodes: *s.nodes.Copy(), placements: *s.placements.Copy(), origins: *s.origins.Copy(), views: *s.views.Copy(), viewOrder: *s.viewOrder.Copy(),
+		rules: *s.rules.Copy(), settings: *s.settings.Copy(), nodes: *s.nodes.Copy(), placements: *s.placements.Copy(), origins: *s.origins.Copy(), views: *s.views.Copy(), viewOrder: *s.viewOrder.Copy(),
 		nextID: s.nextID, producer: s.producer, incarnation: s.incarnation, captured: s.captured, dataShards: s.dataShards, cluster: s.cluster, uses: s.uses,
 	}
 }
@@ -260,6 +265,15 @@ func (s *State) Apply(c *Command) Result {
 		return s.putRules(c.Rules)
 	case DeleteRules:
 		return s.deleteRules(c.Rules)
+	case PutSetting:
+		return s.putSetting(c.Setting)
+	case DeleteSetting:
+		key := settingKey(c.Setting)
+		if _, ok := s.settings.Delete(key); !ok {
+			return Result{Err: fault.New(fault.NotFound, "delete setting", c.Setting.Name, "no %s of that name is set", c.Setting.Kind)}
+		}
+		s.touch("t", key)
+		return Result{}
 	case AllocateProducers:
 		first := s.producer
 		s.producer += max(c.N, 1)
@@ -305,6 +319,8 @@ func (c *Command) key() int {
 		n += len(bindingKey(c.Binding))
 	case c.User != nil:
 		n += len(c.User.Name)
+	case c.Setting != nil:
+		n += len(settingKey(c.Setting))
 	}
 	return n
 }
@@ -366,6 +382,19 @@ func (s *State) setRule(r *acl.Rule) {
 		s.rules.Set(key, r)
 	}
 	s.touch("a", key)
+}
+
+func settingKey(t *Setting) string { return pair(pair(t.Namespace, string(t.Kind)), t.Name) }
+
+func (s *State) putSetting(t *Setting) Result {
+	key := settingKey(t)
+	_, there := s.settings.Get(key)
+	if !there && s.settings.Len() >= setting.Max {
+		return Result{Err: fault.New(fault.Exhausted, "put setting", t.Name, "%d settings exist", s.settings.Len())}
+	}
+	s.settings.Set(key, t)
+	s.touch("t", key)
+	return Result{Created: !there}
 }
 
 func (s *State) id() uint64 {
@@ -671,6 +700,19 @@ func (s *State) AllBindings() iter.Seq[*Binding]   { return values(&s.bindings) 
 func (s *State) AllUsers() iter.Seq[*User]         { return values(&s.users) }
 func (s *State) AllRules() iter.Seq[*acl.Rule]     { return values(&s.rules) }
 
+// Settings yields those of a kind in a namespace, in the order of their names.
+func (s *State) Settings(ns string, kind setting.Kind) iter.Seq[*Setting] {
+	prefix := pair(pair(ns, string(kind)), "")
+	return func(yield func(*Setting) bool) {
+		s.settings.Ascend(prefix, func(key string, t *Setting) bool { return strings.HasPrefix(key, prefix) && yield(t) })
+	}
+}
+
+// Setting returns one by its name.
+func (s *State) Setting(ns string, kind setting.Kind, name string) (*Setting, bool) {
+	return s.settings.Get(pair(pair(ns, string(kind)), name))
+}
+
 func values[V any](m *btree.Map[string, V]) iter.Seq[V] {
 	return func(yield func(V) bool) {
 		m.Scan(func(_ string, v V) bool { return yield(v) })
@@ -726,6 +768,8 @@ func (s *State) Encode(keys []string) iter.Seq2[[]byte, []byte] {
 				v, ok = lookup(&s.queues, rest)
 			case 's':
 				v, ok = lookup(&s.streams, rest)
+			case 't':
+				v, ok = lookup(&s.settings, rest)
 			case 'u':
 				v, ok = lookup(&s.users, rest)
 			case 'v':
@@ -762,6 +806,7 @@ func (s *State) allKeys() []string {
 	add("p", s.placements.Keys())
 	add("q", s.queues.Keys())
 	add("s", s.streams.Keys())
+	add("t", s.settings.Keys())
 	add("u", s.users.Keys())
 	add("v", s.views.Keys())
 	add("x", s.exchanges.Keys())
@@ -824,6 +869,8 @@ func (s *State) restore(k string, v []byte) error {
 		if st, _ := s.streams.Get(rest); st.Captured {
 			s.captured++
 		}
+	case 't':
+		return restoreInto(&s.settings, rest, v)
 	case 'u':
 		return restoreInto(&s.users, rest, v)
 	case 'v':

@@ -1,6 +1,9 @@
 package meta
 
-import "github.com/robustmq/rmq/broker/message"
+import (
+	"github.com/robustmq/rmq/broker/message"
+	"github.com/robustmq/rmq/broker/setting"
+)
 
 // Durability is what an acknowledgement has waited for, and so what may be lost that was
 // acknowledged. The zero value stands for whatever is the default where it is given.
@@ -156,6 +159,9 @@ type SCRAM struct {
 	StoredKey  []byte `json:"stored_key"`
 	ServerKey  []byte `json:"server_key"`
 }
+
+// Setting is what an operator has set.
+type Setting = setting.Setting
 
 // Node is one node of the cluster, as log 0 knows it.
 type Node struct {

@@ -58,7 +58,7 @@ func (q *Queue) Attach(now int64, spec AttachSpec, eff []Effect) ([]Effect, erro
 		return eff, fault.New(fault.Invalid, op, "", "attachment id 0")
 	case found:
 		return eff, fault.Of(fault.Exists, op, "")
-	case spec.Pull && q.limits.SingleActive:
+	case spec.Pull && q.limits.singleActive():
 		return eff, fault.New(fault.Locked, op, "", "queue has a single active consumer")
 	case !spec.Pull && q.consumers > 0 && (spec.Exclusive || q.exclusive()):
 		return eff, fault.New(fault.Locked, op, "", "exclusive consumer")
@@ -303,7 +303,7 @@ func (q *Queue) settled(a *attachment, n int64, eff []Effect) []Effect {
 func (q *Queue) choose(eff []Effect) []Effect {
 	q.switching = false
 	var best, active *attachment
-	if q.limits.SingleActive {
+	if q.limits.singleActive() {
 		for _, a := range q.attachments {
 			if !a.consumer() {
 				continue
@@ -322,7 +322,7 @@ func (q *Queue) choose(eff []Effect) []Effect {
 	case active != nil && active.unsettled > 0:
 		q.switching = true
 		return eff
-	case active != nil || q.active != 0 && !q.limits.SingleActive:
+	case active != nil || q.active != 0 && !q.limits.singleActive():
 		eff = append(eff, Effect{Kind: Inactive, Attachment: q.active})
 	}
 	q.active = 0
@@ -338,13 +338,28 @@ func (q *Queue) pick() *attachment {
 	if len(q.waiting) == 0 || q.switching {
 		return nil
 	}
-	if q.limits.SingleActive {
+	if q.limits.singleActive() {
 		if i, ok := q.search(q.active); ok && q.attachments[i].waiting {
 			return q.attachments[i]
 		}
 		return nil
 	}
+	if q.limits.Dispatch == LeastInflight {
+		return q.least()
+	}
 	return q.waiting[0].a
+}
+
+// match returns the next delivery: a message and the consumer that gets it; a is nil when there
+// is none. There must be a message that is ready.
+func (q *Queue) match(at *spot) (a *attachment, l *lane, p *page, seq uint64) {
+	if q.limits.Dispatch.Keyed() && !q.limits.SingleActive {
+		return q.seek(at)
+	}
+	if a = q.pick(); a != nil {
+		l, p, seq = q.head()
+	}
+	return a, l, p, seq
 }
 
 // run follows every command: deliver what can be, then drop what is too much.
@@ -357,8 +372,9 @@ func (q *Queue) run(now int64, fresh uint64, eff []Effect) []Effect {
 // deliver hands ready messages to consumers until one of them runs out. fresh is the
 // message just pushed: it may be delivered even when its time to live is zero.
 func (q *Queue) deliver(now int64, fresh uint64, eff []Effect) []Effect {
+	var at spot
 	for n := 0; q.ready > 0; n++ {
-		a := q.pick()
+		a, l, p, seq := q.match(&at)
 		if a == nil {
 			return eff
 		}
@@ -366,7 +382,6 @@ func (q *Queue) deliver(now int64, fresh uint64, eff []Effect) []Effect {
 			q.busy = true
 			return eff
 		}
-		l, p, seq := q.head()
 		e := p.at(int(seq & pageMask))
 		if e.expires != 0 && e.expires <= now && seq != fresh {
 			if q.limits.DeadLetter && q.held >= HeldMax {

@@ -124,22 +124,57 @@ func (m *model) pick() *modelAtt {
 		if !a.waiting {
 			continue
 		}
-		if m.lim.SingleActive {
+		if m.lim.singleActive() {
 			if a.ID == m.active && !m.switching() {
 				return a
 			}
 			continue
 		}
-		if best == nil || a.Priority > best.Priority || a.Priority == best.Priority && a.turn < best.turn {
+		room := int64(0)
+		if best != nil && m.lim.Dispatch == LeastInflight {
+			room = a.Credit - best.Credit
+		}
+		if best == nil || a.Priority > best.Priority || a.Priority == best.Priority && (room > 0 || room == 0 && a.turn < best.turn) {
 			best = a
 		}
 	}
 	return best
 }
 
+// own is the consumer that a message's key chooses.
+func (m *model) own(x *modelMsg) *modelAtt {
+	var best *modelAtt
+	for _, a := range m.atts {
+		if !a.Pull && !a.cancelled && (best == nil || score(x.Tag>>KeyShift, a.ID) > score(x.Tag>>KeyShift, best.ID)) {
+			best = a
+		}
+	}
+	return best
+}
+
+// match is the next delivery; x or a nil: there is none.
+func (m *model) match() (x *modelMsg, a *modelAtt) {
+	if m.lim.SingleActive || !m.lim.Dispatch.Keyed() {
+		return m.head(), m.pick()
+	}
+	passed := 0
+	for _, x := range m.msgs {
+		if x.state != stateReady {
+			continue
+		}
+		if a := m.own(x); a != nil && a.waiting {
+			return x, a
+		}
+		if passed++; passed == LookaheadMax {
+			break
+		}
+	}
+	return nil, nil
+}
+
 func (m *model) run(now int64, fresh *modelMsg) (eff []Effect) {
 	for {
-		x, a := m.head(), m.pick()
+		x, a := m.match()
 		if x == nil || a == nil {
 			break
 		}
@@ -195,7 +230,7 @@ func (m *model) att(id uint64) *modelAtt {
 
 func (m *model) best() (best, active *modelAtt) {
 	for _, a := range m.atts {
-		if a.Pull || a.cancelled || !m.lim.SingleActive {
+		if a.Pull || a.cancelled || !m.lim.singleActive() {
 			continue
 		}
 		if a.ID == m.active {
@@ -218,7 +253,7 @@ func (m *model) choose() (eff []Effect) {
 	if active != nil && (best.Priority <= active.Priority || len(active.win) > 0) {
 		return nil
 	}
-	if active != nil || m.active != 0 && !m.lim.SingleActive {
+	if active != nil || m.active != 0 && !m.lim.singleActive() {
 		eff = append(eff, Effect{Kind: Inactive, Attachment: m.active})
 	}
 	m.active = 0
@@ -238,7 +273,7 @@ func (m *model) attach(now int64, s AttachSpec) ([]Effect, bool) {
 			excl = excl || a.Exclusive
 		}
 	}
-	if m.att(s.ID) != nil || s.Pull && m.lim.SingleActive || !s.Pull && others > 0 && (s.Exclusive || excl) {
+	if m.att(s.ID) != nil || s.Pull && m.lim.singleActive() || !s.Pull && others > 0 && (s.Exclusive || excl) {
 		return nil, false
 	}
 	m.used = now

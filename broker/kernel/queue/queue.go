@@ -12,8 +12,9 @@
 //
 // # Order
 //
-// Messages are delivered by priority, then in the order they were pushed. A message
-// that comes back takes its original place. Seq names a message for its whole life:
+// Messages are delivered by priority, then in the order they were pushed; where their keys
+// choose their consumers (Dispatch), those of each consumer are. A message that comes back
+// takes its original place. Seq names a message for its whole life:
 // the priority is its top byte, the position among the messages of that priority the
 // rest, from 1.
 //
@@ -87,6 +88,7 @@ type Limits struct {
 	MaxPriority   uint8
 	DeadLetter    bool // give up by DeadLetter and Confirmed instead of Drop
 	SingleActive  bool // one consumer at a time gets messages
+	Dispatch      Dispatch
 }
 
 // NoLimits is a plain first-in first-out queue.

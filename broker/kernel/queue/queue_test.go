@@ -80,6 +80,7 @@ func genLimits(t *rapid.T) Limits {
 	lim.MaxPriority = rapid.SampledFrom([]uint8{0, 0, 3, 255}).Draw(t, "prio")
 	lim.DeadLetter = rapid.Bool().Draw(t, "dlx")
 	lim.SingleActive = rapid.IntRange(0, 3).Draw(t, "sac") == 0
+	lim.Dispatch = Dispatch(rapid.IntRange(0, int(dispatches)-1).Draw(t, "dispatch"))
 	return lim
 }
 
@@ -133,7 +134,7 @@ func TestModel(t *testing.T) {
 				ttl := rapid.SampledFrom([]int64{-1, -1, 0, 5, 50}).Draw(t, "ttl")
 				for i := range n {
 					body++
-					msg := Message{Ref: Ref{log, body}, Size: uint32(i % 50), Tag: uint32(i / 100), Priority: pr, QoS: uint8(i % 3)}
+					msg := Message{Ref: Ref{log, body}, Size: uint32(i % 50), Tag: uint32(i%7)<<KeyShift | uint32(i/100&1), Priority: pr, QoS: uint8(i % 3)}
 					if ttl >= 0 {
 						msg.ExpiresAt = now + ttl
 					}

@@ -132,6 +132,9 @@ func (q *Queue) encodeHeader(dst []byte) []byte {
 	for i := range q.lanes {
 		dst = codec.Uint(dst, q.lanes[i].next)
 	}
+	if lim.Dispatch != RoundRobin { // which queues of early releases all have
+		dst = append(dst, byte(lim.Dispatch))
+	}
 	return dst
 }
 
@@ -251,8 +254,11 @@ func (q *Queue) loadHeader(v []byte) error {
 			return corrupt("position %d", next)
 		}
 	}
+	if r.Len() > 0 {
+		lim.Dispatch = Dispatch(r.Byte())
+	}
 	q.limits = lim
-	if r.Done() != nil || string(q.encodeHeader(nil)) != string(v) {
+	if !lim.Dispatch.Known() || r.Done() != nil || string(q.encodeHeader(nil)) != string(v) {
 		return corrupt("header")
 	}
 	return nil

@@ -85,6 +85,7 @@ var commands = [...]struct{ name, fields string }{
 	OpDelay:        {"delay", "batch:u record:u due:i envelope:x"},
 	OpDelayed:      {"delayed", "message:u"},
 	OpHandOver:     {"hand-over", "batch:u record:u session:s epoch:u share:u size:u expires:i retain:b"},
+	OpDispatch:     {"dispatch", "queue:u how:y"},
 }
 
 // String is the command's name.

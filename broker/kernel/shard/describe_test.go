@@ -53,6 +53,7 @@ func TestDescribe(t *testing.T) {
 		b.Delay(batch, rec, 13, []byte("env"))
 		b.Delayed(14)
 		b.HandOver(&HandOver{Batch: batch, Record: rec, Session: key, Epoch: 1, Share: 9, Size: 10, ExpiresAt: 11, Retain: true})
+		b.Dispatch(1, queue.HashTopic)
 	})
 	d, err := Describe(data)
 	if err != nil {
@@ -78,6 +79,7 @@ func TestDescribe(t *testing.T) {
 		`ack session="/\x00dev" epoch=1 packet=2 ok=true`, `tick`, `group command="{\"k\":\"g\"}"`,
 		`forget once=session 4 packet 5 use 6`, `delay batch=0 record=0 due=13 envelope="3 bytes"`, `delayed message=14`,
 		`hand-over batch=0 record=0 session="/\x00dev" epoch=1 share=9 size=10 expires=11 retain=true`,
+		`dispatch queue=1 how=4`,
 	} {
 		if !slices.Contains(got, want) {
 			t.Errorf("no %s in\n%s", want, strings.Join(got, "\n"))

@@ -74,6 +74,7 @@ const (
 	OpDelay
 	OpDelayed
 	OpHandOver
+	OpDispatch
 )
 
 // Builder builds one entry. The zero value is ready after Reset. Not safe for

@@ -74,6 +74,8 @@ func (m *Machine) op(o Op, r *codec.Reader, out *Outcome) error {
 		res = m.delayedDone(r, out)
 	case OpHandOver:
 		res = m.handOver(r, out)
+	case OpDispatch:
+		res = m.dispatch(r, out)
 	default:
 		return fmt.Errorf("unknown command %d", o)
 	}

@@ -40,6 +40,7 @@ func (m *Machine) createQueue(r *codec.Reader, out *Outcome) OpResult {
 	if q := m.queue(id); q != nil {
 		q.Expires = expires
 		q.Touch(m.now)
+		limits.Dispatch = q.Limits().Dispatch
 		m.eff = q.SetLimits(m.now, limits, m.eff[:0])
 		m.queueEffects(q, "", out)
 		m.queueDue(q)

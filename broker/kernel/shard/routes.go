@@ -78,7 +78,9 @@ func (m *Machine) route(r *codec.Reader, out *Outcome) OpResult {
 		msg.Ref = queue.Ref{Log: p.log.ID, Offset: offset}
 		for _, id := range queues {
 			if q := m.queue(id); q != nil { // a queue may have gone since the router looked
-				ok := m.push(q, p, &msg, out)
+				qm := msg
+				qm.Tag |= key(q.Limits().Dispatch, address, from) << queue.KeyShift
+				ok := m.push(q, p, &qm, out)
 				res.Rejected = res.Rejected || !ok
 				res.N++
 			}
@@ -121,10 +123,11 @@ func holds(effects []Effect, ref queue.Ref) bool {
 }
 
 // The tag of a message in a queue: tagRetain marks one published with RETAIN, for Retain As
-// Published; above is, in a session's backlog, which shared subscription handed it over.
+// Published; above is, in a session's backlog, which shared subscription handed it over, and
+// in another queue the key that chooses a consumer, where keys do.
 const (
 	tagRetain     = 1
-	tagShareShift = 2
+	tagShareShift = queue.KeyShift
 )
 
 // Retain adds a change of the retained message of an address: to the record of a batch of
