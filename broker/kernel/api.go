@@ -148,7 +148,7 @@ type Will struct {
 
 // Subscription is one filter of a session.
 type Subscription struct {
-	Filter            string // MQTT spelling, "$share/group/filter" included; checked by the adapter
+	Filter            string // MQTT spelling, "$share/group/filter" and "$exclusive/filter" included; checked by the adapter
 	QoS               uint8
 	NoLocal           bool
 	RetainAsPublished bool

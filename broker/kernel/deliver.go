@@ -137,6 +137,7 @@ type work struct {
 	expired uint64 // a queue that was unused for too long
 
 	leave, ns string   // a shared subscription that a session left
+	unclaim   string   // an exclusive subscription in ns that a session has ended
 	shares    string   // the namespace whose shared subscriptions are chosen for otherwise from now on
 	parted    *Session // one that lost its session, and leaves its shared subscriptions
 
@@ -218,6 +219,8 @@ func (k *Kernel) carryOut(w work) {
 		k.expireQueue(w.shard, w.expired)
 	case w.leave != "":
 		k.leave(w.ns, w.leave)
+	case w.unclaim != "":
+		k.endClaim(w.ns, w.unclaim)
 	case w.shares != "":
 		_ = k.redispatchAll(k.ctx, w.shares) // a shard that stopped is reconciled when it comes back
 	case w.parted != nil:

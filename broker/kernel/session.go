@@ -260,7 +260,7 @@ func (r *sessionRoute) identifiers(k *Kernel, address string) (ids []uint32) {
 	k.sessionsMu.Lock()
 	defer k.sessionsMu.Unlock()
 	for _, sub := range r.subs {
-		if sub.sub.ID != 0 && route.MatchFilter(sub.sub.Filter, address) {
+		if sub.sub.ID != 0 && route.MatchFilter(shard.Wanted(sub.sub.Filter), address) {
 			ids = append(ids, sub.sub.ID)
 		}
 	}
@@ -278,8 +278,17 @@ func (s *Session) Subscribe(ctx context.Context, subs []Subscription) (existed [
 			errs[i] = fault.New(fault.TooLarge, "subscribe", "", "shared filter of %d bytes, %d at most", n, NameMax)
 			continue
 		}
+		if exclusive(sub.Filter) {
+			if errs[i] = s.claim(ctx, sub.Filter); errs[i] != nil {
+				continue
+			}
+		}
 		o := sm.Options{ID: sub.ID, QoS: sub.QoS, RetainHandling: sub.RetainHandling, NoLocal: sub.NoLocal, RetainAsPublished: sub.RetainAsPublished}
 		res, err := s.shard.call(ctx, func(b *shard.Builder) int { return b.Subscribe(s.key, sub.Filter, o) })
+		if err == nil && exclusive(sub.Filter) && !s.claimed(sub.Filter) { // the session is another connection's now
+			_, _ = s.shard.call(ctx, func(b *shard.Builder) int { return b.Unsubscribe(s.key, sub.Filter) })
+			err = fault.Of(fault.Unavailable, "subscribe", sub.Filter)
+		}
 		if err != nil {
 			errs[i] = err
 			continue
@@ -348,9 +357,10 @@ func (k *Kernel) addRoute(r *sessionRoute, sub Subscription) {
 	table := k.topo.space(r.ns).subs
 	n := &subscriber{session: r, sub: sub}
 	old := r.subs.put(n)
-	table.Add(route.SlashedFilter(sub.Filter), n) // before the old one goes: two are one delivery, none is a loss
+	filter := route.SlashedFilter(shard.Wanted(sub.Filter))
+	table.Add(filter, n) // before the old one goes: two are one delivery, none is a loss
 	if old != nil {
-		table.Remove(route.SlashedFilter(sub.Filter), old)
+		table.Remove(filter, old)
 	}
 }
 
@@ -378,7 +388,10 @@ func (k *Kernel) unroute(key, filter string, leads bool) {
 		}
 		return
 	}
-	k.topo.space(ns).subs.Remove(route.SlashedFilter(filter), old)
+	k.topo.space(ns).subs.Remove(route.SlashedFilter(shard.Wanted(filter)), old)
+	if leads && exclusive(filter) {
+		k.post(work{unclaim: filter, ns: ns})
+	}
 }
 
 // Unsubscribe removes filters; existed[i] tells whether there was one.
@@ -396,6 +409,11 @@ func (s *Session) Unsubscribe(ctx context.Context, filters []string) (existed []
 		s.mu.Unlock()
 		if a != nil {
 			if err := a.Detach(ctx, false); err != nil {
+				return existed, err
+			}
+		}
+		if exclusive(f) {
+			if err := s.unclaim(ctx, f); err != nil {
 				return existed, err
 			}
 		}
@@ -653,7 +671,7 @@ func (s *Session) retained(sub Subscription) {
 	if sub.ID != 0 {
 		ids = []uint32{sub.ID}
 	}
-	s.k.eachRetained(s.route.ns, sub.Filter, func(m *message.Message) bool {
+	s.k.eachRetained(s.route.ns, shard.Wanted(sub.Filter), func(m *message.Message) bool {
 		if m.ExpiresAt != 0 && m.ExpiresAt <= now {
 			return true
 		}

@@ -24,6 +24,7 @@ func (c *conn) may(a acl.Action, address string) bool { return c.access.May(a, a
 // mayRead tells whether a subscription with a valid filter is granted.
 func (c *conn) mayRead(filter []byte) bool {
 	_, filter, shared, _ := mqttwire.SplitShared(filter)
+	filter, _ = mqttwire.SplitExclusive(filter)
 	x := c.access.Extent(acl.Read, string(filter))
 	return x == acl.Everything || x == acl.Some && !shared
 }

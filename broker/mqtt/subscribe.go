@@ -30,7 +30,7 @@ func (c *conn) subscribe(f mqttwire.Frame) error {
 		if isShared && t.NoLocal { // MQTT5-3.8.3-4
 			return &mqttwire.Error{Reason: mqttwire.ProtocolError, Text: "no local on a shared subscription"}
 		}
-		if mqttwire.Levels(t.Filter) > c.server.cfg.MaxLevels {
+		if mqttwire.Levels(t.Filter) > c.server.cfg.MaxLevels || !whole(t.Filter) {
 			ack.Reasons = append(ack.Reasons, mqttwire.TopicFilterInvalid)
 			continue
 		}
@@ -96,6 +96,17 @@ func checkFilter(filter []byte) (shared bool, err error) {
 		return shared, &mqttwire.Error{Reason: mqttwire.TopicFilterInvalid, Text: "invalid topic filter"}
 	}
 	return shared, nil
+}
+
+// whole tells whether what is behind $exclusive is a filter, and no shared or exclusive one.
+func whole(filter []byte) bool {
+	filter, exclusive := mqttwire.SplitExclusive(filter)
+	if !exclusive {
+		return true
+	}
+	_, _, shared, _ := mqttwire.SplitShared(filter)
+	_, twice := mqttwire.SplitExclusive(filter)
+	return !shared && !twice && mqttwire.ValidFilter(filter)
 }
 
 // unsubscribe handles UNSUBSCRIBE.

@@ -74,5 +74,11 @@ func SplitShared(s []byte) (group, filter []byte, shared, ok bool) {
 	return group, filter, true, true
 }
 
+// SplitExclusive takes the filter of an exclusive subscription, "$exclusive/filter", apart. One
+// that is not exclusive is returned as it is.
+func SplitExclusive(s []byte) (filter []byte, exclusive bool) {
+	return bytes.CutPrefix(s, []byte("$exclusive/"))
+}
+
 // Levels counts the levels of a topic name or filter.
 func Levels(s []byte) int { return bytes.Count(s, []byte("/")) + 1 }

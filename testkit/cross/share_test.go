@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/eclipse/paho.golang/paho"
+	paho3 "github.com/eclipse/paho.mqtt.golang"
 
 	"github.com/robustmq/rmq/broker/setting"
 )
@@ -63,5 +64,48 @@ func TestShareByPublisher(t *testing.T) {
 	must(pub.Publish(e.ctx, &paho.Publish{Topic: "jobs/last", QoS: 1, Payload: []byte("last")}))(t)
 	if other, p := first(); other == one || string(p.Payload) != "last" {
 		t.Errorf("member %d got %s, when %d had left", other, p.Payload, one)
+	}
+}
+
+// subscribeCode subscribes at QoS 1 and returns what SUBACK says.
+func (c *mqttClient) subscribeCode(e *env, filter string, properties ...paho.UserProperty) byte {
+	c.t.Helper()
+	ack, err := c.Subscribe(e.ctx, &paho.Subscribe{
+		Subscriptions: []paho.SubscribeOptions{{Topic: filter, QoS: 1}}, Properties: &paho.SubscribeProperties{User: properties},
+	})
+	if ack == nil {
+		c.t.Fatal(err)
+	}
+	return ack.Reasons[0]
+}
+
+// One client at a time has an exclusive subscription, on whichever node; a plain one may stand
+// beside it.
+func TestExclusive(t *testing.T) {
+	e := start(t)
+	one, two, three := e.at(1).mqtt(), e.at(2).mqtt(), e.at(3).mqtt3()
+	if code := one.subscribeCode(e, "$exclusive/valve/#"); code != 1 {
+		t.Fatalf("SUBACK says %#x", code)
+	}
+	if code := two.subscribeCode(e, "$exclusive/valve/#"); code != 0x97 {
+		t.Errorf("SUBACK for a second client says %#x", code)
+	}
+	for _, filter := range []string{"$exclusive/$share/g/a", "$exclusive/$exclusive/a", "$exclusive/"} {
+		if code := two.subscribeCode(e, filter); code != 0x8F {
+			t.Errorf("SUBACK for %s says %#x", filter, code)
+		}
+	}
+	token := three.Subscribe("$exclusive/valve/#", 1, nil)
+	if token.Wait(); token.(*paho3.SubscribeToken).Result()["$exclusive/valve/#"] != 0x80 {
+		t.Error("MQTT 3.1.1 is granted what another has")
+	}
+	three.sub("valve/+", 1)
+	e.at(2).publishMQTT(&paho.Publish{Topic: "valve/7", QoS: 1, Payload: []byte("open")})
+	if p, q := one.next(), three.next(); p.Topic != "valve/7" || q.Topic() != "valve/7" {
+		t.Errorf("got %s and %s", p.Topic, q.Topic())
+	}
+	must(one.Unsubscribe(e.ctx, &paho.Unsubscribe{Topics: []string{"$exclusive/valve/#"}}))(t)
+	if code := two.subscribeCode(e, "$exclusive/valve/#"); code != 1 {
+		t.Errorf("when it is free, SUBACK says %#x", code)
 	}
 }

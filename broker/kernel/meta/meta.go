@@ -52,6 +52,8 @@ type Command struct {
 	Placements []Placement `json:"placements,omitempty"`
 	Rules      []acl.Rule  `json:"rules,omitempty"`
 	Setting    *Setting    `json:"setting,omitempty"`
+	Claim      *Claim      `json:"claim,omitempty"`
+	Instead    *Claim      `json:"instead,omitempty"`
 }
 
 // Op says what a Command does.
@@ -86,6 +88,8 @@ const (
 	DeleteRules                      // Rules: the actions to take from each
 	PutSetting                       // Setting
 	DeleteSetting                    // Setting: Namespace, Kind, Name
+	TakeClaim                        // Claim; Instead: the one of somebody else that it may replace
+	EndClaim                         // Claim, as it stands
 )
 
 // OfNodes tells whether the command is of the cluster's own, and of no client's concern.
@@ -120,6 +124,7 @@ const (
 	MaxQueues          = 1_000_000
 	MaxBindings        = 4_000_000
 	MaxCapturedStreams = 1_000
+	MaxClaims          = 1_000_000
 	MaxNodes           = 32 // members of a group
 	MaxNodesEver       = 10_000
 	// MaxKey is the longest key, in bytes, that names something in a checkpoint: half of
@@ -138,6 +143,7 @@ type State struct {
 	users      btree.Map[string, *User]
 	rules      btree.Map[string, *acl.Rule] // by what they say
 	settings   btree.Map[string, *Setting]  // by ns, kind, name
+	claims     btree.Map[string, *Claim]    // by ns, name
 	nodes      btree.Map[string, *Node]
 	placements btree.Map[string, *Placement] // by shard
 
@@ -167,7 +173,7 @@ func (s *State) Fork() *State {
 	return &State{
 		namespaces: *s.namespaces.Copy(), streams: *s.streams.Copy(), queues: *s.queues.Copy(),
 		exchanges: *s.exchanges.Copy(), bindings: *s.bindings.Copy(), byDest: *s.byDest.Copy(), users: *s.users.Copy(),
-		rules: *s.rules.Copy(), settings: *s.settings.Copy(), nodes: *s.nodes.Copy(), placements: *s.placements.Copy(), origins: *s.origins.Copy(), views: *s.views.Copy(), viewOrder: *s.viewOrder.Copy(),
+		rules: *s.rules.Copy(), settings: *s.settings.Copy(), claims: *s.claims.Copy(), nodes: *s.nodes.Copy(), placements: *s.placements.Copy(), origins: *s.origins.Copy(), views: *s.views.Copy(), viewOrder: *s.viewOrder.Copy(),
 		nextID: s.nextID, producer: s.producer, incarnation: s.incarnation, captured: s.captured, dataShards: s.dataShards, cluster: s.cluster, uses: s.uses,
 	}
 }
@@ -274,6 +280,15 @@ func (s *State) Apply(c *Command) Result {
 		}
 		s.touch("t", key)
 		return Result{}
+	case TakeClaim:
+		return s.takeClaim(c)
+	case EndClaim:
+		key := pair(c.Claim.Namespace, c.Claim.Name)
+		if is, ok := s.claims.Get(key); ok && *is == *c.Claim {
+			s.claims.Delete(key)
+			s.touch("e", key)
+		}
+		return Result{}
 	case AllocateProducers:
 		first := s.producer
 		s.producer += max(c.N, 1)
@@ -321,6 +336,8 @@ func (c *Command) key() int {
 		n += len(c.User.Name)
 	case c.Setting != nil:
 		n += len(settingKey(c.Setting))
+	case c.Claim != nil:
+		n += len(c.Claim.Namespace) + len(c.Claim.Name)
 	}
 	return n
 }
@@ -395,6 +412,20 @@ func (s *State) putSetting(t *Setting) Result {
 	s.settings.Set(key, t)
 	s.touch("t", key)
 	return Result{Created: !there}
+}
+
+// takeClaim gives a name to somebody, if it is his, nobody's, or held as Instead says.
+func (s *State) takeClaim(c *Command) Result {
+	key := pair(c.Claim.Namespace, c.Claim.Name)
+	switch is, held := s.claims.Get(key); {
+	case held && is.Owner != c.Claim.Owner && (c.Instead == nil || *is != *c.Instead):
+		return Result{Err: fault.New(fault.Locked, "claim", c.Claim.Name, "it is held by %s", is.Owner)}
+	case !held && s.claims.Len() >= MaxClaims:
+		return Result{Err: fault.New(fault.Exhausted, "claim", c.Claim.Name, "%d claims exist", s.claims.Len())}
+	}
+	s.claims.Set(key, c.Claim)
+	s.touch("e", key)
+	return Result{Created: true}
 }
 
 func (s *State) id() uint64 {
@@ -700,6 +731,15 @@ func (s *State) AllBindings() iter.Seq[*Binding]   { return values(&s.bindings) 
 func (s *State) AllUsers() iter.Seq[*User]         { return values(&s.users) }
 func (s *State) AllRules() iter.Seq[*acl.Rule]     { return values(&s.rules) }
 
+// Claim returns who holds a name.
+func (s *State) Claim(ns, name string) (Claim, bool) {
+	c, ok := s.claims.Get(pair(ns, name))
+	if !ok {
+		return Claim{}, false
+	}
+	return *c, true
+}
+
 // Settings yields those of a kind in a namespace, in the order of their names.
 func (s *State) Settings(ns string, kind setting.Kind) iter.Seq[*Setting] {
 	prefix := pair(pair(ns, string(kind)), "")
@@ -756,6 +796,8 @@ func (s *State) Encode(keys []string) iter.Seq2[[]byte, []byte] {
 				v, ok = lookup(&s.bindings, rest)
 			case 'c':
 				v, ok = counters{s.nextID, s.producer, s.incarnation, s.dataShards, s.cluster, s.uses}, true
+			case 'e':
+				v, ok = lookup(&s.claims, rest)
 			case 'm':
 				v, ok = lookup(&s.nodes, rest)
 			case 'n':
@@ -800,6 +842,7 @@ func (s *State) allKeys() []string {
 	add("a", s.rules.Keys())
 	add("b", s.bindings.Keys())
 	add("c", []string{""})
+	add("e", s.claims.Keys())
 	add("m", s.nodes.Keys())
 	add("n", s.namespaces.Keys())
 	add("o", s.origins.Keys())
@@ -843,6 +886,8 @@ func (s *State) restore(k string, v []byte) error {
 			return err
 		}
 		s.nextID, s.producer, s.incarnation, s.dataShards, s.cluster, s.uses = c.NextID, c.Producer, c.Incarnation, c.DataShards, c.Cluster, c.Uses
+	case 'e':
+		return restoreInto(&s.claims, rest, v)
 	case 'm':
 		if err := restoreInto(&s.nodes, rest, v); err != nil {
 			return err

@@ -163,6 +163,15 @@ type SCRAM struct {
 // Setting is what an operator has set.
 type Setting = setting.Setting
 
+// Claim says that a name is one session's alone.
+type Claim struct {
+	Namespace string `json:"ns"`
+	Name      string `json:"name"`
+	Owner     string `json:"owner"` // client id of the session
+	Shard     uint32 `json:"shard"` // where it is
+	Epoch     uint64 `json:"epoch"` // the connection that has claimed it
+}
+
 // Node is one node of the cluster, as log 0 knows it.
 type Node struct {
 	ID uint64 `json:"id"`

@@ -374,6 +374,12 @@ func (m *Machine) unsubscribe(r *codec.Reader, out *Outcome) OpResult {
 	return OpResult{Known: true}
 }
 
+// ExclusivePrefix begins the name of an exclusive subscription, before its filter.
+const ExclusivePrefix = "$exclusive/"
+
+// Wanted is the filter of a subscription that is not shared: what its messages match.
+func Wanted(text string) string { return strings.TrimPrefix(text, ExclusivePrefix) }
+
 // watch and unwatch keep the table of filters, which is derived from the sessions. Shared
 // subscriptions are queues; they are not in it.
 func (m *Machine) watch(key, text string) {
@@ -389,7 +395,7 @@ func (m *Machine) watch(key, text string) {
 		t = route.New[filter]()
 		m.filters[ns] = t
 	}
-	t.Add(route.SlashedFilter(text), filter{key, text})
+	t.Add(route.SlashedFilter(Wanted(text)), filter{key, text})
 }
 
 // table returns the filters of a namespace; nil when there are none.
@@ -417,7 +423,7 @@ func (m *Machine) Prepare() {
 func (m *Machine) unwatch(key, text string) {
 	ns, _ := SplitSessionKey(key)
 	if t := m.filters[ns]; t != nil {
-		t.Remove(route.SlashedFilter(text), filter{key, text})
+		t.Remove(route.SlashedFilter(Wanted(text)), filter{key, text})
 	}
 }
 
