@@ -19,6 +19,7 @@ type wrong struct {
 	name      string
 	flip      func(f mqttwire.Frame, raw []byte) []byte
 	deaf      bool   // it does not close
+	users     bool   // it asks who one is
 	statement string // what is broken
 }
 
@@ -81,6 +82,18 @@ var wrongs = []wrong{
 		}
 		return raw
 	}, statement: "MQTT5-3.12.4-1"},
+	{name: "AUTH says success too early", flip: set(mqttwire.AUTH, 2, func(byte) byte { return 0 }), users: true, statement: "MQTT5-4.12.0-2"},
+	{name: "AUTH names another method", flip: set(mqttwire.AUTH, 8, flipped(1)), users: true, statement: "MQTT5-4.12.0-5"},
+	{name: "who proves nothing stays", deaf: true, users: true, statement: "MQTT5-4.12.0-4"},
+	{name: "who proves nothing the second time stays", deaf: true, users: true, statement: "MQTT5-4.12.1-2"},
+	{name: "AUTH tells more than the client takes", flip: func(f mqttwire.Frame, raw []byte) []byte {
+		var a mqttwire.Auth
+		if f.Type != mqttwire.AUTH || a.Decode(f) != nil {
+			return raw
+		}
+		a.Properties = a.Properties.String(mqttwire.ReasonString, "because")
+		return a.Append(nil)
+	}, users: true, statement: "MQTT5-3.15.2-2"},
 }
 
 // silence is how long a test waits for what the broken server never says.
@@ -88,15 +101,19 @@ const silence = 300 * time.Millisecond
 
 // A server that is wrong in one thing is found out, by the statement that says so.
 func TestBroken(t *testing.T) {
-	b := testkit.Run(t)
+	b, guarded := testkit.Run(t), testkit.Run(t, testkit.User("ann", "secret"))
 	for _, w := range wrongs {
 		t.Run(w.statement+" "+w.name, func(t *testing.T) {
 			sel, err := conformance.Select(w.statement)
 			if err != nil {
 				t.Fatal(err)
 			}
-			p := newProxy(t, b.MQTT()[len("mqtt://"):], w)
-			r, err := conformance.Run(t.Context(), conformance.Config{URL: "mqtt://" + p.l.Addr().String(), Select: sel, Patience: silence})
+			of, who := b, ""
+			if w.users {
+				of, who = guarded, "ann:secret@"
+			}
+			p := newProxy(t, of.MQTT()[len("mqtt://"):], w)
+			r, err := conformance.Run(t.Context(), conformance.Config{URL: "mqtt://" + who + p.l.Addr().String(), Select: sel, Patience: silence})
 			if err != nil {
 				t.Fatal(err)
 			}

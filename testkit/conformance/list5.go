@@ -283,8 +283,8 @@ func (l *list) end5() {
 	l.seen("3.14.4/client", "what a client sends behind its DISCONNECT is not done", afterDisconnect)
 	l.seen("3.15.1-1", "the flags of AUTH are 0", flagsOf(mqtt.AUTH))
 	l.seen("3.15.2-1", "AUTH has one of its reason codes", authReason)
-	l.unseen("3.15.2-2", "AUTH has no reason string that makes it too large", needsAuth)
-	l.unseen("3.15.2-3", "AUTH has no user property that makes it too large", needsAuth)
+	l.seen("3.15.2-2", "AUTH has no reason string that makes it too large", authFits(mqtt.ReasonString))
+	l.seen("3.15.2-3", "AUTH has no user property that makes it too large", authFits(mqtt.UserProperty))
 }
 
 func (l *list) sessions5() {
@@ -352,14 +352,14 @@ func (l *list) topics5() {
 
 func (l *list) auth5() {
 	l.seen("4.12.0-1", "an authentication method that is not known ends the connection", unknownMethod)
-	l.unseen("4.12.0-2", "the server asks for more by AUTH with 0x18", needsAuth)
+	l.seen("4.12.0-2", "the server asks for more by AUTH with 0x18", asksForMore)
 	l.unseen("4.12.0-3", "the client answers by AUTH with 0x18", onClient)
-	l.unseen("4.12.0-4", "the server may refuse at any step, and ends the connection", needsAuth)
-	l.unseen("4.12.0-5", "AUTH and CONNACK name the method of CONNECT", needsAuth)
+	l.seen("4.12.0-4", "the server may refuse at any step, and ends the connection", refusesProof)
+	l.seen("4.12.0-5", "AUTH and CONNACK name the method of CONNECT", namesMethod)
 	l.seen("4.12.0-6", "without a method in CONNECT there is no AUTH, and none in CONNACK", noAuthAsked)
 	l.seen("4.12.0-7", "AUTH from a client that named no method ends the connection", unasked)
 	l.unseen("4.12.1-1", "a client authenticates again by the same method", onClient)
-	l.unseen("4.12.1-2", "the connection ends when authenticating again fails", needsAuth)
+	l.seen("4.12.1-2", "the connection ends when authenticating again fails", refusesAgain)
 	l.seen("4.13.1-1", "packets that are cut short, or too long for their type, end the connection", cutShort)
 	l.seen("4.13.2-1", "the connection ends where CONNACK or DISCONNECT has a code of 0x80 or more", all(map[string]func(*T){
 		"CONNACK": refusals, "DISCONNECT": lastWord}))

@@ -186,7 +186,6 @@ func (l *list) unseen(num, text, why string) { l.add(Statement{Text: text, Why: 
 // Reasons why a statement has no test.
 const (
 	onClient   = "binds the client"
-	needsAuth  = "needs an authentication method that the server and the suite share"
 	inside     = "is about what the server knows, not about what it sends"
 	inherent   = "the encoding allows nothing else"
 	everything = "is about the server as a whole"
