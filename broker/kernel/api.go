@@ -93,6 +93,7 @@ type Delivery struct {
 	QoS      uint8  // granted
 	Retain   bool   // the flag to send
 	Shared   bool   // from a shared subscription, at QoS 0 or 1: No is of From
+	Consumed bool   // from a queue that the session is subscribed to, as Shared
 	SubIDs   []uint32
 	From     *Attachment // the attachment that No belongs to; nil for a session's own
 
@@ -148,7 +149,7 @@ type Will struct {
 
 // Subscription is one filter of a session.
 type Subscription struct {
-	Filter            string // MQTT spelling, "$share/group/filter" and "$exclusive/filter" included; checked by the adapter
+	Filter            string // MQTT spelling, "$share/group/filter", "$exclusive/filter" and "$queue/name" included; checked by the adapter
 	QoS               uint8
 	NoLocal           bool
 	RetainAsPublished bool

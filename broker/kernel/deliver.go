@@ -48,7 +48,11 @@ func (s *shardRun) effects() {
 		case shard.AttachmentGone:
 			if a := s.k.attachment(e.Attachment); a != nil {
 				s.k.forget(a)
-				a.sink.Gone(GoneDeleted)
+				if a.share != nil {
+					a.share.ended(a)
+				} else {
+					a.sink.Gone(GoneDeleted)
+				}
 			}
 		case shard.Parted:
 			s.k.parted(e.Attachment)

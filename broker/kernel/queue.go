@@ -365,6 +365,14 @@ func (a *Attachment) Detach(ctx context.Context, lost bool) error {
 // Queue is the name of the queue.
 func (a *Attachment) Queue() string { return a.q.spec.Name }
 
+// Subscription is the filter of the subscription that it is for, "$queue/…" and all; "": for none.
+func (a *Attachment) Subscription() string {
+	if a.share == nil {
+		return ""
+	}
+	return a.share.sub.Filter
+}
+
 // consumerLeft deletes an auto-delete queue that lost its last consumer.
 func (k *Kernel) consumerLeft(q *queue, left int64) {
 	k.topo.mu.RLock()

@@ -180,13 +180,13 @@ func (k *Kernel) placeSession(ctx context.Context, r *sessionRoute, spec *Sessio
 	return want, nil
 }
 
-// rejoin attaches a resumed session to its shared subscriptions again.
+// rejoin attaches a resumed session to the queues of its subscriptions again.
 func (s *Session) rejoin(ctx context.Context) {
 	var subs []Subscription
 	s.shard.readMu.RLock()
 	if ms, ok := s.shard.m.Session(s.key); ok {
 		ms.Subscriptions(func(text string, o sm.Options) bool {
-			if strings.HasPrefix(text, sharePrefix) {
+			if shard.Joins(text) {
 				subs = append(subs, Subscription{Filter: text, QoS: o.QoS, ID: o.ID, RetainAsPublished: o.RetainAsPublished})
 			}
 			return true
@@ -195,7 +195,7 @@ func (s *Session) rejoin(ctx context.Context) {
 	s.shard.readMu.RUnlock()
 	for _, sub := range subs {
 		if err := s.join(ctx, sub); err != nil {
-			s.k.log.Warn("shared subscription not resumed", "client", s.route.client, "filter", sub.Filter, "err", err)
+			s.k.log.Warn("subscription not resumed", "client", s.route.client, "filter", sub.Filter, "err", err)
 		}
 	}
 }
@@ -267,16 +267,21 @@ func (r *sessionRoute) identifiers(k *Kernel, address string) (ids []uint32) {
 	return ids
 }
 
-const sharePrefix = "$share/"
+const sharePrefix = shard.SharePrefix
 
 // Subscribe adds or replaces subscriptions; on return their routes hold. existed[i]
 // tells whether that filter was subscribed before. errs[i] is nil when granted.
 func (s *Session) Subscribe(ctx context.Context, subs []Subscription) (existed []bool, errs []error) {
 	existed, errs = make([]bool, len(subs)), make([]error, len(subs))
 	for i, sub := range subs {
-		if n := len(s.route.ns) + len(sub.Filter); n > NameMax && strings.HasPrefix(sub.Filter, sharePrefix) {
-			errs[i] = fault.New(fault.TooLarge, "subscribe", "", "shared filter of %d bytes, %d at most", n, NameMax)
+		if n := len(s.route.ns) + len(sub.Filter); n > NameMax && shard.Joins(sub.Filter) {
+			errs[i] = fault.New(fault.TooLarge, "subscribe", "", "name of %d bytes, %d at most", n, NameMax)
 			continue
+		}
+		if name, ok := consumedQueue(sub.Filter); ok {
+			if _, errs[i] = s.k.openQueue("subscribe", s.route.ns, name, 0); errs[i] != nil {
+				continue
+			}
 		}
 		if exclusive(sub.Filter) {
 			if errs[i] = s.claim(ctx, sub.Filter); errs[i] != nil {
@@ -294,7 +299,7 @@ func (s *Session) Subscribe(ctx context.Context, subs []Subscription) (existed [
 			continue
 		}
 		existed[i] = res.Known
-		if strings.HasPrefix(sub.Filter, sharePrefix) {
+		if shard.Joins(sub.Filter) {
 			if errs[i] = s.join(ctx, sub); errs[i] != nil && !res.Known {
 				_, _ = s.shard.call(ctx, func(b *shard.Builder) int { return b.Unsubscribe(s.key, sub.Filter) })
 			}
@@ -334,9 +339,14 @@ func (k *Kernel) routeFilter(r *sessionRoute, filter string, o sm.Options) {
 	sub := Subscription{
 		Filter: filter, QoS: o.QoS, NoLocal: o.NoLocal, RetainAsPublished: o.RetainAsPublished, RetainHandling: o.RetainHandling, ID: o.ID,
 	}
-	if strings.HasPrefix(filter, sharePrefix) {
+	switch {
+	case strings.HasPrefix(filter, sharePrefix):
 		k.share(r, sub)
-	} else {
+	case shard.Joins(filter):
+		k.sessionsMu.Lock()
+		r.subs.put(&subscriber{session: r, sub: sub})
+		k.sessionsMu.Unlock()
+	default:
 		k.addRoute(r, sub)
 	}
 }
@@ -388,6 +398,9 @@ func (k *Kernel) unroute(key, filter string, leads bool) {
 		}
 		return
 	}
+	if shard.Joins(filter) {
+		return
+	}
 	k.topo.space(ns).subs.Remove(route.SlashedFilter(shard.Wanted(filter)), old)
 	if leads && exclusive(filter) {
 		k.post(work{unclaim: filter, ns: ns})
@@ -421,18 +434,22 @@ func (s *Session) Unsubscribe(ctx context.Context, filters []string) (existed []
 	return existed, nil
 }
 
-// join makes the session a consumer of a shared subscription's queue, which is made when
-// it is not there (MQTT 5 section 4.8.2).
+// join makes the session a consumer of the queue that it is subscribed to, or of a shared
+// subscription's, which is made when it is not there (MQTT 5 section 4.8.2).
 func (s *Session) join(ctx context.Context, sub Subscription) error {
 	k := s.k
 	k.sharing.RLock()
 	defer k.sharing.RUnlock()
-	spec := QueueSpec{
-		Namespace: s.route.ns, Name: sub.Filter, Durable: s.shard.class.logged(), Durability: s.shard.class.durability(),
-		MessageTTL: -1, MaxLength: shard.BacklogMax, MaxLengthBytes: shard.BacklogBytesMax, DeliveryLimit: -1,
-	}
-	if _, _, err := k.DeclareQueue(ctx, spec); err != nil {
-		return err
+	name, consumed := consumedQueue(sub.Filter)
+	if !consumed {
+		name = sub.Filter
+		spec := QueueSpec{
+			Namespace: s.route.ns, Name: name, Durable: s.shard.class.logged(), Durability: s.shard.class.durability(),
+			MessageTTL: -1, MaxLength: shard.BacklogMax, MaxLengthBytes: shard.BacklogBytesMax, DeliveryLimit: -1,
+		}
+		if _, _, err := k.DeclareQueue(ctx, spec); err != nil {
+			return err
+		}
 	}
 	s.mu.Lock()
 	old := s.shared[sub.Filter]
@@ -444,7 +461,7 @@ func (s *Session) join(ctx context.Context, sub Subscription) error {
 	}
 	m := newMembership(s, sub)
 	a, err := k.Attach(ctx, AttachSpec{
-		Namespace: s.route.ns, Queue: sub.Filter, Tag: s.route.client, Refill: !m.hands(), Sink: s.sink, share: m,
+		Namespace: s.route.ns, Queue: name, Tag: s.route.client, Refill: !m.hands(), Sink: s.sink, share: m,
 	})
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package kernel
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/robustmq/rmq/broker/kernel/shard"
@@ -13,7 +14,8 @@ import (
 // when the client's Receive Maximum says so.
 const sharedWindow = 100
 
-// membership is what an attachment has when it is that of a session to a shared subscription.
+// membership is what an attachment has when it is that of a session: to a shared subscription,
+// or to a queue, "$queue/NAME".
 //
 // At QoS 0 and 1 the queue of the share waits for the client's answer, and gives what a broken
 // connection has not answered to another member. At QoS 2 what was begun with one member is not
@@ -29,13 +31,26 @@ type membership struct {
 	sub Subscription
 	id  uint32 // shard.ShareOf its filter
 
+	// consumes: the queue is not a share's. Its messages come at the QoS of the subscription,
+	// whatever their own, so that each is acknowledged as the queue's other consumers do it.
+	consumes bool
+
 	mu     sync.Mutex
 	under  int           // messages that are being handed over
 	leaves chan struct{} // closed when the last of them is; nil while the member stays
 }
 
 func newMembership(s *Session, sub Subscription) *membership {
-	return &membership{s: s, sub: sub, id: shard.ShareOf(sub.Filter)}
+	m := &membership{s: s, sub: sub, id: shard.ShareOf(sub.Filter)}
+	if _, m.consumes = consumedQueue(sub.Filter); m.consumes {
+		m.sub.QoS = min(m.sub.QoS, 1)
+	}
+	return m
+}
+
+// consumedQueue is the queue that a subscription is to; false: it is to none.
+func consumedQueue(filter string) (name string, ok bool) {
+	return strings.CutPrefix(filter, shard.QueuePrefix)
 }
 
 // hands tells whether deliveries may be handed over to the session.
@@ -61,6 +76,9 @@ func (m *membership) identifiers() []uint32 {
 // deliver gives a message that the share's queue has chosen this member for.
 func (m *membership) deliver(a *Attachment, d *Delivery) {
 	d.QoS, d.Shared, d.SubIDs = min(d.QoS, m.sub.QoS), true, m.identifiers()
+	if m.consumes {
+		d.QoS, d.Consumed = m.sub.QoS, true
+	}
 	d.Retain = d.Retain && m.sub.RetainAsPublished
 	switch d.QoS {
 	case 0:
@@ -143,6 +161,20 @@ func (m *membership) leave(ctx context.Context) {
 	select {
 	case <-m.leaves:
 	case <-ctx.Done():
+	}
+}
+
+// ended follows the end of the queue that a session was subscribed to: the subscription ends with it.
+func (m *membership) ended(a *Attachment) {
+	s := m.s
+	s.mu.Lock()
+	mine := s.shared[m.sub.Filter] == a
+	if mine {
+		delete(s.shared, m.sub.Filter)
+	}
+	s.mu.Unlock()
+	if mine && m.consumes {
+		_ = s.shard.do(func(p *pending) { p.b.Unsubscribe(s.key, m.sub.Filter) })
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/kernel"
+	"github.com/robustmq/rmq/broker/message"
 	"github.com/robustmq/rmq/broker/mqttwire"
 )
 
@@ -16,6 +17,8 @@ import (
 //   - A SUBSCRIBE is granted when there is anything in its filter that may be read, and 0x87
 //     when there is nothing. Each delivery is held against the rules again: so a filter that is
 //     wider than what may be read gives that part, and a rule that comes later counts at once.
+//   - A subscription to a queue, "$queue/NAME", is granted to who may read the queue, as in AMQP,
+//     and gets all that is in it. It ends like a shared one.
 //   - A shared subscription has to be readable as a whole: what its member may not read would
 //     be lost to the others. One that becomes unreadable ends, and gives back what it had.
 
@@ -25,8 +28,19 @@ func (c *conn) may(a acl.Action, address string) bool { return c.access.May(a, a
 func (c *conn) mayRead(filter []byte) bool {
 	_, filter, shared, _ := mqttwire.SplitShared(filter)
 	filter, _ = mqttwire.SplitExclusive(filter)
+	if name, ok := queueOf(filter); ok {
+		return c.may(acl.Read, message.FromAMQPKey(name))
+	}
 	x := c.access.Extent(acl.Read, string(filter))
 	return x == acl.Everything || x == acl.Some && !shared
+}
+
+// mayTake tells whether a delivery may be read: who may read a queue may read what is in it.
+func (c *conn) mayTake(d *kernel.Delivery) bool {
+	if d.Consumed {
+		return c.may(acl.Read, message.FromAMQPKey(d.From.Queue()))
+	}
+	return c.may(acl.Read, d.Msg.Address)
 }
 
 // received tells whether a QoS 2 publish is one that was let in already, and is sent again.
@@ -68,7 +82,7 @@ func (c *conn) withhold(d *kernel.Delivery) {
 		return
 	}
 	// It is not settled: it goes back as the subscription ends.
-	filter := d.From.Queue()
+	filter := d.From.Subscription()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if _, again := c.left[filter]; again || c.over {

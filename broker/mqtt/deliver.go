@@ -3,7 +3,6 @@ package mqtt
 import (
 	"sync"
 
-	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/message"
 	"github.com/robustmq/rmq/broker/mqttwire"
@@ -21,7 +20,7 @@ func (c *conn) Deliver(d *kernel.Delivery) bool {
 		return true
 	}
 	m := d.Msg
-	if !c.may(acl.Read, m.Address) {
+	if !c.mayTake(d) {
 		c.withhold(d)
 		return true
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 
+	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/mqttwire"
 )
@@ -38,6 +39,9 @@ func (c *conn) subscribe(f mqttwire.Frame) error {
 			ack.Reasons = append(ack.Reasons, mqttwire.NotAuthorized)
 			continue
 		}
+		if _, ok := queueOf(t.Filter); ok {
+			isShared, t.QoS = true, min(t.QoS, 1)
+		}
 		ack.Reasons = append(ack.Reasons, mqttwire.Reason(t.QoS))
 		shared = append(shared, isShared)
 		subs = append(subs, kernel.Subscription{
@@ -63,6 +67,9 @@ func (c *conn) subscribe(f mqttwire.Frame) error {
 		}
 		if err := errs[next]; err != nil {
 			ack.Reasons[i] = reasonIn(mqttwire.SUBACK, err)
+			if fault.Is(err, fault.NotFound) {
+				ack.Reasons[i] = mqttwire.TopicFilterInvalid // there is no such queue
+			}
 			c.server.cfg.Log.Debug("mqtt: subscription refused", "client", c.clientID, "filter", subs[next].Filter, "err", err)
 		}
 		next++
@@ -98,15 +105,24 @@ func checkFilter(filter []byte) (shared bool, err error) {
 	return shared, nil
 }
 
-// whole tells whether what is behind $exclusive is a filter, and no shared or exclusive one.
+// queueOf is the queue that a subscription, "$queue/NAME", is to: the name as AMQP has it.
+func queueOf(filter []byte) (name string, ok bool) {
+	return strings.CutPrefix(string(filter), "$queue/")
+}
+
+// whole tells whether what is behind $exclusive is a plain filter, and what is behind $queue a name.
 func whole(filter []byte) bool {
+	if name, ok := queueOf(filter); ok {
+		return name != "" && !strings.ContainsAny(name, "+#")
+	}
 	filter, exclusive := mqttwire.SplitExclusive(filter)
 	if !exclusive {
 		return true
 	}
 	_, _, shared, _ := mqttwire.SplitShared(filter)
 	_, twice := mqttwire.SplitExclusive(filter)
-	return !shared && !twice && mqttwire.ValidFilter(filter)
+	_, queue := queueOf(filter)
+	return !shared && !twice && !queue && mqttwire.ValidFilter(filter)
 }
 
 // unsubscribe handles UNSUBSCRIBE.

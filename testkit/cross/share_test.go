@@ -6,6 +6,7 @@ import (
 
 	"github.com/eclipse/paho.golang/paho"
 	paho3 "github.com/eclipse/paho.mqtt.golang"
+	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/robustmq/rmq/broker/setting"
 )
@@ -107,5 +108,65 @@ func TestExclusive(t *testing.T) {
 	must(one.Unsubscribe(e.ctx, &paho.Unsubscribe{Topics: []string{"$exclusive/valve/#"}}))(t)
 	if code := two.subscribeCode(e, "$exclusive/valve/#"); code != 1 {
 		t.Errorf("when it is free, SUBACK says %#x", code)
+	}
+}
+
+// A client of MQTT consumes an AMQP queue: what it acknowledges is gone, and a session that is resumed
+// consumes on. The subscription ends with the queue, and the connection does not.
+func TestQueueOverMQTT(t *testing.T) {
+	e := start(t)
+	c := e.amqp()
+	must(c.QueueDeclare("dead", true, false, false, false, nil))(t)
+	must(c.QueueDeclare("jobs.eu", true, false, false, false, amqp.Table{"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}))(t)
+	for i := range 5 {
+		e.publishAMQP("", "jobs.eu", amqp.Publishing{Body: fmt.Append(nil, i)}) // transient, and yet to be acknowledged
+	}
+	resumed := func(clean bool) *mqttClient {
+		return e.mqtt(func(c *paho.Connect) {
+			c.ClientID, c.CleanStart = "worker", clean
+			c.Properties = &paho.ConnectProperties{SessionExpiryInterval: ptr(uint32(3600)), ReceiveMaximum: ptr(uint16(2))}
+		})
+	}
+	one := resumed(true)
+	if code := one.subscribeCode(e, "$queue/none"); code != 0x8F {
+		t.Errorf("SUBACK for a queue that is not there says %#x", code)
+	}
+	ack := must(one.Subscribe(e.ctx, &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: "$queue/jobs.eu", QoS: 2}}}))(t)
+	if ack.Reasons[0] != 1 {
+		t.Errorf("SUBACK says %#x", ack.Reasons[0])
+	}
+	for i := range 5 { // each is acknowledged as it comes
+		if p := one.next(); string(p.Payload) != fmt.Sprint(i) || p.QoS != 1 || p.Topic != "jobs/eu" {
+			t.Errorf("got %s of %s at QoS %d in place of %d", p.Payload, p.Topic, p.QoS, i)
+		}
+	}
+	e.Want(t).Queue("jobs.eu").Empty()
+
+	check(t, one.Disconnect(&paho.Disconnect{}))
+	e.Want(t).Queue("jobs.eu").Consumers(0)
+	e.publishAMQP("", "jobs.eu", amqp.Publishing{Body: []byte("while away")})
+	e.Want(t).Queue("jobs.eu").Ready(1)
+	two := resumed(false)
+	if p := two.next(); string(p.Payload) != "while away" {
+		t.Errorf("got %s", p.Payload)
+	}
+	must(two.Unsubscribe(e.ctx, &paho.Unsubscribe{Topics: []string{"$queue/jobs.eu"}}))(t)
+	e.Want(t).Queue("jobs.eu").Consumers(0)
+	got := make(chan paho3.Message, 10) // of the client's default handler: it knows of no filter that matches
+	three := e.at(2).mqtt3(func(o *paho3.ClientOptions) {
+		o.SetDefaultPublishHandler(func(_ paho3.Client, m paho3.Message) { got <- m })
+	})
+	three.done(three.Subscribe("$queue/jobs.eu", 1, nil))
+	three.sub("plain", 1)
+	e.publishAMQP("", "jobs.eu", amqp.Publishing{Body: []byte("for 3.1.1"), DeliveryMode: 2})
+	if m := next(t, got, "MQTT 3.1.1"); string(m.Payload()) != "for 3.1.1" || m.Qos() != 1 {
+		t.Errorf("got %s at QoS %d", m.Payload(), m.Qos())
+	}
+	e.Want(t).Queue("jobs.eu").Empty()
+	must(c.QueueDelete("jobs.eu", false, false, false))(t)
+	e.Want(t).Queue("jobs.eu").Gone()
+	e.publishMQTT(&paho.Publish{Topic: "plain", QoS: 1, Payload: []byte("still here")})
+	if m := three.next(); string(m.Payload()) != "still here" {
+		t.Errorf("got %s", m.Payload())
 	}
 }

@@ -374,16 +374,28 @@ func (m *Machine) unsubscribe(r *codec.Reader, out *Outcome) OpResult {
 	return OpResult{Known: true}
 }
 
+// SharePrefix begins the name of a shared subscription, before its group and filter; QueuePrefix
+// that of one to a queue, before its name.
+const (
+	SharePrefix = "$share/"
+	QueuePrefix = "$queue/"
+)
+
+// Joins tells whether a subscription is an attachment to a queue, and not a filter.
+func Joins(text string) bool {
+	return strings.HasPrefix(text, SharePrefix) || strings.HasPrefix(text, QueuePrefix)
+}
+
 // ExclusivePrefix begins the name of an exclusive subscription, before its filter.
 const ExclusivePrefix = "$exclusive/"
 
-// Wanted is the filter of a subscription that is not shared: what its messages match.
+// Wanted is the filter of a subscription that is one: what its messages match.
 func Wanted(text string) string { return strings.TrimPrefix(text, ExclusivePrefix) }
 
-// watch and unwatch keep the table of filters, which is derived from the sessions. Shared
-// subscriptions are queues; they are not in it.
+// watch and unwatch keep the table of filters, which is derived from the sessions. What
+// joins a queue is not in it.
 func (m *Machine) watch(key, text string) {
-	if strings.HasPrefix(text, "$share/") {
+	if Joins(text) {
 		return
 	}
 	if m.filters == nil {
