@@ -10,6 +10,7 @@ import (
 
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel/shard"
+	"github.com/robustmq/rmq/broker/record"
 	"github.com/robustmq/rmq/broker/storage"
 )
 
@@ -166,13 +167,32 @@ func (t *tail) openSegment(e storage.Engine) (storage.Segment, error) {
 	return watched{seg, t}, nil
 }
 
-// fits tells whether a segment reaches to where it should. A file that is missing between two
-// others is noticed by the segment itself.
+// fits tells whether a segment reaches to where the checkpoint has its end: that much was synced before
+// the checkpoint was saved. A file that is missing between two others is noticed by the segment itself.
 func (t *tail) fits(seg storage.Segment) error {
 	t.mu.RLock()
-	defer t.mu.RUnlock()
-	if seg.End() < t.flushed { // it was synced before the checkpoint was saved
-		return fmt.Errorf("%w: %s ends at offset %d, where the checkpoint has %d: a file is missing, or damaged", storage.ErrCorrupt, t.dir(), seg.End(), t.flushed)
+	due := t.flushed
+	t.mu.RUnlock()
+	end := seg.End()
+	if end < due {
+		return fmt.Errorf("%w: %s ends at offset %d, where the checkpoint has %d: a file is missing, or damaged", storage.ErrCorrupt, t.dir(), end, due)
+	}
+	bounds := seg.Bounds()
+	if end == due || len(bounds) == 0 || bounds[0] >= due {
+		return nil
+	}
+	// What is behind will be cut off. One batch ends there: where none does, it has got a higher offset,
+	// which its checksum does not cover, and would be cut off too.
+	raw, err := seg.Read(due-1, 0)
+	if err != nil {
+		return err
+	}
+	b, _, err := record.Next(raw)
+	if err != nil {
+		return err
+	}
+	if b.NextOffset() != due {
+		return fmt.Errorf("%w: %s has batch %d-%d, where the checkpoint has one that ends before %d", storage.ErrCorrupt, t.dir(), b.BaseOffset(), b.LastOffset(), due)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -292,6 +293,14 @@ func (w *rewriter) walk(from, to int64, fn func(record.Batch) (bool, error)) err
 	return nil
 }
 
+// bounds are those of the files at rest that end where the last checkpoint does, or before. Others
+// are left alone: a batch must go on ending there, by which the tail that is opened after a crash
+// knows that its segment is whole.
+func (w *rewriter) bounds() []int64 {
+	bounds := w.seg.Bounds()
+	return bounds[:sort.Search(len(bounds), func(i int) bool { return bounds[i] > w.kept.Next })]
+}
+
 // sizes are those of the files at rest, by their bounds.
 func (w *rewriter) sizes(bounds []int64) ([]int64, error) {
 	sizes := make([]int64, len(bounds)-1)
@@ -308,14 +317,14 @@ func (w *rewriter) sizes(bounds []int64) ([]int64, error) {
 // compact runs a pass of compaction if the stream's configuration says that it is due.
 func (w *rewriter) compact(st *meta.Stream) error {
 	r := &w.t.resting
-	bounds := w.seg.Bounds()
+	bounds := w.bounds()
 	if len(bounds) < 2 {
 		return nil
 	}
 	start, _ := w.t.bounds()
 	now := w.s.k.nowMs()
 	cleaned := max(r.cleaned, start)
-	end := max(cleaned, min(bounds[len(bounds)-1], w.kept.Next))
+	end := max(cleaned, bounds[len(bounds)-1])
 	due := r.due != 0 && now >= r.due
 	if end == cleaned && !due {
 		return nil
@@ -395,7 +404,7 @@ func (w *rewriter) dirty(st *meta.Stream, start, cleaned, end, now int64) bool {
 // edit rewrites the files that have anything before end: adjacent ones as one, as far as
 // they fit.
 func (w *rewriter) edit(p *compact.Pass, end int64) (done bool, err error) {
-	bounds := w.seg.Bounds()
+	bounds := w.bounds()
 	sizes, err := w.sizes(bounds)
 	if err != nil {
 		return false, err
@@ -418,7 +427,7 @@ func (w *rewriter) edit(p *compact.Pass, end int64) (done bool, err error) {
 // than half is wanted, and small ones beside them. In the shard's own log that is what is
 // not referred to; in a partition's, what is not and lies before its start.
 func (w *rewriter) dropDead() error {
-	bounds := w.seg.Bounds()
+	bounds := w.bounds()
 	if len(bounds) < 2 {
 		return nil
 	}
