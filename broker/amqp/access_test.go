@@ -187,15 +187,16 @@ func TestAConsumerIsCancelledByRules(t *testing.T) {
 	if err := ch.Publish("", "q", false, false, amqp091.Publishing{Body: []byte("x")}); err != nil {
 		t.Fatal(err)
 	}
-	select {
-	case tag := <-gone:
-		if tag != "me" {
-			t.Errorf("cancelled %q", tag)
+	select { // it ends once the client has been told
+	case d, ok := <-got:
+		if ok {
+			t.Fatalf("delivered %q", d.Body)
 		}
-	case d := <-got:
-		t.Fatalf("delivered %q", d.Body)
 	case <-time.After(patience):
 		t.Fatal("not cancelled")
+	}
+	if tag := <-gone; tag != "me" {
+		t.Errorf("cancelled %q", tag)
 	}
 	r.set()
 	again, err := ch.Consume("q", "again", true, false, false, false, nil)
