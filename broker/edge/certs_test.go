@@ -307,22 +307,11 @@ func TestMayAndMustTLS(t *testing.T) {
 // Who stops in the middle of a handshake is let go.
 func TestHandshakeHasATime(t *testing.T) {
 	b := newTLSBench(t, TLSFiles{})
-	s := newServer(t, Config{Handlers: map[Proto]Handler{MQTT: echo("mqtt")}, Certs: b.certs, FirstWait: 30 * time.Millisecond})
+	s := newServer(t, Config{Handlers: map[Proto]Handler{MQTT: echo("mqtt")}, Certs: b.certs, FirstWait: shortWait})
 	s.Start()
 	a, err := s.Listen(context.Background(), Spec{Proto: MQTT, Address: "127.0.0.1:0", TLS: MustTLS})
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := net.Dial("tcp", a.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	io.WriteString(c, "\x16\x03\x01\x02\x00\x01")
-	if _, err := io.ReadAll(c); err != nil {
-		t.Fatal(err)
-	}
-	if n := s.Stats().Refused[TooSilent].Load(); n != 1 {
-		t.Errorf("%d were too silent", n)
-	}
+	tooSilent(t, s, a.String(), "\x16\x03\x01\x02\x00\x01")
 }

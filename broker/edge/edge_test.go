@@ -177,7 +177,7 @@ func TestOwnPorts(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
-	s := newServer(t, Config{Handlers: map[Proto]Handler{MQTT: echo("mqtt")}, FirstWait: 50 * time.Millisecond})
+	s := newServer(t, Config{Handlers: map[Proto]Handler{MQTT: echo("mqtt")}})
 	address := listen(t, s, Any)
 	s.Start()
 	for _, tt := range []struct {
@@ -194,14 +194,31 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%q was not refused as %v", tt.first, tt.reason)
 		}
 	}
+}
+
+// Who does not say enough in time is let go.
+func TestSilence(t *testing.T) {
+	s := newServer(t, Config{Handlers: map[Proto]Handler{MQTT: echo("mqtt")}, FirstWait: shortWait})
+	address := listen(t, s, Any)
+	s.Start()
+	tooSilent(t, s, address, "AM")
+}
+
+// shortWait is for servers that wait in vain.
+const shortWait = 30 * time.Millisecond
+
+// tooSilent wants a server to let go, unanswered, of one who says that much and stops. It may be gone
+// before that was said, and then resets the connection.
+func tooSilent(t *testing.T, s *Server, address, first string) {
+	t.Helper()
 	c, err := net.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	io.WriteString(c, "AM")
-	if _, err := c.Read(make([]byte, 1)); err == nil {
-		t.Error("one who says no more is answered")
+	io.WriteString(c, first)
+	if got, err := io.ReadAll(c); len(got) > 0 || err != nil && !errors.Is(err, syscall.ECONNRESET) {
+		t.Fatalf("answered %q, %v", got, err)
 	}
 	if n := s.Stats().Refused[TooSilent].Load(); n != 1 {
 		t.Errorf("%d were too silent", n)

@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/robustmq/rmq/broker/wire"
 )
@@ -147,7 +146,7 @@ func TestProxyHeader(t *testing.T) {
 	})
 	web := NewHTTP(httpServer())
 	defer web.Close(context.Background())
-	s := newServer(t, Config{Handlers: map[Proto]Handler{MQTT: who, HTTP: web}, FirstWait: time.Second})
+	s := newServer(t, Config{Handlers: map[Proto]Handler{MQTT: who, HTTP: web}})
 	at := func(spec Spec) string {
 		spec.Address = "127.0.0.1:0"
 		a, err := s.Listen(context.Background(), spec)
@@ -192,22 +191,11 @@ func TestProxyHeader(t *testing.T) {
 
 // Who begins to say who the client is, and stops, is let go.
 func TestProxyHeaderHasATime(t *testing.T) {
-	s := newServer(t, Config{Handlers: map[Proto]Handler{MQTT: echo("mqtt")}, FirstWait: 30 * time.Millisecond})
+	s := newServer(t, Config{Handlers: map[Proto]Handler{MQTT: echo("mqtt")}, FirstWait: shortWait})
 	a, err := s.Listen(context.Background(), Spec{Proto: MQTT, Address: "127.0.0.1:0", Proxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.Start()
-	c, err := net.Dial("tcp", a.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	io.WriteString(c, "PROXY TCP4 192.0.2")
-	if got, err := io.ReadAll(c); err != nil || len(got) > 0 {
-		t.Fatal(got, err)
-	}
-	if n := s.Stats().Refused[TooSilent].Load(); n != 1 {
-		t.Errorf("%d were too silent", n)
-	}
+	tooSilent(t, s, a.String(), "PROXY TCP4 192.0.2")
 }
