@@ -48,22 +48,24 @@ func (c *Clock) Advance(d time.Duration) {
 	defer cancel()
 	c.b.events.add("clock", "advance %v", d)
 	end := c.virtual.Now().Add(d)
-	settled := uint64(0) // works known to be over: the first step waits for what was under way before
-	step := func(to time.Time) {
-		if to.After(c.virtual.Now()) {
-			c.virtual.Advance(to.Sub(c.virtual.Now()))
-		} else {
-			c.virtual.Advance(0)
-		}
-		for c.works() != settled { // what one node does may give another something to do
+	var settled uint64 // works known to be over
+	settle := func() {
+		for again := true; again; again = c.works() != settled { // what one node does may give another something to do
 			settled = c.works()
 			for _, k := range c.kernels() {
 				if err := k.Settle(ctx); err != nil {
-					c.b.t.Fatalf("testkit: the broker did not come to rest after the clock stood at %v: %v", to, err)
+					c.b.t.Fatalf("testkit: the broker did not come to rest as the clock stood at %v: %v", c.virtual.Now(), err)
 				}
 			}
 		}
 	}
+	step := func(to time.Time) {
+		c.virtual.Advance(max(to.Sub(c.virtual.Now()), 0))
+		if c.works() != settled {
+			settle()
+		}
+	}
+	settle() // what is seen already may not have set its timer yet
 	for {
 		next, ok := c.virtual.Next()
 		if !ok || next.After(end) {
