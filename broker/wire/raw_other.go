@@ -14,4 +14,6 @@ func rawOf(net.Conn) syscall.RawConn { return nil }
 
 func tryRead(uintptr, []byte) (int, bool, error) { panic("wire: no raw connections here") }
 
+func readable(uintptr) bool { panic("wire: no raw connections here") }
+
 func tryWrite(uintptr, []byte) (int, error) { panic("wire: no raw connections here") }

@@ -41,6 +41,18 @@ func tryRead(fd uintptr, b []byte) (n int, again bool, err error) {
 	}
 }
 
+// readable tells whether a read would not have to wait: for bytes, the end or an error. The poller
+// is no substitute, for it tells once of what arrives: perhaps to a read that has had it already.
+func readable(fd uintptr) bool {
+	var b [1]byte
+	for {
+		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK)
+		if err != syscall.EINTR {
+			return err != syscall.EAGAIN
+		}
+	}
+}
+
 // tryWrite writes what the socket takes at once: n is short when it is full.
 func tryWrite(fd uintptr, b []byte) (n int, err error) {
 	for n < len(b) {

@@ -21,19 +21,11 @@ type Reader struct {
 	size int // room to take at the next wake: grows while reads fill the buffer
 
 	attempt func(fd uintptr) bool // r.try, bound once
-	wait    waiting               // what attempt is to do
+	wait    bool                  // attempt is to look, and to read nothing
 	n       int                   // what attempt has read
 	err     error                 // what attempt has met
 	one     [1]byte               // where a connection without raw waits
 }
-
-type waiting uint8
-
-const (
-	no    waiting = iota // read what is there
-	until                // nothing, and be called again when there is something
-	over                 // there is
-)
 
 // NewReader returns a Reader of conn.
 func NewReader(conn net.Conn) *Reader {
@@ -152,9 +144,8 @@ func (r *Reader) readIdle() error {
 // try is the poller's callback: true when it has bytes or an error, false to be
 // called again once the socket is readable.
 func (r *Reader) try(fd uintptr) bool {
-	if r.wait != no {
-		r.wait++
-		return r.wait > over
+	if r.wait {
+		return readable(fd)
 	}
 	return r.tryRead(fd)
 }
@@ -180,9 +171,9 @@ func (r *Reader) CanWait() bool { return r.raw != nil }
 // needs the next size. Its error is that of the connection.
 func (r *Reader) Wait() error {
 	r.Release()
-	r.wait = until
+	r.wait = true
 	err := r.raw.Read(r.attempt)
-	r.wait = no
+	r.wait = false
 	return err
 }
 

@@ -355,6 +355,34 @@ func TestReaderGrowsByWhatArrives(t *testing.T) {
 	})
 }
 
+// What is there before Wait begins is not waited for in vain, though the poller has told of it already.
+func TestReaderWaitsForNothingThatIsThere(t *testing.T) {
+	a, b := tcpPair(t)
+	r := NewReader(b)
+	if !r.CanWait() {
+		t.Skip("there is no poller to wait with")
+	}
+	for _, say := range []func(){func() { _, _ = a.Write([]byte("x")) }, func() { a.Close() }} {
+		told := false
+		if err := r.raw.Read(func(uintptr) bool {
+			if !told {
+				say()
+				told = true
+				return false
+			}
+			return true // by the poller, once
+		}); err != nil {
+			t.Fatal(err)
+		}
+		_ = b.SetReadDeadline(time.Now().Add(time.Minute)) // or for ever
+		if err := r.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		_ = r.Fill(1)
+		r.Discard(r.Buffered())
+	}
+}
+
 func TestReaderIdleHoldsNoBuffer(t *testing.T) {
 	conns(t, func(t *testing.T, a, b net.Conn) {
 		r := NewReader(b)
