@@ -442,6 +442,7 @@ func (s *shardRun) Apply(entries []storage.Entry) {
 			s.stop(err)
 			return
 		}
+		s.schedule() // before anybody is told: a test moves a virtual clock then
 		s.appendBatches(len(e.Data))
 		s.effects()
 		if s.k.Clustered() {
@@ -562,12 +563,11 @@ func (s *shardRun) answer(h shard.Header) {
 	}
 }
 
-// afterApply proposes what gathered meanwhile and looks after timers and checkpoints.
+// afterApply proposes what gathered meanwhile and looks after checkpoints.
 func (s *shardRun) afterApply() {
 	s.mu.Lock()
 	s.pumpLocked()
 	s.mu.Unlock()
-	s.schedule()
 	s.maybeSave()
 	if s.sinceLook >= lookBytes || s.k.pressure.refusal.Load() != nil {
 		s.sinceLook = 0
