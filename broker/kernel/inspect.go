@@ -78,7 +78,7 @@ func (k *Kernel) SessionInfo(ns, client string) (SessionInfo, bool) {
 
 func (s *shardRun) sessionInfo(ms *shard.Session) SessionInfo {
 	i := ms.Info()
-	st := ms.Backlog.Stats()
+	st := ms.Backlog()
 	info := SessionInfo{
 		Connected: i.Connected, Expiry: i.Expiry, EndsAt: i.Ends, ReceiveMaximum: i.ReceiveMax, Inflight: i.Inflight, Receiving: i.Received,
 		Backlog: st.Ready, BacklogBytes: st.ReadyBytes, HasWill: i.HasWill, Durability: s.class.durability(), Shard: uint32(s.id),

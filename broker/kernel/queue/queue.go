@@ -32,7 +32,11 @@
 //   - A dead-lettered message is held until Confirmed, so that it exists in at least one place.
 package queue
 
-import "github.com/robustmq/rmq/broker/fault"
+import (
+	"slices"
+
+	"github.com/robustmq/rmq/broker/fault"
+)
 
 // Bounds of one queue.
 const (
@@ -444,6 +448,11 @@ func (q *Queue) Empty() bool { return q.ready+q.unacked+q.held+q.trashCount == 0
 
 // Busy tells whether a command left work over that a Tick is to go on with.
 func (q *Queue) Busy() bool { return q.busy || len(q.trash) > 0 }
+
+// Pushed tells whether there ever was a message in the queue.
+func (q *Queue) Pushed() bool {
+	return slices.ContainsFunc(q.lanes, func(l lane) bool { return l.next > 1 })
+}
 
 // Touch notes that the queue was used (declared again).
 func (q *Queue) Touch(now int64) {

@@ -68,7 +68,10 @@ func ShareOf(filter string) uint32 {
 // client has not received, by ShareOf.
 func (s *Session) Handed() map[uint32]int64 {
 	n := make(map[uint32]int64)
-	s.Backlog.Browse(func(b queue.Browsed) bool {
+	if s.backlog == nil {
+		return n
+	}
+	s.backlog.Browse(func(b queue.Browsed) bool {
 		if share := b.Tag >> tagShareShift; share != 0 {
 			n[share]++
 		}

@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel/codec"
@@ -13,12 +14,13 @@ import (
 )
 
 // Session is one session and its backlog: a queue with one consumer that stays through
-// all connections of the client, paused (without credit) while there is none.
+// all connections of the client, paused (without credit) while there is none. It is made for
+// the first message: most sessions never have one that has to wait.
 type Session struct {
 	*session.Session
-	Key     string // namespace, 0, client id
-	Backlog *queue.Queue
-	started bool // the connection takes deliveries
+	Key     string       // namespace, 0, client id
+	backlog *queue.Queue // nil: there never was anything in it
+	started bool         // the connection takes deliveries
 	due     int64
 	gen     uint64
 }
@@ -47,12 +49,39 @@ func SplitSessionKey(key string) (ns, client string) {
 	return ns, client
 }
 
-func (m *Machine) newBacklog() *queue.Queue {
+func newBacklog() *queue.Queue {
 	l := queue.NoLimits()
 	l.MaxLength, l.MaxBytes = BacklogMax, BacklogBytesMax
-	q := queue.New(l).Fork(m.gen, m.saved)
-	_, _ = q.Attach(m.now, queue.AttachSpec{ID: consumer}, nil) // the first of an empty queue is never refused
-	return q
+	return queue.New(l)
+}
+
+// attachConsumer makes a backlog one that messages may be put in.
+func attachConsumer(now int64, q *queue.Queue) {
+	_, _ = q.Attach(now, queue.AttachSpec{ID: consumer}, nil) // the first of an empty queue is never refused
+}
+
+// Backlog tells of the messages that wait in the session or are under way.
+func (s *Session) Backlog() queue.Stats {
+	if s.backlog == nil {
+		return queue.Stats{}
+	}
+	return s.backlog.Stats()
+}
+
+// allow sets how many deliveries the backlog may make. One that is not there has it from the start.
+func (m *Machine) allow(s *Session, n int64, out *Outcome) {
+	if s.backlog != nil {
+		m.eff = s.backlog.SetCredit(m.now, consumer, n, m.eff[:0])
+		m.backlogEffects(s, out)
+	}
+}
+
+// room is how many deliveries the client takes now.
+func (s *Session) room() int64 {
+	if !s.started {
+		return 0
+	}
+	return int64(max(s.Room(), 0))
 }
 
 // session returns a session that may be changed, or nil.
@@ -63,7 +92,10 @@ func (m *Machine) session(key string) *Session {
 	}
 	if s.gen != m.gen {
 		c := *s
-		c.Session, c.Backlog, c.gen = s.Session.Fork(m.gen), s.Backlog.Fork(m.gen, m.saved), m.gen
+		c.Session, c.gen = s.Session.Fork(m.gen), m.gen
+		if s.backlog != nil {
+			c.backlog = s.backlog.Fork(m.gen, m.saved)
+		}
 		s = &c
 		m.sessions.Set(key, s)
 	}
@@ -102,15 +134,14 @@ func (m *Machine) openSession(r *codec.Reader, out *Outcome) OpResult {
 	}
 	s := m.session(key)
 	if s == nil {
-		s = &Session{Session: session.New().Fork(m.gen), Key: key, Backlog: m.newBacklog(), gen: m.gen}
+		s = &Session{Session: session.New().Fork(m.gen), Key: key, gen: m.gen}
 		m.sessions.Set(key, s)
 		m.dirty.sessions.Insert(key)
 	}
 	eff, present := s.Open(m.now, o, nil)
 	m.sessionEffects(s, eff, out)
 	s.started = false
-	m.eff = s.Backlog.SetCredit(m.now, consumer, 0, m.eff[:0])
-	m.backlogEffects(s, out)
+	m.allow(s, 0, out)
 	m.sessionDue(s)
 	out.Effects = append(out.Effects, Effect{Kind: SessionOpened, Session: key, Attachment: o.Epoch})
 	return OpResult{Known: present}
@@ -163,8 +194,7 @@ func (m *Machine) closeSession(r *codec.Reader, out *Outcome) OpResult {
 	}
 	if held {
 		s.started = false
-		m.eff = s.Backlog.SetCredit(m.now, consumer, 0, m.eff[:0])
-		m.backlogEffects(s, out)
+		m.allow(s, 0, out)
 	}
 	if held && !end { // else it is taken
 		out.Effects = append(out.Effects, Effect{Kind: Parted, Session: key, Attachment: epoch})
@@ -206,9 +236,12 @@ func (m *Machine) start(r *codec.Reader, out *Outcome) OpResult {
 		return OpResult{}
 	}
 	epoch := s.Info().Epoch
-	var err error
-	if m.eff, err = s.Backlog.Resume(consumer, 0, m.eff[:0]); err != nil {
-		return OpResult{Err: err}
+	m.eff = m.eff[:0]
+	if s.backlog != nil {
+		var err error
+		if m.eff, err = s.backlog.Resume(consumer, 0, m.eff); err != nil {
+			return OpResult{Err: err}
+		}
 	}
 	// What is unsettled in the backlog and what is under way in the session are in the same
 	// order; those that wait for PUBCOMP are only in the session.
@@ -236,8 +269,7 @@ func (m *Machine) flow(s *Session, out *Outcome) {
 	if !s.started {
 		return
 	}
-	m.eff = s.Backlog.SetCredit(m.now, consumer, int64(max(s.Room(), 0)), m.eff[:0])
-	m.backlogEffects(s, out)
+	m.allow(s, s.room(), out)
 	m.sessionDue(s)
 }
 
@@ -255,12 +287,12 @@ func (m *Machine) ack(r *codec.Reader, out *Outcome) OpResult {
 		return OpResult{}
 	}
 	no, known := s.Ack(id)
-	if no != 0 {
+	if no != 0 && s.backlog != nil {
 		o := queue.Accept
 		if !ok {
 			o = queue.Reject
 		}
-		m.eff, _ = s.Backlog.Settle(m.now, consumer, no, false, o, m.eff[:0])
+		m.eff, _ = s.backlog.Settle(m.now, consumer, no, false, o, m.eff[:0])
 		m.backlogEffects(s, out)
 	}
 	m.flow(s, out)
@@ -278,8 +310,8 @@ func (m *Machine) received(r *codec.Reader, out *Outcome) OpResult {
 		return lostSession("receive")
 	}
 	no, known := s.Received(id)
-	if no != 0 {
-		m.eff, _ = s.Backlog.Settle(m.now, consumer, no, false, queue.Accept, m.eff[:0])
+	if no != 0 && s.backlog != nil {
+		m.eff, _ = s.backlog.Settle(m.now, consumer, no, false, queue.Accept, m.eff[:0])
 		m.backlogEffects(s, out)
 	}
 	return OpResult{Known: known}
@@ -485,8 +517,13 @@ func (m *Machine) toSessions(ns, address, from string, p place, msg *queue.Messa
 // toSession puts a message into the backlog of one session.
 func (m *Machine) toSession(s *Session, p place, msg *queue.Message, out *Outcome) {
 	p.log.refer(p.base, 1)
+	if s.backlog == nil {
+		s.backlog = newBacklog().Fork(m.gen, m.saved)
+		attachConsumer(m.now, s.backlog)
+		m.allow(s, s.room(), out)
+	}
 	var ok bool
-	m.eff, ok = s.Backlog.Push(m.now, msg, m.eff[:0])
+	m.eff, ok = s.backlog.Push(m.now, msg, m.eff[:0])
 	m.backlogEffects(s, out)
 	if !ok {
 		m.unref(msg.Ref, out)
@@ -533,9 +570,11 @@ func (m *Machine) sessionEffects(s *Session, eff []session.Effect, out *Outcome)
 		case session.PublishWill:
 			m.will(s.Key, e.Will, out)
 		case session.Discarded:
-			m.entomb(append(named('s', s.Key), 'p'), s.Backlog)
-			m.backlogEffects(s, out)
-			s.Backlog = m.newBacklog()
+			if s.backlog != nil {
+				m.entomb(append(named('s', s.Key), 'p'), s.backlog)
+				m.backlogEffects(s, out)
+				s.backlog = nil
+			}
 		case session.Ended:
 			m.bury(func(full bool, put func(k, v []byte) bool) bool {
 				return m.encodeSession(s.Key, s, full, m.saved, put)
@@ -553,18 +592,22 @@ func (m *Machine) sessionDue(s *Session) {
 		return
 	}
 	at := s.NextDeadline()
-	if b := s.Backlog.NextExpiry(); b != 0 && (at == 0 || b < at) {
-		at = b
-	}
-	if s.Backlog.Busy() {
-		at = m.now
+	if s.backlog != nil {
+		if b := s.backlog.NextExpiry(); b != 0 && (at == 0 || b < at) {
+			at = b
+		}
+		if s.backlog.Busy() {
+			at = m.now
+		}
 	}
 	m.setDue(&s.due, at, dueSession, s.Key)
 }
 
 func (m *Machine) tickSession(s *Session, out *Outcome) {
-	m.eff = s.Backlog.Tick(m.now, tickMax, m.eff[:0])
-	m.backlogEffects(s, out)
+	if s.backlog != nil {
+		m.eff = s.backlog.Tick(m.now, tickMax, m.eff[:0])
+		m.backlogEffects(s, out)
+	}
 	m.sessionEffects(s, s.Expire(m.now, nil), out)
 	m.sessionDue(s)
 }
@@ -624,7 +667,11 @@ func (m *Machine) encodeSession(key string, s *Session, full bool, since uint64,
 func encodeBacklog(key string, s *Session, full bool, since uint64, put func(k, v []byte) bool) bool {
 	prefix := append(named('s', key), 'p')
 	ok := true
-	s.Backlog.Save(full, since, func(k, v []byte) {
+	q := s.backlog
+	if q == nil { // it is told as one that is empty, which is what every release reads
+		q, full = emptyBacklog(), true
+	}
+	q.Save(full, since, func(k, v []byte) {
 		if v != nil {
 			v = append([]byte{}, v...)
 		}
@@ -632,6 +679,13 @@ func encodeBacklog(key string, s *Session, full bool, since uint64, put func(k, 
 	})
 	return ok
 }
+
+// emptyBacklog is what a checkpoint has in place of a backlog that is not there.
+var emptyBacklog = sync.OnceValue(func() *queue.Queue {
+	q := newBacklog()
+	attachConsumer(0, q)
+	return q
+})
 
 func (m *Machine) finishSession(p *parts) error {
 	inner, err := session.Load(m.saved, p.pairs(p.own))
@@ -642,8 +696,11 @@ func (m *Machine) finishSession(p *parts) error {
 	if err != nil {
 		return err
 	}
+	if !backlog.Pushed() {
+		backlog = nil
+	}
 	r := codec.NewReader(p.head)
-	s := &Session{Session: inner, Key: p.name, Backlog: backlog, started: r.Bool(), gen: m.gen}
+	s := &Session{Session: inner, Key: p.name, backlog: backlog, started: r.Bool(), gen: m.gen}
 	if err := m.restoreDue(&s.due, &r, dueSession, s.Key); err != nil {
 		return err
 	}
