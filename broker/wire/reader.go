@@ -15,29 +15,35 @@ import (
 type Reader struct {
 	conn net.Conn
 	raw  syscall.RawConn // nil: read through conn
+	*reading
+}
 
+// reading is what a Reader needs but for Wait.
+type reading struct {
 	buf  []byte // buf[r:w] is unread; nil while idle
 	r, w int
 	size int // room to take at the next wake: grows while reads fill the buffer
 
 	attempt func(fd uintptr) bool // r.try, bound once
-	wait    bool                  // attempt is to look, and to read nothing
 	n       int                   // what attempt has read
 	err     error                 // what attempt has met
 	one     [1]byte               // where a connection without raw waits
 }
 
+func newReading() *reading {
+	r := &reading{size: smallBuffer}
+	r.attempt = r.try
+	return r
+}
+
 // NewReader returns a Reader of conn.
 func NewReader(conn net.Conn) *Reader {
 	inner, prefix := unwrap(conn)
-	r := &Reader{conn: inner, raw: rawOf(inner), size: smallBuffer}
+	r := &Reader{conn: inner, raw: rawOf(inner), reading: newReading()}
 	if len(prefix) > 0 {
 		b := Get(len(prefix))
 		r.w = copy(b[:len(prefix)], prefix)
 		r.buf = b[:cap(b)]
-	}
-	if r.raw != nil {
-		r.attempt = r.try
 	}
 	return r
 }
@@ -143,14 +149,7 @@ func (r *Reader) readIdle() error {
 
 // try is the poller's callback: true when it has bytes or an error, false to be
 // called again once the socket is readable.
-func (r *Reader) try(fd uintptr) bool {
-	if r.wait {
-		return readable(fd)
-	}
-	return r.tryRead(fd)
-}
-
-func (r *Reader) tryRead(fd uintptr) bool {
+func (r *reading) try(fd uintptr) bool {
 	b := Get(r.size)
 	b = b[:cap(b)]
 	n, again, err := tryRead(fd, b)
@@ -168,12 +167,12 @@ func (r *Reader) CanWait() bool { return r.raw != nil }
 
 // Wait waits, with nothing buffered, until there is something to read, and reads nothing. It needs
 // so little stack that a goroutine which has only begun keeps its first one, of 2 KiB; Fill
-// needs the next size. Its error is that of the connection.
+// needs the next size. The Reader is small meanwhile. Its error is that of the connection.
 func (r *Reader) Wait() error {
 	r.Release()
-	r.wait = true
-	err := r.raw.Read(r.attempt)
-	r.wait = false
+	r.reading = nil
+	err := r.raw.Read(readable)
+	r.reading = newReading()
 	return err
 }
 
