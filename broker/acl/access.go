@@ -20,8 +20,12 @@ type Access struct {
 	source Source
 	who    Subject
 
-	last atomic.Pointer[answer] // the newest, which is the one wanted again as a rule
+	last  atomic.Pointer[answer] // the newest, which is the one wanted again as a rule
+	known atomic.Pointer[known]  // nil: there were no rules whenever something was asked
+}
 
+// known is what rules say of one subject.
+type known struct {
 	mu    sync.Mutex
 	table *Table             // of which the following holds
 	super bool               // who stands above the rules
@@ -64,34 +68,40 @@ func (a *Access) May(act Action, k Kind, name string) bool {
 
 // look finds what is known of a resource, or finds it out.
 func (a *Access) look(t *Table, k Kind, name string) *answer {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.catchUpLocked(t)
-	var known *answer
+	at := a.lock(t)
+	defer at.mu.Unlock()
+	var found *answer
 	if k == Address { // the others are not asked often
-		known = a.seen[name]
+		found = at.seen[name]
 	}
-	if known == nil {
-		known = &answer{table: t, kind: k, name: strings.Clone(name)}
-		if known.allowed = All; !a.super {
-			known.allowed = allowed(a.mine, &a.who, k, name)
+	if found == nil {
+		found = &answer{table: t, kind: k, name: strings.Clone(name)}
+		if found.allowed = All; !at.super {
+			found.allowed = allowed(at.mine, &a.who, k, name)
 		}
 		if k == Address {
-			if len(a.seen) >= seenMax || a.seen == nil {
-				a.seen = make(map[string]*answer)
+			if len(at.seen) >= seenMax || at.seen == nil {
+				at.seen = make(map[string]*answer)
 			}
-			a.seen[known.name] = known
+			at.seen[found.name] = found
 		}
 	}
-	a.last.Store(known)
-	return known
+	a.last.Store(found)
+	return found
 }
 
-// catchUpLocked forgets what another table said. Caller holds a.mu.
-func (a *Access) catchUpLocked(t *Table) {
-	if a.table != t {
-		a.table, a.super, a.mine, a.seen = t, t.above(&a.who), t.of(&a.who), nil
+// lock returns what is known by a table, locked; what another table said is forgotten.
+func (a *Access) lock(t *Table) *known {
+	at := a.known.Load()
+	if at == nil {
+		a.known.CompareAndSwap(nil, new(known))
+		at = a.known.Load()
 	}
+	at.mu.Lock()
+	if at.table != t {
+		at.table, at.super, at.mine, at.seen = t, t.above(&a.who), t.of(&a.who), nil
+	}
+	return at
 }
 
 // ask calls f with the rules that are about the subject, when it takes rules to decide; else
@@ -104,13 +114,12 @@ func (a *Access) ask(f func(mine []*entry)) (free bool) {
 	if t.n == 0 {
 		return true
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.catchUpLocked(t)
-	if !a.super {
-		f(a.mine)
+	at := a.lock(t)
+	defer at.mu.Unlock()
+	if !at.super {
+		f(at.mine)
 	}
-	return a.super
+	return at.super
 }
 
 // Extent tells on how much of a filter's addresses an action is allowed.

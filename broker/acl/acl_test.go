@@ -281,8 +281,8 @@ func TestWhatIsRememberedIsBounded(t *testing.T) {
 			t.Fatal(i)
 		}
 	}
-	if len(a.seen) > seenMax {
-		t.Errorf("%d answers are remembered", len(a.seen))
+	if len(a.known.Load().seen) > seenMax {
+		t.Errorf("%d answers are remembered", len(a.known.Load().seen))
 	}
 }
 
