@@ -529,7 +529,7 @@ func (k *Kernel) reroute(s *shardRun) {
 		if online := r.online.Load(); online != nil {
 			online.taken(GoneClosing)
 			_ = s.do(func(p *pending) {
-				p.b.CloseSession(&shard.CloseSession{Key: online.key, Epoch: online.epoch, Will: true})
+				p.b.CloseSession(&shard.CloseSession{Key: r.key, Epoch: online.epoch, Will: true})
 			})
 		}
 		r.holder.Store(0)
@@ -559,7 +559,7 @@ func (k *Kernel) reroute(s *shardRun) {
 // dropRoutes takes out of the routes what a session of the shard is not subscribed to any more, and the
 // session when it has ended.
 func (k *Kernel) dropRoutes(s *shardRun, r *sessionRoute) {
-	key := shard.SessionKey(r.ns, r.client)
+	key := r.key
 	has := make(map[string]bool)
 	s.readMu.RLock()
 	ms, there := s.m.Session(key)

@@ -22,7 +22,7 @@ import (
 func exclusive(name string) bool { return strings.HasPrefix(name, shard.ExclusivePrefix) }
 
 func (s *Session) claimOf(name string) meta.Claim {
-	return meta.Claim{Namespace: s.route.ns, Name: name, Owner: s.route.client, Shard: uint32(s.shard.id), Epoch: s.epoch}
+	return meta.Claim{Namespace: s.route.ns(), Name: name, Owner: s.route.client(), Shard: uint32(s.shard.id), Epoch: s.epoch}
 }
 
 // claim makes an exclusive subscription this session's. fault.Full: it is another's.
@@ -51,15 +51,15 @@ func (s *Session) claim(ctx context.Context, name string) error {
 
 // claimed tells whether a claim of this connection stands.
 func (s *Session) claimed(name string) bool {
-	c, held := s.k.meta.view.Load().Claim(s.route.ns, name)
+	c, held := s.k.meta.view.Load().Claim(s.route.ns(), name)
 	return held && c == s.claimOf(name)
 }
 
 // unclaim ends this session's claim, when it has unsubscribed. One that an earlier connection has
 // made is the session's, too.
 func (s *Session) unclaim(ctx context.Context, name string) error {
-	c, held := s.k.meta.view.Load().Claim(s.route.ns, name)
-	if !held || c.Owner != s.route.client {
+	c, held := s.k.meta.view.Load().Claim(s.route.ns(), name)
+	if !held || c.Owner != s.route.client() {
 		return nil
 	}
 	_, err := s.k.meta.do(ctx, &meta.Command{Op: meta.EndClaim, Claim: &c})

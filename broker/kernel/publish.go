@@ -253,7 +253,7 @@ func (k *Kernel) deliverLive(p *Publish, r *resolved, res *PublishResult) (logge
 	d := deliveries.Get().(*Delivery)
 	for i := range r.subs {
 		s := &r.subs[i]
-		if s.noLocal && (p.From != nil && p.From.route == s.route || p.relayed && p.relayedFrom == s.route.client) {
+		if s.noLocal && (p.From != nil && p.From.route == s.route || p.relayed && p.relayedFrom == s.route.client()) {
 			continue
 		}
 		res.Subscribers++
@@ -271,7 +271,7 @@ func (k *Kernel) deliverLive(p *Publish, r *resolved, res *PublishResult) (logge
 	if len(elsewhere) > 0 {
 		from := ""
 		if p.From != nil {
-			from = p.From.route.client
+			from = p.From.route.client()
 		}
 		k.relay(elsewhere, p.Namespace, from, m)
 	}
@@ -310,7 +310,7 @@ func (k *Kernel) append(p *Publish, r *resolved, sr *shardRoute, op *publishOp, 
 			Size: uint32(len(m.Value)), ExpiresAt: m.ExpiresAt, Priority: m.Priority, QoS: m.QoS, Retain: m.Retain,
 		}
 		if p.From != nil {
-			rt.From = p.From.route.client
+			rt.From = p.From.route.client()
 		}
 		g.await(batch, g.b.Route(&rt), op)
 	})

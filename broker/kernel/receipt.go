@@ -87,7 +87,7 @@ func (s *Session) holds(id uint16) bool {
 func (s *Session) incarnation(id uint16) (once shard.Once, noted bool) {
 	s.shard.readMu.RLock()
 	defer s.shard.readMu.RUnlock()
-	ms, ok := s.shard.m.Session(s.key)
+	ms, ok := s.shard.m.Session(s.route.key)
 	if !ok {
 		return shard.Once{}, false
 	}
@@ -104,7 +104,7 @@ func (s *Session) incarnation(id uint16) (once shard.Once, noted bool) {
 // have applied it.
 func (s *Session) incoming(id uint16, op *publishOp) {
 	op.add()
-	err := s.shard.publish(func(p *pending) { p.await(-1, p.b.Incoming(s.key, s.epoch, id), op) })
+	err := s.shard.publish(func(p *pending) { p.await(-1, p.b.Incoming(s.route.key, s.epoch, id), op) })
 	if err != nil {
 		op.applied(nil, nil, err)
 	}
@@ -140,7 +140,7 @@ func (s *Session) received(id uint16, reply Publisher, tag uint64, res PublishRe
 	if unknown || s.k.ending.Load() {
 		return
 	}
-	_ = s.shard.do(func(p *pending) { p.await(-1, p.b.Refuse(s.key, s.epoch, id), then(answer)) })
+	_ = s.shard.do(func(p *pending) { p.await(-1, p.b.Refuse(s.route.key, s.epoch, id), then(answer)) })
 }
 
 // then is called when a command is applied, and not when it never will be, or was in vain.
@@ -166,7 +166,7 @@ func (s *Session) Release(packetID uint16, done func(known bool)) {
 	}
 	s.mu.Unlock()
 	_ = do(func(p *pending) {
-		p.await(-1, p.b.Release(s.key, s.epoch, packetID), &releaseWait{done, rc})
+		p.await(-1, p.b.Release(s.route.key, s.epoch, packetID), &releaseWait{done, rc})
 	})
 }
 

@@ -25,7 +25,6 @@ type Session struct {
 	k     *Kernel
 	route *sessionRoute
 	shard *shardRun
-	key   string
 	epoch uint64 // of the connection; also its attachment's id
 	// opened is the entry that has resumed the session with this connection, where there are other
 	// nodes: connections of a session are in its order. 0: it is the session's first, or the only node's.
@@ -46,13 +45,23 @@ type Session struct {
 // sessionRoute is where a session's messages go: its shard, and, while it is connected
 // here, its sink. It lives as long as the session.
 type sessionRoute struct {
-	ns, client string
-	opening    sync.Mutex               // one connection at a time opens the session
-	shard      atomic.Pointer[shardRun] // changed by who holds opening; nil before the first time
-	online     atomic.Pointer[Session]
-	holder     atomic.Uint64 // the connection, on whichever node; where there are others. 0: none is known
+	key     string                   // as in the shard: shard.SessionKey
+	opening sync.Mutex               // one connection at a time opens the session
+	shard   atomic.Pointer[shardRun] // changed by who holds opening; nil before the first time
+	online  atomic.Pointer[Session]
+	holder  atomic.Uint64 // the connection, on whichever node; where there are others. 0: none is known
 
 	subs filters // guarded by Kernel.sessionsMu
+}
+
+func (r *sessionRoute) ns() string {
+	ns, _ := shard.SplitSessionKey(r.key)
+	return ns
+}
+
+func (r *sessionRoute) client() string {
+	_, client := shard.SplitSessionKey(r.key)
+	return client
 }
 
 // filters are the subscriptions of one session, by filter. There are few, as a rule, and many
@@ -92,7 +101,7 @@ func (k *Kernel) routeOf(ns, client string, create bool) *sessionRoute {
 	defer k.sessionsMu.Unlock()
 	r := k.sessions[key]
 	if r == nil && create {
-		r = &sessionRoute{ns: ns, client: client}
+		r = &sessionRoute{key: key}
 		k.sessions[key] = r
 	}
 	return r
@@ -124,7 +133,7 @@ func (k *Kernel) OpenSession(ctx context.Context, spec SessionSpec) (s *Session,
 		return nil, false, err
 	}
 	s = &Session{
-		k: k, route: r, shard: sh, key: shard.SessionKey(spec.Namespace, spec.ClientID), epoch: k.newAttachmentID(), sink: spec.Sink, receiveMax: spec.ReceiveMaximum,
+		k: k, route: r, shard: sh, epoch: k.newAttachmentID(), sink: spec.Sink, receiveMax: spec.ReceiveMaximum,
 	}
 	k.attachMu.Lock()
 	k.attached[s.epoch] = &Attachment{k: k, id: s.epoch, session: s, sink: spec.Sink}
@@ -134,11 +143,11 @@ func (k *Kernel) OpenSession(ctx context.Context, spec SessionSpec) (s *Session,
 	if spec.Will != nil {
 		o.Will = &sm.Will{Message: alone(&spec.Will.Msg, k.nowMs()), Delay: spec.Will.Delay}
 	}
-	res, err := sh.call(ctx, func(b *shard.Builder) int { return b.OpenSession(s.key, &o) })
+	res, err := sh.call(ctx, func(b *shard.Builder) int { return b.OpenSession(s.route.key, &o) })
 	if err != nil {
 		k.forgetSession(s)
 		// What was not waited for may still be applied: then it ends here.
-		_ = sh.do(func(p *pending) { p.b.CloseSession(&shard.CloseSession{Key: s.key, Epoch: s.epoch}) })
+		_ = sh.do(func(p *pending) { p.b.CloseSession(&shard.CloseSession{Key: s.route.key, Epoch: s.epoch}) })
 		return nil, false, err
 	}
 	if !res.Known {
@@ -184,7 +193,7 @@ func (k *Kernel) placeSession(ctx context.Context, r *sessionRoute, spec *Sessio
 func (s *Session) rejoin(ctx context.Context) {
 	var subs []Subscription
 	s.shard.readMu.RLock()
-	if ms, ok := s.shard.m.Session(s.key); ok {
+	if ms, ok := s.shard.m.Session(s.route.key); ok {
 		ms.Subscriptions(func(text string, o sm.Options) bool {
 			if shard.Joins(text) {
 				subs = append(subs, Subscription{Filter: text, QoS: o.QoS, ID: o.ID, RetainAsPublished: o.RetainAsPublished})
@@ -195,7 +204,7 @@ func (s *Session) rejoin(ctx context.Context) {
 	s.shard.readMu.RUnlock()
 	for _, sub := range subs {
 		if err := s.join(ctx, sub); err != nil {
-			s.k.log.Warn("subscription not resumed", "client", s.route.client, "filter", sub.Filter, "err", err)
+			s.k.log.Warn("subscription not resumed", "client", s.route.client(), "filter", sub.Filter, "err", err)
 		}
 	}
 }
@@ -205,7 +214,7 @@ func (s *Session) rejoin(ctx context.Context) {
 // again), then the backlog.
 func (s *Session) Start() {
 	s.started.Store(true)
-	_ = s.shard.do(func(p *pending) { p.b.Start(s.key, s.epoch) })
+	_ = s.shard.do(func(p *pending) { p.b.Start(s.route.key, s.epoch) })
 	s.mu.Lock()
 	shared := slices.Collect(maps.Values(s.shared))
 	s.mu.Unlock()
@@ -274,12 +283,12 @@ const sharePrefix = shard.SharePrefix
 func (s *Session) Subscribe(ctx context.Context, subs []Subscription) (existed []bool, errs []error) {
 	existed, errs = make([]bool, len(subs)), make([]error, len(subs))
 	for i, sub := range subs {
-		if n := len(s.route.ns) + len(sub.Filter); n > NameMax && shard.Joins(sub.Filter) {
+		if n := len(s.route.ns()) + len(sub.Filter); n > NameMax && shard.Joins(sub.Filter) {
 			errs[i] = fault.New(fault.TooLarge, "subscribe", "", "name of %d bytes, %d at most", n, NameMax)
 			continue
 		}
 		if name, ok := consumedQueue(sub.Filter); ok {
-			if _, errs[i] = s.k.openQueue("subscribe", s.route.ns, name, 0); errs[i] != nil {
+			if _, errs[i] = s.k.openQueue("subscribe", s.route.ns(), name, 0); errs[i] != nil {
 				continue
 			}
 		}
@@ -289,9 +298,9 @@ func (s *Session) Subscribe(ctx context.Context, subs []Subscription) (existed [
 			}
 		}
 		o := sm.Options{ID: sub.ID, QoS: sub.QoS, RetainHandling: sub.RetainHandling, NoLocal: sub.NoLocal, RetainAsPublished: sub.RetainAsPublished}
-		res, err := s.shard.call(ctx, func(b *shard.Builder) int { return b.Subscribe(s.key, sub.Filter, o) })
+		res, err := s.shard.call(ctx, func(b *shard.Builder) int { return b.Subscribe(s.route.key, sub.Filter, o) })
 		if err == nil && exclusive(sub.Filter) && !s.claimed(sub.Filter) { // the session is another connection's now
-			_, _ = s.shard.call(ctx, func(b *shard.Builder) int { return b.Unsubscribe(s.key, sub.Filter) })
+			_, _ = s.shard.call(ctx, func(b *shard.Builder) int { return b.Unsubscribe(s.route.key, sub.Filter) })
 			err = fault.Of(fault.Unavailable, "subscribe", sub.Filter)
 		}
 		if err != nil {
@@ -301,7 +310,7 @@ func (s *Session) Subscribe(ctx context.Context, subs []Subscription) (existed [
 		existed[i] = res.Known
 		if shard.Joins(sub.Filter) {
 			if errs[i] = s.join(ctx, sub); errs[i] != nil && !res.Known {
-				_, _ = s.shard.call(ctx, func(b *shard.Builder) int { return b.Unsubscribe(s.key, sub.Filter) })
+				_, _ = s.shard.call(ctx, func(b *shard.Builder) int { return b.Unsubscribe(s.route.key, sub.Filter) })
 			}
 		}
 	}
@@ -356,7 +365,7 @@ func (k *Kernel) share(r *sessionRoute, sub Subscription) {
 	k.sessionsMu.Lock()
 	defer k.sessionsMu.Unlock()
 	if r.subs.put(&subscriber{session: r, sub: sub}) == nil {
-		k.sharers[r.ns+"\x00"+sub.Filter]++
+		k.sharers[r.ns()+"\x00"+sub.Filter]++
 	}
 }
 
@@ -364,7 +373,7 @@ func (k *Kernel) share(r *sessionRoute, sub Subscription) {
 func (k *Kernel) addRoute(r *sessionRoute, sub Subscription) {
 	k.sessionsMu.Lock()
 	defer k.sessionsMu.Unlock()
-	table := k.topo.space(r.ns).subs
+	table := k.topo.space(r.ns()).subs
 	n := &subscriber{session: r, sub: sub}
 	old := r.subs.put(n)
 	filter := route.SlashedFilter(shard.Wanted(sub.Filter))
@@ -411,7 +420,7 @@ func (k *Kernel) unroute(key, filter string, leads bool) {
 func (s *Session) Unsubscribe(ctx context.Context, filters []string) (existed []bool, err error) {
 	existed = make([]bool, len(filters))
 	for i, f := range filters {
-		res, err := s.shard.call(ctx, func(b *shard.Builder) int { return b.Unsubscribe(s.key, f) })
+		res, err := s.shard.call(ctx, func(b *shard.Builder) int { return b.Unsubscribe(s.route.key, f) })
 		if err != nil {
 			return existed, err
 		}
@@ -444,7 +453,7 @@ func (s *Session) join(ctx context.Context, sub Subscription) error {
 	if !consumed {
 		name = sub.Filter
 		spec := QueueSpec{
-			Namespace: s.route.ns, Name: name, Durable: s.shard.class.logged(), Durability: s.shard.class.durability(),
+			Namespace: s.route.ns(), Name: name, Durable: s.shard.class.logged(), Durability: s.shard.class.durability(),
 			MessageTTL: -1, MaxLength: shard.BacklogMax, MaxLengthBytes: shard.BacklogBytesMax, DeliveryLimit: -1,
 		}
 		if _, _, err := k.DeclareQueue(ctx, spec); err != nil {
@@ -461,7 +470,7 @@ func (s *Session) join(ctx context.Context, sub Subscription) error {
 	}
 	m := newMembership(s, sub)
 	a, err := k.Attach(ctx, AttachSpec{
-		Namespace: s.route.ns, Queue: name, Tag: s.route.client, Refill: !m.hands(), Sink: s.sink, share: m,
+		Namespace: s.route.ns(), Queue: name, Tag: s.route.client(), Refill: !m.hands(), Sink: s.sink, share: m,
 	})
 	if err != nil {
 		return err
@@ -502,7 +511,7 @@ func (s *Session) Ack(packetID uint16, ok bool) (known bool) {
 	delete(s.inflight, packetID)
 	s.mu.Unlock()
 	if known {
-		_ = s.shard.do(func(p *pending) { p.b.Ack(s.key, s.epoch, packetID, ok) })
+		_ = s.shard.do(func(p *pending) { p.b.Ack(s.route.key, s.epoch, packetID, ok) })
 		s.handedEnded(share)
 	}
 	return known
@@ -520,7 +529,7 @@ func (s *Session) Received(packetID uint16, done func(known bool)) {
 		done(false)
 		return
 	}
-	_ = s.shard.do(func(p *pending) { p.await(-1, p.b.Received(s.key, s.epoch, packetID), receivedWait(done)) })
+	_ = s.shard.do(func(p *pending) { p.await(-1, p.b.Received(s.route.key, s.epoch, packetID), receivedWait(done)) })
 }
 
 type receivedWait func(known bool)
@@ -540,7 +549,7 @@ func (s *Session) Close(will bool, expiry *uint32) {
 	s.route.online.CompareAndSwap(s, nil)
 	s.leaveShared()
 	_, _ = s.shard.call(s.k.ctx, func(b *shard.Builder) int {
-		return b.CloseSession(&shard.CloseSession{Key: s.key, Epoch: s.epoch, Will: will, Expiry: expiry})
+		return b.CloseSession(&shard.CloseSession{Key: s.route.key, Epoch: s.epoch, Will: will, Expiry: expiry})
 	}) // a shard that stopped closes it when it comes back
 	s.k.forgetSession(s)
 }
@@ -688,7 +697,7 @@ func (s *Session) retained(sub Subscription) {
 	if sub.ID != 0 {
 		ids = []uint32{sub.ID}
 	}
-	s.k.eachRetained(s.route.ns, shard.Wanted(sub.Filter), func(m *message.Message) bool {
+	s.k.eachRetained(s.route.ns(), shard.Wanted(sub.Filter), func(m *message.Message) bool {
 		if m.ExpiresAt != 0 && m.ExpiresAt <= now {
 			return true
 		}
@@ -707,8 +716,8 @@ func (s *Session) retained(sub Subscription) {
 		err := s.shard.publish(func(p *pending) {
 			batch, rec := addRecord(&p.b, shard.Bodies, m, "", shard.Once{})
 			p.b.Route(&shard.Route{
-				Batch: batch, Record: rec, Namespace: s.route.ns, Address: m.Address, Size: uint32(len(m.Value)), ExpiresAt: m.ExpiresAt,
-				QoS: qos, Retain: true, To: s.key,
+				Batch: batch, Record: rec, Namespace: s.route.ns(), Address: m.Address, Size: uint32(len(m.Value)), ExpiresAt: m.ExpiresAt,
+				QoS: qos, Retain: true, To: s.route.key,
 			})
 		})
 		return err == nil && !s.ended.Load()

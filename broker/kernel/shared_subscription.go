@@ -104,7 +104,7 @@ func (m *membership) handOver(a *Attachment, d *Delivery) {
 	err := m.s.shard.publish(func(p *pending) {
 		batch, rec := addRecord(&p.b, shard.Bodies, d.Msg, "", shard.Once{})
 		p.await(batch, p.b.HandOver(&shard.HandOver{
-			Batch: batch, Record: rec, Session: m.s.key, Epoch: m.s.epoch, Share: m.id,
+			Batch: batch, Record: rec, Session: m.s.route.key, Epoch: m.s.epoch, Share: m.id,
 			Size: uint32(len(d.Msg.Value)), ExpiresAt: d.Msg.ExpiresAt, Retain: d.Retain,
 		}), w)
 	})
@@ -174,7 +174,7 @@ func (m *membership) ended(a *Attachment) {
 	}
 	s.mu.Unlock()
 	if mine && m.consumes {
-		_ = s.shard.do(func(p *pending) { p.b.Unsubscribe(s.key, m.sub.Filter) })
+		_ = s.shard.do(func(p *pending) { p.b.Unsubscribe(s.route.key, m.sub.Filter) })
 	}
 }
 
@@ -186,7 +186,7 @@ func (s *Session) handed(to ...*Attachment) map[uint32]int64 {
 	}
 	s.shard.readMu.RLock()
 	defer s.shard.readMu.RUnlock()
-	if ms, ok := s.shard.m.Session(s.key); ok {
+	if ms, ok := s.shard.m.Session(s.route.key); ok {
 		return ms.Handed()
 	}
 	return nil

@@ -55,7 +55,7 @@ func (s *Session) Deliver(no uint64, qos uint8) (packetID uint16) {
 	if qos == 2 {
 		state = AwaitRec
 	}
-	if len(s.window) == cap(s.window) && s.head > 0 && s.head >= len(s.window)/2 {
+	if len(s.window) == cap(s.window) && s.head > 0 && int(s.head) >= len(s.window)/2 {
 		n := copy(s.window, s.inflight())
 		s.window, s.head = s.window[:n], 0
 	}
@@ -128,16 +128,16 @@ func (s *Session) Ack(packetID uint16) (no uint64, known bool) {
 		return 0, false
 	}
 	s.own()
-	i += s.head
+	i += int(s.head)
 	if s.window[i].state != AwaitComp {
 		no = s.window[i].no
 	}
-	if i == s.head {
+	if i == int(s.head) {
 		s.head++
 	} else {
 		s.window = slices.Delete(s.window, i, i+1)
 	}
-	if s.head == len(s.window) {
+	if int(s.head) == len(s.window) {
 		s.window, s.head = s.window[:0], 0
 		if cap(s.window) > windowKeep {
 			s.window = nil

@@ -60,9 +60,13 @@ func (s *Session) encode(dst []byte) []byte {
 	dst = codec.Uint(dst, uint64(s.receiveMax))
 	dst = codec.Uint(dst, uint64(s.expiry))
 	dst = codec.Int(dst, s.ends)
-	dst = codec.Nullable(dst, s.will)
-	dst = codec.Uint(dst, uint64(s.willDelay))
-	dst = codec.Int(dst, s.willAt)
+	if s.will != nil {
+		dst = codec.Nullable(dst, s.will.message)
+		dst = codec.Uint(dst, uint64(s.will.delay))
+		dst = codec.Int(dst, s.will.at)
+	} else {
+		dst = codec.Int(codec.Uint(codec.Nullable(dst, nil), 0), 0)
+	}
 	dst = codec.Uint(dst, uint64(s.next))
 	dst = codec.Uint(dst, uint64(len(s.inflight())))
 	last := uint64(0)
@@ -141,10 +145,10 @@ func (s *Session) decode(v []byte) error {
 	receiveMax := r.Uint32()
 	s.receiveMax = uint16(receiveMax)
 	s.expiry, s.ends = r.Uint32(), r.Int()
-	if will := r.Nullable(); will != nil {
-		s.will = append(make([]byte, 0, len(will)), will...)
+	message, delay, at := r.Nullable(), r.Uint32(), r.Int()
+	if message != nil {
+		s.will = &lastWill{append(make([]byte, 0, len(message)), message...), delay, at}
 	}
-	s.willDelay, s.willAt = r.Uint32(), r.Int()
 	next := r.Uint32()
 	if r.Err() != nil || receiveMax > 0xFFFF || next > PacketMax {
 		return corrupt("header")

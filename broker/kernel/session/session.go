@@ -102,20 +102,24 @@ type Session struct {
 	epoch      uint64 // of the last connection
 	connected  bool
 	receiveMax uint16
-	expiry     uint32 // seconds
-	ends       int64  // ms; 0 while connected, or never
-
-	will      []byte // nil: none
-	willDelay uint32 // seconds
-	willAt    int64  // ms; 0 while connected
+	expiry     uint32    // seconds
+	ends       int64     // ms; 0 while connected, or never
+	will       *lastWill // nil: none
 
 	subs *btree.Map[string, Options] // nil when there are none
 
-	next   uint16     // the last packet identifier given
-	free   uint16     // so many after next are known to be free; derived
+	next   uint16 // the last packet identifier given
+	free   uint16 // so many after next are known to be free; derived
+	head   int32
 	window []inflight // window[head:] is under way, in the order in which it was sent
-	head   int
 	in     incoming
+}
+
+// lastWill is the will of the last connection. It never changes, so forks share it.
+type lastWill struct {
+	message []byte
+	delay   uint32 // seconds
+	at      int64  // ms; 0 while connected
 }
 
 // token is an identity: slices that a Session made since its last Fork may be written in
@@ -149,7 +153,7 @@ func (s *Session) Open(now int64, spec OpenSpec, eff []Effect) (_ []Effect, pres
 	if s.connected {
 		eff = append(eff, Effect{Kind: TakenOver, Epoch: s.epoch})
 		s.connected = false
-		if s.will != nil && s.willDelay == 0 {
+		if s.will != nil && s.will.delay == 0 {
 			eff = s.publishWill(eff)
 		}
 		if s.expiry == 0 {
@@ -168,10 +172,9 @@ func (s *Session) Open(now int64, spec OpenSpec, eff []Effect) (_ []Effect, pres
 	}
 	s.epoch, s.connected, s.expiry, s.ends = spec.Epoch, true, spec.Expiry, 0
 	s.receiveMax = spec.ReceiveMax
-	s.will, s.willDelay, s.willAt = nil, 0, 0
-	if spec.Will != nil {
-		s.will = append(make([]byte, 0, len(spec.Will.Message)), spec.Will.Message...)
-		s.willDelay = spec.Will.Delay
+	s.will = nil
+	if w := spec.Will; w != nil {
+		s.will = &lastWill{message: append(make([]byte, 0, len(w.Message)), w.Message...), delay: w.Delay}
 	}
 	return eff, present
 }
@@ -190,11 +193,11 @@ func (s *Session) Close(now int64, epoch uint64, will bool, expiry *uint32, eff 
 	}
 	switch {
 	case !will:
-		s.will, s.willDelay = nil, 0
-	case s.will != nil && s.willDelay == 0:
+		s.will = nil
+	case s.will != nil && s.will.delay == 0:
 		eff = s.publishWill(eff)
 	case s.will != nil:
-		s.willAt = after(now, s.willDelay)
+		s.will = &lastWill{s.will.message, s.will.delay, after(now, s.will.delay)}
 	}
 	if s.expiry == 0 {
 		return s.end(eff, true)
@@ -215,7 +218,7 @@ func (s *Session) Expire(now int64, eff []Effect) []Effect {
 		return eff
 	}
 	s.own()
-	if s.willAt != 0 && s.willAt <= now {
+	if at := s.willAt(); at != 0 && at <= now {
 		eff = s.publishWill(eff)
 	}
 	if s.ends != 0 && s.ends <= now {
@@ -226,13 +229,22 @@ func (s *Session) Expire(now int64, eff []Effect) []Effect {
 
 // NextDeadline is when Expire has something to do, in ms; 0: never.
 func (s *Session) NextDeadline() int64 {
-	switch {
-	case s.willAt == 0:
+	switch at := s.willAt(); {
+	case at == 0:
 		return s.ends
 	case s.ends == 0:
-		return s.willAt
+		return at
+	default:
+		return min(at, s.ends)
 	}
-	return min(s.willAt, s.ends)
+}
+
+// willAt is when the will is to be published, in ms; 0: not while connected, or there is none.
+func (s *Session) willAt() int64 {
+	if s.will == nil {
+		return 0
+	}
+	return s.will.at
 }
 
 // End ends the session whatever its state: an operator asked for it.
@@ -271,8 +283,8 @@ func (s *Session) end(eff []Effect, forget bool) []Effect {
 }
 
 func (s *Session) publishWill(eff []Effect) []Effect {
-	eff = append(eff, Effect{Kind: PublishWill, Will: s.will})
-	s.will, s.willDelay, s.willAt = nil, 0, 0
+	eff = append(eff, Effect{Kind: PublishWill, Will: s.will.message})
+	s.will = nil
 	return eff
 }
 
@@ -348,7 +360,7 @@ type Info struct {
 // Info describes the session.
 func (s *Session) Info() Info {
 	i := Info{
-		Created: s.created, Epoch: s.epoch, Connected: s.connected, Expiry: s.expiry, Ends: s.ends, WillAt: s.willAt,
+		Created: s.created, Epoch: s.epoch, Connected: s.connected, Expiry: s.expiry, Ends: s.ends, WillAt: s.willAt(),
 		HasWill: s.will != nil, ReceiveMax: s.limit(), Inflight: len(s.inflight()), Received: len(s.in.received),
 	}
 	if s.subs != nil {
