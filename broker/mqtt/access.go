@@ -50,7 +50,10 @@ func (c *conn) received(p *mqttwire.Publish) bool {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	_, ok := c.receiving[p.PacketID]
+	if c.flow == nil {
+		return false
+	}
+	_, ok := c.flow.receiving[p.PacketID]
 	return ok
 }
 
@@ -85,21 +88,22 @@ func (c *conn) withhold(d *kernel.Delivery) {
 	filter := d.From.Subscription()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, again := c.left[filter]; again || c.over {
+	f := c.flowLocked()
+	if _, again := f.left[filter]; again || c.closed {
 		return
 	}
-	if c.left == nil {
-		c.left = make(map[string]struct{})
+	if f.left == nil {
+		f.left = make(map[string]struct{})
 	}
-	c.left[filter] = struct{}{}
-	c.leaving.Go(func() {
+	f.left[filter] = struct{}{}
+	f.leaving.Go(func() {
 		ctx, cancel := context.WithTimeout(c.server.ctx, subscribeTimeout)
 		defer cancel()
 		if _, err := c.session.Unsubscribe(ctx, []string{filter}); err != nil {
 			c.server.cfg.Log.Warn("mqtt: shared subscription not ended", "client", c.clientID, "filter", filter, "err", err)
 		}
 		c.mu.Lock()
-		delete(c.left, filter) // it may subscribe again
+		delete(f.left, filter) // it may subscribe again
 		c.mu.Unlock()
 	})
 }

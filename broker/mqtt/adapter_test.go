@@ -629,14 +629,15 @@ func TestSharedDeliveries(t *testing.T) {
 	nc, far := net.Pipe()
 	_ = nc.SetDeadline(time.Now().Add(patience))
 	defer func() { _ = nc.Close() }()
-	c := newConn(b.s, far)
-	c.version, c.maxOut, c.window.max = mqttwire.V5, mqttwire.PacketMax, 10
+	c := newConn(b.s, far, nil)
+	c.version, c.maxOut, c.receiveMax = mqttwire.V5, mqttwire.PacketMax, 10
+	w := &c.flowLocked().window
 	defer func() { c.out.Close(false); c.out.Wait() }()
 
 	log := &settleLog{}
 	id := func(no uint64) uint16 {
-		c.window.sent++
-		return c.window.take(share{from: log, no: no})
+		w.sent++
+		return w.take(share{from: log, no: no})
 	}
 	one, two := id(1), id(2)
 	c.puback(&mqttwire.Ack{Type: mqttwire.PUBACK, PacketID: one})
@@ -645,8 +646,8 @@ func TestSharedDeliveries(t *testing.T) {
 	if want := []string{"1 false 0", "2 false 2"}; !reflect.DeepEqual(log.calls, want) { // MQTT5-4.8.2-6
 		t.Errorf("settled %v, want %v", log.calls, want)
 	}
-	if c.window.sent != 0 || len(c.window.shares) != 0 {
-		t.Errorf("%d in progress, %d identifiers held", c.window.sent, len(c.window.shares))
+	if w.sent != 0 || len(w.shares) != 0 {
+		t.Errorf("%d in progress, %d identifiers held", w.sent, len(w.shares))
 	}
 }
 

@@ -20,9 +20,15 @@ type proving struct {
 	assigned bool
 }
 
+// enhanced is the authentication of a connection whose CONNECT names a method.
+type enhanced struct {
+	method  string
+	proving *proving // nil: none is under way
+}
+
 // prove begins an exchange for a CONNECT that names a method.
 func (c *conn) prove(f mqttwire.Frame, p *mqttwire.Connect, method []byte, assigned bool) error {
-	c.method = string(method)
+	c.enhanced = &enhanced{method: string(method)}
 	login := auth.NewLogin("mqtt", wire.PeerOf(c.nc))
 	login.User, login.Client = string(p.UserName), c.clientID
 	x := c.challenge(login)
@@ -30,7 +36,7 @@ func (c *conn) prove(f mqttwire.Frame, p *mqttwire.Connect, method []byte, assig
 		return &mqttwire.Error{Reason: mqttwire.BadAuthMethod, Text: "the authentication method is not offered"}
 	}
 	f.Body = bytes.Clone(f.Body)
-	c.proving = &proving{exchange: x, login: login, frame: f, assigned: assigned}
+	c.enhanced.proving = &proving{exchange: x, login: login, frame: f, assigned: assigned}
 	data, said := p.Properties.Value(mqttwire.AuthData)
 	if !said { // the method has the client speak first
 		c.sendAuth(mqttwire.ContinueAuthentication, nil)
@@ -41,7 +47,7 @@ func (c *conn) prove(f mqttwire.Frame, p *mqttwire.Connect, method []byte, assig
 
 func (c *conn) challenge(l auth.Login) *auth.Exchange {
 	if a, ok := c.server.cfg.Auth.(auth.Challenger); ok {
-		return a.Challenge(c.method, l)
+		return a.Challenge(c.enhanced.method, l)
 	}
 	return nil
 }
@@ -52,20 +58,21 @@ func (c *conn) auth(f mqttwire.Frame) error {
 	if err := a.Decode(f); err != nil {
 		return err
 	}
-	if c.method == "" { // MQTT5-4.12.0-7
+	e := c.enhanced
+	if e == nil { // MQTT5-4.12.0-7
 		return &mqttwire.Error{Reason: mqttwire.ProtocolError, Text: "AUTH without an authentication method"}
 	}
 	method, _ := a.Properties.Value(mqttwire.AuthMethod)
 	data, _ := a.Properties.Value(mqttwire.AuthData)
 	switch {
-	case string(method) != c.method: // MQTT5-4.12.0-5, MQTT5-4.12.1-1
+	case string(method) != e.method: // MQTT5-4.12.0-5, MQTT5-4.12.1-1
 		return &mqttwire.Error{Reason: mqttwire.ProtocolError, Text: "AUTH with another authentication method than CONNECT"}
-	case a.Reason == mqttwire.ContinueAuthentication && c.proving != nil: // MQTT5-4.12.0-3
+	case a.Reason == mqttwire.ContinueAuthentication && e.proving != nil: // MQTT5-4.12.0-3
 		return c.proof(data)
-	case a.Reason == mqttwire.Reauthenticate && c.proving == nil && c.connected.Load():
+	case a.Reason == mqttwire.Reauthenticate && e.proving == nil && c.connected.Load():
 		login := auth.NewLogin("mqtt", wire.PeerOf(c.nc))
 		login.User, login.Client = c.user, c.clientID
-		c.proving = &proving{exchange: c.challenge(login), login: login}
+		e.proving = &proving{exchange: c.challenge(login), login: login}
 		if data == nil {
 			c.sendAuth(mqttwire.ContinueAuthentication, nil)
 			return nil
@@ -77,18 +84,19 @@ func (c *conn) auth(f mqttwire.Frame) error {
 
 // proof takes a step of the exchange.
 func (c *conn) proof(data []byte) error {
-	p := c.proving
+	e := c.enhanced
+	p := e.proving
 	out, done, err := p.exchange.Step(data)
 	switch {
 	case err != nil: // MQTT5-4.12.0-4, MQTT5-4.12.1-2
-		c.proving = nil
-		c.server.cfg.Log.Debug("mqtt: authentication failed", "client", c.clientID, "method", c.method, "err", err)
+		e.proving = nil
+		c.server.cfg.Log.Debug("mqtt: authentication failed", "client", c.clientID, "method", e.method, "err", err)
 		return &mqttwire.Error{Reason: mqttwire.NotAuthorized, Text: "authentication failed"}
 	case !done: // MQTT5-4.12.0-2
 		c.sendAuth(mqttwire.ContinueAuthentication, out)
 		return nil
 	}
-	c.proving = nil
+	e.proving = nil
 	id := p.exchange.Identity()
 	if p.frame.Body == nil {
 		c.expireAt(id.Expires)
@@ -105,7 +113,7 @@ func (c *conn) proof(data []byte) error {
 // authProperties say the method, as every AUTH and CONNACK of such a connection does, and what
 // there is of data.
 func (c *conn) authProperties(data []byte) mqttwire.Properties {
-	ps := mqttwire.Properties(nil).String(mqttwire.AuthMethod, c.method)
+	ps := mqttwire.Properties(nil).String(mqttwire.AuthMethod, c.enhanced.method)
 	if data != nil {
 		ps = ps.Binary(mqttwire.AuthData, data)
 	}

@@ -20,61 +20,78 @@ import (
 // Ownership:
 //   - run's goroutine: the fields of the reader. Those of the connection itself (version,
 //     clientID, ...) it writes before connected is set, and nobody after.
-//   - mu: the window of deliveries, publishes in progress, topic aliases out, the timer.
-//     Held while the outbox takes bytes whose order matters, never across a kernel call.
+//   - mu: what is under way, the alarm. Held while the outbox takes bytes whose order
+//     matters, never across a kernel call.
 //   - atomic: ended, connected, lastIn, parked.
 //
-// Lock order: conn.mu → Outbox.mu.
+// There may be a hundred thousand that say nothing: what only a busy one needs, or few do, is
+// behind a pointer, and fields are in the order in which they take least room.
+//
+// Lock order: conn.mu → Outbox.mu, Wheel.
 type conn struct {
 	server *Server
 	nc     net.Conn
 	out    *wire.Outbox
+	over   func() // to be called at the end
 
-	version  mqttwire.Version
 	clientID string
 	user     string // as authenticated
 	access   *acl.Access
-	method   string   // of authentication, as CONNECT names it; "": none
-	proving  *proving // of the reader
+	enhanced *enhanced       // authentication; nil: CONNECT named no method of it
+	session  session         // nil before CONNECT
+	handle   *kernel.Session // session, where it is the kernel's
+	since    int64           // link time, ns
 	// What the client asked for in CONNECT.
-	maxOut      int  // bytes of the longest packet it takes
+	expiry      uint32 // seconds
+	maxOut      int32  // bytes of the longest packet it takes
+	receiveMax  uint16
+	keepAlive   uint16 // seconds; 0: none
+	aliasMax    uint8  // topic aliases out
+	version     mqttwire.Version
 	problemInfo bool // it wants reason strings
-	expiry      uint32
-	keepAlive   time.Duration // 0: none; already what we wait for, 1.5 times its interval
-	since       time.Time
-	session     session
-	handle      *kernel.Session // session, where it is the kernel's
 
 	// Of the reader.
+	calm      bool // what has been handled last came after a long silence
+	withdrawn bool // DISCONNECT took the will back
+	expires   bool // DISCONNECT said another expiry
 	in        *wire.Reader
 	work      *work    // nil while idle
-	aliasesIn []string // topics by alias - 1; nil until the first
-	withdrawn bool     // DISCONNECT took the will back
-	newExpiry *uint32  // of DISCONNECT
-	calm      bool     // what has been handled last came after a long silence
-	packets   uint64   // not yet in Stats
-	bytes     uint64
-	messages  uint64
+	aliasesIn *aliases // nil until the first
 
 	ended     atomic.Bool             // nothing more is done for the client
 	gone      atomic.Bool             // the kernel has ended the session
 	connected atomic.Bool             // CONNACK with success is in the outbox
+	why       atomic.Uint32           // the reason with which we ended it; 0: we did not
 	lastIn    atomic.Int64            // link time of the last packet, ns
 	parked    atomic.Pointer[parking] // nil: nothing ever was
-	why       atomic.Uint32           // the reason with which we ended it; 0: we did not
 
-	mu         sync.Mutex
+	mu     sync.Mutex
+	closed bool // no alarm any more, and no lease
+	flow   *flow
+	alarm  clock.Alarm[conn]
+}
+
+// flow is what is under way on a connection. Guarded by conn.mu.
+type flow struct {
 	window     window
 	publishing int                 // QoS 1 publishes in progress
 	receiving  map[uint16]struct{} // QoS 2 publishes in progress, until PUBCOMP
-	aliasesOut map[string]uint16   // nil: the client takes none
-	aliasMax   int
-	timer      clock.Timer
+	aliasesOut map[string]uint16
 	lease      clock.Timer         // ends a connection whose authentication expires
-	over       bool                // no timer any more
 	left       map[string]struct{} // shared subscriptions that the rules have ended
 	leaving    sync.WaitGroup      // who ends them; the connection's end waits for it
 }
+
+// flowLocked returns what is under way. Caller holds c.mu.
+func (c *conn) flowLocked() *flow {
+	if c.flow == nil {
+		c.flow = &flow{window: window{max: int(c.receiveMax)}}
+	}
+	return c.flow
+}
+
+// aliases are the topics of topic aliases, by alias - 1.
+type aliases []string
 
 // work is the memory that handling packets needs. A connection has it while it is busy.
 type work struct {
@@ -86,34 +103,34 @@ type work struct {
 	in          inbound
 	out         kernel.Publish
 	batch       kernel.Batch // flushed before anything that may wait
+
+	packets, bytes, messages uint64 // not yet in Stats
 }
 
 var workPool = sync.Pool{New: func() any { return new(work) }}
 
-func newConn(s *Server, nc net.Conn) *conn {
-	return &conn{server: s, nc: nc, in: wire.NewReader(nc), out: wire.NewOutbox(nc, s.cfg.OutboxMax)}
+func newConn(s *Server, nc net.Conn, over func()) *conn {
+	return &conn{server: s, nc: nc, in: wire.NewReader(nc), out: wire.NewOutbox(nc, s.cfg.OutboxMax), over: over}
 }
 
-// run serves the connection until it ends, and then calls over. It may return before: a
-// connection with little to say waits on a goroutine of its own, whose stack has not grown.
-func (c *conn) run(over func()) {
+// run serves the connection until it ends. It may return before: a connection with little to
+// say waits on a goroutine of its own, whose stack has not grown.
+func (c *conn) run() {
 	err := c.serve()
 	if err == errCalm {
-		go c.wait(over)
+		go c.wait()
 		return
 	}
 	c.close(err)
-	over()
 }
 
 // wait waits for a client that is silent for long, and goes on with what it says.
-func (c *conn) wait(over func()) {
+func (c *conn) wait() {
 	if err := c.in.Wait(); err != nil {
 		c.close(err)
-		over()
 		return
 	}
-	c.run(over)
+	c.run()
 }
 
 // close ends what serve has come to the end of.
@@ -127,24 +144,30 @@ func (c *conn) close(err error) {
 	c.ended.Store(true)
 	c.unpark()
 	c.mu.Lock()
-	c.over = true
-	if c.timer != nil {
-		c.timer.Stop()
-	}
-	if c.lease != nil {
-		c.lease.Stop()
+	c.closed = true
+	c.server.alarms.Stop(&c.alarm)
+	flow := c.flow
+	if flow != nil && flow.lease != nil {
+		flow.lease.Stop()
 	}
 	c.mu.Unlock()
-	c.leaving.Wait()
+	if flow != nil {
+		flow.leaving.Wait()
+	}
 	if c.session != nil {
 		c.server.sys.went(c, err)
 		if !c.gone.Load() {
-			c.session.Close(!c.withdrawn, c.newExpiry)
+			var expiry *uint32 // as it was
+			if c.expires {
+				expiry = &c.expiry
+			}
+			c.session.Close(!c.withdrawn, expiry)
 		}
 		c.server.stats.Connections.Add(-1)
 	}
 	c.out.Close(true)
 	c.out.Wait()
+	c.server.forget(c)
 }
 
 // serve reads and handles packets. It returns nil when the connection was ended by either
@@ -173,8 +196,8 @@ func (c *conn) serve() error {
 			c.work = workPool.Get().(*work)
 		}
 		c.in.Discard(n)
-		c.packets++
-		c.bytes += uint64(n)
+		c.work.packets++
+		c.work.bytes += uint64(n)
 		if err := c.packet(f); err != nil || c.ended.Load() {
 			return err
 		}
@@ -192,23 +215,27 @@ const calmAfter = 5 * time.Second
 // rest ends a run of packets: what was held leaves, and what is needed only while there are
 // packets goes back.
 func (c *conn) rest() {
-	if c.work != nil {
-		c.work.batch.Flush()
+	w := c.work
+	if w != nil {
+		w.batch.Flush()
 	}
 	c.out.Flush()
-	if c.packets > 0 {
+	if w == nil {
+		return
+	}
+	if w.packets > 0 {
 		now := c.server.cfg.Link.Now().UnixNano()
 		c.calm = now-c.lastIn.Swap(now) > int64(calmAfter) && c.connected.Load()
 		s := &c.server.stats
-		s.PacketsIn.Add(c.packets)
-		s.BytesIn.Add(c.bytes)
-		if c.messages > 0 {
-			s.MessagesIn.Add(c.messages)
+		s.PacketsIn.Add(w.packets)
+		s.BytesIn.Add(w.bytes)
+		if w.messages > 0 {
+			s.MessagesIn.Add(w.messages)
 		}
-		c.packets, c.bytes, c.messages = 0, 0, 0
+		w.packets, w.bytes, w.messages = 0, 0, 0
 	}
-	if c.work != nil && c.in.Buffered() == 0 {
-		workPool.Put(c.work)
+	if c.in.Buffered() == 0 {
+		workPool.Put(w)
 		c.work = nil
 	}
 }
@@ -217,7 +244,7 @@ func (c *conn) rest() {
 func (c *conn) packet(f mqttwire.Frame) error {
 	if !c.connected.Load() {
 		switch {
-		case c.proving == nil:
+		case c.enhanced == nil:
 			return c.connect(f)
 		case f.Type == mqttwire.AUTH:
 			return c.auth(f)
@@ -277,8 +304,7 @@ func (c *conn) disconnect(f mqttwire.Frame) error {
 		if c.expiry == 0 && expiry != 0 { // MQTT 5 section 3.14.2.2.2
 			return &mqttwire.Error{Reason: mqttwire.ProtocolError, Text: "session expiry in DISCONNECT, none in CONNECT"}
 		}
-		expiry = min(expiry, c.server.cfg.MaxExpiry)
-		c.newExpiry = &expiry
+		c.expiry, c.expires = min(expiry, c.server.cfg.MaxExpiry), true
 	}
 	c.withdrawn = d.Reason == mqttwire.NormalDisconnection // MQTT5-3.14.4-3
 	c.ended.Store(true)
@@ -321,7 +347,7 @@ func (c *conn) end(r mqttwire.Reason, text string) {
 // packet without its properties.
 func (c *conn) reasonString(text string, rest int) mqttwire.Properties {
 	const head = 1 + 2 + 3 // identifier, length, and what the length fields may grow by
-	if text == "" || rest+head+len(text) > c.maxOut {
+	if text == "" || rest+head+len(text) > int(c.maxOut) {
 		return nil
 	}
 	return mqttwire.Properties(nil).String(mqttwire.ReasonString, text)
@@ -345,50 +371,50 @@ func (c *conn) Gone(reason kernel.GoneReason) {
 	}
 }
 
-// arm sets the timer by which the client must have said something; 0: it need not.
+// arm sets the alarm by which the client must have said something; 0: it need not.
 func (c *conn) arm(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.over {
+	if c.closed {
 		return
-	}
-	if c.timer != nil {
-		c.timer.Stop()
-		c.timer = nil
 	}
 	if d == 0 {
+		c.server.alarms.Stop(&c.alarm)
 		return
 	}
-	c.timer = c.server.cfg.Link.AfterFunc(d, c.silent)
+	c.server.alarms.Set(&c.alarm, c, d)
 }
+
+// patience is how long the client may be silent (MQTT5-3.1.2-22); 0: for ever.
+func (c *conn) patience() time.Duration { return time.Duration(c.keepAlive) * time.Second * 3 / 2 }
 
 // expireAt has the connection end at a time, in broker time; zero: never.
 func (c *conn) expireAt(at time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.lease != nil {
-		c.lease.Stop()
-		c.lease = nil
+	if c.flow != nil && c.flow.lease != nil {
+		c.flow.lease.Stop()
+		c.flow.lease = nil
 	}
-	if at.IsZero() || c.over {
+	if at.IsZero() || c.closed {
 		return
 	}
 	clk := c.server.cfg.Clock
-	c.lease = clk.AfterFunc(at.Sub(clk.Now()), func() { c.end(mqttwire.NotAuthorized, "the authentication has expired") })
+	c.flowLocked().lease = clk.AfterFunc(at.Sub(clk.Now()), func() { c.end(mqttwire.NotAuthorized, "the authentication has expired") })
 }
 
-// silent runs when the timer has.
+// silent runs when the alarm calls.
 func (c *conn) silent() {
 	if !c.connected.Load() {
 		c.end(mqttwire.KeepAliveTimeout, "") // no CONNECT, or none that ended: no CONNACK either
 		return
 	}
 	if c.keepAlive == 0 {
-		return // it ran as CONNECT was handled
+		return // it called as CONNECT was handled
 	}
 	quiet := time.Duration(c.server.cfg.Link.Now().UnixNano() - c.lastIn.Load())
-	if quiet < c.keepAlive {
-		c.arm(c.keepAlive - quiet)
+	if quiet < c.patience() {
+		c.arm(c.patience() - quiet)
 		return
 	}
 	c.server.stats.KeepAlive.Add(1)
@@ -407,8 +433,8 @@ func (c *conn) describe() (Client, bool) {
 		Remote:    peer.Remote,
 		Transport: peer.Transport,
 		Version:   c.version,
-		KeepAlive: c.keepAlive * 2 / 3,
-		Since:     c.since,
+		KeepAlive: time.Duration(c.keepAlive) * time.Second,
+		Since:     time.Unix(0, c.since),
 		Waiting:   c.out.Buffered(),
 	}, true
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"math"
-	"time"
 
 	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/auth"
@@ -24,7 +23,7 @@ func (c *conn) connect(f mqttwire.Frame) error {
 		return err
 	}
 	if n, ok := p.Properties.Num(mqttwire.MaximumPacketSize); ok {
-		c.maxOut = int(min(n, mqttwire.PacketMax))
+		c.maxOut = int32(min(n, mqttwire.PacketMax))
 	}
 	assigned, err := c.identify(&p)
 	if err != nil {
@@ -55,25 +54,24 @@ func (c *conn) enter(p *mqttwire.Connect, assigned bool, id auth.Identity, login
 		ReceiveMaximum: cfg.Inflight,
 		Sink:           c,
 	}
-	c.window.max = math.MaxUint16
+	c.receiveMax = math.MaxUint16
 	c.problemInfo = c.version == mqttwire.V5
 	wanted := uint32(0) // session expiry
 	if c.version == mqttwire.V5 {
 		wanted, _ = p.Properties.Num(mqttwire.SessionExpiry)
 		if n, ok := p.Properties.Num(mqttwire.ReceiveMaximum); ok {
-			c.window.max = int(n)
+			c.receiveMax = uint16(n)
 		}
 		if n, ok := p.Properties.Num(mqttwire.RequestProblemInfo); ok && n == 0 {
 			c.problemInfo = false
 		}
 		if n, _ := p.Properties.Num(mqttwire.TopicAliasMaximum); n > 0 {
-			c.aliasMax = int(min(n, aliasesOut))
-			c.aliasesOut = map[string]uint16{}
+			c.aliasMax = uint8(min(n, aliasesOut))
 		}
 	} else if !p.CleanStart {
 		wanted = kernel.ExpiryNever
 	}
-	spec.ReceiveMaximum = uint16(min(int(cfg.Inflight), c.window.max))
+	spec.ReceiveMaximum = min(cfg.Inflight, c.receiveMax)
 	c.expiry = min(wanted, cfg.MaxExpiry)
 	spec.Expiry = c.expiry
 	if p.Will {
@@ -106,17 +104,17 @@ func (c *conn) enter(p *mqttwire.Connect, assigned bool, id auth.Identity, login
 		keepAlive = c.keepAliveFor(p.KeepAlive)
 		ack.Properties = append(c.properties(p, assigned, keepAlive, wanted), more...)
 	}
-	c.keepAlive = time.Duration(keepAlive) * time.Second * 3 / 2 // MQTT5-3.1.2-22
-	c.since = cfg.Link.Now()
-	c.lastIn.Store(c.since.UnixNano())
+	c.keepAlive = keepAlive
+	c.since = cfg.Link.Now().UnixNano()
+	c.lastIn.Store(c.since)
 	answer := ack.Append(nil, c.version)
-	if len(answer) > c.maxOut { // MQTT5-3.1.2-24: there is nothing that it would read
+	if len(answer) > int(c.maxOut) { // MQTT5-3.1.2-24: there is nothing that it would read
 		c.end(mqttwire.PacketTooLarge, "")
 		return nil
 	}
 	c.out.Write(answer)
 	c.connected.Store(true)
-	c.arm(c.keepAlive)
+	c.arm(c.patience())
 	c.expireAt(id.Expires)
 	cfg.Log.Debug("mqtt: connected", "client", c.clientID, "version", c.version.String(), "resumed", present)
 	session.Start()

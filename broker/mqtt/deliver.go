@@ -14,7 +14,7 @@ var outboundPool = sync.Pool{New: func() any { return new(outbound) }}
 func (c *conn) Deliver(d *kernel.Delivery) bool {
 	if d.Msg == nil { // a QoS 2 delivery that the client has received already
 		c.mu.Lock()
-		c.window.sent++
+		c.flowLocked().window.sent++
 		c.mu.Unlock()
 		c.ack(&mqttwire.Ack{Type: mqttwire.PUBREL, PacketID: d.PacketID})
 		return true
@@ -57,7 +57,7 @@ func (c *conn) Deliver(d *kernel.Delivery) bool {
 		p.Properties = out.properties(m, x)
 	}
 	// The packet identifier of a shared delivery, not yet taken, has its place in the size.
-	if size := p.Size(c.version); size > c.maxOut { // MQTT5-3.1.2-25
+	if size := p.Size(c.version); size > int(c.maxOut) { // MQTT5-3.1.2-25
 		c.server.stats.DroppedTooLarge.Add(1)
 		c.forgo(d)
 		return true
@@ -100,7 +100,8 @@ func (c *conn) finish(d *kernel.Delivery, p *mqttwire.Publish, ok bool) bool {
 // delivery beyond the client's receive maximum is parked.
 func (c *conn) sendInOrder(d *kernel.Delivery, p *mqttwire.Publish, out *outbound, x extra) bool {
 	c.mu.Lock()
-	w := &c.window
+	f := c.flowLocked()
+	w := &f.window
 	if d.Shared && p.QoS > 0 {
 		p.PacketID = w.take(share{from: d.From, no: d.No})
 		if p.PacketID == 0 {
@@ -120,7 +121,10 @@ func (c *conn) sendInOrder(d *kernel.Delivery, p *mqttwire.Publish, out *outboun
 		}
 		fresh := c.alias(d.Msg, p, out, x)
 		if ok = c.put(d, p); ok && fresh != 0 {
-			c.aliasesOut[d.Msg.Address] = fresh
+			if f.aliasesOut == nil {
+				f.aliasesOut = make(map[string]uint16, c.aliasMax)
+			}
+			f.aliasesOut[d.Msg.Address] = fresh
 		}
 	}
 	c.mu.Unlock()
@@ -135,15 +139,16 @@ const (
 // alias gives a PUBLISH a topic alias, where the client takes any and its topic has one
 // already, or one is free: fresh is then the alias that the packet defines if it is sent.
 func (c *conn) alias(m *message.Message, p *mqttwire.Publish, out *outbound, x extra) (fresh uint16) {
-	if c.aliasMax == 0 || len(m.Address) < aliasMin || p.Size(c.version)+aliasCost > c.maxOut {
+	if c.aliasMax == 0 || len(m.Address) < aliasMin || p.Size(c.version)+aliasCost > int(c.maxOut) {
 		return 0
 	}
-	alias, known := c.aliasesOut[m.Address]
+	used := c.flow.aliasesOut
+	alias, known := used[m.Address]
 	switch {
 	case known: // MQTT5-3.1.2-26
 		p.Topic = nil
-	case len(c.aliasesOut) < c.aliasMax:
-		alias = uint16(len(c.aliasesOut) + 1)
+	case len(used) < int(c.aliasMax):
+		alias = uint16(len(used) + 1)
 		fresh = alias
 	default:
 		return 0
@@ -227,8 +232,9 @@ func outcome(r mqttwire.Reason) kernel.Outcome {
 // settle settles a shared delivery, once, and frees its packet identifier.
 func (c *conn) settle(id uint16, o kernel.Outcome) {
 	c.mu.Lock()
-	s, known := c.window.shares[id]
-	delete(c.window.shares, id)
+	w := &c.flowLocked().window
+	s, known := w.shares[id]
+	delete(w.shares, id)
 	c.mu.Unlock()
 	if known {
 		s.from.Settle(s.no, false, o)
@@ -240,7 +246,7 @@ func (c *conn) settle(id uint16, o kernel.Outcome) {
 func (c *conn) advance() {
 	c.mu.Lock()
 	ok := true
-	if p := c.window.next(); p != nil {
+	if p := c.flowLocked().window.next(); p != nil {
 		ok = c.out.Write(p)
 	}
 	c.mu.Unlock()

@@ -15,7 +15,7 @@ func (c *conn) publish(f mqttwire.Frame) error {
 	if err := p.Decode(c.version, f); err != nil {
 		return err
 	}
-	c.messages++
+	w.messages++
 	topic, err := c.topic(p)
 	if err != nil {
 		return err
@@ -70,22 +70,23 @@ const tagQoS2 = 1 << 16
 func (c *conn) begin(id uint16, qos byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	fl := c.flowLocked()
 	if qos == 2 {
-		if _, again := c.receiving[id]; again {
+		if _, again := fl.receiving[id]; again {
 			return nil // sent again: the kernel knows it
 		}
 	}
-	if c.version == mqttwire.V5 && c.publishing+len(c.receiving) >= int(c.server.cfg.ReceiveMaximum) {
+	if c.version == mqttwire.V5 && fl.publishing+len(fl.receiving) >= int(c.server.cfg.ReceiveMaximum) {
 		return &mqttwire.Error{Reason: mqttwire.ReceiveMaximumExceeded, Text: "more publishes in progress than allowed"}
 	}
 	if qos == 1 {
-		c.publishing++
+		fl.publishing++
 		return nil
 	}
-	if c.receiving == nil {
-		c.receiving = map[uint16]struct{}{}
+	if fl.receiving == nil {
+		fl.receiving = map[uint16]struct{}{}
 	}
-	c.receiving[id] = struct{}{}
+	fl.receiving[id] = struct{}{}
 	return nil
 }
 
@@ -108,17 +109,18 @@ func (c *conn) topic(p *mqttwire.Publish) (string, error) {
 	case alias > uint32(c.server.cfg.TopicAliases): // MQTT5-3.3.2-9
 		return "", &mqttwire.Error{Reason: mqttwire.TopicAliasInvalid, Text: "topic alias above the maximum"}
 	case len(p.Topic) == 0:
-		if int(alias) > len(c.aliasesIn) || c.aliasesIn[alias-1] == "" {
+		if alias == 0 || c.aliasesIn == nil || (*c.aliasesIn)[alias-1] == "" {
 			return "", &mqttwire.Error{Reason: mqttwire.ProtocolError, Text: "topic alias that stands for nothing"}
 		}
-		return c.aliasesIn[alias-1], nil
+		return (*c.aliasesIn)[alias-1], nil
 	}
 	topic := c.work.in.names.string(p.Topic)
 	if alias != 0 {
 		if c.aliasesIn == nil {
-			c.aliasesIn = make([]string, c.server.cfg.TopicAliases)
+			in := make(aliases, c.server.cfg.TopicAliases)
+			c.aliasesIn = &in
 		}
-		c.aliasesIn[alias-1] = topic
+		(*c.aliasesIn)[alias-1] = topic
 	}
 	return topic, nil
 }
@@ -173,9 +175,9 @@ func (c *conn) Published(tag uint64, r kernel.PublishResult) {
 	}
 	c.mu.Lock()
 	if a.Type == mqttwire.PUBACK {
-		c.publishing--
+		c.flow.publishing--
 	} else if a.Reason.Failed() {
-		delete(c.receiving, a.PacketID) // MQTT5-4.3.3-9
+		delete(c.flow.receiving, a.PacketID) // MQTT5-4.3.3-9
 	}
 	c.mu.Unlock()
 	if a.Reason.Failed() {
@@ -195,7 +197,7 @@ func (c *conn) pubrel(a *mqttwire.Ack) {
 	id := a.PacketID
 	c.session.Release(id, func(known bool) {
 		c.mu.Lock()
-		delete(c.receiving, id)
+		delete(c.flowLocked().receiving, id)
 		c.mu.Unlock()
 		comp := mqttwire.Ack{Type: mqttwire.PUBCOMP, PacketID: id}
 		if !known {

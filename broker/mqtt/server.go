@@ -144,6 +144,8 @@ type Server struct {
 	sys   *sys
 	since time.Time // link time
 
+	alarms *clock.Wheel[conn] // of who must say something: CONNECT, and then anything
+
 	mu     sync.Mutex
 	conns  map[*conn]struct{} // guarded by mu
 	closed bool               // guarded by mu
@@ -160,6 +162,7 @@ func newServer(cfg Config, core core) *Server {
 	s := &Server{cfg: cfg, core: core, conns: map[*conn]struct{}{}}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.since = cfg.Link.Now()
+	s.alarms = clock.NewWheel(cfg.Link, (*conn).silent)
 	s.sys = newSys(s)
 	return s
 }
@@ -178,7 +181,7 @@ func (s *Server) ServeConn(nc net.Conn) {
 // Take is ServeConn, which may return before: over is called when ServeConn would have
 // returned, once.
 func (s *Server) Take(nc net.Conn, over func()) {
-	c := newConn(s, nc)
+	c := newConn(s, nc, over)
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
@@ -191,13 +194,16 @@ func (s *Server) Take(nc net.Conn, over func()) {
 	s.mu.Unlock()
 
 	c.arm(connectTimeout)
-	c.run(func() {
-		s.mu.Lock()
-		delete(s.conns, c)
-		s.mu.Unlock()
-		s.served.Done()
-		over()
-	})
+	c.run()
+}
+
+// forget takes out a connection that is over.
+func (s *Server) forget(c *conn) {
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.mu.Unlock()
+	s.served.Done()
+	c.over()
 }
 
 // Close tells every client that the server is shutting down, and waits until all are

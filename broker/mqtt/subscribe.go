@@ -163,7 +163,7 @@ func (c *conn) unsubscribe(f mqttwire.Frame) error {
 // suback sends a SUBACK or UNSUBACK, with a reason string for the first filter that failed.
 func (c *conn) suback(ack *mqttwire.Suback) error {
 	size := 5 + 2 + 1 + len(ack.Reasons)
-	if size > c.maxOut { // MQTT5-3.1.2-24
+	if size > int(c.maxOut) { // MQTT5-3.1.2-24
 		return &mqttwire.Error{Reason: mqttwire.PacketTooLarge, Text: "more filters than an acknowledgement can name"}
 	}
 	if c.problemInfo { // MQTT5-3.1.2-29

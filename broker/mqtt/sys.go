@@ -138,7 +138,7 @@ func (y *sys) came(c *conn) {
 			KeepAlive int    `json:"keepalive"` // seconds after which a silent client is cut off
 			Expiry    uint32 `json:"expiry_interval"`
 			At        int64  `json:"connected_at"` // ms
-		}{c.clientID, c.user, c.nc.RemoteAddr().String(), "MQTT", byte(c.version), int(c.keepAlive.Seconds()), c.expiry, y.now()}
+		}{c.clientID, c.user, c.nc.RemoteAddr().String(), "MQTT", byte(c.version), int(c.patience().Seconds()), c.expiry, y.now()}
 	})
 }
 
