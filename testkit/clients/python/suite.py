@@ -3,6 +3,6 @@
 import sys
 
 import kit
-import amqp_test, cross_test, kafka_test, mqtt_test  # noqa: E401,F401: they register their tests
+import aio_test, amqp_test, cross_test, kafka_test, mqtt_test  # noqa: E401,F401: they register their tests
 
 sys.exit(kit.run(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else ""))
