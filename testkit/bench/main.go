@@ -2,7 +2,8 @@
 // table, with peers beside it where they run.
 //
 //	go run ./testkit/bench [-rmq bin/rmq] [-seconds 3]
-//	    [-peer-mqtt host:port] [-peer-kafka host:port] [-peer-amqp amqp://…] [-peer-pids name=pid,…]
+//	    [-peer-mqtt host:port] [-peer-nats host:port] [-peer-kafka host:port] [-peer-amqp amqp://…] [-peer-pids name=pid,…]
+//	    [-only mqtt] [-idle 15000]
 //	go run ./testkit/bench -nodes 3 [-rmq bin/rmq] [-peer-kafka host:port]
 //	go run ./testkit/bench -log [-log-mib 256] [-log-only sync/message]
 //
@@ -32,9 +33,12 @@ func main() {
 	flag.StringVar(&o.rmq, "rmq", "bin/rmq", "the binary to measure")
 	flag.DurationVar(&o.window, "window", 3*time.Second, "how long each throughput is measured")
 	flag.StringVar(&o.peerMQTT, "peer-mqtt", os.Getenv("PEER_MQTT"), "a Mosquitto to compare with, host:port")
+	flag.StringVar(&o.peerNATS, "peer-nats", os.Getenv("PEER_NATS"), "the MQTT port of a nats-server to compare fan-out with, host:port")
+	flag.StringVar(&o.only, "only", "", "measure but one of start, mqtt, kafka and amqp")
+	flag.IntVar(&o.idle, "idle", 15_000, "MQTT connections that are idle; each takes a file of the generator's and of the broker's")
 	flag.StringVar(&o.peerKafka, "peer-kafka", os.Getenv("PEER_KAFKA"), "an Apache Kafka to compare with, host:port")
 	flag.StringVar(&o.peerAMQP, "peer-amqp", os.Getenv("PEER_AMQP"), "a RabbitMQ to compare with, amqp://user:password@host:port/")
-	pids := flag.String("peer-pids", os.Getenv("PEER_PIDS"), "process ids of the peers, for their CPU and memory: mqtt=1,kafka=2,amqp=3")
+	pids := flag.String("peer-pids", os.Getenv("PEER_PIDS"), "process ids of the peers, for their CPU and memory: mqtt=1,nats=2,kafka=3,amqp=4")
 	nodes := flag.Int("nodes", 0, "measure one node, and so many")
 	var l logBench
 	logOnly := flag.Bool("log", false, "measure the write path in process")
@@ -76,6 +80,9 @@ func main() {
 type options struct {
 	rmq                           string
 	window                        time.Duration
+	only                          string
+	idle                          int
+	peerNATS                      string
 	peerMQTT, peerKafka, peerAMQP string
 	pids                          map[string]int
 }
@@ -122,18 +129,24 @@ func number(v float64) string {
 
 func (o *options) run() (rows []row, err error) {
 	fmt.Printf("rmq: profile production; durability sync is fsync before every acknowledgement, and none is of what is neither stored nor acknowledged; %v per throughput; generator on the same machine\n\n", o.window)
-	start, err := o.startUp()
-	rows = append(rows, start...)
-	if err != nil {
-		return rows, err
+	if o.only == "" || o.only == "start" {
+		if rows, err = o.startUp(); err != nil {
+			return rows, err
+		}
 	}
 	b, err := o.start("--profile", "production")
 	if err != nil {
 		return rows, err
 	}
 	defer b.stop()
-	for _, f := range []func(*instance) ([]row, error){o.mqtt, o.kafka, o.amqp} {
-		more, err := f(b)
+	for _, f := range []struct {
+		name    string
+		measure func(*instance) ([]row, error)
+	}{{"mqtt", o.mqtt}, {"kafka", o.kafka}, {"amqp", o.amqp}} {
+		if o.only != "" && o.only != f.name {
+			continue
+		}
+		more, err := f.measure(b)
 		rows = append(rows, more...)
 		if err != nil {
 			return rows, err
