@@ -125,16 +125,18 @@ type mqttLoad struct {
 	inflight   int // messages that may be published and not yet delivered to all
 }
 
-// allowance is how much may be under way.
+// allowance is how many messages may be under way, and parts how often each has to be given back.
 type allowance struct {
+	parts int
+
 	mu    sync.Mutex
 	more  sync.Cond
-	left  int
+	left  int // parts
 	ended bool
 }
 
-func newAllowance(n int) *allowance {
-	a := &allowance{left: n}
+func newAllowance(n, parts int) *allowance {
+	a := &allowance{left: n * parts, parts: parts}
 	a.more.L = &a.mu
 	return a
 }
@@ -143,22 +145,23 @@ func newAllowance(n int) *allowance {
 func (a *allowance) take(n int, before func()) int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.left <= 0 && !a.ended && before != nil {
+	if a.left < a.parts && !a.ended {
 		a.mu.Unlock()
 		before()
 		a.mu.Lock()
 	}
-	for a.left <= 0 && !a.ended {
+	for a.left < a.parts && !a.ended {
 		a.more.Wait()
 	}
 	if a.ended {
 		return 0
 	}
-	n = min(n, a.left)
-	a.left -= n
+	n = min(n, a.left/a.parts)
+	a.left -= n * a.parts
 	return n
 }
 
+// give gives parts back.
 func (a *allowance) give(n int) {
 	a.mu.Lock()
 	a.left += n
@@ -179,7 +182,7 @@ const batch = 32
 // run loads a broker for a while, and returns deliveries a second and how many there were.
 func (l mqttLoad) run(address string, d time.Duration) (rate float64, n int, err error) {
 	topic := fmt.Sprintf("bench/%d/%d", l.qos, time.Now().UnixNano())
-	ahead := newAllowance(l.inflight * l.subs) // in deliveries
+	ahead := newAllowance(l.inflight, l.subs)
 	var conns []*mqttConn
 	var work sync.WaitGroup
 	defer func() {
@@ -283,7 +286,7 @@ func (l mqttLoad) publish(m *mqttConn, topic string, ahead *allowance) error {
 		_ = w.Flush()
 		mu.Unlock()
 	}
-	acks := newAllowance(unacked)
+	acks := newAllowance(unacked, 1)
 	done := make(chan struct{})
 	go func() { // until the connection ends
 		defer close(done)
@@ -314,7 +317,7 @@ func (l mqttLoad) publish(m *mqttConn, topic string, ahead *allowance) error {
 	at := len(packet) - l.size - 2
 	id := uint16(0)
 	for {
-		n := ahead.take(batch*l.subs, flush) / l.subs
+		n := ahead.take(batch, flush)
 		if n == 0 {
 			return nil
 		}
@@ -530,6 +533,20 @@ func (o *options) mqtt(b *instance) (rows []row, err error) {
 	if o.peerMQTT != "" {
 		targets = append(targets, mqttTarget{"Mosquitto", o.peerMQTT, o.pids["mqtt"]})
 	}
+	rate := row{what: "connections, made and ended", unit: "/s", durability: "memory"}
+	idle := row{what: fmt.Sprintf("memory of each of %d idle connections (RSS)", o.idle), unit: "B", lower: true, durability: "memory"}
+	for i, t := range targets {
+		v, err := mqttIdle(t.address, t.pid, o.idle) // first, while nothing has made room that they could take
+		if err != nil {
+			return rows, fmt.Errorf("idle connections of %s: %w", t.name, err)
+		}
+		idle.set(i, t.name, v)
+		if v, err = mqttConnects(t.address, 4000); err != nil {
+			return rows, err
+		}
+		rate.set(i, t.name, v)
+	}
+	rows = append(rows, rate, idle)
 	durability := []string{"none", "memory", "memory"} // the subscriber's session ends with its connection
 	for _, l := range []mqttLoad{
 		{qos: 0, size: 16, pubs: 1, subs: 1, inflight: 1000},
@@ -581,20 +598,7 @@ func (o *options) mqtt(b *instance) (rows []row, err error) {
 			rows = append(rows, many[k])
 		}
 	}
-	rate := row{what: "connections, made and ended", unit: "/s", durability: "memory"}
-	idle := row{what: fmt.Sprintf("memory of each of %d idle connections (RSS)", o.idle), unit: "B", lower: true, durability: "memory"}
-	for i, t := range targets {
-		v, err := mqttConnects(t.address, 4000)
-		if err != nil {
-			return rows, err
-		}
-		rate.set(i, t.name, v)
-		if v, err = mqttIdle(t.address, t.pid, o.idle); err != nil {
-			return rows, fmt.Errorf("idle connections of %s: %w", t.name, err)
-		}
-		idle.set(i, t.name, v)
-	}
-	return append(rows, rate, idle), nil
+	return rows, nil
 }
 
 // set notes what the broker i of a row has shown: rmq is the first.
