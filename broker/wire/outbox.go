@@ -19,8 +19,10 @@ const (
 	// sealAt is the length at which a buffer takes no more appends, so that growing
 	// one never copies more than this.
 	sealAt = largeBuffer / 2
-	// lingerTimeout bounds how long Linger waits for the peer to close.
+	// lingerTimeout is how long Linger waits for a peer that says nothing, and lingerMax for one that goes
+	// on: it has much to read before it comes to why it was ended.
 	lingerTimeout = time.Second
+	lingerMax     = 5 * time.Second
 	// copyMax is the length up to which WriteRef copies: cheaper than an iovec of its own.
 	copyMax = 1 << 10
 	// chunksKept is how many chunks an idle outbox remembers room for.
@@ -511,7 +513,7 @@ func (o *Outbox) Close(flush bool) {
 }
 
 // Linger is Close(true) for a peer that is still sending: the outbox says that no more
-// comes, and discards what the peer sends until it closes too, for lingerTimeout at most.
+// comes, and discards what the peer sends until it closes too, or lingerTimeout and lingerMax are over.
 // A socket closed with bytes unread is reset instead, and the peer may never see why.
 func (o *Outbox) Linger() {
 	o.mu.Lock()
@@ -521,19 +523,23 @@ func (o *Outbox) Linger() {
 }
 
 // HalfClose closes the write side of a connection that has one, and reads what comes until
-// the peer closes, for a second at most. Closed with something unread, a connection is reset, and the
-// peer may not see what was written to it last.
+// the peer closes or is silent for a second, for five at most. Closed with something unread, a connection is
+// reset, and the peer may not see what was written to it last.
 func HalfClose(conn net.Conn) {
 	c, ok := conn.(interface{ CloseWrite() error })
 	if !ok || c.CloseWrite() != nil {
 		return
 	}
-	if conn.SetReadDeadline(time.Now().Add(lingerTimeout)) != nil {
-		return
-	}
 	b := Get(smallBuffer)
 	defer Put(b)
-	for {
+	for end := time.Now().Add(lingerMax); ; {
+		until := time.Now().Add(lingerTimeout)
+		if until.After(end) {
+			until = end
+		}
+		if conn.SetReadDeadline(until) != nil {
+			return
+		}
 		if _, err := conn.Read(b[:cap(b)]); err != nil {
 			return
 		}
