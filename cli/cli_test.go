@@ -333,7 +333,9 @@ func sample() *adminapitest.Fake {
 	}}
 	f.R = []adminapi.Message{{Protocol: "mqtt", Address: "sensors/dev1", Topic: "sensors/dev1", Value: []byte("21.5\x1b[31m"), Time: at, QoS: &qos, Offset: &offset, Retain: true}}
 	f.A = []acl.Rule{{User: "ann", Actions: acl.Read | acl.Write, Name: "sensors/#"}, {Deny: true, Actions: acl.All, Name: "secret/#"}}
-	f.Set = []setting.Setting{{Namespace: "/", Kind: setting.KindShare, Name: "workers", Value: []byte(`{"strategy":"sticky"}`)}}
+	f.Set = []setting.Setting{{Namespace: "/", Kind: setting.KindShare, Name: "workers", Value: []byte(`{"strategy":"sticky"}`)},
+		{Namespace: "/", Kind: setting.KindRewrite, Name: "10-old", Value: []byte(`{"on":"all","filter":"old/#","regex":"^old/(.+)$","to":"new/$1"}`)},
+		{Namespace: "/", Kind: setting.KindSubscription, Name: "orders", Value: []byte(`{"filter":"orders/%c/#","qos":1}`)}}
 	f.U = []adminapi.User{{Name: "ann", Tags: []string{"administrator"}}}
 	return f
 }

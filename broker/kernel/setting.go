@@ -30,6 +30,11 @@ func (k *Kernel) PutSetting(ctx context.Context, s setting.Setting) error {
 	if err := s.Check(); err != nil {
 		return fault.New(fault.Invalid, "put setting", s.Name, "%w", err)
 	}
+	view := k.meta.view.Load()
+	limit := map[setting.Kind]int{setting.KindRewrite: setting.RewritesMax, setting.KindSubscription: setting.SubscriptionsMax}[s.Kind]
+	if _, there := view.Setting(s.Namespace, s.Kind, s.Name); !there && limit > 0 && len(k.Settings(s.Namespace, s.Kind)) >= limit {
+		return fault.New(fault.Exhausted, "put setting", s.Name, "%d are set, and no more are taken", limit)
+	}
 	return k.set(ctx, &meta.Command{Op: meta.PutSetting, Setting: &s})
 }
 

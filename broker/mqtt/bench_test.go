@@ -10,6 +10,7 @@ import (
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/kernel/kerneltest"
 	"github.com/robustmq/rmq/broker/mqttwire"
+	"github.com/robustmq/rmq/broker/setting"
 	"github.com/robustmq/rmq/broker/wire"
 )
 
@@ -37,6 +38,10 @@ func (s *echoSession) Subscribe(_ context.Context, subs []kernel.Subscription) (
 	s.k.mu.Unlock()
 	return make([]bool, len(subs)), make([]error, len(subs))
 }
+
+func (*echo) Settings(string, setting.Kind) []setting.Setting { return nil }
+
+func (*echo) SettingsVersion() uint64 { return 0 }
 
 func (k *echo) Room() <-chan struct{} { return nil }
 

@@ -98,6 +98,8 @@ func (c *conn) enter(p *mqttwire.Connect, assigned bool, id auth.Identity, login
 	c.server.stats.Connections.Add(1)
 	c.server.stats.Connects.Add(1)
 
+	retained := c.subscribeUnasked(ctx)
+
 	ack := mqttwire.Connack{SessionPresent: present}
 	keepAlive := p.KeepAlive
 	if c.version == mqttwire.V5 {
@@ -119,7 +121,7 @@ func (c *conn) enter(p *mqttwire.Connect, assigned bool, id auth.Identity, login
 	cfg.Log.Debug("mqtt: connected", "client", c.clientID, "version", c.version.String(), "resumed", present)
 	session.Start()
 	c.server.sys.came(c)
-	return nil
+	return c.sendRetained(retained)
 }
 
 // identify sets the client identifier, and tells whether we have chosen it.
@@ -150,7 +152,10 @@ func (c *conn) will(p *mqttwire.Connect) (*kernel.Will, error) {
 		Properties: p.WillProps,
 		Payload:    p.WillPayload,
 	}
-	topic := string(p.WillTopic)
+	topic, ok := c.rewriteTopic(string(p.WillTopic))
+	if !ok {
+		return nil, &mqttwire.Error{Reason: mqttwire.TopicNameInvalid, Text: notRewritten}
+	}
 	if text := c.unacceptable(topic); text != "" {
 		return nil, &mqttwire.Error{Reason: mqttwire.TopicNameInvalid, Text: text}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/message"
 	"github.com/robustmq/rmq/broker/mqttwire"
+	"github.com/robustmq/rmq/broker/setting"
 )
 
 // FuzzConnection: whatever a client sends, connected or not, the server neither panics nor
@@ -62,6 +63,10 @@ type fuzzKernel struct{ core }
 func (fuzzKernel) Open(_ context.Context, spec kernel.SessionSpec) (session, bool, error) {
 	return fuzzSession{sink: spec.Sink}, false, nil
 }
+
+func (fuzzKernel) Settings(string, setting.Kind) []setting.Setting { return nil }
+
+func (fuzzKernel) SettingsVersion() uint64 { return 0 }
 
 func (fuzzKernel) Room() <-chan struct{} { return nil }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/mqttwire"
+	"github.com/robustmq/rmq/broker/setting"
 	"github.com/robustmq/rmq/broker/wire"
 )
 
@@ -45,6 +46,10 @@ func (k *fakeKernel) Open(_ context.Context, spec kernel.SessionSpec) (session, 
 	k.session = &fakeSession{calls: make(chan string, 100), sink: spec.Sink, known: true}
 	return k.session, k.present, nil
 }
+
+func (*fakeKernel) Settings(string, setting.Kind) []setting.Setting { return nil }
+
+func (*fakeKernel) SettingsVersion() uint64 { return 0 }
 
 func (k *fakeKernel) Room() <-chan struct{} { return nil }
 

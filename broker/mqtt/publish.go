@@ -20,6 +20,10 @@ func (c *conn) publish(f mqttwire.Frame) error {
 	if err != nil {
 		return err
 	}
+	topic, ok := c.rewriteTopic(topic)
+	if !ok {
+		return c.unaccepted(p, notRewritten)
+	}
 	if text := c.unacceptable(topic); text != "" {
 		return c.unaccepted(p, text)
 	}
@@ -60,6 +64,9 @@ func (c *conn) publish(f mqttwire.Frame) error {
 	}
 	return nil
 }
+
+// notRewritten is what is said of a topic of which the rules make none.
+const notRewritten = "topic name that rewriting makes nothing of"
 
 // tagQoS2 marks the tag of a QoS 2 publish; the packet identifier is below it.
 const tagQoS2 = 1 << 16

@@ -5,12 +5,14 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/robustmq/rmq/broker/auth"
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/mqttwire"
+	"github.com/robustmq/rmq/broker/setting"
 )
 
 // Config is what a Server needs. Zero values of limits mean their defaults.
@@ -109,6 +111,8 @@ func set[T comparable](field *T, value T) {
 type core interface {
 	Publish(*kernel.Publish) error
 	Room() <-chan struct{}
+	Settings(namespace string, kind setting.Kind) []setting.Setting
+	SettingsVersion() uint64
 	Open(context.Context, kernel.SessionSpec) (session, bool, error)
 }
 
@@ -142,6 +146,7 @@ type Server struct {
 	core  core
 	stats Stats
 	sys   *sys
+	set   atomic.Pointer[rules]
 	since time.Time // link time
 
 	alarms *clock.Wheel[conn] // of who must say something: CONNECT, and then anything

@@ -28,6 +28,12 @@ func (c *conn) subscribe(f mqttwire.Frame) error {
 		if err != nil {
 			return err
 		}
+		filter, ok := c.rewriteFilter(t.Filter)
+		if !ok {
+			ack.Reasons = append(ack.Reasons, mqttwire.TopicFilterInvalid)
+			continue
+		}
+		t.Filter = filter
 		if isShared && t.NoLocal { // MQTT5-3.8.3-4
 			return &mqttwire.Error{Reason: mqttwire.ProtocolError, Text: "no local on a shared subscription"}
 		}
@@ -88,7 +94,12 @@ func (c *conn) subscribe(f mqttwire.Frame) error {
 			c.server.sys.show(c, &subs[i])
 		}
 	}
-	if err := c.session.Retained(retained...); err != nil {
+	return c.sendRetained(retained)
+}
+
+// sendRetained sends what is retained for subscriptions.
+func (c *conn) sendRetained(subs []kernel.Subscription) error {
+	if err := c.session.Retained(subs...); err != nil {
 		// It is subscribed, and asks again when it is back.
 		return &mqttwire.Error{Reason: mqttwire.ServerBusy, Text: "retained messages are not known here now"}
 	}
@@ -136,6 +147,9 @@ func (c *conn) unsubscribe(f mqttwire.Frame) error {
 	for i, filter := range p.Filters {
 		if _, err := checkFilter(filter); err != nil {
 			return err
+		}
+		if to, ok := c.rewriteFilter(filter); ok {
+			filter = to
 		}
 		filters[i] = string(filter)
 	}

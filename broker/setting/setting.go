@@ -72,6 +72,10 @@ func (s *Setting) Check() error {
 	switch s.Kind {
 	case KindShare:
 		return s.checkShare()
+	case KindRewrite:
+		return s.checkRewrite()
+	case KindSubscription:
+		return s.checkSubscription()
 	}
 	return fmt.Errorf("no setting is of kind %q", s.Kind)
 }

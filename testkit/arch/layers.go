@@ -15,8 +15,9 @@ import (
 // able to import comes before it.
 var layers = []string{
 	"broker/fault broker/message broker/clock fixtures broker/internal/*",
-	"broker/wire broker/vfs broker/telemetry broker/record broker/acl broker/setting",
+	"broker/wire broker/vfs broker/telemetry broker/record broker/acl",
 	"broker/mqttwire broker/amqpwire broker/segment",
+	"broker/setting",
 	"broker/storage broker/adminapi",
 	"broker/storage/* broker/adminapi/*",
 	"broker/kernel/codec",
