@@ -146,6 +146,16 @@ func (k *Kernel) streamInfo(st *meta.Stream) StreamInfo {
 	return info
 }
 
+// Home returns the stream that is home to an address: the one of that address, or the longest-named
+// one above it that captures.
+func (k *Kernel) Home(ns, address string) (StreamInfo, bool) {
+	st, ok := k.home(ns, address)
+	if !ok {
+		return StreamInfo{}, false
+	}
+	return k.streamInfo(st), true
+}
+
 // home finds the stream that is home to an address: the one of that address, or the
 // longest-named one above it that captures.
 func (k *Kernel) home(ns, address string) (*meta.Stream, bool) {

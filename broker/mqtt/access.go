@@ -28,6 +28,9 @@ func (c *conn) may(a acl.Action, address string) bool { return c.access.May(a, a
 func (c *conn) mayRead(filter []byte) bool {
 	_, filter, shared, _ := mqttwire.SplitShared(filter)
 	filter, _ = mqttwire.SplitExclusive(filter)
+	if want, ok := streamOf(filter); ok {
+		filter = []byte(want) // each record is asked about as well
+	}
 	if name, ok := queueOf(filter); ok {
 		return c.may(acl.Read, message.FromAMQPKey(name))
 	}
@@ -81,7 +84,7 @@ func (c *conn) denied(p *mqttwire.Publish) error {
 func (c *conn) withhold(d *kernel.Delivery) {
 	c.server.stats.Denied.Add(1)
 	if !d.Shared || d.No == 0 {
-		c.forgo(d)
+		c.forgo(d, d.From)
 		return
 	}
 	// It is not settled: it goes back as the subscription ends.

@@ -43,6 +43,10 @@ func (*echo) Settings(string, setting.Kind) []setting.Setting { return nil }
 
 func (*echo) SettingsVersion() uint64 { return 0 }
 
+func (*echo) Home(string, string) (kernel.StreamInfo, bool) { return kernel.StreamInfo{}, false }
+
+func (*echo) Partition(kernel.StreamID, int32) (*kernel.Partition, error) { return nil, nil }
+
 func (k *echo) Room() <-chan struct{} { return nil }
 
 func (k *echo) Publish(p *kernel.Publish) error {

@@ -79,7 +79,8 @@ type flow struct {
 	aliasesOut map[string]uint16
 	lease      clock.Timer         // ends a connection whose authentication expires
 	left       map[string]struct{} // shared subscriptions that the rules have ended
-	leaving    sync.WaitGroup      // who ends them; the connection's end waits for it
+	replays    []*replay           // at most replaysMax
+	leaving    sync.WaitGroup      // who ends them, and who replays; the connection's end waits for it
 }
 
 // flowLocked returns what is under way. Caller holds c.mu.
@@ -147,6 +148,9 @@ func (c *conn) close(err error) {
 	c.closed = true
 	c.server.alarms.Stop(&c.alarm)
 	flow := c.flow
+	if flow != nil {
+		flow.stopReplays()
+	}
 	if flow != nil && flow.lease != nil {
 		flow.lease.Stop()
 	}

@@ -19,11 +19,16 @@ func (c *conn) Deliver(d *kernel.Delivery) bool {
 		c.ack(&mqttwire.Ack{Type: mqttwire.PUBREL, PacketID: d.PacketID})
 		return true
 	}
-	m := d.Msg
 	if !c.mayTake(d) {
 		c.withhold(d)
 		return true
 	}
+	return c.deliver(d, d.From)
+}
+
+// deliver is Deliver for what the client may read. from settles a shared delivery.
+func (c *conn) deliver(d *kernel.Delivery, from settler) bool {
+	m := d.Msg
 	p := mqttwire.Publish{
 		Dup:      d.Redelivered && d.QoS > 0 && !d.Shared, // MQTT5-3.3.1-3
 		QoS:      d.QoS,
@@ -37,13 +42,13 @@ func (c *conn) Deliver(d *kernel.Delivery) bool {
 		seconds, left := remaining(m.ExpiresAt, c.server.cfg.Clock.Now().UnixMilli())
 		if !left && !p.Dup { // MQTT5-3.3.2-5, but not once it was sent (MQTT5-4.3.3-7)
 			c.server.stats.DroppedExpired.Add(1)
-			c.forgo(d)
+			c.forgo(d, from)
 			return true
 		}
 		x.expire, x.expiry = true, seconds
 	}
 	if m.Source != message.MQTT && !mqttwire.ValidTopic(p.Topic) { // "", which is no topic name
-		c.forgo(d)
+		c.forgo(d, from)
 		return true
 	}
 	var out *outbound
@@ -59,13 +64,13 @@ func (c *conn) Deliver(d *kernel.Delivery) bool {
 	// The packet identifier of a shared delivery, not yet taken, has its place in the size.
 	if size := p.Size(c.version); size > int(c.maxOut) { // MQTT5-3.1.2-25
 		c.server.stats.DroppedTooLarge.Add(1)
-		c.forgo(d)
+		c.forgo(d, from)
 		return true
 	}
 	if p.QoS == 0 && c.aliasMax == 0 {
-		return c.finish(d, &p, c.put(d, &p))
+		return c.finish(d, from, &p, c.put(d, &p))
 	}
-	return c.sendInOrder(d, &p, out, x)
+	return c.sendInOrder(d, from, &p, out, x)
 }
 
 // put puts a PUBLISH in the outbox. At QoS 0 it is dropped when the client does not keep up,
@@ -83,11 +88,11 @@ func (c *conn) put(d *kernel.Delivery, p *mqttwire.Publish) bool {
 
 // finish counts a delivery that put has taken or refused, and ends it where nobody will
 // acknowledge it.
-func (c *conn) finish(d *kernel.Delivery, p *mqttwire.Publish, ok bool) bool {
+func (c *conn) finish(d *kernel.Delivery, from settler, p *mqttwire.Publish, ok bool) bool {
 	c.sent(p, ok)
 	switch {
 	case p.QoS == 0 && d.Shared && d.No != 0:
-		d.From.Settle(d.No, false, kernel.Accept)
+		from.Settle(d.No, false, kernel.Accept)
 	case p.QoS > 0 && !ok:
 		c.tooSlow() // the session, or the queue, keeps the message
 		return true
@@ -98,15 +103,15 @@ func (c *conn) finish(d *kernel.Delivery, p *mqttwire.Publish, ok bool) bool {
 // sendInOrder puts a PUBLISH in the outbox under the lock that keeps a packet which defines
 // a topic alias before those that use it, and counts what is in progress. A QoS 1 or 2
 // delivery beyond the client's receive maximum is parked.
-func (c *conn) sendInOrder(d *kernel.Delivery, p *mqttwire.Publish, out *outbound, x extra) bool {
+func (c *conn) sendInOrder(d *kernel.Delivery, from settler, p *mqttwire.Publish, out *outbound, x extra) bool {
 	c.mu.Lock()
 	f := c.flowLocked()
 	w := &f.window
 	if d.Shared && p.QoS > 0 {
-		p.PacketID = w.take(share{from: d.From, no: d.No})
+		p.PacketID = w.take(share{from: from, no: d.No})
 		if p.PacketID == 0 {
 			c.mu.Unlock()
-			d.From.Settle(d.No, false, kernel.Release)
+			from.Settle(d.No, false, kernel.Release)
 			return true
 		}
 	}
@@ -128,7 +133,7 @@ func (c *conn) sendInOrder(d *kernel.Delivery, p *mqttwire.Publish, out *outboun
 		}
 	}
 	c.mu.Unlock()
-	return c.finish(d, p, ok)
+	return c.finish(d, from, p, ok)
 }
 
 const (
@@ -174,10 +179,10 @@ func (c *conn) sent(p *mqttwire.Publish, ok bool) {
 }
 
 // forgo gives up a delivery that this client cannot get, as if it had completed.
-func (c *conn) forgo(d *kernel.Delivery) {
+func (c *conn) forgo(d *kernel.Delivery, from settler) {
 	switch {
 	case d.Shared && d.No != 0:
-		d.From.Settle(d.No, false, kernel.Reject)
+		from.Settle(d.No, false, kernel.Reject)
 	case d.QoS > 0:
 		c.session.Ack(d.PacketID, true)
 	}

@@ -68,6 +68,10 @@ func (fuzzKernel) Settings(string, setting.Kind) []setting.Setting { return nil 
 
 func (fuzzKernel) SettingsVersion() uint64 { return 0 }
 
+func (fuzzKernel) Home(string, string) (kernel.StreamInfo, bool) { return kernel.StreamInfo{}, false }
+
+func (fuzzKernel) Partition(kernel.StreamID, int32) (*kernel.Partition, error) { return nil, nil }
+
 func (fuzzKernel) Room() <-chan struct{} { return nil }
 
 func (fuzzKernel) Publish(p *kernel.Publish) error {

@@ -51,6 +51,10 @@ func (*fakeKernel) Settings(string, setting.Kind) []setting.Setting { return nil
 
 func (*fakeKernel) SettingsVersion() uint64 { return 0 }
 
+func (*fakeKernel) Home(string, string) (kernel.StreamInfo, bool) { return kernel.StreamInfo{}, false }
+
+func (*fakeKernel) Partition(kernel.StreamID, int32) (*kernel.Partition, error) { return nil, nil }
+
 func (k *fakeKernel) Room() <-chan struct{} { return nil }
 
 func (k *fakeKernel) Publish(p *kernel.Publish) error {

@@ -75,7 +75,8 @@ func (c *conn) rewriteFilter(filter []byte) (out []byte, ok bool) {
 	if len(c.server.rules().rewrites) == 0 {
 		return filter, true
 	}
-	if _, queue := queueOf(filter); queue {
+	_, queue := queueOf(filter)
+	if _, stream := streamOf(filter); queue || stream {
 		return filter, true
 	}
 	_, rest, _, _ := mqttwire.SplitShared(filter)

@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"bytes"
 	"context"
 	"strings"
 
@@ -22,6 +23,8 @@ func (c *conn) subscribe(f mqttwire.Frame) error {
 	*ack = mqttwire.Suback{Type: mqttwire.SUBACK, PacketID: p.PacketID, Reasons: ack.Reasons[:0]}
 	subs := make([]kernel.Subscription, 0, len(p.Filters))
 	shared := make([]bool, 0, len(p.Filters))
+	var at []int // where in ack.Reasons each of subs is
+	var replays []*replay
 	for i := range p.Filters {
 		t := &p.Filters[i]
 		isShared, err := checkFilter(t.Filter)
@@ -45,10 +48,18 @@ func (c *conn) subscribe(f mqttwire.Frame) error {
 			ack.Reasons = append(ack.Reasons, mqttwire.NotAuthorized)
 			continue
 		}
+		if want, ok := streamOf(t.Filter); ok {
+			r, reason := c.subscribeStream(t, want, offsetOf(p.Properties), id)
+			if ack.Reasons = append(ack.Reasons, reason); r != nil {
+				replays = append(replays, r)
+			}
+			continue
+		}
 		if _, ok := queueOf(t.Filter); ok {
 			isShared, t.QoS = true, min(t.QoS, 1)
 		}
 		ack.Reasons = append(ack.Reasons, mqttwire.Reason(t.QoS))
+		at = append(at, len(ack.Reasons)-1)
 		shared = append(shared, isShared)
 		subs = append(subs, kernel.Subscription{
 			Filter:            string(t.Filter),
@@ -66,19 +77,22 @@ func (c *conn) subscribe(f mqttwire.Frame) error {
 		existed, errs = c.session.Subscribe(ctx, subs)
 		cancel()
 	}
-	next := 0 // in subs, of those filters that were passed on
-	for i, r := range ack.Reasons {
-		if r.Failed() {
-			continue
-		}
-		if err := errs[next]; err != nil {
-			ack.Reasons[i] = reasonIn(mqttwire.SUBACK, err)
+	for n, err := range errs {
+		if err != nil {
+			ack.Reasons[at[n]] = reasonIn(mqttwire.SUBACK, err)
 			if fault.Is(err, fault.NotFound) {
-				ack.Reasons[i] = mqttwire.TopicFilterInvalid // there is no such queue
+				ack.Reasons[at[n]] = mqttwire.TopicFilterInvalid // there is no such queue
 			}
-			c.server.cfg.Log.Debug("mqtt: subscription refused", "client", c.clientID, "filter", subs[next].Filter, "err", err)
+			c.server.cfg.Log.Debug("mqtt: subscription refused", "client", c.clientID, "filter", subs[n].Filter, "err", err)
 		}
-		next++
+	}
+	for i, r := range ack.Reasons {
+		if len(replays) > 0 && !r.Failed() && replays[0].filter == string(p.Filters[i].Filter) {
+			if !c.startReplay(replays[0]) {
+				ack.Reasons[i] = mqttwire.QuotaExceeded
+			}
+			replays = replays[1:]
+		}
 	}
 	if err := c.suback(ack); err != nil {
 		return err
@@ -116,6 +130,27 @@ func checkFilter(filter []byte) (shared bool, err error) {
 	return shared, nil
 }
 
+// subscribeStream prepares the replay that a filter asks for. In MQTT 3 it begins with what comes next.
+func (c *conn) subscribeStream(t *mqttwire.Filter, want, from string, id uint32) (*replay, mqttwire.Reason) {
+	if t.QoS == 0 { // nothing would pace it
+		return nil, mqttwire.ImplementationError
+	}
+	c.mu.Lock()
+	full := c.flow != nil && len(c.flow.replays) >= replaysMax
+	c.mu.Unlock()
+	if full {
+		return nil, mqttwire.QuotaExceeded
+	}
+	r, err := c.newReplay(string(t.Filter), want, from, id)
+	switch {
+	case err == nil:
+		return r, 1
+	case fault.Is(err, fault.NotFound):
+		return nil, mqttwire.TopicFilterInvalid
+	}
+	return nil, reasonIn(mqttwire.SUBACK, err)
+}
+
 // queueOf is the queue that a subscription, "$queue/NAME", is to: the name as AMQP has it.
 func queueOf(filter []byte) (name string, ok bool) {
 	return strings.CutPrefix(string(filter), "$queue/")
@@ -123,6 +158,10 @@ func queueOf(filter []byte) (name string, ok bool) {
 
 // whole tells whether what is behind $exclusive is a plain filter, and what is behind $queue a name.
 func whole(filter []byte) bool {
+	if want, ok := streamOf(filter); ok {
+		filter = []byte(want)
+		return mqttwire.ValidFilter(filter) && !bytes.HasPrefix(filter, []byte("$"))
+	}
 	if name, ok := queueOf(filter); ok {
 		return name != "" && !strings.ContainsAny(name, "+#")
 	}
@@ -166,7 +205,7 @@ func (c *conn) unsubscribe(f mqttwire.Frame) error {
 		switch {
 		case err != nil:
 			r = reasonIn(mqttwire.UNSUBACK, err)
-		case !existed[i]:
+		case !existed[i] && !c.stopReplay(filters[i]):
 			r = mqttwire.NoSubscriptionExisted
 		}
 		ack.Reasons = append(ack.Reasons, r)
