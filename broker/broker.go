@@ -31,6 +31,7 @@ import (
 	"github.com/robustmq/rmq/broker/kafka"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/mqtt"
+	"github.com/robustmq/rmq/broker/option"
 	"github.com/robustmq/rmq/broker/storage"
 	"github.com/robustmq/rmq/broker/storage/filelog"
 	"github.com/robustmq/rmq/broker/storage/memlog"
@@ -134,7 +135,9 @@ type Broker struct {
 	addrs   map[edge.Proto]net.Addr
 	started time.Time
 
+	options   *option.Live
 	following following
+	obeying   obeying
 
 	closing sync.Once
 	err     error
@@ -166,7 +169,7 @@ func Open(ctx context.Context, cfg Config) (_ *Broker, err error) {
 	if cfg.Workers == 0 {
 		cfg.Workers = min(max(runtime.GOMAXPROCS(0), 1), 4)
 	}
-	b := &Broker{cfg: cfg, following: following{poke: make(chan struct{}, 1)}, started: cfg.Time.Now(), done: make(chan struct{}), addrs: make(map[edge.Proto]net.Addr)}
+	b := &Broker{cfg: cfg, following: following{poke: make(chan struct{}, 1)}, obeying: obeying{poke: make(chan struct{}, 1)}, started: cfg.Time.Now(), done: make(chan struct{}), addrs: make(map[edge.Proto]net.Addr)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, b.Close(ctx))
@@ -237,8 +240,8 @@ func (b *Broker) openKernel(ctx context.Context) (err error) {
 		Engine: b.engine, Time: b.cfg.Time, Link: b.cfg.Link, Log: b.cfg.Log, DataShards: b.cfg.DataShards, Durability: b.cfg.Durability,
 		Capture: b.cfg.Profile == Dev, CheckpointBytes: checkpoint, Self: at.Self, Voters: at.Voters,
 		Replicas: at.Replicas, Rack: at.Rack, Peer: at.Peer, Forsake: at.Forsake, Peers: peers, Removed: b.askToEnd,
-		NodesChanged: b.following.nodesChanged,
-		Bind:         func(k *kernel.Kernel) { b.join(k) },
+		NodesChanged: b.following.nodesChanged, ItemsChanged: b.obeying.itemsChanged,
+		Bind: func(k *kernel.Kernel) { b.join(k) },
 		OpenGroup: func(s kernel.GroupSpec) (kernel.Group, error) {
 			g, err := b.host.Open(group.Config{
 				Shard: s.Shard, Log: b.engine.Log(), Sync: s.Sync, Applied: s.Applied, AppliedTerm: s.AppliedTerm, Machine: s.Machine,
@@ -280,6 +283,8 @@ func (u users) DeleteUser(ctx context.Context, name string) error { return u.k.D
 
 func (u users) Rules() []acl.Rule                     { return u.k.Rules() }
 func (u users) AccessVersions() (users, rules uint64) { return u.k.AccessVersions() }
+func (u users) Bans() []acl.Ban                       { return u.k.Bans() }
+func (u users) ItemsVersion() uint64                  { return u.k.ItemsVersion() }
 
 func (b *Broker) openServers() (err error) {
 	if b.auth, err = auth.New(users{b.kernel}, b.cfg.Auth, b.kernel.Clock()); err != nil {
@@ -288,7 +293,11 @@ func (b *Broker) openServers() (err error) {
 	a := b.auth
 	version, commit := admin.Build()
 	cluster := b.kernel.Cluster()
-	b.mqtt = mqtt.New(mqtt.Config{Kernel: b.kernel, Version: version, Auth: a, Clock: b.kernel.Clock(), Link: b.cfg.Link, Log: b.cfg.Log})
+	b.options = option.NewLive(b.kernel)
+	b.mqtt = mqtt.New(mqtt.Config{
+		Kernel: b.kernel, Version: version, Auth: a, Options: b.options, Ban: b.kernel.PutBan,
+		Clock: b.kernel.Clock(), Link: b.cfg.Link, Log: b.cfg.Log,
+	})
 	b.kafka = kafka.New(kafka.Config{
 		Kernel: b.kernel, ClusterID: cluster, NodeID: int32(b.self()), Authenticator: a, Users: a.Guards,
 		Broker: b.kernel.Clock(), Link: b.cfg.Link, ExactStreams: b.cfg.Profile == Production, LogDir: b.cfg.DataDir,
@@ -315,6 +324,7 @@ func (b *Broker) openServers() (err error) {
 			return err
 		}
 	}
+	b.obeying.begin(b.obey)
 	b.edge = edge.New(edge.Config{
 		Handlers: map[edge.Proto]edge.Handler{
 			edge.MQTT:  b.mqtt,
@@ -459,6 +469,7 @@ func (b *Broker) Close(ctx context.Context) error {
 		if b.edge != nil {
 			b.edge.StopListening()
 		}
+		b.obeying.stop()
 		if b.kernel != nil {
 			b.kernel.Leave()
 		}

@@ -67,8 +67,8 @@ func newVersion(e *env.Env) *cobra.Command {
 	}
 }
 
-func newConfig(e *env.Env) *cobra.Command {
-	show := &cobra.Command{
+func newConfigShow(e *env.Env) *cobra.Command {
+	return &cobra.Command{
 		Use:   "show [COMMAND...]",
 		Short: "Show the settings of a command, and where each comes from",
 		Long: "Show the settings of a command, and where each comes from.\n\nA flag on the command line wins over RMQ_<FLAG> in the environment, over the project's rmq.yaml (in this\n" +
@@ -94,7 +94,6 @@ func newConfig(e *env.Env) *cobra.Command {
 			return format.Print(env.View{Schema: "rmq.settings/1", Data: e.Origins(), Tables: []env.Table{t}})
 		},
 	}
-	return env.Noun("config", "Settings, and where they come from", show)
 }
 
 func newCompletion(e *env.Env) *cobra.Command {

@@ -15,7 +15,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/robustmq/rmq/cli/acl"
+	"github.com/robustmq/rmq/cli/ban"
 	"github.com/robustmq/rmq/cli/binding"
+	"github.com/robustmq/rmq/cli/config"
 	"github.com/robustmq/rmq/cli/conform"
 	"github.com/robustmq/rmq/cli/env"
 	"github.com/robustmq/rmq/cli/exchange"
@@ -76,8 +78,8 @@ func New(e *env.Env, open local.Open) *cobra.Command {
 	add(groupBroker, local.NewUp(e, open), local.NewDown(e), local.NewStatus(e), local.NewNode(e), tui.Command(e, func() tui.Tell { return local.Teller(e) }), local.NewEnv(e), local.NewDoctor(e), local.NewLog(e))
 	add(groupMessages, message.NewProduce(e), message.NewConsume(e))
 	add(groupThings, namespace.Command(e), topic.Command(e), queue.Command(e), exchange.Command(e), binding.Command(e),
-		session.Command(e), retained.Command(e), group.Command(e), user.Command(e), acl.Command(e), setting.Share(e), setting.Rewrite(e), setting.Subscription(e))
-	add(groupRest, conform.Command(e), newConfig(e), newCompletion(e), newVersion(e), newExitCodes())
+		session.Command(e), retained.Command(e), group.Command(e), user.Command(e), acl.Command(e), setting.Share(e), setting.Rewrite(e), setting.Subscription(e), ban.Command(e))
+	add(groupRest, conform.Command(e), config.Command(e, newConfigShow(e)), newCompletion(e), newVersion(e), newExitCodes())
 	root.SetHelpCommand(newHelp(e))
 	root.SetHelpCommandGroupID(groupRest)
 	return root

@@ -18,6 +18,7 @@
 //	rule.go       Rule, Action, Kind: the words, and how they are written
 //	match.go      filters against addresses, and against other filters
 //	table.go      a set of rules, compiled; what it says of a subject
+//	ban.go        who is kept out, whatever the rules say
 //	access.go     one connection's questions, remembered until the rules change
 //	mosquitto.go  Mosquitto's acl_file as rules
 package acl

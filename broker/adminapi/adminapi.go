@@ -40,6 +40,11 @@
 //	POST   /v1/acl/test                   AccessQuestion → acl.Verdict
 //	GET    /v1/settings/{kind}            []setting.Setting
 //	PUT    /v1/settings/{kind}/{name}     its value, JSON → setting.Setting · DELETE
+//	GET    /v1/bans                       []acl.Ban: who is kept out
+//	POST   /v1/bans                       acl.Ban → acl.Ban
+//	POST   /v1/bans/remove                acl.Ban
+//	GET    /v1/options                    []Option: what may be changed while the broker runs
+//	PATCH  /v1/options                    OptionsChange → []Option
 //	POST   /v1/shutdown
 //
 // Names are percent-encoded path segments ("sensors%2Fdev1"); ?namespace= chooses
@@ -167,6 +172,18 @@ type Source interface {
 	DeleteRules(context.Context, []acl.Rule) (int, error)
 	// TestAccess tells what the rules say, and which of them.
 	TestAccess(context.Context, AccessQuestion) (acl.Verdict, error)
+
+	// Bans returns who is kept out, in the order of acl.CompareBans. PutBan adds a ban or replaces
+	// the one of the same subject, and ends the connections that it is about; DeleteBan takes it
+	// back.
+	Bans(context.Context) ([]acl.Ban, error)
+	PutBan(context.Context, acl.Ban) (acl.Ban, error)
+	DeleteBan(context.Context, acl.Ban) error
+
+	// Options returns what may be changed while the broker runs, by name, and ChangeOptions
+	// what that is once it is changed, on every node.
+	Options(context.Context) ([]Option, error)
+	ChangeOptions(context.Context, OptionsChange) ([]Option, error)
 
 	// Live calls emit with messages as they are published, until ctx ends (nil), emit
 	// fails (its error) or the broker closes. emit is called from one goroutine at a

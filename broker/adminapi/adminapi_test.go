@@ -279,6 +279,21 @@ func TestMutations(t *testing.T) {
 	if n, err := c.DeleteRules(ctx, []acl.Rule{rule}); n != 1 || err != nil {
 		t.Errorf("rules: %d removed, %v", n, err)
 	}
+	ban := acl.Ban{Client: "dev/1", Host: "10.0.0.0/8", Reason: "r", Until: time.UnixMilli(1).UTC()}
+	if got, err := c.PutBan(ctx, ban); got != ban || err != nil {
+		t.Errorf("ban: %+v, %v", got, err)
+	}
+	if bans, err := c.Bans(ctx); err != nil || len(bans) != 1 || bans[0] != ban {
+		t.Errorf("bans: %+v, %v", bans, err)
+	}
+	must(c.DeleteBan(ctx, ban))
+	fake.Update(func(f *adminapitest.Fake) { f.Opt = []adminapi.Option{{Name: "a", Value: "1", Default: "1"}} })
+	if all, err := c.ChangeOptions(ctx, adminapi.OptionsChange{Set: map[string]string{"a": "2"}}); err != nil || len(all) != 1 || all[0].Value != "2" {
+		t.Errorf("settings: %+v, %v", all, err)
+	}
+	if all, err := c.ChangeOptions(ctx, adminapi.OptionsChange{Unset: []string{"a"}}); err != nil || len(all) != 1 || all[0].Value != "1" {
+		t.Errorf("settings: %+v, %v", all, err)
+	}
 	u, err := c.PutUser(ctx, adminapi.UserSpec{Name: "ann", Password: &secret, Tags: []string{"administrator"}})
 	must(err)
 	if !reflect.DeepEqual(u.Tags, []string{"administrator"}) || *fake.Password["ann"] != secret {

@@ -266,6 +266,26 @@ func (c *Client) DeleteSetting(ctx context.Context, namespace string, kind setti
 	return c.call(ctx, "DELETE", settingPath(kind)+"/"+escapeName(name), Ref{Namespace: namespace}.values(), nil, nil)
 }
 
+func (c *Client) Bans(ctx context.Context) (bans []acl.Ban, err error) {
+	return bans, c.call(ctx, "GET", "/v1/bans", nil, nil, &bans)
+}
+
+func (c *Client) PutBan(ctx context.Context, b acl.Ban) (put acl.Ban, err error) {
+	return put, c.call(ctx, "POST", "/v1/bans", nil, b, &put)
+}
+
+func (c *Client) DeleteBan(ctx context.Context, b acl.Ban) error {
+	return c.call(ctx, "POST", "/v1/bans/remove", nil, b, nil)
+}
+
+func (c *Client) Options(ctx context.Context) (all []Option, err error) {
+	return all, c.call(ctx, "GET", "/v1/options", nil, nil, &all)
+}
+
+func (c *Client) ChangeOptions(ctx context.Context, s OptionsChange) (all []Option, err error) {
+	return all, c.call(ctx, "PATCH", "/v1/options", nil, s, &all)
+}
+
 func (c *Client) Shutdown(ctx context.Context) error {
 	return c.call(ctx, "POST", "/v1/shutdown", nil, nil, nil)
 }

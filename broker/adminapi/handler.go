@@ -48,6 +48,9 @@ const (
 	SchemaVerdict    = "rmq.acl-verdict/1"
 	SchemaSettings   = "rmq.settings/1"
 	SchemaSetting    = "rmq.setting/1"
+	SchemaBans       = "rmq.bans/1"
+	SchemaBan        = "rmq.ban/1"
+	SchemaOptions    = "rmq.options/1"
 	SchemaDone       = "rmq.done/1" // a Done: what a command changed
 )
 
@@ -199,6 +202,24 @@ func Handler(src Source, opt HandlerOptions) http.Handler {
 	})
 	get(h, mux, "DELETE /v1/settings/{kind}/{name}", SchemaDone, func(ctx context.Context, r *http.Request) (Done, error) {
 		return Done{}, src.DeleteSetting(ctx, namespaceOf(r), kindOf(r), r.PathValue("name"))
+	})
+
+	get(h, mux, "GET /v1/bans", SchemaBans, func(ctx context.Context, _ *http.Request) ([]acl.Ban, error) {
+		bans, err := src.Bans(ctx)
+		return some(bans), err
+	})
+	put(h, mux, "POST /v1/bans", SchemaBan, func(ctx context.Context, _ *http.Request, b acl.Ban) (acl.Ban, error) { return src.PutBan(ctx, b) })
+	put(h, mux, "POST /v1/bans/remove", SchemaDone, func(ctx context.Context, _ *http.Request, b acl.Ban) (Done, error) {
+		return Done{}, src.DeleteBan(ctx, b)
+	})
+
+	get(h, mux, "GET /v1/options", SchemaOptions, func(ctx context.Context, _ *http.Request) ([]Option, error) {
+		all, err := src.Options(ctx)
+		return some(all), err
+	})
+	put(h, mux, "PATCH /v1/options", SchemaOptions, func(ctx context.Context, _ *http.Request, c OptionsChange) ([]Option, error) {
+		all, err := src.ChangeOptions(ctx, c)
+		return some(all), err
 	})
 
 	get(h, mux, "POST /v1/shutdown", SchemaDone, func(ctx context.Context, _ *http.Request) (Done, error) { return Done{}, src.Shutdown(ctx) })

@@ -557,6 +557,27 @@ type RulesChanged struct {
 	Changed int `json:"changed"`
 }
 
+// Option is one that may be changed while the broker runs, the same on every node.
+type Option struct {
+	Name    string `json:"name"`
+	Value   string `json:"value"`
+	Default string `json:"default"`
+	Origin  string `json:"origin"` // OriginDefault or OriginSet
+	Help    string `json:"help"`
+}
+
+// Where the value of an option comes from.
+const (
+	OriginDefault = "default"
+	OriginSet     = "set" // kept in log 0
+)
+
+// OptionsChange sets options, by name, and has others take their defaults.
+type OptionsChange struct {
+	Set   map[string]string `json:"set,omitempty"`
+	Unset []string          `json:"unset,omitempty"`
+}
+
 // UserSpec creates a user or replaces what one has. A nil field leaves what is there;
 // a new user needs a password.
 type UserSpec struct {

@@ -226,3 +226,5 @@ func TestANamespaceIsForThoseWithRules(t *testing.T) {
 	}
 	c.Close()
 }
+
+func (*ruled) Bans() *acl.Bans { return nil }

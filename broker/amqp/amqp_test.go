@@ -44,6 +44,7 @@ func (anyone) Authenticate(l auth.Login) (auth.Identity, error) {
 }
 
 func (anyone) Access(auth.Identity, auth.Login, string) *acl.Access { return nil }
+func (anyone) Bans() *acl.Bans                                      { return nil }
 
 func start(t testing.TB, o kerneltest.Options, change ...func(*Config)) *harness {
 	t.Helper()

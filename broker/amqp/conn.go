@@ -48,6 +48,7 @@ type conn struct {
 	identity          auth.Identity
 	login             auth.Login  // without the password
 	access            *acl.Access // in vhost; set before any channel is there
+	subject           acl.Subject // as bans see it; written before info
 	frameMax          int
 	channelMax        int
 	channels          map[uint16]*channel

@@ -193,11 +193,14 @@ func (c *conn) open(m *amqpwire.ConnectionOpen) *failure {
 	c.vhost, c.access = m.VirtualHost, access
 	c.stage = running
 	c.early.Stop()
+	c.subject = c.login.Subject()
+	c.subject.User = c.user
 	name := c.name
 	if name == "" {
 		name = c.peer() + " -> " + c.nc.LocalAddr().String()
 	}
 	c.info.Store(&ConnInfo{Name: name, Peer: c.peer(), User: c.user, Namespace: c.vhost, Since: c.s.link.Now()})
 	c.send(0, &amqpwire.ConnectionOpenOk{})
+	c.enforce() // a ban may have come since the log-in
 	return nil
 }

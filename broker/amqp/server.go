@@ -94,13 +94,7 @@ func (s *Server) readmit() {
 	if s.k.Refusal() != nil {
 		return
 	}
-	s.mu.Lock()
-	all := make([]*conn, 0, len(s.conns))
-	for c := range s.conns {
-		all = append(all, c)
-	}
-	s.mu.Unlock()
-	for _, c := range all {
+	for _, c := range s.snapshot() {
 		c.signal()
 		c.tryUnblock()
 	}
@@ -170,12 +164,7 @@ type ConnInfo struct {
 
 // Connections lists the connections that have completed their handshake.
 func (s *Server) Connections() []ConnInfo {
-	s.mu.Lock()
-	all := make([]*conn, 0, len(s.conns))
-	for c := range s.conns {
-		all = append(all, c)
-	}
-	s.mu.Unlock()
+	all := s.snapshot()
 	out := make([]ConnInfo, 0, len(all))
 	for _, c := range all {
 		if info := c.info.Load(); info != nil {

@@ -77,6 +77,8 @@ type Authority interface {
 	Authenticate(Login) (Identity, error)
 	// Access returns what it may do. nil: everything.
 	Access(Identity, Login, string) *acl.Access
+	// Bans returns who is kept out by now; nil: nobody.
+	Bans() *acl.Bans
 }
 
 // Anybody lets everybody in under the name that they give, and do everything.
@@ -87,3 +89,6 @@ func (Anybody) Authenticate(l Login) (Identity, error) { return Identity{User: l
 
 // Access implements Authority.
 func (Anybody) Access(Identity, Login, string) *acl.Access { return nil }
+
+// Bans implements Authority.
+func (Anybody) Bans() *acl.Bans { return nil }

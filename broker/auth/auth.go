@@ -68,6 +68,9 @@ type Users interface {
 	// and when rules do.
 	Rules() []acl.Rule
 	AccessVersions() (users, rules uint64)
+	// Bans returns who is kept out, and ItemsVersion a number that changes when that does.
+	Bans() []acl.Ban
+	ItemsVersion() uint64
 }
 
 // Login is what a client shows of itself.
@@ -119,9 +122,11 @@ type Auth struct {
 	dummy   func() []byte // a hash that is nobody's, computed once
 	cost    argonParams
 	guesses throttle
+	clock   clock.Clock // broker time
 
 	table     atomic.Pointer[compiled]
-	compiling sync.Mutex // held by who compiles a table
+	bans      atomic.Pointer[banned]
+	compiling sync.Mutex // held by who compiles a table, or a set of bans
 
 	mu    sync.Mutex
 	right remembered // guarded by mu
@@ -142,7 +147,7 @@ func New(users Users, cfg Config, clk clock.Clock) (*Auth, error) {
 
 func newAuth(users Users, cost argonParams, clk clock.Clock) *Auth {
 	a := &Auth{
-		users: users, cost: cost, right: make(remembered), wrong: make(remembered),
+		users: users, cost: cost, clock: clk, right: make(remembered), wrong: make(remembered),
 		guesses: throttle{clock: clk, wrong: make(map[fingerprint]guesser)},
 		slots:   make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), queue: make(chan struct{}, waitingMax),
 	}
@@ -165,6 +170,21 @@ func (a *Auth) Guards() int { return a.users.UserCount() + len(a.sources) - 1 }
 
 // Authenticate implements Authority. The text of its errors may be told to the client.
 func (a *Auth) Authenticate(l Login) (Identity, error) {
+	if err := a.admit(&l); err != nil {
+		return Identity{}, err
+	}
+	id, err := a.identify(&l)
+	if err == nil && id.User != l.User {
+		l.User = id.User
+		err = a.admit(&l)
+	}
+	if err != nil {
+		return Identity{}, err
+	}
+	return id, nil
+}
+
+func (a *Auth) identify(l *Login) (Identity, error) {
 	if a.Guards() == 0 {
 		if !OnThisMachine(l.Remote) {
 			return Identity{}, fault.New(fault.Unauthorized, "authenticate", l.User, "without users only this machine is let in; add one with: rmq user create NAME")
@@ -172,7 +192,7 @@ func (a *Auth) Authenticate(l Login) (Identity, error) {
 		return Identity{User: cmp.Or(l.User, Anonymous)}, nil
 	}
 	for i, s := range a.sources {
-		if id, said, err := s.authenticate(&l, i == len(a.sources)-1); said {
+		if id, said, err := s.authenticate(l, i == len(a.sources)-1); said {
 			if err == nil && id.User == "" {
 				err = refuse(l.User)
 			}

@@ -22,8 +22,13 @@ type table struct {
 	mu           sync.Mutex
 	m            map[string]User
 	list         []acl.Rule
+	bans         []acl.Ban
 	users, rules uint64
+	items        uint64
 }
+
+func (t *table) Bans() []acl.Ban      { return t.bans }
+func (t *table) ItemsVersion() uint64 { return t.items }
 
 func (t *table) Rules() []acl.Rule                     { return t.list }
 func (t *table) AccessVersions() (users, rules uint64) { return t.users, t.rules }

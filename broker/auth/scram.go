@@ -114,7 +114,8 @@ func (x *Exchange) Mechanism() string { return x.mechanism }
 // Identity is who the client is, once Step has said that it is done.
 func (x *Exchange) Identity() Identity { return x.id }
 
-// Step takes what the client says and returns what to answer. Errors are of fault.Unauthorized.
+// Step takes what the client says and returns what to answer. Errors are of fault.Unauthorized, or
+// acl.ErrBanned.
 func (x *Exchange) Step(in []byte) (out []byte, done bool, err error) {
 	if len(in) > scramMessageMax {
 		return nil, false, x.refuse("a message of %d bytes", len(in))
@@ -155,7 +156,10 @@ func (x *Exchange) first(in string) ([]byte, error) {
 	case x.login.User != "" && x.login.User != name:
 		return nil, x.refuse("it gives two user names")
 	}
-	x.user = name
+	x.user, x.login.User = name, name
+	if err := x.a.admit(&x.login); err != nil {
+		return nil, err
+	}
 	u, _ := x.a.users.User(name)
 	for _, s := range u.SCRAM {
 		if s.Mechanism == x.mechanism {

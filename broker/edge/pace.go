@@ -1,17 +1,15 @@
 package edge
 
 import (
-	"time"
-
 	"github.com/robustmq/rmq/broker/clock"
+	even "github.com/robustmq/rmq/broker/internal/pace"
 )
 
-// pace lets so many through each second, evenly after a burst of one second's worth. One
-// goroutine uses it.
+// pace lets so many through each second. One goroutine uses it.
 type pace struct {
 	clock     clock.Clock
-	perSecond int       // 0: no limit
-	due       time.Time // when as many as have been let through would have been, evenly
+	perSecond int // 0: no limit
+	taken     even.Pace
 }
 
 // next returns once another one may come; false: stop was closed first.
@@ -19,12 +17,7 @@ func (p *pace) next(stop <-chan struct{}) bool {
 	if p.perSecond <= 0 {
 		return true
 	}
-	now := p.clock.Now()
-	if burst := now.Add(-time.Second); p.due.Before(burst) {
-		p.due = burst
-	}
-	p.due = p.due.Add(time.Second / time.Duration(p.perSecond))
-	wait := p.due.Sub(now)
+	wait := p.taken.Take(p.clock.Now(), 1, p.perSecond)
 	if wait <= 0 {
 		return true
 	}

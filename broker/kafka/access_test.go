@@ -204,3 +204,5 @@ func TestRulesWithWildcardsInKafka(t *testing.T) {
 		t.Errorf("rules about %q", has)
 	}
 }
+
+func (*ruled) Bans() *acl.Bans { return nil }

@@ -47,6 +47,7 @@ type conn struct {
 	sasl   saslState
 	access *acl.Access // nil: everything is allowed
 	client string      // client id of the last request, for the operator
+	bans   *acl.Bans   // that the client was last held against
 
 	mu        sync.Mutex
 	idle      sync.Cond // on mu: waiting has shrunk
@@ -171,6 +172,9 @@ func parseHeader(body []byte) (h header, rest []byte, err error) {
 
 // handle answers one request. An error ends the connection.
 func (c *conn) handle(body []byte) error {
+	if err := c.banned(); err != nil {
+		return err
+	}
 	if c.sasl.raw {
 		return c.rawToken(body)
 	}

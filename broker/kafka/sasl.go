@@ -6,6 +6,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/auth"
 	"github.com/robustmq/rmq/broker/wire"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -123,6 +124,9 @@ func (c *conn) token(token []byte) (out []byte, err error) {
 	switch {
 	case err != nil:
 		c.sasl.handshaken, c.sasl.exchange = false, nil
+		if errors.Is(err, acl.ErrBanned) {
+			return nil, acl.ErrBanned
+		}
 		return nil, errScram
 	case !done:
 		return out, nil
@@ -168,6 +172,9 @@ func (c *conn) plain(token []byte) error {
 	login := auth.NewLogin("kafka", wire.PeerOf(c.nc))
 	login.User, login.Password = user, password
 	identity, err := c.srv.cfg.Authenticator.Authenticate(login)
+	if errors.Is(err, acl.ErrBanned) {
+		return acl.ErrBanned
+	}
 	if err != nil || identity.User == "" {
 		return errCredentials
 	}

@@ -24,6 +24,7 @@ func (u users) Authenticate(l auth.Login) (auth.Identity, error) {
 }
 
 func (users) Access(auth.Identity, auth.Login, string) *acl.Access { return nil }
+func (users) Bans() *acl.Bans                                      { return nil }
 
 var alice = users{"alice": "wonder", "bob": "builder"}
 

@@ -97,12 +97,13 @@ const (
 	Unanswerable                 // a Produce with acks=0 failed: closing is the only answer
 	TooSlow                      // the peer took nothing of what was written to it
 	Idle                         // the peer sent nothing for connections.max.idle.ms
+	Banned                       // its user or address is
 	reasons        = iota
 )
 
 var reasonNames = [reasons]string{
 	"closed by peer", "server closing", "bad length", "bad request", "unknown request", "not allowed",
-	"bad credentials", "failed without acks", "too slow", "idle",
+	"bad credentials", "failed without acks", "too slow", "idle", "banned",
 }
 
 func (r Reason) String() string { return reasonNames[r] }

@@ -18,8 +18,8 @@ type User = meta.User
 // SCRAM is what is kept of a password for one mechanism.
 type SCRAM = meta.SCRAM
 
-// accessVersions tell whether users, rules or settings have changed, at the price of reading a number.
-type accessVersions struct{ users, rules, settings atomic.Uint64 }
+// accessVersions tell whether users, rules, settings or items have changed, at the price of reading a number.
+type accessVersions struct{ users, rules, settings, items atomic.Uint64 }
 
 // changed follows a command that was applied, once its effect can be read.
 func (v *accessVersions) changed(op meta.Op) {
@@ -30,6 +30,8 @@ func (v *accessVersions) changed(op meta.Op) {
 		v.rules.Add(1)
 	case meta.PutSetting, meta.DeleteSetting:
 		v.settings.Add(1)
+	case meta.PutItems, meta.DeleteItems:
+		v.items.Add(1)
 	}
 }
 
@@ -38,6 +40,7 @@ func (v *accessVersions) replaced() {
 	v.users.Add(1)
 	v.rules.Add(1)
 	v.settings.Add(1)
+	v.items.Add(1)
 }
 
 // AccessVersions are two numbers, of which the first changes when users do and the second when

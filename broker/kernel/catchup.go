@@ -630,6 +630,7 @@ func (l *log0) adopt(ctx context.Context, at storage.CheckpointMeta, pairs func(
 	l.k.access.replaced()
 	l.k.topologyReplaced(l.view.Load())
 	l.applying.Unlock()
+	l.k.itemsChanged()
 
 	sent := state.Sent(l.origin)
 	l.mu.Lock()

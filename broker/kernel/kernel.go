@@ -62,6 +62,8 @@ type Config struct {
 	// NodesChanged, if set, is called when Nodes, or what it tells of one, has changed here. It must
 	// not block.
 	NodesChanged func()
+	// ItemsChanged, if set, is called when an item of any table, or a setting, has changed here. It must not block.
+	ItemsChanged func()
 	// Bind, if set, is given the kernel before it opens anything: from then on it may Receive, and
 	// must, for a node that is behind has to fetch what it lacks.
 	Bind func(*Kernel)

@@ -203,6 +203,10 @@ func (l *log0) Apply(entries []storage.Entry) {
 		l.k.access.changed(c.Op)
 		l.k.topologyChanged(&c, &r)
 		l.applying.Unlock()
+		switch c.Op {
+		case meta.PutItems, meta.DeleteItems, meta.PutSetting, meta.DeleteSetting:
+			l.k.itemsChanged()
+		}
 		if l.k.Clustered() {
 			l.asks.reached(l.k, l.index)
 		}

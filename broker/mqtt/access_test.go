@@ -161,3 +161,5 @@ func TestRulesDoNotAllocate(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+func (*ruled) Bans() *acl.Bans { return nil }

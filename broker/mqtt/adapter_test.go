@@ -103,6 +103,7 @@ func (f authFunc) Authenticate(l auth.Login) (auth.Identity, error) {
 }
 
 func (authFunc) Access(auth.Identity, auth.Login, string) *acl.Access { return nil }
+func (authFunc) Bans() *acl.Bans                                      { return nil }
 
 // What CONNECT asks of the session.
 func TestSessionSpec(t *testing.T) {
@@ -207,7 +208,7 @@ func TestFirstPacketTimeout(t *testing.T) {
 }
 
 func TestProtocolErrors(t *testing.T) {
-	long := bytes.Repeat([]byte("a/"), defaultMaxLevels)
+	long := bytes.Repeat([]byte("a/"), maxLevels)
 	tests := []struct {
 		spec string
 		v    mqttwire.Version
@@ -324,7 +325,7 @@ func TestPublishOutcomes(t *testing.T) {
 
 // Topics that are valid and not accepted do not end the connection where the protocol can say so.
 func TestUnacceptedTopics(t *testing.T) {
-	long := bytes.Repeat([]byte("a/"), defaultMaxLevels)
+	long := bytes.Repeat([]byte("a/"), maxLevels)
 	for _, topic := range [][]byte{long, []byte("$SYS"), []byte("$SYS/broker/uptime"), []byte("$delayed/x/a")} {
 		b := newBench(t, nil)
 		c, _ := b.connect(mqttwire.Connect{Properties: none.Byte(mqttwire.RequestProblemInfo, 0)})
@@ -399,7 +400,7 @@ func TestSubscribe(t *testing.T) {
 	c, s := b.connect(mqttwire.Connect{})
 	s.existed = map[string]bool{"old": true}
 	s.subErrs = map[string]error{"bad": fault.Of(fault.Denied, "subscribe", "bad"), "full": fault.Of(fault.Exhausted, "subscribe", "")}
-	deep := bytes.Repeat([]byte("a/"), defaultMaxLevels)
+	deep := bytes.Repeat([]byte("a/"), maxLevels)
 	c.send(&mqttwire.Subscribe{PacketID: 3, Properties: none.Varint(mqttwire.SubscriptionID, 77), Filters: []mqttwire.Filter{
 		{Filter: []byte("a/#"), QoS: 2, NoLocal: true, RetainAsPublished: true},
 		{Filter: []byte("bad"), QoS: 1},
@@ -800,3 +801,5 @@ func TestAfterRefusalNothingIsHandled(t *testing.T) {
 		t.Errorf("published %v", said)
 	}
 }
+
+const maxLevels = 128 // the default of mqtt.max-levels

@@ -91,6 +91,9 @@ func (c *conn) proof(data []byte) error {
 	case err != nil: // MQTT5-4.12.0-4, MQTT5-4.12.1-2
 		e.proving = nil
 		c.server.cfg.Log.Debug("mqtt: authentication failed", "client", c.clientID, "method", e.method, "err", err)
+		if isBanned(err) && !c.connected.Load() {
+			return &mqttwire.Error{Reason: mqttwire.Banned}
+		}
 		return &mqttwire.Error{Reason: mqttwire.NotAuthorized, Text: "authentication failed"}
 	case !done: // MQTT5-4.12.0-2
 		c.sendAuth(mqttwire.ContinueAuthentication, out)

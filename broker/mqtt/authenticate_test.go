@@ -37,6 +37,8 @@ func (u *userTable) PutUser(_ context.Context, x auth.User) error {
 func (u *userTable) DeleteUser(context.Context, string) error { return nil }
 func (u *userTable) Rules() []acl.Rule                        { return nil }
 func (u *userTable) AccessVersions() (users, rules uint64)    { return 0, 0 }
+func (u *userTable) Bans() []acl.Ban                          { return nil }
+func (u *userTable) ItemsVersion() uint64                     { return 0 }
 
 func newUserBroker(t *testing.T, names ...string) *broker {
 	t.Helper()

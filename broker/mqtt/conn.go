@@ -64,6 +64,7 @@ type conn struct {
 	why       atomic.Uint32           // the reason with which we ended it; 0: we did not
 	lastIn    atomic.Int64            // link time of the last packet, ns
 	parked    atomic.Pointer[parking] // nil: nothing ever was
+	limits    atomic.Pointer[limits]  // nil: nothing was limited; the reader's but for its wake
 
 	mu     sync.Mutex
 	closed bool // no alarm any more, and no lease
@@ -144,6 +145,7 @@ func (c *conn) close(err error) {
 	}
 	c.ended.Store(true)
 	c.unpark()
+	c.unlimit()
 	c.mu.Lock()
 	c.closed = true
 	c.server.alarms.Stop(&c.alarm)
@@ -168,6 +170,7 @@ func (c *conn) close(err error) {
 			c.session.Close(!c.withdrawn, expiry)
 		}
 		c.server.stats.Connections.Add(-1)
+		c.server.flaps.left(c)
 	}
 	c.out.Close(true)
 	c.out.Wait()
@@ -207,6 +210,9 @@ func (c *conn) serve() error {
 		}
 		if c.connected.Load() {
 			limit = c.server.cfg.MaxPacket
+		}
+		if f.Type == mqttwire.PUBLISH {
+			c.pace(n)
 		}
 	}
 }
@@ -330,6 +336,7 @@ func (c *conn) end(r mqttwire.Reason, text string) {
 	if !c.ended.CompareAndSwap(false, true) {
 		return
 	}
+	c.resume()
 	c.server.stats.errors[r].Add(1)
 	c.why.Store(uint32(r))
 	if c.connected.Load() { // MQTT5-3.14.0-1

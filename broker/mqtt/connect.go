@@ -29,6 +29,10 @@ func (c *conn) connect(f mqttwire.Frame) error {
 	if err != nil {
 		return err
 	}
+	if reason, full := c.server.crowded(); full {
+		c.refuse(reason, "")
+		return nil
+	}
 	if method, ok := p.Properties.Value(mqttwire.AuthMethod); ok {
 		return c.prove(f, &p, method, assigned)
 	}
@@ -116,6 +120,7 @@ func (c *conn) enter(p *mqttwire.Connect, assigned bool, id auth.Identity, login
 	}
 	c.out.Write(answer)
 	c.connected.Store(true)
+	c.enforce() // a ban may have come since the log-in
 	c.arm(c.patience())
 	c.expireAt(id.Expires)
 	cfg.Log.Debug("mqtt: connected", "client", c.clientID, "version", c.version.String(), "resumed", present)

@@ -136,7 +136,7 @@ func (c *conn) topic(p *mqttwire.Publish) (string, error) {
 // server does not: too deep, or under $SYS, where nobody but the server publishes.
 func (c *conn) unacceptable(topic string) string {
 	switch {
-	case strings.Count(topic, "/") >= c.server.cfg.MaxLevels:
+	case strings.Count(topic, "/") >= c.server.cfg.Options.Load().MaxLevels:
 		return "topic name with too many levels"
 	case topic == sysRoot || strings.HasPrefix(topic, sysRoot+"/"):
 		return "topic name under $SYS"

@@ -8,6 +8,9 @@ import (
 // reasonOf is the adapter's one table from a kernel failure to a reason code, as
 // CONNACK and DISCONNECT may carry it.
 func reasonOf(err error) mqttwire.Reason {
+	if isBanned(err) {
+		return mqttwire.Banned
+	}
 	switch fault.KindOf(err) {
 	case fault.Invalid, fault.Unsupported:
 		return mqttwire.ImplementationError
@@ -34,6 +37,8 @@ func reasonIn(t mqttwire.Type, err error) mqttwire.Reason {
 	switch {
 	case r.AllowedIn(t):
 		return r
+	case r == mqttwire.Banned: // it stands in CONNACK alone
+		return mqttwire.NotAuthorized
 	case r == mqttwire.PacketTooLarge && mqttwire.QuotaExceeded.AllowedIn(t):
 		return mqttwire.QuotaExceeded
 	case r == mqttwire.ServerUnavailable && mqttwire.ImplementationError.AllowedIn(t):

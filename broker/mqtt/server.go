@@ -8,10 +8,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/auth"
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/mqttwire"
+	"github.com/robustmq/rmq/broker/option"
 	"github.com/robustmq/rmq/broker/setting"
 )
 
@@ -24,14 +26,16 @@ type Config struct {
 	Link      clock.Clock    // link time, for keep alive; the wall when nil
 	Log       *slog.Logger   // nil: silent
 
-	Version     string        // of the server, told under $SYS
-	SysInterval time.Duration // between two looks at what $SYS tells; below 0: there is no such tree
+	Version string // of the server, told under $SYS
+	// Options are what may change while the server serves; nil: their defaults.
+	Options *option.Live
+	// Ban bans a client; nil: nobody is banned for coming and going too often.
+	Ban func(context.Context, acl.Ban) error
 
 	MaxPacket       int    // bytes of a packet from a client
 	ReceiveMaximum  uint16 // QoS 1 and 2 publishes of one client in progress at once
 	Inflight        uint16 // QoS 1 and 2 deliveries to one client in progress at once, if it allows more
 	TopicAliases    uint16 // topic aliases a client may define
-	MaxLevels       int    // levels of a topic name or filter
 	MaxClientID     int    // bytes
 	MaxExpiry       uint32 // seconds a session may outlive its connection
 	ServerKeepAlive uint16 // seconds; the longest keep alive, forced on clients of MQTT 5; 0: theirs
@@ -49,11 +53,9 @@ const (
 	defaultReceiveMaximum = 1024
 	defaultInflight       = 256
 	defaultTopicAliases   = 32
-	defaultMaxLevels      = 128
 	defaultMaxClientID    = 1024
 	defaultDropAbove      = 1 << 20
 	defaultOutboxMax      = 256 << 20
-	defaultSysInterval    = 10 * time.Second
 )
 
 const (
@@ -76,13 +78,14 @@ func (c *Config) defaults() {
 	set(&c.ReceiveMaximum, defaultReceiveMaximum)
 	set(&c.Inflight, defaultInflight)
 	set(&c.TopicAliases, defaultTopicAliases)
-	set(&c.MaxLevels, defaultMaxLevels)
 	set(&c.MaxClientID, defaultMaxClientID)
 	set(&c.MaxExpiry, kernel.ExpiryNever)
 	set(&c.DropAbove, defaultDropAbove)
 	set(&c.OutboxMax, defaultOutboxMax)
-	set(&c.SysInterval, defaultSysInterval)
 	c.MaxPacket = min(c.MaxPacket, mqttwire.PacketMax)
+	if c.Options == nil {
+		c.Options = option.Fixed(nil)
+	}
 	if c.Auth == nil {
 		c.Auth = auth.Anybody{}
 	}
@@ -149,6 +152,11 @@ type Server struct {
 	stats Stats
 	sys   *sys
 	set   atomic.Pointer[rules]
+	flaps flaps
+	users usersLimited
+
+	admission admission
+
 	since time.Time // link time
 
 	alarms *clock.Wheel[conn] // of who must say something: CONNECT, and then anything
@@ -237,19 +245,16 @@ func (s *Server) Close(ctx context.Context) error {
 		<-done
 	}
 	s.stop()
+	s.flaps.stop()
 	return err
 }
 
 // closing refuses new connections and returns those there are.
 func (s *Server) closing() []*conn {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.closed = true
-	conns := make([]*conn, 0, len(s.conns))
-	for c := range s.conns {
-		conns = append(conns, c)
-	}
-	return conns
+	s.mu.Unlock()
+	return s.snapshot()
 }
 
 // Client describes one connected client.
@@ -266,12 +271,7 @@ type Client struct {
 
 // Clients returns the clients that are connected, in no order.
 func (s *Server) Clients() []Client {
-	s.mu.Lock()
-	conns := make([]*conn, 0, len(s.conns))
-	for c := range s.conns {
-		conns = append(conns, c)
-	}
-	s.mu.Unlock()
+	conns := s.snapshot()
 	list := make([]Client, 0, len(conns))
 	for _, c := range conns {
 		if d, ok := c.describe(); ok {

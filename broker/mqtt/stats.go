@@ -23,8 +23,10 @@ type Stats struct {
 	Denied          atomic.Uint64 // publishes and deliveries that the rules of access forbid
 	KeepAlive       atomic.Uint64 // connections that fell silent
 	TakenOver       atomic.Uint64
-	Parked          atomic.Int64 // QoS 1 and 2 publishes that wait for room now
-	ParkedBytes     atomic.Int64 // of those
+	Slowed          atomic.Uint64 // pauses of clients that published more than they may
+	Flapping        atomic.Uint64 // clients that were banned for coming and going too often
+	Parked          atomic.Int64  // QoS 1 and 2 publishes that wait for room now
+	ParkedBytes     atomic.Int64  // of those
 
 	errors [256]atomic.Uint64 // connections ended by us, by reason code
 }

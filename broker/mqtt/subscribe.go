@@ -25,6 +25,8 @@ func (c *conn) subscribe(f mqttwire.Frame) error {
 	shared := make([]bool, 0, len(p.Filters))
 	var at []int // where in ack.Reasons each of subs is
 	var replays []*replay
+	limits := c.server.cfg.Options.Load()
+	have := c.subscribed(limits)
 	for i := range p.Filters {
 		t := &p.Filters[i]
 		isShared, err := checkFilter(t.Filter)
@@ -40,7 +42,7 @@ func (c *conn) subscribe(f mqttwire.Frame) error {
 		if isShared && t.NoLocal { // MQTT5-3.8.3-4
 			return &mqttwire.Error{Reason: mqttwire.ProtocolError, Text: "no local on a shared subscription"}
 		}
-		if mqttwire.Levels(t.Filter) > c.server.cfg.MaxLevels || !whole(t.Filter) {
+		if mqttwire.Levels(t.Filter) > limits.MaxLevels || !whole(t.Filter) {
 			ack.Reasons = append(ack.Reasons, mqttwire.TopicFilterInvalid)
 			continue
 		}
@@ -57,6 +59,14 @@ func (c *conn) subscribe(f mqttwire.Frame) error {
 		}
 		if _, ok := queueOf(t.Filter); ok {
 			isShared, t.QoS = true, min(t.QoS, 1)
+		}
+		if have != nil {
+			have[string(t.Filter)] = struct{}{}
+			if len(have) > limits.Subscriptions {
+				delete(have, string(t.Filter))
+				ack.Reasons = append(ack.Reasons, mqttwire.QuotaExceeded)
+				continue
+			}
 		}
 		ack.Reasons = append(ack.Reasons, mqttwire.Reason(t.QoS))
 		at = append(at, len(ack.Reasons)-1)

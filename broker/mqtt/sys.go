@@ -19,8 +19,8 @@ import (
 
 // The $SYS tree tells whoever may subscribe to it how the node stands: the topics of Mosquitto
 // under $SYS/broker, those of EMQX under $SYS/brokers. What a client subscribes to it is sent at
-// once, as retained, and again when it changes, looked at once in Config.SysInterval; always at
-// QoS 0. Nothing of it is stored or crosses to other nodes, and nothing is computed that nobody is
+// once, as retained, and again when it changes, looked at once in the option mqtt.sys-interval; always
+// at QoS 0. Nothing of it is stored or crosses to other nodes, and nothing is computed that nobody is
 // subscribed to.
 
 // sysRoot is the first level of the tree. Only the server publishes there.
@@ -32,12 +32,14 @@ type sys struct {
 	k      *kernel.Kernel
 	node   string // in EMQX's topics
 
-	mu    sync.Mutex
-	timer clock.Timer       // nil: no tree, or over
-	last  map[string]string // what was published, by topic
-	loads []load
-	most  int64 // clients connected at once
-	heap  uint64
+	mu       sync.Mutex
+	over     bool
+	interval time.Duration     // 0: no tree
+	timer    clock.Timer       // nil: no tree, or over
+	last     map[string]string // what was published, by topic
+	loads    []load
+	most     int64 // clients connected at once
+	heap     uint64
 }
 
 // load is a count a minute, averaged over one, five and fifteen minutes with exponential weights.
@@ -52,7 +54,7 @@ var loadMinutes = [3]float64{1, 5, 15}
 
 func newSys(s *Server) *sys {
 	y := &sys{server: s, k: s.cfg.Kernel, last: make(map[string]string)}
-	if y.k == nil || s.cfg.SysInterval < 0 {
+	if y.k == nil {
 		return y
 	}
 	y.node = sysNode(y.k.Self())
@@ -66,8 +68,25 @@ func newSys(s *Server) *sys {
 		{name: "connections", count: st.Connects.Load},
 		{name: "sockets", count: func() uint64 { return st.Connects.Load() + st.Refused.Load() }},
 	}
-	y.timer = s.cfg.Link.AfterFunc(s.cfg.SysInterval, y.tick)
+	y.pace()
 	return y
+}
+
+// pace has the tree looked at as often as the settings say by now.
+func (y *sys) pace() {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	interval := y.server.cfg.Options.Load().SysInterval
+	if y.k == nil || y.over || interval == y.interval {
+		return
+	}
+	if y.timer != nil {
+		y.timer.Stop()
+		y.timer = nil
+	}
+	if y.interval = interval; interval > 0 {
+		y.timer = y.server.cfg.Link.AfterFunc(interval, y.tick)
+	}
 }
 
 func sysNode(id uint64) string { return fmt.Sprintf("rmq@%d", id) }
@@ -75,6 +94,7 @@ func sysNode(id uint64) string { return fmt.Sprintf("rmq@%d", id) }
 func (y *sys) stop() {
 	y.mu.Lock()
 	defer y.mu.Unlock()
+	y.over = true
 	if y.timer != nil {
 		y.timer.Stop()
 		y.timer = nil
@@ -100,13 +120,13 @@ func (y *sys) tick() {
 			y.publish(t.name, v)
 		}
 	}
-	y.timer = y.server.cfg.Link.AfterFunc(y.server.cfg.SysInterval, y.tick)
+	y.timer = y.server.cfg.Link.AfterFunc(y.interval, y.tick)
 }
 
 // observe takes what is counted over time.
 func (y *sys) observe() {
 	y.most = max(y.most, y.server.stats.Connections.Load())
-	minutes := y.server.cfg.SysInterval.Minutes()
+	minutes := y.interval.Minutes()
 	for i := range y.loads {
 		l := &y.loads[i]
 		n := l.count()
@@ -162,7 +182,7 @@ func (y *sys) went(c *conn, err error) {
 func (y *sys) now() int64 { return y.server.cfg.Clock.Now().UnixMilli() }
 
 func (y *sys) tell(c *conn, event string, what func() any) {
-	if y.node == "" || strings.ContainsAny(c.clientID, "/+#") { // not one level
+	if y.node == "" || y.server.cfg.Options.Load().SysInterval == 0 || strings.ContainsAny(c.clientID, "/+#") { // not one level
 		return
 	}
 	topic := "$SYS/brokers/" + y.node + "/clients/" + c.clientID + "/" + event

@@ -9,6 +9,7 @@ import (
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/kernel/kerneltest"
 	"github.com/robustmq/rmq/broker/mqttwire"
+	"github.com/robustmq/rmq/broker/option"
 )
 
 // What $SYS tells is sent at once to who subscribes to it, as retained, and again when it has
@@ -16,7 +17,7 @@ import (
 func TestSys(t *testing.T) {
 	link := clock.NewVirtual(time.UnixMilli(now))
 	b := newBrokerOn(t, kerneltest.Open(t, kerneltest.Options{NoCapture: true}), nil, func(c *Config) {
-		c.Link, c.Version, c.SysInterval = link, "1.2.3", time.Minute
+		c.Link, c.Version, c.Options = link, "1.2.3", option.Fixed(map[string]string{"mqtt.sys-interval": "1m"})
 	})
 	c := b.connect("c", mqttwire.Connect{})
 	c.subscribe(7, filter("$SYS/broker/clients/connected", 2), filter("$SYS/broker/version", 0), filter("$SYS/brokers", 0))

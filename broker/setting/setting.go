@@ -28,6 +28,9 @@ type Kind string
 // KindShare: a Share, by the name of the group, or EveryGroup.
 const KindShare Kind = "share"
 
+// KindOption: text, a value of the option (package option) of that name, in the default namespace.
+const KindOption Kind = "option"
+
 // Bounds of settings.
 const (
 	Max      = 10_000 // settings of a cluster
@@ -76,6 +79,9 @@ func (s *Setting) Check() error {
 		return s.checkRewrite()
 	case KindSubscription:
 		return s.checkSubscription()
+	case KindOption:
+		var text string
+		return s.Read(&text)
 	}
 	return fmt.Errorf("no setting is of kind %q", s.Kind)
 }

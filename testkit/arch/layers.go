@@ -15,7 +15,7 @@ import (
 // able to import comes before it.
 var layers = []string{
 	"broker/fault broker/message broker/clock fixtures broker/internal/*",
-	"broker/wire broker/vfs broker/telemetry broker/record broker/acl",
+	"broker/wire broker/vfs broker/telemetry broker/record broker/acl broker/option",
 	"broker/mqttwire broker/amqpwire broker/segment",
 	"broker/setting",
 	"broker/storage broker/adminapi",

@@ -40,6 +40,8 @@ type Fake struct {
 	U    []adminapi.User
 	A    []acl.Rule
 	Set  []setting.Setting
+	Ban  []acl.Ban
+	Opt  []adminapi.Option
 	Fail error // every call fails with it, when not nil
 
 	Stopped  bool               // Shutdown was called
@@ -587,6 +589,54 @@ func (f *Fake) DeleteSetting(_ context.Context, namespace string, kind setting.K
 func (f *Fake) TestAccess(ctx context.Context, q adminapi.AccessQuestion) (acl.Verdict, error) {
 	rules, err := f.Rules(ctx)
 	return acl.NewTable(rules, nil).Explain(&acl.Subject{User: q.User, Client: q.Client, Namespace: q.Namespace}, q.Action, q.Kind, q.Name), err
+}
+
+func (f *Fake) Bans(context.Context) ([]acl.Ban, error) {
+	unlock, err := f.lock()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	return slices.Clone(f.Ban), nil
+}
+
+func (f *Fake) PutBan(_ context.Context, b acl.Ban) (acl.Ban, error) {
+	unlock, err := f.lock()
+	if err != nil {
+		return b, err
+	}
+	defer unlock()
+	f.Ban = append(f.Ban, b)
+	return b, nil
+}
+
+func (f *Fake) DeleteBan(_ context.Context, b acl.Ban) error {
+	return remove(f, &f.Ban, func(b acl.Ban) string { return b.Key() }, "ban", b.Key())
+}
+
+func (f *Fake) Options(context.Context) ([]adminapi.Option, error) {
+	unlock, err := f.lock()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	return slices.Clone(f.Opt), nil
+}
+
+// ChangeOptions changes settings that there are.
+func (f *Fake) ChangeOptions(ctx context.Context, c adminapi.OptionsChange) ([]adminapi.Option, error) {
+	f.Update(func(f *Fake) {
+		for i := range f.Opt {
+			s := &f.Opt[i]
+			if v, ok := c.Set[s.Name]; ok {
+				s.Value, s.Origin = v, adminapi.OriginSet
+			}
+			if slices.Contains(c.Unset, s.Name) {
+				s.Value, s.Origin = s.Default, adminapi.OriginDefault
+			}
+		}
+	})
+	return f.Options(ctx)
 }
 
 // Live shows what Emit is given, whatever the query.

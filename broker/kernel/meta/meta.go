@@ -54,6 +54,7 @@ type Command struct {
 	Setting    *Setting    `json:"setting,omitempty"`
 	Claim      *Claim      `json:"claim,omitempty"`
 	Instead    *Claim      `json:"instead,omitempty"`
+	Items      []Item      `json:"items,omitempty"`
 }
 
 // Op says what a Command does.
@@ -90,6 +91,8 @@ const (
 	DeleteSetting                    // Setting: Namespace, Kind, Name
 	TakeClaim                        // Claim; Instead: the one of somebody else that it may replace
 	EndClaim                         // Claim, as it stands
+	PutItems                         // Name: the table, Items
+	DeleteItems                      // Name: the table, Items: their keys
 )
 
 // OfNodes tells whether the command is of the cluster's own, and of no client's concern.
@@ -105,7 +108,7 @@ func (o Op) OfNodes() bool {
 type Result struct {
 	Err     error
 	Created bool
-	Number  int64 // first producer id; incarnation; rules that were changed
+	Number  int64 // first producer id; incarnation; rules or items that were changed
 	Space   *Namespace
 	Stream  *Stream
 	Queue   *Queue
@@ -146,6 +149,7 @@ type State struct {
 	claims     btree.Map[string, *Claim]    // by ns, name
 	nodes      btree.Map[string, *Node]
 	placements btree.Map[string, *Placement] // by shard
+	items      btree.Map[string, *Item]      // by table, key: see items.go
 
 	// What each origin of commands has had applied, so that one which is proposed again is
 	// not done again: see First.
@@ -173,7 +177,7 @@ func (s *State) Fork() *State {
 	return &State{
 		namespaces: *s.namespaces.Copy(), streams: *s.streams.Copy(), queues: *s.queues.Copy(),
 		exchanges: *s.exchanges.Copy(), bindings: *s.bindings.Copy(), byDest: *s.byDest.Copy(), users: *s.users.Copy(),
-		rules: *s.rules.Copy(), settings: *s.settings.Copy(), claims: *s.claims.Copy(), nodes: *s.nodes.Copy(), placements: *s.placements.Copy(), origins: *s.origins.Copy(), views: *s.views.Copy(), viewOrder: *s.viewOrder.Copy(),
+		rules: *s.rules.Copy(), items: *s.items.Copy(), settings: *s.settings.Copy(), claims: *s.claims.Copy(), nodes: *s.nodes.Copy(), placements: *s.placements.Copy(), origins: *s.origins.Copy(), views: *s.views.Copy(), viewOrder: *s.viewOrder.Copy(),
 		nextID: s.nextID, producer: s.producer, incarnation: s.incarnation, captured: s.captured, dataShards: s.dataShards, cluster: s.cluster, uses: s.uses,
 	}
 }
@@ -289,6 +293,10 @@ func (s *State) Apply(c *Command) Result {
 			s.touch("e", key)
 		}
 		return Result{}
+	case PutItems:
+		return s.putItems(c)
+	case DeleteItems:
+		return s.deleteItems(c)
 	case AllocateProducers:
 		first := s.producer
 		s.producer += max(c.N, 1)
@@ -798,6 +806,8 @@ func (s *State) Encode(keys []string) iter.Seq2[[]byte, []byte] {
 				v, ok = counters{s.nextID, s.producer, s.incarnation, s.dataShards, s.cluster, s.uses}, true
 			case 'e':
 				v, ok = lookup(&s.claims, rest)
+			case 'i':
+				v, ok = lookup(&s.items, rest)
 			case 'm':
 				v, ok = lookup(&s.nodes, rest)
 			case 'n':
@@ -843,6 +853,7 @@ func (s *State) allKeys() []string {
 	add("b", s.bindings.Keys())
 	add("c", []string{""})
 	add("e", s.claims.Keys())
+	add("i", s.items.Keys())
 	add("m", s.nodes.Keys())
 	add("n", s.namespaces.Keys())
 	add("o", s.origins.Keys())
@@ -888,6 +899,8 @@ func (s *State) restore(k string, v []byte) error {
 		s.nextID, s.producer, s.incarnation, s.dataShards, s.cluster, s.uses = c.NextID, c.Producer, c.Incarnation, c.DataShards, c.Cluster, c.Uses
 	case 'e':
 		return restoreInto(&s.claims, rest, v)
+	case 'i':
+		return restoreInto(&s.items, rest, v)
 	case 'm':
 		if err := restoreInto(&s.nodes, rest, v); err != nil {
 			return err

@@ -1,0 +1,127 @@
+package mqtt
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/robustmq/rmq/broker/clock"
+	"github.com/robustmq/rmq/broker/kernel/kerneltest"
+	"github.com/robustmq/rmq/broker/mqttwire"
+	"github.com/robustmq/rmq/broker/option"
+)
+
+// noticed is link time that tells of every short timer.
+type noticed struct {
+	*clock.Virtual
+	short chan time.Duration
+}
+
+func (n noticed) AfterFunc(d time.Duration, f func()) clock.Timer {
+	t := n.Virtual.AfterFunc(d, f)
+	if d <= time.Second {
+		n.short <- d
+	}
+	return t
+}
+
+func newLimited(t *testing.T, options map[string]string) (*broker, noticed) {
+	t.Helper()
+	link := noticed{clock.NewVirtual(time.UnixMilli(now)), make(chan time.Duration, 100)}
+	return newBrokerOn(t, kerneltest.Open(t, kerneltest.Options{NoCapture: true}), nil, func(c *Config) {
+		c.Link, c.Options = link, option.Fixed(options)
+	}), link
+}
+
+// Who publishes more than it may is not read for as long as that is too much, and loses nothing.
+func TestPublishRate(t *testing.T) {
+	b, link := newLimited(t, map[string]string{"mqtt.rate.client.messages": "5"})
+	c := b.connect("c", mqttwire.Connect{KeepAlive: 60})
+	for i := range 8 {
+		p := msg("a", fmt.Sprint(i), 1)
+		p.PacketID = uint16(i + 1)
+		c.send(&p)
+	}
+	for n := 6; n <= 8; n++ {
+		if wait := got(t, link.short); wait != 200*time.Millisecond {
+			t.Errorf("after %d messages it waits %v", n, wait)
+		}
+		if read := b.s.Stats().MessagesIn.Load(); read != uint64(n) {
+			t.Errorf("%d messages were read, want %d", read, n)
+		}
+		if n < 8 {
+			link.Advance(200 * time.Millisecond)
+		}
+	}
+	for range 8 {
+		c.read(mqttwire.PUBACK)
+	}
+	// It is still paused: who takes its session over does not wait for it.
+	again := b.connect("c", mqttwire.Connect{KeepAlive: 60})
+	c.wantDisconnect(mqttwire.SessionTakenOver)
+	p := msg("a", "9", 1)
+	if r := again.publish(p); r.Failed() {
+		t.Errorf("another connection: %v", r)
+	}
+}
+
+// All connections of a user share what it may publish, in bytes too; others are not held up.
+func TestPublishRateOfUser(t *testing.T) {
+	b, link := newLimited(t, map[string]string{"mqtt.rate.user.bytes": "1000"})
+	as := func(id, user string) *client {
+		return b.connect(id, mqttwire.Connect{UserName: []byte(user), HasUserName: true})
+	}
+	one, two, other := as("1", "ann"), as("2", "ann"), as("3", "bob")
+	big := func(c *client) { c.publish(msg("a", string(make([]byte, 980)), 1)) }
+	big(one)
+	other.publish(msg("a", "x", 1))
+	if len(link.short) > 0 {
+		t.Error("somebody waits who published no more than he may")
+	}
+	big(two)
+	if wait := got(t, link.short); wait < 900*time.Millisecond || wait > time.Second {
+		t.Errorf("the other connection of the user waits %v", wait)
+	}
+	big(other)
+}
+
+func TestConnectionLimits(t *testing.T) {
+	b, _ := newLimited(t, map[string]string{"mqtt.max-connections": "2"})
+	b.connect("1", mqttwire.Connect{})
+	two := b.connect("2", mqttwire.Connect{})
+	refused := func(b *broker, r mqttwire.Reason) {
+		t.Helper()
+		c := b.dial(mqttwire.V5)
+		c.send(&mqttwire.Connect{Version: mqttwire.V5, ClientID: []byte("3")})
+		c.want(&mqttwire.Connack{Reason: r})
+		c.wantEnd()
+	}
+	refused(b, mqttwire.QuotaExceeded)
+	two.leave(&mqttwire.Disconnect{})
+	b.connect("3", mqttwire.Connect{})
+
+	b, link := newLimited(t, map[string]string{"mqtt.max-connect-rate": "2"})
+	b.connect("1", mqttwire.Connect{})
+	b.connect("2", mqttwire.Connect{})
+	refused(b, mqttwire.ConnectionRateExceeded)
+	link.Advance(500 * time.Millisecond)
+	b.connect("3", mqttwire.Connect{})
+}
+
+func TestSubscriptionLimit(t *testing.T) {
+	b, _ := newLimited(t, map[string]string{"mqtt.max-subscriptions": "2", "mqtt.max-levels": "2"})
+	c := b.connect("c", mqttwire.Connect{})
+	want := func(got []mqttwire.Reason, want ...mqttwire.Reason) {
+		t.Helper()
+		if !slices.Equal(got, want) {
+			t.Errorf("answered %v, want %v", got, want)
+		}
+	}
+	want(c.subscribe(0, filter("a/b/c", 0), filter("a", 1)), mqttwire.TopicFilterInvalid, mqttwire.GrantedQoS1)
+	want(c.subscribe(0, filter("b", 0), filter("c", 0), filter("a", 0)), mqttwire.GrantedQoS0, mqttwire.QuotaExceeded, mqttwire.GrantedQoS0)
+	want(c.subscribe(0, filter("c", 0)), mqttwire.QuotaExceeded)
+	if r := c.publish(msg("a/b/c", "x", 1)); r != mqttwire.TopicNameInvalid {
+		t.Errorf("a topic of three levels: %v", r)
+	}
+}
