@@ -100,6 +100,8 @@ type Config struct {
 
 	// Auth names who knows clients, besides the table of users.
 	Auth auth.Config
+	// AuthAgain reads Auth again: it is called now and then, and by Reload. nil: it does not change.
+	AuthAgain func() (auth.Config, error)
 
 	Time clock.Clock // broker time; nil: the machine's
 	Link clock.Clock // link time; nil: the machine's
@@ -135,6 +137,7 @@ type Broker struct {
 	addrs   map[edge.Proto]net.Addr
 	started time.Time
 
+	authFile  *authFile // nil: it does not change
 	options   *option.Live
 	following following
 	obeying   obeying
@@ -291,6 +294,9 @@ func (b *Broker) openServers() (err error) {
 		return err
 	}
 	a := b.auth
+	if b.cfg.AuthAgain != nil {
+		b.authFile = followAuth(b.cfg.AuthAgain, b.cfg.Auth, a, b.cfg.Link, b.cfg.Log)
+	}
 	version, commit := admin.Build()
 	cluster := b.kernel.Cluster()
 	b.options = option.NewLive(b.kernel)
@@ -308,7 +314,7 @@ func (b *Broker) openServers() (err error) {
 	source := admin.New(admin.Config{
 		Kernel: b.kernel, Auth: a, WAL: func() storage.LogStats { return b.engine.Log().Stats() }, Shards: b.shards, Clock: b.cfg.Time,
 		Version: version, Commit: commit, Node: b.self(), Cluster: cluster, Profile: b.cfg.Profile, DataDir: b.cfg.DataDir, Started: b.started,
-		URLs: b.URLs, Listeners: b.listeners, Traffic: b.traffic, Client: b.client, Shutdown: b.askToEnd,
+		URLs: b.URLs, Listeners: b.listeners, Traffic: b.traffic, Warnings: b.warnings, Client: b.client, Shutdown: b.askToEnd,
 	})
 	web := b.mqtt.WebSocket()
 	mux := http.NewServeMux()
@@ -432,13 +438,27 @@ func (b *Broker) listeners() (all []adminapi.Listener, shown *adminapi.TLS) {
 	return all, shown
 }
 
-// Reload reads again what is on disk and may change: certificates, and authorities of clients.
-// They are read by themselves too, a few seconds after they have changed.
+// Reload reads again what is on disk and may change: certificates, authorities of clients, and who
+// knows clients. They are read by themselves too, a few seconds after they have changed.
 func (b *Broker) Reload() error {
-	if b.certs == nil {
-		return nil
+	var errs []error
+	if b.certs != nil {
+		errs = append(errs, b.certs.Reload())
 	}
-	return b.certs.Reload()
+	if b.authFile != nil {
+		errs = append(errs, b.authFile.reload(true))
+	}
+	return errors.Join(errs...)
+}
+
+// warnings are those of what was to be read again.
+func (b *Broker) warnings() []string {
+	if b.authFile != nil {
+		if w := b.authFile.warning(); w != "" {
+			return []string{w}
+		}
+	}
+	return nil
 }
 
 // URLs are where clients connect.
@@ -490,6 +510,9 @@ func (b *Broker) Close(ctx context.Context) error {
 		}
 		if b.certs != nil {
 			b.certs.Close()
+		}
+		if b.authFile != nil {
+			b.authFile.stop()
 		}
 		if b.cfg.Cluster != nil {
 			b.cfg.Cluster.Network.Leave()

@@ -43,6 +43,8 @@ type Config struct {
 	URLs func() adminapi.URLs
 	// Listeners tells of those, and of what is shown over TLS; nil: none is.
 	Listeners func() ([]adminapi.Listener, *adminapi.TLS)
+	// Warnings are of what only the broker knows; nil: none.
+	Warnings func() []string
 	// Traffic returns what the protocol servers have counted, MQTT, Kafka, AMQP.
 	Traffic func() []adminapi.Traffic
 	// Client describes the connection of an MQTT session, when there is one here.
@@ -88,6 +90,9 @@ func (s *Source) Status(context.Context) (adminapi.Status, error) {
 		st.Warnings = append(st.Warnings, err.Error())
 	}
 	st.Warnings = append(st.Warnings, c.Kernel.Alarms()...)
+	if c.Warnings != nil {
+		st.Warnings = append(st.Warnings, c.Warnings()...)
+	}
 	for _, r := range st.Restarts {
 		st.Warnings = append(st.Warnings, r.Text)
 	}

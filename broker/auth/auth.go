@@ -115,7 +115,6 @@ const (
 // Auth authenticates. Safe for concurrent use; make it with New.
 type Auth struct {
 	users   Users
-	sources []source      // asked in this order
 	key     [32]byte      // of this process; what is remembered is worth nothing elsewhere
 	slots   chan struct{} // one value for each hash being computed
 	queue   chan struct{} // one value for each client that waits for one, or has it
@@ -123,6 +122,8 @@ type Auth struct {
 	cost    argonParams
 	guesses throttle
 	clock   clock.Clock // broker time
+
+	sources atomic.Pointer[[]source] // asked in this order
 
 	table     atomic.Pointer[compiled]
 	bans      atomic.Pointer[banned]
@@ -142,7 +143,7 @@ type (
 // time.
 func New(users Users, cfg Config, clk clock.Clock) (*Auth, error) {
 	a := newAuth(users, argonCost, clk)
-	return a, a.configure(cfg, clk)
+	return a, a.Configure(cfg)
 }
 
 func newAuth(users Users, cost argonParams, clk clock.Clock) *Auth {
@@ -151,7 +152,7 @@ func newAuth(users Users, cost argonParams, clk clock.Clock) *Auth {
 		guesses: throttle{clock: clk, wrong: make(map[fingerprint]guesser)},
 		slots:   make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), queue: make(chan struct{}, waitingMax),
 	}
-	a.sources = []source{tableSource{a}}
+	a.sources.Store(&[]source{tableSource{a}})
 	_, _ = rand.Read(a.key[:]) // never fails
 	a.dummy = sync.OnceValue(func() []byte { return makeHash(string(a.key[:]), cost) })
 	return a
@@ -166,7 +167,7 @@ type source interface {
 
 // Guards is the number of users, and of sources that know others: while it is 0, whoever is on
 // this machine is let in.
-func (a *Auth) Guards() int { return a.users.UserCount() + len(a.sources) - 1 }
+func (a *Auth) Guards() int { return a.users.UserCount() + len(*a.sources.Load()) - 1 }
 
 // Authenticate implements Authority. The text of its errors may be told to the client.
 func (a *Auth) Authenticate(l Login) (Identity, error) {
@@ -191,8 +192,9 @@ func (a *Auth) identify(l *Login) (Identity, error) {
 		}
 		return Identity{User: cmp.Or(l.User, Anonymous)}, nil
 	}
-	for i, s := range a.sources {
-		if id, said, err := s.authenticate(l, i == len(a.sources)-1); said {
+	sources := *a.sources.Load()
+	for i, s := range sources {
+		if id, said, err := s.authenticate(l, i == len(sources)-1); said {
 			if err == nil && id.User == "" {
 				err = refuse(l.User)
 			}

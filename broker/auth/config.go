@@ -73,7 +73,10 @@ func ParseConfig(text []byte) (cfg Config, err error) {
 // names are the sources, in the order in which they are asked unless it is said otherwise.
 var names = []string{"certificate", "jwt", "http", "file", "users"}
 
-func (a *Auth) configure(cfg Config, clk clock.Clock) error {
+// Configure has the sources of cfg asked from now on, in place of those before; a configuration that is
+// in error changes nothing. Who has been let in is not asked again.
+func (a *Auth) Configure(cfg Config) error {
+	clk := a.clock
 	invalid := func(what string, err error) error { return fault.New(fault.Invalid, "configure", what, "%w", err) }
 	made := map[string]source{"users": tableSource{a}}
 	if c := cfg.Certificate; c != nil {
@@ -115,12 +118,13 @@ func (a *Auth) configure(cfg Config, clk clock.Clock) error {
 			order = append(order, n)
 		}
 	}
-	a.sources = a.sources[:0]
+	var sources []source
 	for _, n := range order {
 		if s := made[n]; s != nil {
-			a.sources = append(a.sources, s)
+			sources = append(sources, s)
 		}
 	}
+	a.sources.Store(&sources)
 	return nil
 }
 

@@ -134,7 +134,7 @@ func configured(t *testing.T, cfg Config, users ...string) (*Auth, *clock.Virtua
 	t.Helper()
 	a, _ := with(t, users...)
 	clk := a.guesses.clock.(*clock.Virtual)
-	if err := a.configure(cfg, clk); err != nil {
+	if err := a.Configure(cfg); err != nil {
 		t.Fatal(err)
 	}
 	return a, clk
@@ -170,7 +170,7 @@ func TestPasswordFile(t *testing.T) {
 	if !in("bob", "hunter2") {
 		t.Error("a file that cannot be read any more has thrown everybody out")
 	}
-	if err := a.configure(Config{File: &FileConfig{Path: path}}, clk); err == nil || !strings.Contains(err.Error(), "line 1") {
+	if err := a.Configure(Config{File: &FileConfig{Path: path}}); err == nil || !strings.Contains(err.Error(), "line 1") {
 		t.Errorf("a file of rubbish: %v", err)
 	}
 }
@@ -191,7 +191,7 @@ func TestCertificates(t *testing.T) {
 		}
 	}
 	a, _ := with(t)
-	if a.configure(Config{Certificate: &CertificateConfig{User: "dn"}}, clock.Wall{}) == nil {
+	if a.Configure(Config{Certificate: &CertificateConfig{User: "dn"}}) == nil {
 		t.Error("a field that there is not")
 	}
 }
@@ -496,7 +496,7 @@ func TestAHookThatHangs(t *testing.T) {
 		})
 	}
 	<-entered
-	s := a.sources[1].(*hookSource)
+	s := (*a.sources.Load())[1].(*hookSource)
 	for len(s.queue) < cap(s.queue) {
 		select {
 		case err := <-errs:
@@ -532,7 +532,7 @@ func TestParseConfig(t *testing.T) {
 		{JWT: &JWTConfig{JWKS: "x", Algorithms: []string{"none"}}}, {HTTP: &HTTPConfig{URL: "x"}}, {HTTP: &HTTPConfig{URL: "http://x", Down: "allow"}},
 		{File: &FileConfig{Path: "/not/there"}},
 	} {
-		if err := a.configure(bad, clock.Wall{}); !fault.Is(err, fault.Invalid) {
+		if err := a.Configure(bad); !fault.Is(err, fault.Invalid) {
 			t.Errorf("%+v: %v", bad, err)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/robustmq/rmq/broker"
+	"github.com/robustmq/rmq/broker/auth"
 	"github.com/robustmq/rmq/broker/cluster/transport"
 	"github.com/robustmq/rmq/broker/edge"
 	"github.com/robustmq/rmq/broker/fault"
@@ -38,6 +39,9 @@ func OpenBroker(ctx context.Context, c Config) (Broker, error) {
 	}
 	var net *transport.TCP
 	var err error
+	if c.Auth != "" {
+		cfg.AuthAgain = func() (auth.Config, error) { return readAuth(c.Auth) }
+	}
 	if cfg.Auth, err = readAuth(c.Auth); err != nil {
 		return nil, err
 	}

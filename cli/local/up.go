@@ -89,9 +89,9 @@ func NewUp(e *env.Env, open Open) *cobra.Command {
 			"With --nodes it is a cluster: each node is a process of its own that keeps everything, and what is acknowledged\n" +
 			"is held by a majority. The first node takes the ports asked for, each other one ports 10 higher than the one\n" +
 			"before, and keeps its data in node-ID below the broker's directory. A node that dies is started again.\n\n" +
-			"With --tls-cert each protocol has a port for TLS too, and the one of --port takes both. Files of certificates, and of\n" +
-			"the authorities of clients, are read again seconds after they change, or at once on SIGHUP; connections go on, and\n" +
-			"what cannot be used changes nothing and is told by rmq status.\n\n" +
+			"With --tls-cert each protocol has a port for TLS too, and the one of --port takes both. Files of certificates,\n" +
+			"of the authorities of clients, and --auth are read again seconds after they change, or at once on SIGHUP; connections go\n" +
+			"on, and what cannot be used changes nothing and is told by rmq status.\n\n" +
 			"A --listener is one more place to listen, as SCHEME://HOST:PORT or unix:///PATH, where the scheme is mqtt, mqtts,\n" +
 			"ws, wss, kafka, kafkas, amqp, amqps, http, https, mqtt+quic, or any for all of them, and may have options behind a ?:\n" +
 			"client-cert=none|optional|required, max-connections=N, max-rate=N (a second), tls=accepted|required (of any),\n" +
