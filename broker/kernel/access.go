@@ -18,8 +18,8 @@ type User = meta.User
 // SCRAM is what is kept of a password for one mechanism.
 type SCRAM = meta.SCRAM
 
-// accessVersions tell whether users, rules, settings or items have changed, at the price of reading a number.
-type accessVersions struct{ users, rules, settings, items atomic.Uint64 }
+// accessVersions tell whether users, rules or items have changed, at the price of reading a number.
+type accessVersions struct{ users, rules, items atomic.Uint64 }
 
 // changed follows a command that was applied, once its effect can be read.
 func (v *accessVersions) changed(op meta.Op) {
@@ -28,8 +28,6 @@ func (v *accessVersions) changed(op meta.Op) {
 		v.users.Add(1)
 	case meta.PutRules, meta.DeleteRules:
 		v.rules.Add(1)
-	case meta.PutSetting, meta.DeleteSetting:
-		v.settings.Add(1)
 	case meta.PutItems, meta.DeleteItems:
 		v.items.Add(1)
 	}
@@ -39,7 +37,6 @@ func (v *accessVersions) changed(op meta.Op) {
 func (v *accessVersions) replaced() {
 	v.users.Add(1)
 	v.rules.Add(1)
-	v.settings.Add(1)
 	v.items.Add(1)
 }
 

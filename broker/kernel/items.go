@@ -9,16 +9,13 @@ import (
 	"github.com/robustmq/rmq/broker/kernel/meta"
 )
 
-// This file is the tables of items in log 0: what an operator has set, and the kernel does not read.
-// They are the same on every node.
+// This file is the tables of items in log 0: what an operator has set, by a key. They are the same on
+// every node. A kind of setting (setting.go) is a table each; bans are one.
 
 // Item is one row of a table.
 type Item = meta.Item
 
-// The tables.
-const (
-	tableBans = "bans"
-)
+const tableBans = "bans"
 
 // ItemsVersion is a number that changes when an item of any table does. What is read after it is at
 // least as new.

@@ -204,7 +204,7 @@ func (l *log0) Apply(entries []storage.Entry) {
 		l.k.topologyChanged(&c, &r)
 		l.applying.Unlock()
 		switch c.Op {
-		case meta.PutItems, meta.DeleteItems, meta.PutSetting, meta.DeleteSetting:
+		case meta.PutItems, meta.DeleteItems:
 			l.k.itemsChanged()
 		}
 		if l.k.Clustered() {

@@ -13,16 +13,24 @@ import (
 	"github.com/robustmq/rmq/broker/setting"
 )
 
+// A setting is an item of the table that its kind names, by its namespace and name.
+
+func settingKey(ns, name string) string { return ns + "\x00" + name }
+
+func settingOf(key string) (ns, name string) {
+	ns, name, _ = strings.Cut(key, "\x00")
+	return ns, name
+}
+
 // Settings returns what is set of a kind in a namespace, in the order of the names.
 func (k *Kernel) Settings(ns string, kind setting.Kind) (out []setting.Setting) {
-	for s := range k.meta.view.Load().Settings(ns, kind) {
-		out = append(out, *s)
+	for x := range k.meta.view.Load().AllItems(string(kind)) {
+		if in, name := settingOf(x.Key); in == ns {
+			out = append(out, setting.Setting{Namespace: ns, Kind: kind, Name: name, Value: x.Value})
+		}
 	}
 	return out
 }
-
-// SettingsVersion changes when any setting does. What is read after it is at least as new.
-func (k *Kernel) SettingsVersion() uint64 { return k.access.settings.Load() }
 
 // PutSetting sets something, in place of what was set under that name. It counts on every node
 // that is up when it returns.
@@ -30,24 +38,34 @@ func (k *Kernel) PutSetting(ctx context.Context, s setting.Setting) error {
 	if err := s.Check(); err != nil {
 		return fault.New(fault.Invalid, "put setting", s.Name, "%w", err)
 	}
-	view := k.meta.view.Load()
 	limit := map[setting.Kind]int{setting.KindRewrite: setting.RewritesMax, setting.KindSubscription: setting.SubscriptionsMax}[s.Kind]
-	if _, there := view.Setting(s.Namespace, s.Kind, s.Name); !there && limit > 0 && len(k.Settings(s.Namespace, s.Kind)) >= limit {
+	_, there := k.meta.view.Load().Item(string(s.Kind), settingKey(s.Namespace, s.Name))
+	if !there && limit > 0 && len(k.Settings(s.Namespace, s.Kind)) >= limit {
 		return fault.New(fault.Exhausted, "put setting", s.Name, "%d are set, and no more are taken", limit)
 	}
-	return k.set(ctx, &meta.Command{Op: meta.PutSetting, Setting: &s})
-}
-
-// DeleteSetting takes away what is set under a name.
-func (k *Kernel) DeleteSetting(ctx context.Context, ns string, kind setting.Kind, name string) error {
-	return k.set(ctx, &meta.Command{Op: meta.DeleteSetting, Setting: &setting.Setting{Namespace: ns, Kind: kind, Name: name}})
-}
-
-func (k *Kernel) set(ctx context.Context, c *meta.Command) error {
-	if _, err := k.meta.do(ctx, c); err != nil || c.Setting.Kind != setting.KindShare {
+	if _, err := k.PutItems(ctx, string(s.Kind), Item{Key: settingKey(s.Namespace, s.Name), Value: s.Value}); err != nil {
 		return err
 	}
-	return k.redispatchAll(ctx, c.Setting.Namespace)
+	return k.follow(ctx, s.Namespace, s.Kind)
+}
+
+// DeleteSetting takes away what is set under a name. fault.NotFound: nothing is.
+func (k *Kernel) DeleteSetting(ctx context.Context, ns string, kind setting.Kind, name string) error {
+	switch n, err := k.DeleteItems(ctx, string(kind), settingKey(ns, name)); {
+	case err != nil:
+		return err
+	case n == 0:
+		return fault.New(fault.NotFound, "delete setting", name, "no %s of that name is set", kind)
+	}
+	return k.follow(ctx, ns, kind)
+}
+
+// follow does what a change of a setting takes, but for what reads it when it is needed.
+func (k *Kernel) follow(ctx context.Context, ns string, kind setting.Kind) error {
+	if kind != setting.KindShare {
+		return nil
+	}
+	return k.redispatchAll(ctx, ns)
 }
 
 // dispatchOf is how a queue is to choose its consumers: that of a shared subscription as is set
@@ -59,9 +77,9 @@ func dispatchOf(view *meta.State, q *meta.Queue) qm.Dispatch {
 	}
 	group, _, _ := strings.Cut(rest, "/")
 	for _, name := range []string{group, setting.EveryGroup} {
-		if s, ok := view.Setting(q.Namespace, setting.KindShare, name); ok {
+		if x, ok := view.Item(string(setting.KindShare), settingKey(q.Namespace, name)); ok {
 			var share setting.Share
-			if err := s.Read(&share); err != nil {
+			if err := (&setting.Setting{Value: x.Value}).Read(&share); err != nil {
 				return qm.RoundRobin // a later release wrote it
 			}
 			return qm.Dispatch(max(slices.Index(setting.Strategies(), share.Strategy), 0))

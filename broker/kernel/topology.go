@@ -240,9 +240,12 @@ func (k *Kernel) topologyChanged(c *meta.Command, r *meta.Result) {
 		if r.Created {
 			t.spaceLocked(r.Binding.Namespace).bind(r.Binding)
 		}
-	case meta.PutSetting, meta.DeleteSetting:
-		if r.Err == nil && c.Setting.Kind == setting.KindShare {
-			k.post(work{shares: c.Setting.Namespace})
+	case meta.PutItems, meta.DeleteItems:
+		if r.Err == nil && c.Name == string(setting.KindShare) {
+			for i := range c.Items {
+				ns, _ := settingOf(c.Items[i].Key)
+				k.post(work{shares: ns})
+			}
 		}
 	case meta.PlaceShards:
 		k.moveOn()

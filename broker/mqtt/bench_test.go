@@ -41,7 +41,7 @@ func (s *echoSession) Subscribe(_ context.Context, subs []kernel.Subscription) (
 
 func (*echo) Settings(string, setting.Kind) []setting.Setting { return nil }
 
-func (*echo) SettingsVersion() uint64 { return 0 }
+func (*echo) ItemsVersion() uint64 { return 0 }
 
 func (*echo) Home(string, string) (kernel.StreamInfo, bool) { return kernel.StreamInfo{}, false }
 

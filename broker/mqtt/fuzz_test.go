@@ -66,7 +66,7 @@ func (fuzzKernel) Open(_ context.Context, spec kernel.SessionSpec) (session, boo
 
 func (fuzzKernel) Settings(string, setting.Kind) []setting.Setting { return nil }
 
-func (fuzzKernel) SettingsVersion() uint64 { return 0 }
+func (fuzzKernel) ItemsVersion() uint64 { return 0 }
 
 func (fuzzKernel) Home(string, string) (kernel.StreamInfo, bool) { return kernel.StreamInfo{}, false }
 

@@ -49,7 +49,7 @@ func (k *fakeKernel) Open(_ context.Context, spec kernel.SessionSpec) (session, 
 
 func (*fakeKernel) Settings(string, setting.Kind) []setting.Setting { return nil }
 
-func (*fakeKernel) SettingsVersion() uint64 { return 0 }
+func (*fakeKernel) ItemsVersion() uint64 { return 0 }
 
 func (*fakeKernel) Home(string, string) (kernel.StreamInfo, bool) { return kernel.StreamInfo{}, false }
 

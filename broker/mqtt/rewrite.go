@@ -22,7 +22,7 @@ type rules struct {
 
 // rules returns the settings that count now.
 func (s *Server) rules() *rules {
-	v := s.core.SettingsVersion()
+	v := s.core.ItemsVersion()
 	if r := s.set.Load(); r != nil && r.version == v {
 		return r
 	}

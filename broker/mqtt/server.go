@@ -115,7 +115,7 @@ type core interface {
 	Publish(*kernel.Publish) error
 	Room() <-chan struct{}
 	Settings(namespace string, kind setting.Kind) []setting.Setting
-	SettingsVersion() uint64
+	ItemsVersion() uint64
 	Home(namespace, address string) (kernel.StreamInfo, bool)
 	Partition(id kernel.StreamID, index int32) (*kernel.Partition, error)
 	Open(context.Context, kernel.SessionSpec) (session, bool, error)

@@ -212,9 +212,9 @@ func Read(set map[string]string) *Values {
 
 // Source is where the values that are set are kept. Safe for concurrent use.
 type Source interface {
-	// Options returns them by name, and SettingsVersion a number that changes when they do.
+	// Options returns them by name, and ItemsVersion a number that changes when they do.
 	Options() map[string]string
-	SettingsVersion() uint64
+	ItemsVersion() uint64
 }
 
 // Live is the values of a broker, as they are now. Safe for concurrent use.
@@ -238,16 +238,16 @@ func Fixed(set map[string]string) *Live { return NewLive(fixed(set)) }
 type fixed map[string]string
 
 func (f fixed) Options() map[string]string { return f }
-func (fixed) SettingsVersion() uint64      { return 0 }
+func (fixed) ItemsVersion() uint64         { return 0 }
 
 // Load returns the values as they are now.
 func (l *Live) Load() *Values {
-	if r := l.now.Load(); r != nil && r.version == l.source.SettingsVersion() {
+	if r := l.now.Load(); r != nil && r.version == l.source.ItemsVersion() {
 		return r.Values
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	r := &read{version: l.source.SettingsVersion()}
+	r := &read{version: l.source.ItemsVersion()}
 	r.Values = Read(l.source.Options())
 	l.now.Store(r)
 	return r.Values

@@ -21,7 +21,7 @@ type changing struct {
 }
 
 func (f *changing) Options() map[string]string { return f.set }
-func (f *changing) SettingsVersion() uint64    { return f.version }
+func (f *changing) ItemsVersion() uint64       { return f.version }
 
 func TestLive(t *testing.T) {
 	f := &changing{set: map[string]string{"mqtt.flapping.window": "90s", "mqtt.flapping.ban": "soon", "of.another.release": "1"}}

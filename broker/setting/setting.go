@@ -33,9 +33,8 @@ const KindOption Kind = "option"
 
 // Bounds of settings.
 const (
-	Max      = 10_000 // settings of a cluster
-	NameMax  = 256    // bytes of a name
-	ValueMax = 4096   // bytes of a value
+	NameMax  = 256  // bytes of a name
+	ValueMax = 4096 // bytes of a value
 )
 
 // EveryGroup names the share that counts where a group has none. No group has that name.

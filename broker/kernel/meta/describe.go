@@ -14,7 +14,7 @@ var opNames = [...]string{
 	AllocateProducers: "allocate-producers", StartNode: "start-node", ConfigureNamespace: "configure-namespace",
 	MarkNode: "mark-node", Pass: "pass", AnnounceNode: "announce-node", PutViews: "put-views",
 	AddNode: "add-node", SetNode: "set-node", PlaceShards: "place-shards", MoveNode: "move-node",
-	PutRules: "put-rules", DeleteRules: "delete-rules", PutSetting: "put-setting", DeleteSetting: "delete-setting",
+	PutRules: "put-rules", DeleteRules: "delete-rules",
 	TakeClaim: "take-claim", EndClaim: "end-claim",
 	PutItems: "put-items", DeleteItems: "delete-items",
 }
@@ -70,7 +70,7 @@ func DescribeKey(k []byte) (kind, name string, ok bool) {
 		return "", "", false
 	}
 	kind, ok = map[byte]string{
-		'a': "rule", 'b': "binding", 'c': "counters", 'e': "claim", 'i': "item", 'm': "node", 'n': "namespace", 'o': "origin", 'p': "placement", 'q': "queue", 's': "stream", 't': "setting", 'u': "user", 'v': "view", 'x': "exchange",
+		'a': "rule", 'b': "binding", 'c': "counters", 'e': "claim", 'i': "item", 'm': "node", 'n': "namespace", 'o': "origin", 'p': "placement", 'q': "queue", 's': "stream", 'u': "user", 'v': "view", 'x': "exchange",
 	}[k[0]]
 	name = string(k[1:])
 	if ns, rest, paired := strings.Cut(name, "\x00"); paired && ns == "/" {

@@ -8,7 +8,7 @@ import (
 	"github.com/robustmq/rmq/broker/fault"
 )
 
-// Item is one row of a table that log 0 keeps and does not read: a ban, a setting, a bridge. Whom the
+// Item is one row of a table that log 0 keeps and does not read: a ban, a setting. Whom the
 // table is for knows its form.
 type Item struct {
 	Key   string          `json:"key"`
@@ -114,6 +114,9 @@ func (s *State) dropExpired(table string, now int64) (all, weak int) {
 	}
 	return all, weak
 }
+
+// Item returns one of a table by its key.
+func (s *State) Item(table, key string) (*Item, bool) { return s.items.Get(pair(table, key)) }
 
 // AllItems yields the items of a table in the order of their keys.
 func (s *State) AllItems(table string) iter.Seq[*Item] {

@@ -24,7 +24,6 @@ import (
 
 	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/fault"
-	"github.com/robustmq/rmq/broker/setting"
 )
 
 // Command is one change. Exactly one of the pointers (or Op alone) is given.
@@ -51,7 +50,6 @@ type Command struct {
 	Views      []View      `json:"views,omitempty"`
 	Placements []Placement `json:"placements,omitempty"`
 	Rules      []acl.Rule  `json:"rules,omitempty"`
-	Setting    *Setting    `json:"setting,omitempty"`
 	Claim      *Claim      `json:"claim,omitempty"`
 	Instead    *Claim      `json:"instead,omitempty"`
 	Items      []Item      `json:"items,omitempty"`
@@ -87,8 +85,6 @@ const (
 	MoveNode                         // Node: ID, Peer
 	PutRules                         // Rules
 	DeleteRules                      // Rules: the actions to take from each
-	PutSetting                       // Setting
-	DeleteSetting                    // Setting: Namespace, Kind, Name
 	TakeClaim                        // Claim; Instead: the one of somebody else that it may replace
 	EndClaim                         // Claim, as it stands
 	PutItems                         // Name: the table, Items
@@ -145,7 +141,6 @@ type State struct {
 	byDest     btree.Map[string, *Binding]  // the same by ns, kind, destination, source, …
 	users      btree.Map[string, *User]
 	rules      btree.Map[string, *acl.Rule] // by what they say
-	settings   btree.Map[string, *Setting]  // by ns, kind, name
 	claims     btree.Map[string, *Claim]    // by ns, name
 	nodes      btree.Map[string, *Node]
 	placements btree.Map[string, *Placement] // by shard
@@ -177,7 +172,7 @@ func (s *State) Fork() *State {
 	return &State{
 		namespaces: *s.namespaces.Copy(), streams: *s.streams.Copy(), queues: *s.queues.Copy(),
 		exchanges: *s.exchanges.Copy(), bindings: *s.bindings.Copy(), byDest: *s.byDest.Copy(), users: *s.users.Copy(),
-		rules: *s.rules.Copy(), items: *s.items.Copy(), settings: *s.settings.Copy(), claims: *s.claims.Copy(), nodes: *s.nodes.Copy(), placements: *s.placements.Copy(), origins: *s.origins.Copy(), views: *s.views.Copy(), viewOrder: *s.viewOrder.Copy(),
+		rules: *s.rules.Copy(), items: *s.items.Copy(), claims: *s.claims.Copy(), nodes: *s.nodes.Copy(), placements: *s.placements.Copy(), origins: *s.origins.Copy(), views: *s.views.Copy(), viewOrder: *s.viewOrder.Copy(),
 		nextID: s.nextID, producer: s.producer, incarnation: s.incarnation, captured: s.captured, dataShards: s.dataShards, cluster: s.cluster, uses: s.uses,
 	}
 }
@@ -275,15 +270,6 @@ func (s *State) Apply(c *Command) Result {
 		return s.putRules(c.Rules)
 	case DeleteRules:
 		return s.deleteRules(c.Rules)
-	case PutSetting:
-		return s.putSetting(c.Setting)
-	case DeleteSetting:
-		key := settingKey(c.Setting)
-		if _, ok := s.settings.Delete(key); !ok {
-			return Result{Err: fault.New(fault.NotFound, "delete setting", c.Setting.Name, "no %s of that name is set", c.Setting.Kind)}
-		}
-		s.touch("t", key)
-		return Result{}
 	case TakeClaim:
 		return s.takeClaim(c)
 	case EndClaim:
@@ -342,8 +328,6 @@ func (c *Command) key() int {
 		n += len(bindingKey(c.Binding))
 	case c.User != nil:
 		n += len(c.User.Name)
-	case c.Setting != nil:
-		n += len(settingKey(c.Setting))
 	case c.Claim != nil:
 		n += len(c.Claim.Namespace) + len(c.Claim.Name)
 	}
@@ -407,19 +391,6 @@ func (s *State) setRule(r *acl.Rule) {
 		s.rules.Set(key, r)
 	}
 	s.touch("a", key)
-}
-
-func settingKey(t *Setting) string { return pair(pair(t.Namespace, string(t.Kind)), t.Name) }
-
-func (s *State) putSetting(t *Setting) Result {
-	key := settingKey(t)
-	_, there := s.settings.Get(key)
-	if !there && s.settings.Len() >= setting.Max {
-		return Result{Err: fault.New(fault.Exhausted, "put setting", t.Name, "%d settings exist", s.settings.Len())}
-	}
-	s.settings.Set(key, t)
-	s.touch("t", key)
-	return Result{Created: !there}
 }
 
 // takeClaim gives a name to somebody, if it is his, nobody's, or held as Instead says.
@@ -748,19 +719,6 @@ func (s *State) Claim(ns, name string) (Claim, bool) {
 	return *c, true
 }
 
-// Settings yields those of a kind in a namespace, in the order of their names.
-func (s *State) Settings(ns string, kind setting.Kind) iter.Seq[*Setting] {
-	prefix := pair(pair(ns, string(kind)), "")
-	return func(yield func(*Setting) bool) {
-		s.settings.Ascend(prefix, func(key string, t *Setting) bool { return strings.HasPrefix(key, prefix) && yield(t) })
-	}
-}
-
-// Setting returns one by its name.
-func (s *State) Setting(ns string, kind setting.Kind, name string) (*Setting, bool) {
-	return s.settings.Get(pair(pair(ns, string(kind)), name))
-}
-
 func values[V any](m *btree.Map[string, V]) iter.Seq[V] {
 	return func(yield func(V) bool) {
 		m.Scan(func(_ string, v V) bool { return yield(v) })
@@ -820,8 +778,6 @@ func (s *State) Encode(keys []string) iter.Seq2[[]byte, []byte] {
 				v, ok = lookup(&s.queues, rest)
 			case 's':
 				v, ok = lookup(&s.streams, rest)
-			case 't':
-				v, ok = lookup(&s.settings, rest)
 			case 'u':
 				v, ok = lookup(&s.users, rest)
 			case 'v':
@@ -860,7 +816,6 @@ func (s *State) allKeys() []string {
 	add("p", s.placements.Keys())
 	add("q", s.queues.Keys())
 	add("s", s.streams.Keys())
-	add("t", s.settings.Keys())
 	add("u", s.users.Keys())
 	add("v", s.views.Keys())
 	add("x", s.exchanges.Keys())
@@ -927,8 +882,6 @@ func (s *State) restore(k string, v []byte) error {
 		if st, _ := s.streams.Get(rest); st.Captured {
 			s.captured++
 		}
-	case 't':
-		return restoreInto(&s.settings, rest, v)
 	case 'u':
 		return restoreInto(&s.users, rest, v)
 	case 'v':

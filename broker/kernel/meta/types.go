@@ -1,9 +1,6 @@
 package meta
 
-import (
-	"github.com/robustmq/rmq/broker/message"
-	"github.com/robustmq/rmq/broker/setting"
-)
+import "github.com/robustmq/rmq/broker/message"
 
 // Durability is what an acknowledgement has waited for, and so what may be lost that was
 // acknowledged. The zero value stands for whatever is the default where it is given.
@@ -159,9 +156,6 @@ type SCRAM struct {
 	StoredKey  []byte `json:"stored_key"`
 	ServerKey  []byte `json:"server_key"`
 }
-
-// Setting is what an operator has set.
-type Setting = setting.Setting
 
 // Claim says that a name is one session's alone.
 type Claim struct {
