@@ -29,6 +29,7 @@ func subscriptionSet(e *env.Env, n *noun) *cobra.Command {
 	var namespace string
 	var change env.Change
 	var s setting.Subscription
+	var qos int
 	cmd := &cobra.Command{
 		Use:   "set NAME FILTER",
 		Short: "Set a subscription that clients of MQTT have from when they connect",
@@ -38,12 +39,15 @@ func subscriptionSet(e *env.Env, n *noun) *cobra.Command {
 		Example: "  rmq subscription set orders 'orders/%c/#' --qos 1\n  rmq subscription set news news/#",
 		Args:    env.Exactly("NAME", "FILTER"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s.Filter = args[1]
+			if qos < 0 || qos > 2 {
+				return env.Failf(env.Usage, "--qos %d: 0, 1 or 2", qos)
+			}
+			s.Filter, s.QoS = args[1], uint8(qos)
 			return n.put(cmd, e, &change, namespace, args[0], s)
 		},
 	}
 	f := cmd.Flags()
-	f.Uint8Var(&s.QoS, "qos", 0, "the highest quality of service")
+	f.IntVar(&qos, "qos", 0, "the highest quality of service")
 	f.BoolVar(&s.NoLocal, "no-local", false, "not what the client publishes itself")
 	f.BoolVar(&s.RetainAsPublished, "retain-as-published", false, "the RETAIN flag as it was published")
 	f.Uint8Var(&s.RetainHandling, "retain-handling", 0, "retained messages: 0 at each connect, 1 when it is new, 2 never")
