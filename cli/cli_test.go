@@ -19,6 +19,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -274,14 +275,22 @@ func hangUp(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
+// freePort is where freePorts looks on: below the ports that systems give to who asks for any, so that
+// nobody takes one before the script has it listened on.
+var freePort atomic.Int64
+
 func freePorts(ts *testscript.TestScript, _ bool, args []string) {
+	const from, to = 12_000, 15_000 // testkit/crash has those above
+	freePort.CompareAndSwap(0, int64(os.Getpid()%(to-from)))
 	for _, name := range args {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		ts.Check(err)
-		defer l.Close() // all are held until each has another one
-		_, port, err := net.SplitHostPort(l.Addr().String())
-		ts.Check(err)
-		ts.Setenv(name, port)
+		for {
+			port := strconv.FormatInt(from+freePort.Add(1)%(to-from), 10)
+			if l, err := net.Listen("tcp", "127.0.0.1:"+port); err == nil {
+				ts.Check(l.Close())
+				ts.Setenv(name, port)
+				break
+			}
+		}
 	}
 }
 
