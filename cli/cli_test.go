@@ -30,6 +30,7 @@ import (
 	"github.com/robustmq/rmq/broker/adminapi"
 	"github.com/robustmq/rmq/broker/adminapi/adminapitest"
 	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/option"
 	"github.com/robustmq/rmq/broker/setting"
 	"github.com/robustmq/rmq/cli"
 	"github.com/robustmq/rmq/cli/env"
@@ -346,6 +347,10 @@ func sample() *adminapitest.Fake {
 		{Namespace: "/", Kind: setting.KindRewrite, Name: "10-old", Value: []byte(`{"on":"all","filter":"old/#","regex":"^old/(.+)$","to":"new/$1"}`)},
 		{Namespace: "/", Kind: setting.KindSubscription, Name: "orders", Value: []byte(`{"filter":"orders/%c/#","qos":1}`)}}
 	f.U = []adminapi.User{{Name: "ann", Tags: []string{"administrator"}}}
+	f.Ban = []acl.Ban{{Client: "dev1", Reason: "loops", Since: at}}
+	for _, o := range option.All() {
+		f.Opt = append(f.Opt, adminapi.Option{Name: o.Name, Value: o.Default, Default: o.Default, Origin: adminapi.OriginDefault, Help: o.Help})
+	}
 	return f
 }
 
