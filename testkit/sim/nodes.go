@@ -140,7 +140,8 @@ func (f *fleet) run() {
 	for _, n := range f.all() {
 		lives.Go(n.run)
 	}
-	defer close(f.over)
+	end := sync.OnceFunc(func() { close(f.over) })
+	defer end()
 	w := newWorkload(f)
 	if !w.setup() {
 		return
@@ -154,17 +155,14 @@ func (f *fleet) run() {
 	faults.Wait()
 	f.recover()
 	f.wait(recoverWithin, func() bool { f.lookForRemoved(); return f.isUp() })
-	served := make(chan struct{})
-	go func() { f.clients.Wait(); close(served) }()
-	timer := time.NewTimer(servedWithin)
-	defer timer.Stop()
-	select {
-	case <-served:
-	case <-timer.C:
+	var served atomic.Bool
+	ended := make(chan struct{})
+	go func() { f.clients.Wait(); served.Store(true); close(ended) }()
+	if !f.wait(servedWithin, func() bool { f.lookForRemoved(); return served.Load() }) {
 		f.breach("not everybody is served %v after everything was well again: %s", servedWithin, f.standing())
-		f.done.Store(true)
-		<-served
+		end() // or who waits for a shard that is not there waits for ever
 	}
+	<-ended
 	f.done.Store(true)
 	if !f.failed() {
 		w.check()
