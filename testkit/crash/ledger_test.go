@@ -116,6 +116,9 @@ type track struct {
 	acks  int
 	acked []bool
 	views []*view
+	// strays: its client goes on when it sends a message again, not when that was acknowledged, and may
+	// send the next one before it. What was never acknowledged has no order then.
+	strays bool
 
 	last time.Time // of the newest ack
 	gaps []gap     // the first gapsMax
@@ -234,7 +237,7 @@ func (v *view) see(n int) {
 		l.faultLocked("%s has %s/%d twice", v.name, v.track.name, n)
 	case v.seen[n]:
 		v.repeats++
-	case v.order && n < v.last:
+	case v.order && n < v.last && !(v.track.strays && (n >= len(v.track.acked) || !v.track.acked[n])):
 		l.disorder[v.track]++
 		l.faultLocked("%s has %s/%d after %d", v.name, v.track.name, n, v.last)
 	}
