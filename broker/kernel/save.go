@@ -3,6 +3,7 @@ package kernel
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel/shard"
@@ -93,6 +94,10 @@ func (s *saves) wait(ctx context.Context, number uint64) error {
 // nearly up to date.
 const tailKeep = 32 << 20
 
+// saveAgain is the link time after which a checkpoint that found no room is tried again though nobody has
+// looked at the device: while the kernel opens nobody does, and a shard that is behind waits for it.
+const saveAgain = time.Second
+
 // maybeSave begins a checkpoint when enough entries were applied since the last one: the
 // machine is forked here, and written beside the applying of further entries.
 func (s *shardRun) maybeSave() {
@@ -156,12 +161,15 @@ func (s *shardRun) saveWhenRoom(at storage.CheckpointMeta, m *shard.Machine, del
 	p.look() // to refuse publishes; then as often as it looks by itself
 	for storage.NoSpace(err) {
 		s.dropEarly()
-		looked := p.next()
+		looked, again := p.next(), s.k.alarm(saveAgain)
 		select {
 		case <-looked:
+		case <-again.rings:
 		case <-s.k.ctx.Done():
+			again.stop()
 			return nil // not written, and not wanted: the log has everything
 		}
+		again.stop()
 		err = s.save(at, m, delta)
 	}
 	return err
