@@ -1,6 +1,11 @@
 package amqp
 
-import "github.com/robustmq/rmq/broker/amqpwire"
+import (
+	"maps"
+	"slices"
+
+	"github.com/robustmq/rmq/broker/amqpwire"
+)
 
 // Changed has the server follow what bans say by now.
 func (s *Server) Changed() {
@@ -28,9 +33,5 @@ func (c *conn) enforce() {
 func (s *Server) snapshot() []*conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := make([]*conn, 0, len(s.conns))
-	for c := range s.conns {
-		all = append(all, c)
-	}
-	return all
+	return slices.Collect(maps.Keys(s.conns))
 }
