@@ -64,6 +64,9 @@ func (c *conn) nodes() *cluster {
 		return cl
 	}
 	for _, n := range s.kernel.Nodes() {
+		if n.Down && s.leads(n.ID) { // it is back, and log 0 does not say so yet
+			n.Down = false
+		}
 		id := int32(n.ID)
 		cl.all = append(cl.all, id)
 		at, reachable := endpointOf(&n, scheme)
@@ -83,6 +86,14 @@ func (c *conn) nodes() *cluster {
 		}
 	}
 	return cl
+}
+
+// leads tells whether a node leads a shard, as far as this one knows.
+func (s *Server) leads(node uint64) bool {
+	return slices.ContainsFunc(s.kernel.ShardIDs(), func(shard uint32) bool {
+		leader, _ := s.kernel.Leadership(shard)
+		return leader == node
+	})
 }
 
 // endpointOf is where a node has said that Kafka's clients find it, who speak TLS (kafkas) or do not

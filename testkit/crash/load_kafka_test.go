@@ -257,7 +257,12 @@ func (l *load) checkCommitted(ctx context.Context, t *testing.T, want map[int32]
 	t.Helper()
 	c := l.kafkaClient(t)
 	defer c.Close()
-	got := must(kadm.NewClient(c).FetchOffsets(ctx, groupName))(t)
+	got, err := kadm.NewClient(c).FetchOffsets(ctx, groupName)
+	for kgo.IsRetryableBrokerErr(err) && ctx.Err() == nil { // the nodes may not agree yet who coordinates
+		<-time.After(retryOf)
+		got, err = kadm.NewClient(c).FetchOffsets(ctx, groupName)
+	}
+	check(t, err)
 	for p, offset := range want {
 		if o, ok := got.Lookup("orders", p); !ok || o.Err != nil || o.At < offset {
 			l.fault("partition %d: %d was committed, and now it is %d (%v)", p, offset, o.At, o.Err)

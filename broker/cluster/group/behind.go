@@ -278,3 +278,16 @@ func (g *Group) doubted(m *pb.Message) {
 	g.stepDown()
 	g.drain()
 }
+
+// denied tells whether a member denies to have what it has acknowledged: its answer is an old one, or its disk
+// lost what it had promised to hold. Raft would send it the same again as fast as it answers: so it is
+// not told, and a heartbeat tries again.
+func (g *Group) denied(m *pb.Message) (is bool) {
+	if g.leadTerm == 0 || g.leadTerm != m.GetTerm() {
+		return false
+	}
+	g.node.WithProgress(func(id uint64, _ raft.ProgressType, pr tracker.Progress) {
+		is = is || id == m.GetFrom() && m.GetIndex() <= pr.Match
+	})
+	return is
+}

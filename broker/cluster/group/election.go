@@ -214,6 +214,8 @@ func (g *Group) receive(r *received) {
 	case kind == pb.MsgAppResp && bytes.Equal(m.Context, openedContext):
 		g.greeted()
 		return
+	case kind == pb.MsgAppResp && m.GetReject() && g.denied(m):
+		return
 	case kind == pb.MsgTimeoutNow:
 		g.time.bid, g.time.until = m, r.stamp
 		return

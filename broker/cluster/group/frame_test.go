@@ -157,6 +157,44 @@ func TestLostLog(t *testing.T) {
 	}
 }
 
+// TestDenied: who denies what it has acknowledged is not sent it as fast as it answers, but with the next heartbeat.
+func TestDenied(t *testing.T) {
+	c, wire := clock.NewVirtual(time.Unix(0, 0)), new(loopback)
+	h := NewHost(Options{Self: 1, Clock: c, Transport: wire})
+	g := mustOpen(t, h, Config{Members: three, Log: newFakeLog(), Machine: newRecorder()})
+	settle(h)
+	says := func(m *pb.Message) {
+		t.Helper()
+		wire.frames = nil
+		if err := h.Receive(2, frameOf(0, 0, m)); err != nil {
+			t.Fatal(err)
+		}
+		settle(h)
+	}
+	rejects := func(index uint64) *pb.Message {
+		return message(pb.MsgAppResp, 2, 1, 1, at(index, 0), func(m *pb.Message) { m.Reject, m.RejectHint = new(true), new(index) })
+	}
+	says(message(pb.MsgPreVoteResp, 2, 1, 1))
+	says(message(pb.MsgVoteResp, 2, 1, 1))
+	says(message(pb.MsgAppResp, 2, 1, 1, at(1, 0)))
+	if err := g.Propose([]byte("y")); err != nil {
+		t.Fatal(err)
+	}
+	settle(h)
+	if says(rejects(2)); len(wire.frames) == 0 {
+		t.Fatal("what it has not acknowledged is not sent again")
+	}
+	for range 3 {
+		if says(rejects(1)); len(wire.frames) != 0 {
+			t.Fatalf("answered with %q", wire.frames)
+		}
+	}
+	c.Advance(heartbeatDefault)
+	if settle(h); len(wire.frames) == 0 {
+		t.Error("no heartbeat")
+	}
+}
+
 // FuzzReceive: no bytes of a peer break the host.
 func FuzzReceive(f *testing.F) {
 	f.Add(true, frameOf(0, 5, message(pb.MsgApp, 2, 1, 5, at(1, 1), entry(2, 5))), frameOf(0, 0, message(pb.MsgHeartbeat, 2, 1, 5)))
