@@ -56,6 +56,18 @@ func (b *Broker) traffic() []adminapi.Traffic {
 	return []adminapi.Traffic{mt, kt, at}
 }
 
+// slow lists the clients of MQTT that were slow to take messages.
+func (b *Broker) slow() (all []adminapi.Slow) {
+	list, _ := b.mqtt.Slow()
+	for i := range list {
+		x := &list[i]
+		all = append(all, adminapi.Slow{
+			ClientID: x.ClientID, Topic: x.Topic, QoS: x.QoS, Latency: x.Latency.Seconds(), At: x.At.UTC(), Count: x.Count, Node: b.self(),
+		})
+	}
+	return all
+}
+
 // client describes the connection behind a session.
 func (b *Broker) client(id string) (admin.Client, bool) {
 	for _, c := range b.mqtt.Clients() {

@@ -49,6 +49,8 @@ type Config struct {
 	Traffic func() []adminapi.Traffic
 	// Client describes the connection of an MQTT session, when there is one here.
 	Client func(clientID string) (Client, bool)
+	// Slow returns who was slow to take MQTT messages, the slowest first.
+	Slow func() []adminapi.Slow
 	// Shutdown begins a clean end of the broker.
 	Shutdown func()
 }
@@ -356,6 +358,9 @@ func (s *Source) Session(_ context.Context, r adminapi.Ref) (adminapi.Session, e
 func (s *Source) DeleteSession(ctx context.Context, r adminapi.Ref) error {
 	return s.c.Kernel.EndSession(ctx, namespace(r.Namespace), r.Name)
 }
+
+// Slow returns who was slow to take messages here.
+func (s *Source) Slow(context.Context) ([]adminapi.Slow, error) { return s.c.Slow(), nil }
 
 // ---- retained messages --------------------------------------------------------------
 

@@ -27,6 +27,7 @@
 //	GET    /v1/exchanges · POST · GET, DELETE /v1/exchanges/{name}
 //	GET    /v1/bindings · POST (bind) · POST /v1/bindings/remove
 //	GET    /v1/sessions · GET, DELETE /v1/sessions/{client id}
+//	GET    /v1/slow                       []Slow: who was slow to take MQTT messages, on the node that answers
 //	GET    /v1/groups · GET, DELETE /v1/groups/{id}
 //	GET    /v1/retained?filter=           []Message
 //	GET    /v1/nodes                      []Node
@@ -129,6 +130,9 @@ type Source interface {
 	Session(context.Context, Ref) (Session, error)
 	// DeleteSession ends a session and disconnects its client.
 	DeleteSession(context.Context, Ref) error
+	// Slow returns the MQTT clients that were slow to take messages lately, the slowest first, of this
+	// node; none while option mqtt.slow.threshold is 0.
+	Slow(context.Context) ([]Slow, error)
 
 	Groups(context.Context, Query) ([]Group, error)
 	Group(context.Context, Ref) (Group, error)

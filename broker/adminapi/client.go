@@ -149,6 +149,10 @@ func (c *Client) DeleteSession(ctx context.Context, r Ref) error {
 	return c.call(ctx, "DELETE", "/v1/sessions/"+escapeName(r.Name), r.values(), nil, nil)
 }
 
+func (c *Client) Slow(ctx context.Context) (all []Slow, err error) {
+	return all, c.call(ctx, "GET", "/v1/slow", nil, nil, &all)
+}
+
 func (c *Client) Groups(ctx context.Context, q Query) (gs []Group, err error) {
 	return gs, c.call(ctx, "GET", "/v1/groups", q.values(), nil, &gs)
 }

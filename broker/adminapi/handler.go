@@ -32,6 +32,7 @@ const (
 	SchemaBinding    = "rmq.binding/1"
 	SchemaSessions   = "rmq.sessions/1"
 	SchemaSession    = "rmq.session/1"
+	SchemaSlow       = "rmq.slow/1"
 	SchemaGroups     = "rmq.groups/1"
 	SchemaGroup      = "rmq.group/1"
 	SchemaMessages   = "rmq.messages/1"
@@ -122,6 +123,11 @@ func Handler(src Source, opt HandlerOptions) http.Handler {
 	list(h, mux, "GET /v1/sessions", SchemaSessions, src.Sessions, func(s Session) string { return s.ClientID })
 	one(h, mux, "GET /v1/sessions/{name}", SchemaSession, src.Session)
 	drop(h, mux, "DELETE /v1/sessions/{name}", src.DeleteSession)
+
+	get(h, mux, "GET /v1/slow", SchemaSlow, func(ctx context.Context, _ *http.Request) ([]Slow, error) {
+		all, err := src.Slow(ctx)
+		return some(all), err
+	})
 
 	list(h, mux, "GET /v1/groups", SchemaGroups, src.Groups, func(g Group) string { return g.ID })
 	one(h, mux, "GET /v1/groups/{name}", SchemaGroup, src.Group)

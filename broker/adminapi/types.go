@@ -557,6 +557,17 @@ type RulesChanged struct {
 	Changed int `json:"changed"`
 }
 
+// Slow is an MQTT client that was slow to take messages of a topic.
+type Slow struct {
+	ClientID string    `json:"client_id"`
+	Topic    string    `json:"topic"`
+	QoS      uint8     `json:"qos"`
+	Latency  float64   `json:"latency"` // seconds, of the last that was slow, from its arrival in the broker
+	At       time.Time `json:"at"`      // when it was acknowledged, at QoS 0 written
+	Count    uint64    `json:"count"`   // that were slow, since it is listed
+	Node     uint64    `json:"node"`
+}
+
 // Option is one that may be changed while the broker runs, the same on every node.
 type Option struct {
 	Name    string `json:"name"`

@@ -81,6 +81,7 @@ type flow struct {
 	lease      clock.Timer         // ends a connection whose authentication expires
 	left       map[string]struct{} // shared subscriptions that the rules have ended
 	replays    []*replay           // at most replaysMax
+	timed      *underWay           // nil: nothing was timed
 	leaving    sync.WaitGroup      // who ends them, and who replays; the connection's end waits for it
 }
 

@@ -90,6 +90,9 @@ func (c *conn) put(d *kernel.Delivery, p *mqttwire.Publish) bool {
 // acknowledge it.
 func (c *conn) finish(d *kernel.Delivery, from settler, p *mqttwire.Publish, ok bool) bool {
 	c.sent(p, ok)
+	if ok && p.QoS == 0 && c.server.slow.on.Load() != nil {
+		c.timeWritten(d)
+	}
 	switch {
 	case p.QoS == 0 && d.Shared && d.No != 0:
 		from.Settle(d.No, false, kernel.Accept)
@@ -131,6 +134,9 @@ func (c *conn) sendInOrder(d *kernel.Delivery, from settler, p *mqttwire.Publish
 			}
 			f.aliasesOut[d.Msg.Address] = fresh
 		}
+	}
+	if ok && p.QoS > 0 && c.server.slow.on.Load() != nil {
+		c.timeLocked(d, p.PacketID, p.QoS)
 	}
 	c.mu.Unlock()
 	return c.finish(d, from, p, ok)
@@ -195,7 +201,7 @@ func (c *conn) puback(a *mqttwire.Ack) {
 		return
 	}
 	if c.session.Ack(a.PacketID, !a.Reason.Failed()) {
-		c.advance()
+		c.advance(a.PacketID)
 	}
 }
 
@@ -205,7 +211,7 @@ func (c *conn) pubrec(a *mqttwire.Ack) {
 	if !a.Reason.Failed() { // MQTT5-4.3.3-4
 		c.session.Received(id, func(known bool) { c.pubrelOut(id, known) })
 	} else if c.session.Ack(id, false) {
-		c.advance()
+		c.advance(id)
 	}
 }
 
@@ -222,7 +228,7 @@ func (c *conn) pubrelOut(id uint16, known bool) {
 // pubcomp handles PUBCOMP: a QoS 2 delivery is done.
 func (c *conn) pubcomp(a *mqttwire.Ack) {
 	if c.session.Ack(a.PacketID, true) {
-		c.advance()
+		c.advance(a.PacketID)
 	}
 }
 
@@ -243,13 +249,16 @@ func (c *conn) settle(id uint16, o kernel.Outcome) {
 	c.mu.Unlock()
 	if known {
 		s.from.Settle(s.no, false, o)
-		c.advance()
+		c.advance(id)
 	}
 }
 
 // advance counts a delivery as done, and sends one that was parked for it.
-func (c *conn) advance() {
+func (c *conn) advance(id uint16) {
 	c.mu.Lock()
+	if f := c.flowLocked(); f.timed != nil {
+		f.timed.overLocked(id)
+	}
 	ok := true
 	if p := c.flowLocked().window.next(); p != nil {
 		ok = c.out.Write(p)

@@ -154,6 +154,7 @@ type Server struct {
 	set   atomic.Pointer[rules]
 	flaps flaps
 	users usersLimited
+	slow  slows
 
 	admission admission
 
@@ -179,6 +180,7 @@ func newServer(cfg Config, core core) *Server {
 	s.since = cfg.Link.Now()
 	s.alarms = clock.NewWheel(cfg.Link, (*conn).silent)
 	s.sys = newSys(s)
+	s.watchSlow()
 	return s
 }
 

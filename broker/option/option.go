@@ -32,6 +32,10 @@ type Values struct {
 	Connections    int // of MQTT to one node; 0: any number
 	ConnectionRate int // CONNECTs to one node in a second; 0: any number
 
+	SlowThreshold time.Duration // from which a delivery is slow; 0: nobody counts
+	SlowWindow    time.Duration // for which a slow client is listed
+	SlowTop       int           // that are listed
+
 	FlappingConnections int           // that end within FlappingWindow and have the client banned; 0: none
 	FlappingWindow      time.Duration //
 	FlappingBan         time.Duration //
@@ -74,6 +78,12 @@ var all = func() []Option {
 			field: func(v *Values) any { return &v.UserMessages }},
 		{Name: "mqtt.rate.user.bytes", Default: "0", Help: "bytes of them; 0: any number",
 			field: func(v *Values) any { return &v.UserBytes }, bytes: true},
+		{Name: "mqtt.slow.threshold", Default: "0s", Help: "time from a message's arrival to the end of its delivery, from which rmq session slow lists it; 0: nothing is timed",
+			field: func(v *Values) any { return &v.SlowThreshold }, least: int64(time.Millisecond)},
+		{Name: "mqtt.slow.window", Default: "5m", Help: "time for which a slow delivery is listed, unless there is another",
+			field: func(v *Values) any { return &v.SlowWindow }, least: int64(time.Second)},
+		{Name: "mqtt.slow.top", Default: "10", Help: "clients and topics that are listed, the slowest",
+			field: func(v *Values) any { return &v.SlowTop }, least: 1, most: 1000},
 		{Name: "mqtt.flapping.connections", Default: "0", Help: "connections of one MQTT client id that may end within the window before it is banned; 0: any number",
 			field: func(v *Values) any { return &v.FlappingConnections }},
 		{Name: "mqtt.flapping.window", Default: "1m", Help: "time in which connections that end are counted",

@@ -81,6 +81,8 @@ type load struct {
 	queue []chunk       // before tail, in order
 	drain time.Time     // when a draining outbox gives up
 	waits chan struct{} // closed when busy becomes false; nil while nobody waits
+	told  func()        // of WhenWritten; nil: nobody waits
+	until int           // bytes to be written before
 
 	// Of the flusher alone.
 	flusher func()  // l.run, bound once
@@ -276,6 +278,7 @@ func (o *Outbox) Flush() {
 
 	o.mu.Lock()
 	o.queued -= n
+	l.wrote(n)
 	if err == nil && n < len(b) {
 		// The rest, in front of what was put in meanwhile.
 		l.queue = slices.Insert(l.queue, 0, chunk{b: b[n:], owned: true})
@@ -284,6 +287,33 @@ func (o *Outbox) Flush() {
 	}
 	o.finishLocked(err)
 	o.mu.Unlock()
+}
+
+// WhenWritten calls f once all that was put in until now has been given to the socket; never, when it
+// is not. f is called under the outbox's lock, maybe before WhenWritten returns, and must neither call
+// the outbox nor wait. It takes the place of one that was not called yet.
+func (o *Outbox) WhenWritten(f func()) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case o.err != nil || o.close == closed:
+	case o.queued == 0:
+		f()
+	default:
+		o.load.told, o.load.until = f, o.queued
+	}
+}
+
+// wrote tells who waits that n bytes more were written. Caller holds o.mu.
+func (l *load) wrote(n int) {
+	if l.told == nil {
+		return
+	}
+	if l.until -= n; l.until <= 0 {
+		told := l.told
+		l.told = nil
+		told()
+	}
 }
 
 // startLocked starts the flushing goroutine if there is none. It ends when there
@@ -333,7 +363,7 @@ func (o *Outbox) restLocked() {
 	if cap(l.spare)+cap(l.queue) > chunksKept {
 		l.spare, l.queue, l.vec = nil, nil, nil
 	}
-	o.load, l.o, l.tail, l.waits = nil, nil, nil, nil
+	o.load, l.o, l.tail, l.waits, l.told = nil, nil, nil, nil, nil
 	loads.Put(l)
 }
 
@@ -371,7 +401,9 @@ func (l *load) run() {
 		o.mu.Lock()
 		o.queued -= n
 		l.spare = work[:0]
-		o.failLocked(err)
+		if o.failLocked(err); o.err == nil {
+			l.wrote(n)
+		}
 	}
 	o.restLocked()
 	o.mu.Unlock()

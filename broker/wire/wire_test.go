@@ -485,3 +485,40 @@ func BenchmarkOutboxAppend(b *testing.B) {
 	})
 	c.Close()
 }
+
+// WhenWritten tells that what was put in before has left, and does not wait for what came after.
+func TestOutboxWhenWritten(t *testing.T) {
+	near, far := net.Pipe() // holds nothing: what is not read is not written
+	o := NewOutbox(near, 1<<20)
+	defer func() { o.Close(false); o.Wait(); _ = far.Close() }()
+	told := make(chan string, 10)
+	tell := func(what string) func() { return func() { told <- what } }
+	o.WhenWritten(tell("nothing"))
+	if got := <-told; got != "nothing" {
+		t.Errorf("told %q", got)
+	}
+	o.Write([]byte("one"))
+	o.WhenWritten(tell("one"))
+	read := func(want string) {
+		t.Helper()
+		b := make([]byte, len(want))
+		if _, err := io.ReadFull(far, b); err != nil || string(b) != want {
+			t.Fatalf("read %q, %v; want %q", b, err, want)
+		}
+	}
+	if len(told) != 0 {
+		t.Error("told before it was written")
+	}
+	read("one")
+	if got := <-told; got != "one" {
+		t.Errorf("told %q", got)
+	}
+	o.Write([]byte("two"))
+	o.WhenWritten(tell("two"))
+	_ = far.Close()
+	o.Close(true)
+	o.Wait()
+	if len(told) != 0 {
+		t.Errorf("told %q, which was never written", <-told)
+	}
+}

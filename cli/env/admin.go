@@ -24,6 +24,10 @@ func (e *Env) Admin() (*adminapi.Client, error) {
 		}
 		base = run.URLs.HTTP
 	}
+	return e.adminAt(base)
+}
+
+func (e *Env) adminAt(base string) (*adminapi.Client, error) {
 	if !strings.Contains(base, "://") {
 		base = "http://" + base
 	}

@@ -15,7 +15,7 @@ import (
 // Command returns `rmq session`.
 func Command(e *env.Env) *cobra.Command {
 	return env.Noun("session", "MQTT sessions: what is kept for a client, connected or not",
-		newList(e), newGet(e), newDelete(e))
+		newList(e), newGet(e), newDelete(e), newSlow(e))
 }
 
 func names(ctx context.Context, c *adminapi.Client) ([]string, error) {

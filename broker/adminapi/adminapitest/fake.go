@@ -31,6 +31,7 @@ type Fake struct {
 	X    []adminapi.Exchange
 	B    []adminapi.Binding
 	C    []adminapi.Session
+	Late []adminapi.Slow
 	G    []adminapi.Group
 	R    []adminapi.Message
 	N    []adminapi.Namespace
@@ -598,6 +599,15 @@ func (f *Fake) Bans(context.Context) ([]acl.Ban, error) {
 	}
 	defer unlock()
 	return slices.Clone(f.Ban), nil
+}
+
+func (f *Fake) Slow(context.Context) ([]adminapi.Slow, error) {
+	unlock, err := f.lock()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	return slices.Clone(f.Late), nil
 }
 
 func (f *Fake) PutBan(_ context.Context, b acl.Ban) (acl.Ban, error) {
