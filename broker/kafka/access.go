@@ -39,6 +39,15 @@ func (c *conn) groupFor(a acl.Action, group string) code {
 	return c.coordinates(group)
 }
 
+// newestOf is groupFor for who is to be told what is the newest of a group.
+func (c *conn) newestOf(a acl.Action, group string) code {
+	k := c.srv.kernel
+	if err := k.CatchUp(c.ctx, k.GroupShard(c.srv.cfg.Namespace, text(group))); err != nil {
+		return groupCode(err)
+	}
+	return c.groupFor(a, group)
+}
+
 // forCluster tells why something is not to be done with the cluster.
 func (c *conn) forCluster(a acl.Action) code {
 	if !c.may(a, acl.Cluster, "") {

@@ -133,7 +133,7 @@ func (c *conn) groupOffsets(version int16, q *kmsg.OffsetFetchRequestGroup, stab
 	resp := kmsg.NewOffsetFetchResponseGroup()
 	resp.Group = q.Group
 	resp.Topics = []kmsg.OffsetFetchResponseGroupTopic{}
-	elsewhere := c.groupFor(acl.Describe, q.Group)
+	elsewhere := c.newestOf(acl.Describe, q.Group)
 	if resp.ErrorCode = elsewhere; elsewhere != codeNone && q.Topics == nil {
 		return resp
 	}

@@ -223,6 +223,12 @@ func (f *fetching) readPart(p *fetchPart, most int, minOne bool) partFound {
 		return notFound(c)
 	}
 	info := p.log.Info()
+	if p.offset > info.End { // it may have been told of that by a node that is ahead of this one
+		if c := f.c.newest(p.log, p.epoch); c != codeNone {
+			return notFound(c)
+		}
+		info = p.log.Info()
+	}
 	found := partFound{highWater: info.End, lastStable: info.LastStable, logStart: info.Start, diverge: -1, leader: noLeader}
 	if p.lastEpoch >= 0 && p.lastEpoch < info.LeaderEpoch {
 		epoch, end, err := epochEnd(p.log, p.lastEpoch)

@@ -21,7 +21,7 @@ func (c *conn) describeGroups(q *kmsg.DescribeGroupsRequest) kmsg.Response {
 		if q.IncludeAuthorizedOperations {
 			rg.AuthorizedOperations = c.operations(acl.Group, text(id))
 		}
-		if rg.ErrorCode = c.groupFor(acl.Describe, id); rg.ErrorCode != codeNone {
+		if rg.ErrorCode = c.newestOf(acl.Describe, id); rg.ErrorCode != codeNone {
 			resp.Groups = append(resp.Groups, rg)
 			continue
 		}

@@ -211,6 +211,15 @@ func (s *Server) answers(p *kernel.Partition, theirs int32) code {
 	return codeNotLeader
 }
 
+// newest is answers for who is to be told what is the newest of a partition: it has first applied what other nodes
+// may have answered for.
+func (c *conn) newest(p *kernel.Partition, theirs int32) code {
+	if err := p.CatchUp(c.ctx); err != nil {
+		return codeOf(err)
+	}
+	return c.srv.answers(p, theirs)
+}
+
 // coordinates tells whether this node answers for a group.
 func (c *conn) coordinates(group string) code {
 	k := c.srv.kernel

@@ -76,7 +76,7 @@ func (c *conn) listOffset(t *topic, q *kmsg.ListOffsetsRequest, p *kmsg.ListOffs
 		rp.ErrorCode = codeOf(err)
 		return
 	}
-	if rp.ErrorCode = c.srv.answers(part, p.CurrentLeaderEpoch); rp.ErrorCode != codeNone {
+	if rp.ErrorCode = c.newest(part, p.CurrentLeaderEpoch); rp.ErrorCode != codeNone {
 		return
 	}
 	info := part.Info()
@@ -172,7 +172,7 @@ func (c *conn) epochEnd(t *topic, p *kmsg.OffsetForLeaderEpochRequestTopicPartit
 	if err != nil {
 		return -1, -1, codeOf(err)
 	}
-	if code := c.srv.answers(part, p.CurrentLeaderEpoch); code != codeNone {
+	if code := c.newest(part, p.CurrentLeaderEpoch); code != codeNone {
 		return -1, -1, code
 	}
 	if p.LeaderEpoch < 0 || p.LeaderEpoch > part.Epoch() {
@@ -217,8 +217,8 @@ func (c *conn) trim(t *topic, index int32, offset int64) (start int64, _ code) {
 	if err != nil {
 		return -1, codeOf(err)
 	}
-	if !part.Leads() {
-		return -1, codeNotLeader
+	if code := c.newest(part, -1); code != codeNone {
+		return -1, code
 	}
 	info := part.Info()
 	if offset == -1 {

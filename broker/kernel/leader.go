@@ -51,6 +51,27 @@ func (p *Partition) Epoch() int32 { return p.s.epoch.Load() }
 // Leads tells whether this node leads the partition. Who watches the partition is woken when that ends.
 func (p *Partition) Leads() bool { return p.s.holds() }
 
+// CatchUp is Kernel.CatchUp for the shard of the partition.
+func (p *Partition) CatchUp(ctx context.Context) error { return p.s.catchUp(ctx) }
+
+// CatchUp returns once this node has applied what it knew to be committed in a shard: a majority may have
+// it, and have answered for it, before this node's own disk does. It waits seldom. Whoever then leads the
+// shard (Leads) has all that was answered for before the call. The error is a fault.Timeout, when ctx ends, or
+// fault.Unavailable.
+func (k *Kernel) CatchUp(ctx context.Context, shard uint32) error {
+	if s := k.shards[shard]; s != nil {
+		return s.catchUp(ctx)
+	}
+	return nil
+}
+
+func (s *shardRun) catchUp(ctx context.Context) error {
+	if g, ok := s.group.(interface{ CatchUp(context.Context) error }); ok {
+		return g.CatchUp(ctx)
+	}
+	return nil
+}
+
 // HandOver has another node lead a shard, and returns when it does, as far as is known here. What asks for
 // that may lapse, with a frame that is lost or a node that is slow to take over: it is asked again until
 // ctx ends, which is a fault.Timeout.

@@ -137,9 +137,30 @@ func TestLeaderWithASlowDisk(t *testing.T) {
 		t.Errorf("the leader has answered for what is not on its own disk: %+v", r)
 	default:
 	}
+	st, _ := c.Node(leader).Stream("/", "s")
+	p, err := c.Node(leader).Partition(st.ID, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	caughtUp, ends := make(chan error, 1), make(chan int64, 1)
+	go func() {
+		caughtUp <- p.CatchUp(t.Context())
+		ends <- p.Info().End
+	}()
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := p.CatchUp(ended); !fault.Is(err, fault.Timeout) {
+		t.Errorf("a leader that is behind is told to have caught up: %v", err)
+	}
 	disks[leader].Release()
 	if r := recv(t, held.ch); r.Err != nil {
 		t.Error(r.Err)
+	}
+	if err := recv(t, caughtUp); err != nil {
+		t.Error(err)
+	}
+	if end := recv(t, ends); end < 20 {
+		t.Errorf("a leader that has caught up tells that the partition ends at %d; 20 were acknowledged", end)
 	}
 	until(t, c.Node(leader), "has all", func() bool { return len(records(t, c.Node(leader), "s", "")) == 21 })
 }

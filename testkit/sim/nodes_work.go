@@ -364,6 +364,9 @@ func (g *guest) read() {
 		end := g.ends[part]
 		g.mu.Unlock()
 		// In this order: who led after the look led when it looked.
+		if !g.caughtUp(k, p.Shard()) {
+			continue
+		}
 		now := p.Info()
 		if p.Leads() && now.End < end {
 			g.f.breach("node %d leads partition %d and tells that it ends at %d, %d was acknowledged", l.n.id, part, now.End, end)
@@ -374,6 +377,13 @@ func (g *guest) read() {
 		}
 		g.f.count(&g.f.report.Reads)
 	}
+}
+
+// caughtUp waits until a node has applied what it knows to be committed, as who is asked for the newest does.
+func (g *guest) caughtUp(k *kernel.Kernel, shard uint32) bool {
+	ctx, cancel := g.f.patience()
+	defer cancel()
+	return k.CatchUp(ctx, shard) == nil
 }
 
 // look notes what is at some offsets.
@@ -463,6 +473,9 @@ func (g *guest) readOffset(l *life, k *kernel.Kernel) {
 	g.mu.Lock()
 	acked, sent := g.offsets[g.name], g.sentTo[g.name]
 	g.mu.Unlock()
+	if !g.caughtUp(k, k.GroupShard("/", g.name)) {
+		return
+	}
 	var got group.Offset
 	k.GroupRead("/", g.name, func(gr *group.Group) { got, _, _ = gr.Fetch(nodesTopic, 0, true) })
 	if k.Leads(k.GroupShard("/", g.name)) && (got.Offset < acked || got.Offset > sent) {

@@ -174,6 +174,9 @@ type Group struct {
 	// the host's epoch. leaseNone: it does not lead; leaseForever: nobody else can.
 	leaseEnd atomic.Int64
 
+	// committed is raft's commit index, before anybody is told of it; caughtUp is where the machine is.
+	committed, caughtUp atomic.Uint64
+
 	mu        sync.Mutex
 	in        inbox
 	scheduled bool // in the worker's list
@@ -183,6 +186,7 @@ type Group struct {
 	changing  bool          // a change of members was asked for here, and has not come to an end
 	heard     []answer      // by member, of the voter that leads
 	turned    chan struct{} // closed at the next change of leading, or end; nil: nobody waits
+	moved     chan struct{} // closed when caughtUp grows, or at the end; nil: nobody waits
 
 	// worker's
 	node    *raft.RawNode
@@ -449,6 +453,41 @@ func (g *Group) Await(ctx context.Context) error {
 		case <-ctx.Done():
 			return &fault.Error{Kind: fault.Timeout, Op: "wait to lead", Target: g.name(), Err: ctx.Err()}
 		}
+	}
+}
+
+// CatchUp returns once the machine has been told of all that this node knew to be committed: at once,
+// nearly always. The other members may have an entry, and answer for it, before this node's own disk does: who
+// is asked for what is the newest, and leads, waits for that. The error is that of ctx, or what stopped the group.
+func (g *Group) CatchUp(ctx context.Context) error {
+	for to := g.committed.Load(); g.caughtUp.Load() < to; {
+		g.mu.Lock()
+		err := g.status.Err
+		if g.moved == nil {
+			g.moved = make(chan struct{})
+		}
+		moved := g.moved
+		g.mu.Unlock()
+		switch {
+		case g.caughtUp.Load() >= to:
+			return nil
+		case err != nil:
+			return &fault.Error{Kind: fault.Unavailable, Op: "catch up", Target: g.name(), Err: err}
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return &fault.Error{Kind: fault.Timeout, Op: "catch up", Target: g.name(), Err: ctx.Err()}
+		}
+	}
+	return nil
+}
+
+// moveLocked wakes those who wait for entries to be applied. Caller holds g.mu.
+func (g *Group) moveLocked() {
+	if g.moved != nil {
+		close(g.moved)
+		g.moved = nil
 	}
 }
 

@@ -192,6 +192,7 @@ func (g *Group) harden(hs *pb.HardState) {
 		g.patience() // whoever was voted for is given time to lead
 	}
 	g.hard = next
+	g.committed.Store(next.Commit)
 }
 
 // turn takes note of a new role or leader.
@@ -427,6 +428,7 @@ func (g *Group) stop(err error) {
 	g.in.reset()
 	g.status.Err, g.status.Leader, g.status.Leading = err, 0, false
 	g.turnLocked()
+	g.moveLocked()
 	g.mu.Unlock()
 	g.machine.Stopped(err)
 }
@@ -436,6 +438,10 @@ func (g *Group) publish() {
 	g.mu.Lock()
 	g.status.Leader, g.status.Leading = g.leader, g.told
 	g.status.Term, g.status.Commit, g.status.Applied = g.hard.Term, g.hard.Commit, g.applied
+	g.committed.Store(g.hard.Commit)
+	if g.caughtUp.Swap(g.applied) < g.applied {
+		g.moveLocked()
+	}
 	g.heard = g.heard[:0]
 	if g.leadTerm != 0 && !g.single {
 		last := g.entries.last()
