@@ -409,7 +409,7 @@ func (s *shardRun) open() error {
 	}
 	s.begun.Store(true)  // what others lack they may have, though this node waits for more: they may wait for each other
 	if s.k.Clustered() { // an entry of our own comes after all that was committed before
-		if err := untilKnown(func() error { return s.barrier(s.k.ctx) }); err != nil {
+		if err := s.barrier(s.k.ctx); err != nil {
 			return err
 		}
 	}

@@ -452,7 +452,7 @@ func (k *Kernel) awaitAll() error {
 		return nil
 	}
 	k.log.Info("joining", "node", k.cfg.Self)
-	return untilKnown(func() error { return k.Barrier(k.ctx) })
+	return k.Barrier(k.ctx)
 }
 
 // removed ends what this node does, for the others do without it.

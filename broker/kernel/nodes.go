@@ -89,14 +89,18 @@ func (s *shardRun) turned(leading bool) {
 
 // barrier returns once this node has applied all of log 0 that was committed before.
 func (l *log0) barrier(ctx context.Context) error {
-	_, err := l.do(ctx, &meta.Command{Op: meta.Pass})
-	return err
+	return untilKnown(func() error {
+		_, err := l.do(ctx, &meta.Command{Op: meta.Pass})
+		return err
+	})
 }
 
 // barrier returns once this node has applied all of the shard's log that was committed before.
 func (s *shardRun) barrier(ctx context.Context) error {
-	_, err := s.call(ctx, func(b *shard.Builder) int { return b.Tick() })
-	return err
+	return untilKnown(func() error {
+		_, err := s.call(ctx, func(b *shard.Builder) int { return b.Tick() })
+		return err
+	})
 }
 
 // Leader is the node that leads a shard, as far as is known here; 0: none is known.

@@ -364,6 +364,31 @@ func TestRemovedUnheard(t *testing.T) {
 	}
 }
 
+// TestRemovedForwards: what a node forwards that was removed, and does not know, is lost.
+func TestRemovedForwards(t *testing.T) {
+	s := newSim(t, 1, 1)
+	s.run(time.Second, nil)
+	s.write(0, "all", 1, 2, 3)
+	l := s.leader(0)
+	n := s.nodes[l.id%3]
+	rest := slices.DeleteFunc(s.ids(), func(id uint64) bool { return id == n.id })
+	s.cut(n.id)
+	s.reconfigure(0, rest, nil)
+	s.write(0, "without", rest...)
+	s.weather.Heal()
+	g := n.groups[0]
+	if leader, _ := g.Leader(); leader != l.id {
+		t.Fatalf("it knows of leader %d", leader)
+	}
+	if err := g.Propose([]byte("of who is gone")); err != nil {
+		t.Fatal(err)
+	}
+	s.run(time.Second, nil)
+	if s.has(0, "of who is gone") {
+		t.Error("it is applied")
+	}
+}
+
 // TestReturnsEmptied: a node that was removed comes back with nothing, is none of the group until it has
 // a state, and a voter after that.
 func TestReturnsEmptied(t *testing.T) {

@@ -136,8 +136,12 @@ func (g *Group) forward(proposals []proposal) {
 
 // forwarded takes in what another voter has forwarded, while this node may lead, or is about to: who
 // has learnt of a new leader forwards at once what the old one may have lost, before the new one has
-// settled, and would else wait until it proposes again.
+// settled, and would else wait until it proposes again. What comes of a node that is no member any more is lost:
+// who has ended what it left behind would not do that again.
 func (g *Group) forwarded(m *pb.Message) {
+	if !g.members.Has(m.GetFrom()) {
+		return
+	}
 	if !g.told {
 		if g.leadTerm == 0 || g.settled || g.early > forwardMax {
 			return
