@@ -36,6 +36,7 @@ import (
 	"github.com/robustmq/rmq/broker/storage/filelog"
 	"github.com/robustmq/rmq/broker/storage/memlog"
 	"github.com/robustmq/rmq/broker/storage/meta"
+	"github.com/robustmq/rmq/broker/trace"
 )
 
 // Profiles choose defaults.
@@ -139,6 +140,7 @@ type Broker struct {
 
 	authFile  *authFile // nil: it does not change
 	options   *option.Live
+	trace     *trace.Tracer
 	following following
 	obeying   obeying
 
@@ -300,8 +302,9 @@ func (b *Broker) openServers() (err error) {
 	version, commit := admin.Build()
 	cluster := b.kernel.Cluster()
 	b.options = option.NewLive(b.kernel)
+	b.trace = trace.New(b.self())
 	b.mqtt = mqtt.New(mqtt.Config{
-		Kernel: b.kernel, Version: version, Auth: a, Options: b.options, Ban: b.kernel.PutBan,
+		Kernel: b.kernel, Version: version, Auth: a, Options: b.options, Trace: b.trace, Ban: b.kernel.PutBan,
 		Clock: b.kernel.Clock(), Link: b.cfg.Link, Log: b.cfg.Log,
 	})
 	b.kafka = kafka.New(kafka.Config{
@@ -314,7 +317,7 @@ func (b *Broker) openServers() (err error) {
 	source := admin.New(admin.Config{
 		Kernel: b.kernel, Auth: a, WAL: func() storage.LogStats { return b.engine.Log().Stats() }, Shards: b.shards, Clock: b.cfg.Time,
 		Version: version, Commit: commit, Node: b.self(), Cluster: cluster, Profile: b.cfg.Profile, DataDir: b.cfg.DataDir, Started: b.started,
-		URLs: b.URLs, Listeners: b.listeners, Traffic: b.traffic, Warnings: b.warnings, Client: b.client, Slow: b.slow, Shutdown: b.askToEnd,
+		URLs: b.URLs, Listeners: b.listeners, Traffic: b.traffic, Warnings: b.warnings, Client: b.client, Slow: b.slow, Trace: b.trace, Shutdown: b.askToEnd,
 	})
 	web := b.mqtt.WebSocket()
 	mux := http.NewServeMux()

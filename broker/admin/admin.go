@@ -22,6 +22,7 @@ import (
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/message"
 	"github.com/robustmq/rmq/broker/storage"
+	"github.com/robustmq/rmq/broker/trace"
 )
 
 // Config says what a Source speaks for.
@@ -49,6 +50,8 @@ type Config struct {
 	Traffic func() []adminapi.Traffic
 	// Client describes the connection of an MQTT session, when there is one here.
 	Client func(clientID string) (Client, bool)
+	// Trace is where the protocol servers tell what they see.
+	Trace *trace.Tracer
 	// Slow returns who was slow to take MQTT messages, the slowest first.
 	Slow func() []adminapi.Slow
 	// Shutdown begins a clean end of the broker.

@@ -69,7 +69,7 @@ func guard(a *auth.Auth, next http.Handler) http.Handler {
 
 // looks tells whether a request only looks, and at no message.
 func looks(r *http.Request) bool {
-	return r.Method == http.MethodGet && r.URL.Path != "/v1/live" && r.URL.Path != "/v1/retained"
+	return r.Method == http.MethodGet && r.URL.Path != "/v1/live" && r.URL.Path != "/v1/trace" && r.URL.Path != "/v1/retained"
 }
 
 func refuse(w http.ResponseWriter, status int, e adminapi.Error) {

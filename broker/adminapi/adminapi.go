@@ -12,7 +12,7 @@
 // Every answer that is not a stream is an Envelope: {schema, data, next,
 // warnings, error}. Schema names the shape of data and its version; a field may be
 // added to a shape within a version, never removed or given another meaning.
-// The two streams, /v1/watch and /v1/live, are NDJSON: one value of one type a line.
+// The streams, /v1/watch, /v1/live and /v1/trace, are NDJSON: one value of one type a line.
 //
 //	GET    /v1/status                     Status
 //	GET    /v1/overview                   Overview
@@ -46,6 +46,7 @@
 //	POST   /v1/bans/remove                acl.Ban
 //	GET    /v1/options                    []Option: what may be changed while the broker runs
 //	PATCH  /v1/options                    OptionsChange → []Option
+//	GET    /v1/trace?client=|topic=|ip=   TraceLine, one a line: what is seen of clients and done for them
 //	POST   /v1/shutdown
 //
 // Names are percent-encoded path segments ("sensors%2Fdev1"); ?namespace= chooses
@@ -56,11 +57,13 @@
 //
 //   - A request body is at most RequestMax bytes, a list answer ListMax items.
 //   - A reader of /v1/live that falls behind loses messages, counted in LiveStats;
-//     it never holds the broker up.
+//     it never holds the broker up. So does one of /v1/trace, which also ends at a number of
+//     events, of their bytes, or after a time.
 package adminapi
 
 import (
 	"context"
+	"time"
 
 	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/setting"
@@ -72,6 +75,13 @@ const (
 	ListDefault = 1000    // items of a list when no limit is asked
 	ListMax     = 100_000 // items of a list, whatever is asked
 	LiveBodyMax = 4 << 10 // bytes of a live message's value when no bound is asked
+
+	TraceCount    = 10_000           // events of a trace when no bound is asked
+	TraceCountMax = 1_000_000        // whatever is asked, as below
+	TraceBytes    = 16 << 20         // their bytes
+	TraceBytesMax = 1 << 30          //
+	TraceFor      = 10 * time.Minute // and for how long
+	TraceForMax   = 24 * time.Hour   //
 )
 
 // DefaultNamespace is meant when a request names none.
@@ -193,6 +203,11 @@ type Source interface {
 	// fails (its error) or the broker closes. emit is called from one goroutine at a
 	// time; a slow emit loses messages, which LiveStats counts.
 	Live(ctx context.Context, q LiveQuery, emit func(LiveEvent) error) error
+
+	// Trace calls emit with what this node sees of clients and does for them, until a bound is
+	// reached, which the last line says, or as Live ends. The first line is empty: what happens
+	// after it is seen.
+	Trace(ctx context.Context, q TraceQuery, emit func(TraceLine) error) error
 
 	// Shutdown begins a clean end of the broker and returns.
 	Shutdown(context.Context) error

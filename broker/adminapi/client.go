@@ -331,6 +331,39 @@ func (c *Client) Live(ctx context.Context, q LiveQuery, emit func(LiveEvent) err
 	})
 }
 
+// Trace shows what a node sees of clients and does for them.
+func (c *Client) Trace(ctx context.Context, q TraceQuery, emit func(TraceLine) error) error {
+	v := url.Values{}
+	set(v, "client", q.Client)
+	set(v, "topic", q.Topic)
+	set(v, "ip", q.IP)
+	number(v, "count", q.Count)
+	number(v, "bytes", q.Bytes)
+	if q.For > 0 {
+		v.Set("for", q.For.String())
+	}
+	over := errors.New("the trace is over")
+	err := stream(ctx, c, "/v1/trace", v, func(line struct {
+		TraceLine
+		Error *Error `json:"error"`
+	}) error {
+		if line.Error != nil {
+			return line.Error
+		}
+		if err := emit(line.TraceLine); err != nil {
+			return err
+		}
+		if line.End != "" {
+			return over
+		}
+		return nil
+	})
+	if err == over {
+		return nil
+	}
+	return err
+}
+
 // stream reads NDJSON until ctx ends (nil), emit fails or the stream does.
 func stream[T any](ctx context.Context, c *Client, path string, v url.Values, emit func(T) error) error {
 	resp, err := c.do(ctx, "GET", path, v, nil)

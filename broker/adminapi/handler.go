@@ -81,6 +81,7 @@ func Handler(src Source, opt HandlerOptions) http.Handler {
 	get(h, mux, "GET /v1/overview", SchemaOverview, func(ctx context.Context, _ *http.Request) (Overview, error) { return src.Overview(ctx) })
 	mux.HandleFunc("GET /v1/watch", h.watch)
 	mux.HandleFunc("GET /v1/live", h.live)
+	mux.HandleFunc("GET /v1/trace", h.trace)
 
 	list(h, mux, "GET /v1/topics", SchemaTopics, src.Topics, func(t Topic) string { return t.Name })
 	one(h, mux, "GET /v1/topics/{name}", SchemaTopic, src.Topic)
@@ -359,6 +360,26 @@ func (h *handler) live(w http.ResponseWriter, r *http.Request) {
 	lines.begin()
 	err = h.src.Live(r.Context(), q, func(e LiveEvent) error { return lines.write(e) })
 	h.endStream(w, r, lines, err)
+}
+
+func (h *handler) trace(w http.ResponseWriter, r *http.Request) {
+	v := r.URL.Query()
+	q := TraceQuery{Client: v.Get("client"), Topic: v.Get("topic"), IP: v.Get("ip")}
+	var err error
+	if q.Count, err = intParam(r, "count", 0, TraceCountMax); err == nil {
+		q.Bytes, err = intParam(r, "bytes", 0, TraceBytesMax)
+	}
+	if s := v.Get("for"); s != "" && err == nil {
+		if q.For, err = time.ParseDuration(s); err != nil || q.For <= 0 {
+			err = fault.New(fault.Invalid, "trace", "", "for %q is no duration", s)
+		}
+	}
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	lines := newLines(w)
+	h.endStream(w, r, lines, h.src.Trace(r.Context(), q, func(l TraceLine) error { return lines.write(l) }))
 }
 
 // endStream tells an error where it still can: in an envelope before the first

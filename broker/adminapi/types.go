@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/robustmq/rmq/broker/acl"
+	"github.com/robustmq/rmq/broker/trace"
 )
 
 // Status says what a broker is and where it listens. Nothing in it but Log changes faster
@@ -613,6 +614,25 @@ type LiveQuery struct {
 type LiveEvent struct {
 	Message *Message   `json:"message,omitempty"`
 	Stats   *LiveStats `json:"stats,omitempty"` // at least once a second while anything matches
+}
+
+// TraceQuery chooses what a trace shows: one of Client, Topic and IP is set.
+type TraceQuery struct {
+	Client string // client id
+	Topic  string // filter over topics, as MQTT has it
+	IP     string // address, or network: 10.0.0.0/8
+
+	// Where it ends; 0: TraceCount, TraceBytes, TraceFor.
+	Count, Bytes int
+	For          time.Duration
+}
+
+// TraceLine is one line of a trace: an event, or a word about the trace itself.
+type TraceLine struct {
+	Event *trace.Event `json:"event,omitempty"`
+	// Dropped is how many events were lost so far, because the reader was slow.
+	Dropped uint64 `json:"dropped,omitempty"`
+	End     string `json:"end,omitempty"` // the trace has ended, for it has reached this: "count", "bytes" or "time"
 }
 
 // LiveStats counts what a live stream has seen since it began: Matched = Shown + Sampled

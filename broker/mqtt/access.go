@@ -7,6 +7,7 @@ import (
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/message"
 	"github.com/robustmq/rmq/broker/mqttwire"
+	"github.com/robustmq/rmq/broker/trace"
 )
 
 // What the rules of access make of a connection:
@@ -63,6 +64,7 @@ func (c *conn) received(p *mqttwire.Publish) bool {
 // denied answers a PUBLISH that the rules forbid.
 func (c *conn) denied(p *mqttwire.Publish) error {
 	c.server.stats.Denied.Add(1)
+	c.traceWhy(trace.Drop, c.work.out.Msg.Address, "the client may not write it")
 	c.server.cfg.Log.Debug("mqtt: publish denied", "client", c.clientID, "user", c.user, "address", c.work.out.Msg.Address)
 	if p.QoS == 0 {
 		return nil
@@ -83,6 +85,7 @@ func (c *conn) denied(p *mqttwire.Publish) error {
 // withhold keeps a delivery from a client that may not read it.
 func (c *conn) withhold(d *kernel.Delivery) {
 	c.server.stats.Denied.Add(1)
+	c.traceWhy(trace.Drop, d.Msg.Address, "the client may not read it")
 	if !d.Shared || d.No == 0 {
 		c.forgo(d, d.From)
 		return

@@ -128,4 +128,5 @@ func (c *conn) sendAuth(r mqttwire.Reason, data []byte) {
 	if !c.out.Append(a.Append) {
 		c.tooSlow()
 	}
+	c.traceOut("", a.Append)
 }

@@ -144,6 +144,7 @@ func (c *conn) close(err error) {
 	if e, ok := errors.AsType[*mqttwire.Error](err); ok {
 		c.fail(e)
 	}
+	c.traceOver(err)
 	c.ended.Store(true)
 	c.unpark()
 	c.unlimit()
@@ -254,15 +255,20 @@ func (c *conn) rest() {
 // packet handles one packet.
 func (c *conn) packet(f mqttwire.Frame) error {
 	if !c.connected.Load() {
-		switch {
-		case c.enhanced == nil:
+		if c.enhanced == nil {
 			return c.connect(f)
+		}
+		c.traceIn(f, "")
+		switch {
 		case f.Type == mqttwire.AUTH:
 			return c.auth(f)
 		case f.Type == mqttwire.DISCONNECT:
 			return c.disconnect(f)
 		}
 		return &mqttwire.Error{Reason: mqttwire.ProtocolError, Text: f.Type.String() + " in place of AUTH"} // section 3.1.2.11.9
+	}
+	if f.Type != mqttwire.PUBLISH && c.server.cfg.Trace.On() {
+		c.traceIn(f, "")
 	}
 	switch f.Type {
 	case mqttwire.PUBLISH:
@@ -294,6 +300,7 @@ func (c *conn) packet(f mqttwire.Frame) error {
 			return err
 		}
 		c.out.Hold(mqttwire.AppendPingresp)
+		c.traceOut("", mqttwire.AppendPingresp)
 		return nil
 	case mqttwire.DISCONNECT:
 		return c.disconnect(f)
@@ -344,8 +351,11 @@ func (c *conn) end(r mqttwire.Reason, text string) {
 		c.server.cfg.Log.Debug("mqtt: connection ended", "client", c.clientID, "reason", r.String(), "text", text)
 		if c.version == mqttwire.V5 {
 			d := mqttwire.Disconnect{Reason: r, Properties: c.reasonString(text, 2+1+1)}
-			c.out.Append(func(dst []byte) []byte { return d.Append(dst, mqttwire.V5) })
+			write := func(dst []byte) []byte { return d.Append(dst, mqttwire.V5) }
+			c.out.Append(write)
+			c.traceOut("", write)
 		}
+		c.traceEnd(r, text)
 	}
 	if r == mqttwire.ServerShuttingDown {
 		c.out.Close(true) // nobody waits for clients then

@@ -20,12 +20,14 @@ func (c *conn) connect(f mqttwire.Frame) error {
 	err := p.Decode(f)
 	c.version = p.Version
 	if err != nil {
+		c.traceIn(f, "")
 		return err
 	}
 	if n, ok := p.Properties.Num(mqttwire.MaximumPacketSize); ok {
 		c.maxOut = int32(min(n, mqttwire.PacketMax))
 	}
 	assigned, err := c.identify(&p)
+	c.traceIn(f, "")
 	if err != nil {
 		return err
 	}
@@ -119,6 +121,7 @@ func (c *conn) enter(p *mqttwire.Connect, assigned bool, id auth.Identity, login
 		return nil
 	}
 	c.out.Write(answer)
+	c.traceOut("", func([]byte) []byte { return answer })
 	c.connected.Store(true)
 	c.enforce() // a ban may have come since the log-in
 	c.arm(c.patience())
@@ -217,6 +220,7 @@ func (c *conn) refuse(r mqttwire.Reason, text string) {
 	if !c.ended.CompareAndSwap(false, true) {
 		return
 	}
+	c.why.Store(uint32(r))
 	c.server.stats.Refused.Add(1)
 	c.server.stats.errors[r].Add(1)
 	c.server.cfg.Log.Debug("mqtt: CONNECT refused", "remote", c.nc.RemoteAddr(), "reason", r.String(), "text", text)
@@ -233,7 +237,9 @@ func (c *conn) refuse(r mqttwire.Reason, text string) {
 		ack.Code, answer = r.ConnectCode()
 	}
 	if answer {
-		c.out.Append(func(dst []byte) []byte { return ack.Append(dst, c.version) })
+		write := func(dst []byte) []byte { return ack.Append(dst, c.version) }
+		c.out.Append(write)
+		c.traceOut("", write)
 	}
 	c.out.Linger()
 }

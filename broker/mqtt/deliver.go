@@ -6,6 +6,7 @@ import (
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/message"
 	"github.com/robustmq/rmq/broker/mqttwire"
+	"github.com/robustmq/rmq/broker/trace"
 )
 
 var outboundPool = sync.Pool{New: func() any { return new(outbound) }}
@@ -42,6 +43,7 @@ func (c *conn) deliver(d *kernel.Delivery, from settler) bool {
 		seconds, left := remaining(m.ExpiresAt, c.server.cfg.Clock.Now().UnixMilli())
 		if !left && !p.Dup { // MQTT5-3.3.2-5, but not once it was sent (MQTT5-4.3.3-7)
 			c.server.stats.DroppedExpired.Add(1)
+			c.traceWhy(trace.Drop, m.Address, "it has expired")
 			c.forgo(d, from)
 			return true
 		}
@@ -64,6 +66,7 @@ func (c *conn) deliver(d *kernel.Delivery, from settler) bool {
 	// The packet identifier of a shared delivery, not yet taken, has its place in the size.
 	if size := p.Size(c.version); size > int(c.maxOut) { // MQTT5-3.1.2-25
 		c.server.stats.DroppedTooLarge.Add(1)
+		c.traceWhy(trace.Drop, m.Address, "the packet is larger than the client takes")
 		c.forgo(d, from)
 		return true
 	}
@@ -77,13 +80,21 @@ func (c *conn) deliver(d *kernel.Delivery, from settler) bool {
 // and may wait for the end of the publisher's batch.
 func (c *conn) put(d *kernel.Delivery, p *mqttwire.Publish) bool {
 	write := func(dst []byte) []byte { return p.Append(dst, c.version) }
+	ok := false
 	switch {
 	case p.QoS > 0:
-		return c.out.Append(write)
+		ok = c.out.Append(write)
 	case d.Batch.Hold(c):
-		return c.out.HoldWithin(c.server.cfg.DropAbove, write)
+		ok = c.out.HoldWithin(c.server.cfg.DropAbove, write)
+	default:
+		ok = c.out.AppendWithin(c.server.cfg.DropAbove, write)
 	}
-	return c.out.AppendWithin(c.server.cfg.DropAbove, write)
+	if ok {
+		c.traceOut(d.Msg.Address, write)
+	} else {
+		c.traceWhy(trace.Drop, d.Msg.Address, "the client does not keep up")
+	}
+	return ok
 }
 
 // finish counts a delivery that put has taken or refused, and ends it where nobody will
@@ -122,6 +133,7 @@ func (c *conn) sendInOrder(d *kernel.Delivery, from settler, p *mqttwire.Publish
 	if p.QoS > 0 && !w.open() {
 		if ok = len(w.parked) < parkedMax; ok {
 			w.parked = append(w.parked, p.Append(make([]byte, 0, p.Size(c.version)), c.version))
+			c.traceWhy(trace.Wait, d.Msg.Address, "as many deliveries as the client allows are in progress")
 		}
 	} else {
 		if p.QoS > 0 {
@@ -261,7 +273,9 @@ func (c *conn) advance(id uint16) {
 	}
 	ok := true
 	if p := c.flowLocked().window.next(); p != nil {
-		ok = c.out.Write(p)
+		if ok = c.out.Write(p); ok && c.server.cfg.Trace.On() {
+			c.traceSent("", p)
+		}
 	}
 	c.mu.Unlock()
 	if !ok {

@@ -6,6 +6,7 @@ import (
 	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/mqttwire"
+	"github.com/robustmq/rmq/broker/trace"
 )
 
 // publish handles PUBLISH from the client.
@@ -20,6 +21,7 @@ func (c *conn) publish(f mqttwire.Frame) error {
 	if err != nil {
 		return err
 	}
+	c.traceIn(f, topic)
 	topic, ok := c.rewriteTopic(topic)
 	if !ok {
 		return c.unaccepted(p, notRewritten)
@@ -42,6 +44,7 @@ func (c *conn) publish(f mqttwire.Frame) error {
 	if !c.may(acl.Write, k.Msg.Address) && !c.received(p) {
 		return c.denied(p)
 	}
+	c.traceRoute(k)
 	if p.QoS > 0 {
 		w.batch.Flush() // the kernel may make us wait
 		k.Reply, k.Tag = c, uint64(p.PacketID)
@@ -58,6 +61,7 @@ func (c *conn) publish(f mqttwire.Frame) error {
 	}
 	if err := c.server.core.Publish(k); err != nil {
 		if c.waits(err) {
+			c.traceWhy(trace.Wait, k.Msg.Address, err.Error())
 			return c.park(k)
 		}
 		c.Published(k.Tag, kernel.PublishResult{Err: err})
@@ -147,6 +151,7 @@ func (c *conn) unacceptable(topic string) string {
 // unaccepted answers a PUBLISH to a topic that is not accepted. At QoS 0 there is no
 // answer; in MQTT 3 there is none but the end of the connection (MQTT311-3.3.5-2).
 func (c *conn) unaccepted(p *mqttwire.Publish, text string) error {
+	c.traceWhy(trace.Drop, string(p.Topic), text)
 	switch {
 	case p.QoS == 0:
 		return nil
@@ -216,9 +221,12 @@ func (c *conn) pubrel(a *mqttwire.Ack) {
 
 // ack sends an acknowledgement.
 func (c *conn) ack(a *mqttwire.Ack) {
-	if !c.out.Append(func(dst []byte) []byte { return a.Append(dst, c.version) }) {
+	write := func(dst []byte) []byte { return a.Append(dst, c.version) }
+	if !c.out.Append(write) {
 		c.tooSlow()
+		return
 	}
+	c.traceOut("", write)
 }
 
 // tooSlow ends a connection whose outbox has no room for what may not be dropped. One that

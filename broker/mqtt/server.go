@@ -15,6 +15,7 @@ import (
 	"github.com/robustmq/rmq/broker/mqttwire"
 	"github.com/robustmq/rmq/broker/option"
 	"github.com/robustmq/rmq/broker/setting"
+	"github.com/robustmq/rmq/broker/trace"
 )
 
 // Config is what a Server needs. Zero values of limits mean their defaults.
@@ -29,6 +30,8 @@ type Config struct {
 	Version string // of the server, told under $SYS
 	// Options are what may change while the server serves; nil: their defaults.
 	Options *option.Live
+	// Trace is told what is seen of clients and done for them; nil: nobody asks.
+	Trace *trace.Tracer
 	// Ban bans a client; nil: nobody is banned for coming and going too often.
 	Ban func(context.Context, acl.Ban) error
 

@@ -237,8 +237,10 @@ func (c *conn) suback(ack *mqttwire.Suback) error {
 			}
 		}
 	}
-	if !c.out.Hold(func(dst []byte) []byte { return ack.Append(dst, c.version) }) {
+	write := func(dst []byte) []byte { return ack.Append(dst, c.version) }
+	if !c.out.Hold(write) {
 		c.tooSlow()
 	}
+	c.traceOut("", write)
 	return nil
 }

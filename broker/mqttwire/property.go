@@ -38,6 +38,14 @@ const (
 	SharedAvailable      PropertyID = 0x2A
 )
 
+// String is the property's name in the specification, in lower case.
+func (id PropertyID) String() string {
+	if int(id) < len(rules) && rules[id].kind != none {
+		return rules[id].name
+	}
+	return fmt.Sprintf("property 0x%02X", byte(id))
+}
+
 // kind is how a property's value is encoded.
 type kind byte
 

@@ -18,6 +18,7 @@ import (
 	"github.com/robustmq/rmq/broker/adminapi"
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/setting"
+	"github.com/robustmq/rmq/broker/trace"
 )
 
 // Fake is a Source over its own fields. Set fields before it is in use, and through
@@ -32,6 +33,7 @@ type Fake struct {
 	B    []adminapi.Binding
 	C    []adminapi.Session
 	Late []adminapi.Slow
+	Seen []trace.Event // what Trace tells, before it ends
 	G    []adminapi.Group
 	R    []adminapi.Message
 	N    []adminapi.Namespace
@@ -647,6 +649,25 @@ func (f *Fake) ChangeOptions(ctx context.Context, c adminapi.OptionsChange) ([]a
 		}
 	})
 	return f.Options(ctx)
+}
+
+// Trace tells what is Seen, whatever the query.
+func (f *Fake) Trace(_ context.Context, _ adminapi.TraceQuery, emit func(adminapi.TraceLine) error) error {
+	unlock, err := f.lock()
+	if err != nil {
+		return err
+	}
+	seen := slices.Clone(f.Seen)
+	unlock()
+	if err := emit(adminapi.TraceLine{}); err != nil {
+		return err
+	}
+	for i := range seen {
+		if err := emit(adminapi.TraceLine{Event: &seen[i]}); err != nil {
+			return err
+		}
+	}
+	return emit(adminapi.TraceLine{End: "time"})
 }
 
 // Live shows what Emit is given, whatever the query.
