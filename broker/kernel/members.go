@@ -281,8 +281,11 @@ func (k *Kernel) lookAtMoves() (wait time.Duration) {
 		}
 	}
 	if k.meta.leadsNow() {
-		if err := k.place(); err != nil && k.ctx.Err() == nil {
+		again, err := k.place()
+		if err != nil && k.ctx.Err() == nil {
 			k.log.Warn("shards not placed", "err", err)
+		}
+		if again || err != nil {
 			sooner(nodeLook)
 		}
 	}
@@ -296,8 +299,9 @@ func (k *Kernel) lookAtMoves() (wait time.Duration) {
 	return wait
 }
 
-// place has log 0 name who is to keep what, where that is not as it has it, and who has left.
-func (k *Kernel) place() error {
+// place has log 0 name who is to keep what, where that is not as it has it, and who has left. again: a node may have
+// left, and that is not known here yet.
+func (k *Kernel) place() (again bool, err error) {
 	view := k.meta.view.Load()
 	var change []meta.Placement
 	for _, want := range k.wanted(view) {
@@ -308,20 +312,25 @@ func (k *Kernel) place() error {
 	}
 	if len(change) > 0 {
 		if err := k.command(&meta.Command{Op: meta.PlaceShards, Placements: change}); err != nil {
-			return err
+			return false, err
 		}
 	}
 	for n := range view.AllNodes() {
-		if n.State == NodeLeaving && !k.votes(n.ID) {
-			if err := k.command(&meta.Command{Op: meta.SetNode, Node: &meta.Node{ID: n.ID, State: NodeRemoved}}); err != nil {
-				return err
-			}
-			if !n.Down { // it is told no more once it is no learner of log 0
-				k.awaitNode(k.ctx, n, 0, k.meta.asks.at())
-			}
+		if n.State != NodeLeaving || k.votes(n.ID) {
+			continue
+		}
+		if !k.current() || k.votes(n.ID) {
+			again = true
+			continue
+		}
+		if err := k.command(&meta.Command{Op: meta.SetNode, Node: &meta.Node{ID: n.ID, State: NodeRemoved}}); err != nil {
+			return again, err
+		}
+		if !n.Down { // it is told no more once it is no learner of log 0
+			k.awaitNode(k.ctx, n, 0, k.meta.asks.at())
 		}
 	}
-	return nil
+	return again, nil
 }
 
 // wanted is where each shard is to be, given the nodes and the placements that there are.
@@ -355,7 +364,15 @@ func (k *Kernel) command(c *meta.Command) error {
 	return err
 }
 
-// votes tells whether a node votes on anything, or is to.
+// current tells whether this node has applied, in every shard, all that was committed before. It waits for that a
+// little.
+func (k *Kernel) current() bool {
+	ctx, cancel := k.linkTimeout(nodeLook)
+	defer cancel()
+	return k.Barrier(ctx) == nil
+}
+
+// votes tells whether a node votes on anything, or is to, as far as this node has applied it.
 func (k *Kernel) votes(node uint64) bool {
 	view := k.meta.view.Load()
 	for _, r := range k.replicas() {
@@ -375,13 +392,30 @@ type changesMembers interface {
 	Reconfigure(voters, learners []uint64) error
 	Lag(node uint64) (entries uint64, ok bool)
 	Silence(node uint64) time.Duration
+	Needs(node uint64) bool
 }
 
-// abreast tells whether a node is heard of, and lacks little of a shard that this node leads.
+// abreast tells whether a node is heard of, and lacks little of a shard that this node leads, and none that is
+// not here any more.
 func abreast(g changesMembers, view *meta.State, node uint64) bool {
 	n, ok := view.Node(node)
 	lag, known := g.Lag(node)
-	return ok && !n.Down && known && lag <= lagMax && g.Silence(node) < nodeLook
+	return ok && !n.Down && known && lag <= lagMax && !g.Needs(node) && g.Silence(node) < nodeLook
+}
+
+// fit tells whether nodes can take over as the voters of a shard that this node leads: who is new has nearly
+// everything, and so has a majority, without which nothing would be committed until it has.
+func (k *Kernel) fit(g changesMembers, view *meta.State, now, voters []uint64) bool {
+	have := 0
+	for _, id := range voters {
+		switch {
+		case id == k.cfg.Self || abreast(g, view, id):
+			have++
+		case !slices.Contains(now, id):
+			return false
+		}
+	}
+	return 2*have > len(voters)
 }
 
 // move takes the next step of one shard, which this node leads. wait: as of lookAtMoves.
@@ -397,7 +431,7 @@ func (k *Kernel) move(r placed) (wait time.Duration) {
 	}
 	voters := m.Voters
 	p, placed := view.Placement(r.shard())
-	if placed && !slices.ContainsFunc(p.Voters, func(id uint64) bool { return !slices.Contains(m.Voters, id) && !abreast(g, view, id) }) {
+	if placed && k.fit(g, view, m.Voters, p.Voters) {
 		voters = p.Voters
 	}
 	var learners []uint64

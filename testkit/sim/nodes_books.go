@@ -219,6 +219,10 @@ func (m *bookedMachine) Apply(entries []storage.Entry) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if len(entries) == 0 { // a nudge
+		m.Machine.Apply(nil)
+		return
+	}
 	for len(entries) > 0 && entries[0].Index <= m.applied {
 		entries = entries[1:]
 	}

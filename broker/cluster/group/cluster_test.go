@@ -710,6 +710,9 @@ func TestLag(t *testing.T) {
 		if n := l.groups[0].Status().LogBytes; n > 110<<10 {
 			t.Errorf("%d bytes held", n)
 		}
+		if l.groups[0].Needs(down.id) != far {
+			t.Errorf("far %v: the leader says whether it needs a state: %v", far, !far)
+		}
 		down.start(1)
 		stranded, behind := false, false
 		s.run(5*time.Second, func() {
@@ -719,7 +722,7 @@ func TestLag(t *testing.T) {
 		if stranded != far || behind != far || (s.installs > 0) != far {
 			t.Errorf("far %v: stranded %v, behind %v, %d states installed", far, stranded, behind, s.installs)
 		}
-		if l.groups[0].Status().Stranded || down.groups[0].Status().Behind {
+		if l.groups[0].Status().Stranded || down.groups[0].Status().Behind || l.groups[0].Needs(down.id) {
 			t.Errorf("far %v: it does not end", far)
 		}
 		if l.groups[0].Propose([]byte("x")) != nil {

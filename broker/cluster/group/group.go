@@ -390,6 +390,7 @@ type answer struct {
 	at    instant // when it was last heard of
 	lag   uint64  // entries that it has not acknowledged
 	acked bool    // it has acknowledged some
+	needs bool    // it lacks some that are not here any more
 }
 
 // Members are the nodes of the group as this replica has applied them; not to be changed.
@@ -429,6 +430,14 @@ func (g *Group) Lag(node uint64) (entries uint64, ok bool) {
 		}
 	}
 	return 0, false
+}
+
+// Needs tells whether a member lacks entries that this node, which leads, has no longer: it is to take in a
+// state first.
+func (g *Group) Needs(node uint64) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.status.Leading && slices.ContainsFunc(g.heard, func(a answer) bool { return a.node == node && a.needs })
 }
 
 // Await returns once this node leads, with the error of ctx, or with that which

@@ -453,7 +453,7 @@ func (g *Group) publish() {
 			if i, ok := findPeer(g.peers, id); ok {
 				p := &g.peers[i]
 				p.acked = pr.Match > 0
-				g.heard = append(g.heard, answer{id, max(p.answered, p.since), last - min(last, pr.Match), p.acked})
+				g.heard = append(g.heard, answer{id, max(p.answered, p.since), last - min(last, pr.Match), p.acked, pr.Match < g.entries.base})
 			}
 		})
 	}
