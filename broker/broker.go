@@ -32,6 +32,7 @@ import (
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/mqtt"
 	"github.com/robustmq/rmq/broker/option"
+	"github.com/robustmq/rmq/broker/setting"
 	"github.com/robustmq/rmq/broker/storage"
 	"github.com/robustmq/rmq/broker/storage/filelog"
 	"github.com/robustmq/rmq/broker/storage/memlog"
@@ -303,12 +304,13 @@ func (b *Broker) openServers() (err error) {
 	cluster := b.kernel.Cluster()
 	b.options = option.NewLive(b.kernel)
 	b.trace = trace.New(b.self())
+	quotas := setting.NewLiveQuotas(b.kernel)
 	b.mqtt = mqtt.New(mqtt.Config{
-		Kernel: b.kernel, Version: version, Auth: a, Options: b.options, Trace: b.trace, Ban: b.kernel.PutBan,
+		Kernel: b.kernel, Version: version, Auth: a, Options: b.options, Quotas: quotas, Trace: b.trace, Ban: b.kernel.PutBan,
 		Clock: b.kernel.Clock(), Link: b.cfg.Link, Log: b.cfg.Log,
 	})
 	b.kafka = kafka.New(kafka.Config{
-		Kernel: b.kernel, ClusterID: cluster, NodeID: int32(b.self()), Authenticator: a, Users: a.Guards,
+		Kernel: b.kernel, ClusterID: cluster, NodeID: int32(b.self()), Authenticator: a, Users: a.Guards, Quotas: quotas,
 		Broker: b.kernel.Clock(), Link: b.cfg.Link, ExactStreams: b.cfg.Profile == Production, LogDir: b.cfg.DataDir,
 		Advertise: b.advertise,
 	})

@@ -345,6 +345,7 @@ func sample() *adminapitest.Fake {
 	f.A = []acl.Rule{{User: "ann", Actions: acl.Read | acl.Write, Name: "sensors/#"}, {Deny: true, Actions: acl.All, Name: "secret/#"}}
 	f.Set = []setting.Setting{{Namespace: "/", Kind: setting.KindShare, Name: "workers", Value: []byte(`{"strategy":"sticky"}`)},
 		{Namespace: "/", Kind: setting.KindRewrite, Name: "10-old", Value: []byte(`{"on":"all","filter":"old/#","regex":"^old/(.+)$","to":"new/$1"}`)},
+		{Namespace: "/", Kind: setting.KindQuota, Name: "user:ann", Value: []byte(`{"producer_byte_rate":1024}`)},
 		{Namespace: "/", Kind: setting.KindSubscription, Name: "orders", Value: []byte(`{"filter":"orders/%c/#","qos":1}`)}}
 	f.U = []adminapi.User{{Name: "ann", Tags: []string{"administrator"}}}
 	f.Ban = []acl.Ban{{Client: "dev1", Reason: "loops", Since: at}}

@@ -45,6 +45,8 @@ const (
 	keyAlterReassignments      = 45
 	keyListReassignments       = 46
 	keyOffsetDelete            = 47
+	keyDescribeClientQuotas    = 48
+	keyAlterClientQuotas       = 49
 	keyDescribeCluster         = 60
 	keyListConfigResources     = 74
 	keyDescribeTopicPartitions = 75
@@ -103,6 +105,8 @@ var apis = []api{
 	{key: keyAlterReassignments, min: 0, max: 1, flexible: 0},
 	{key: keyListReassignments, min: 0, max: 0, flexible: 0},
 	{key: keyOffsetDelete, min: 0, max: 0, flexible: never},
+	{key: keyDescribeClientQuotas, min: 0, max: 1, flexible: 1},
+	{key: keyAlterClientQuotas, min: 0, max: 1, flexible: 1},
 	{key: keyDescribeCluster, min: 0, max: 2, flexible: 0},
 	{key: keyListConfigResources, min: 0, max: 1, flexible: 0},
 	{key: keyDescribeTopicPartitions, min: 0, max: 0, flexible: 0},
@@ -170,6 +174,10 @@ func (c *conn) answer(req kmsg.Request) (kmsg.Response, error) {
 		return c.incrementalAlterConfigs(q), nil
 	case *kmsg.ListConfigResourcesRequest:
 		return c.listConfigResources(q), nil
+	case *kmsg.DescribeClientQuotasRequest:
+		return c.describeClientQuotas(q), nil
+	case *kmsg.AlterClientQuotasRequest:
+		return c.alterClientQuotas(q), nil
 
 	case *kmsg.ElectLeadersRequest:
 		return c.electLeaders(q), nil

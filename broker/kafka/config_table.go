@@ -20,9 +20,9 @@ const (
 	typeList   = kmsg.ConfigTypeList
 )
 
-// setting is one row of the tables below: a name that Kafka gives a setting, its type,
+// configKey is one row of the tables below: a name that Kafka gives a setting, its type,
 // its default, and what it does here.
-type setting struct {
+type configKey struct {
 	name   string
 	kind   kmsg.ConfigType
 	def    string
@@ -38,7 +38,7 @@ const maxLong = "9223372036854775807"
 // topicSettings is what a topic can be given, in the order of names. All are kept and
 // shown; a doc that ends in "no effect" says that there is nothing here for the setting
 // to steer.
-var topicSettings = []setting{
+var topicSettings = []configKey{
 	{name: "cleanup.policy", kind: typeList, def: "delete", broker: "log.cleanup.policy", oneOf: []string{"compact", "delete"}, doc: "What becomes of old records: delete by age and size, compact to the last of each key, or both."},
 	{name: "compression.gzip.level", kind: typeInt, def: "-1", broker: "compression.gzip.level", min: -1, max: 9, doc: "Level of gzip where the broker compresses; no effect."},
 	{name: "compression.lz4.level", kind: typeInt, def: "9", broker: "compression.lz4.level", min: 1, max: 17, doc: "Level of lz4 where the broker compresses; no effect."},
@@ -78,7 +78,7 @@ var topicSettings = []setting{
 
 // brokerSettings is what DescribeConfigs tells of the broker besides the topics' defaults.
 // None can be changed while it runs.
-var brokerSettings = []setting{
+var brokerSettings = []configKey{
 	{name: "auto.create.topics.enable", kind: typeBool, def: "true", doc: "Make a topic when a client asks for the metadata of one that is not there."},
 	{name: "broker.id", kind: typeInt, def: "0", min: -1, doc: "Number of this node."},
 	{name: "broker.rack", kind: typeString, def: "", doc: "Where this node stands."},
@@ -105,8 +105,8 @@ var brokerSettings = []setting{
 }
 
 // settingNamed finds a topic's setting.
-func settingNamed(name string) *setting {
-	i, ok := slices.BinarySearchFunc(topicSettings, name, func(s setting, n string) int { return strings.Compare(s.name, n) })
+func settingNamed(name string) *configKey {
+	i, ok := slices.BinarySearchFunc(topicSettings, name, func(s configKey, n string) int { return strings.Compare(s.name, n) })
 	if !ok {
 		return nil
 	}
@@ -114,7 +114,7 @@ func settingNamed(name string) *setting {
 }
 
 // check tells what is wrong with a value; "" when nothing is.
-func (s *setting) check(value string) string {
+func (s *configKey) check(value string) string {
 	v := strings.TrimSpace(value)
 	switch s.kind {
 	case typeBool:
@@ -152,7 +152,7 @@ func (s *setting) check(value string) string {
 	return ""
 }
 
-func (s *setting) checkRange(n float64) string {
+func (s *configKey) checkRange(n float64) string {
 	switch {
 	case n < s.min:
 		return "Value must be at least " + strconv.FormatFloat(s.min, 'f', -1, 64)

@@ -69,7 +69,7 @@ func (s *Server) topicConfig(config map[string]string) []configEntry {
 	return entries
 }
 
-func (t *setting) entry() configEntry {
+func (t *configKey) entry() configEntry {
 	e := kmsg.NewDescribeConfigsResponseResourceConfig()
 	e.Name, e.ConfigType, e.Documentation = t.name, t.kind, &t.doc
 	return e
@@ -145,7 +145,7 @@ func (s *Server) brokerConfig() []configEntry {
 			all = append(all, t)
 		}
 	}
-	slices.SortFunc(all, func(a, b setting) int { return strings.Compare(a.name, b.name) })
+	slices.SortFunc(all, func(a, b configKey) int { return strings.Compare(a.name, b.name) })
 	entries := make([]configEntry, 0, len(all))
 	for i := range all {
 		b := &all[i]

@@ -48,6 +48,8 @@ type conn struct {
 	access *acl.Access // nil: everything is allowed
 	client string      // client id of the last request, for the operator
 	bans   *acl.Bans   // that the client was last held against
+	limits limits
+	silent time.Duration // for which the client is not read from, once its request is handled
 
 	mu        sync.Mutex
 	idle      sync.Cond // on mu: waiting has shrunk
@@ -122,6 +124,10 @@ func (c *conn) loop() error {
 			return err
 		}
 		c.frames.done()
+		if c.silent > 0 {
+			c.mute(c.silent)
+			c.silent = 0
+		}
 		if c.out.Buffered() > unsentMax {
 			c.out.Wait()
 		}
@@ -206,14 +212,30 @@ func (c *conn) handle(body []byte) error {
 		c.settle()
 		return c.fetch(h, rest)
 	}
+	held, since := c.held(), time.Time{}
+	if held != nil {
+		since = time.Now()
+	}
 	req := kmsg.RequestForKey(h.key)
 	req.SetVersion(h.version)
 	if err := c.srv.decodes.decode(req, rest); err != nil {
 		return failf(BadRequest, "%s version %d: %w", kmsg.NameForKey(h.key), h.version, err)
 	}
+	if held != nil && waitingKeys[h.key] {
+		c.silent = held.worked(c.srv.cfg.Link.Now(), since)
+	}
 	c.settle()
+	if held != nil && !waitingKeys[h.key] {
+		since = time.Now()
+	}
 	resp, err := c.answer(req)
+	if held != nil && !waitingKeys[h.key] {
+		c.silent = held.worked(c.srv.cfg.Link.Now(), since)
+	}
 	if resp != nil {
+		if t, ok := resp.(kmsg.SetThrottleResponse); ok && c.silent > 0 {
+			t.SetThrottle(silence(c.silent))
+		}
 		resp.SetVersion(h.version)
 		c.respond(h, a.flexible, resp)
 	}

@@ -35,7 +35,9 @@ type fetching struct {
 	// full: every partition is answered, as outside of a session or at its beginning;
 	// otherwise those with news.
 	full    bool
-	leaders leaders // whom to ask instead
+	leaders leaders       // whom to ask instead
+	held    *limits       // nil: there are no quotas
+	worked  time.Duration // that reading has taken, where that counts
 }
 
 // fetchPart is one partition of a fetch, and, in a session, what its client was told last.
@@ -95,6 +97,9 @@ func (c *conn) fetch(h header, body []byte) error {
 		minBytes: max(int(q.MinBytes), 0), maxBytes: min(max(int(q.MaxBytes), 0), c.srv.cfg.FetchMax),
 	}
 	f.maxBytes = min(f.maxBytes, max(unreadMin, unreadMax-int(c.srv.unread.Load())))
+	if f.held = c.held(); f.held != nil && f.held.fetch.rate > 0 {
+		f.maxBytes = min(f.maxBytes, f.held.fetch.rate)
+	}
 	if f.minBytes > f.maxBytes {
 		f.minBytes = f.maxBytes
 	}
@@ -190,6 +195,9 @@ func (f *fetching) open() {
 
 // read reads every partition and tells whether the answer can leave.
 func (f *fetching) read() (enough bool) {
+	if f.held != nil {
+		defer func(since time.Time) { f.worked += time.Since(since) }(time.Now())
+	}
 	left, total, minOne := f.maxBytes, 0, true
 	f.leaders = leaders{}
 	for _, p := range f.parts {

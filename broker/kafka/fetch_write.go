@@ -25,7 +25,8 @@ func (c *conn) respondFetch(h header, f *fetching, top code) {
 	if flexible {
 		b = append(b, 0)
 	}
-	b = binary.BigEndian.AppendUint32(b, 0) // throttle
+	throttleAt := len(b)
+	b = binary.BigEndian.AppendUint32(b, 0)
 	if h.version >= 7 {
 		b = binary.BigEndian.AppendUint16(b, uint16(top))
 		b = binary.BigEndian.AppendUint32(b, uint32(f.sessionID))
@@ -86,6 +87,11 @@ func (c *conn) respondFetch(h header, f *fetching, top code) {
 		b = f.leaders.appendTags(b)
 	}
 	binary.BigEndian.PutUint32(b, uint32(len(b)-4+records))
+	if f.held != nil {
+		now := c.srv.cfg.Link.Now()
+		c.silent = max(f.held.fetch.take(now, records, silenceMax), f.held.request.take(now, int(f.worked), requestSilenceMax))
+		throttleFrame(b, throttleAt, c.silent)
+	}
 
 	// The outbox has room: it is let run empty before, and one response fits.
 	if c.out.Buffered() > 0 {

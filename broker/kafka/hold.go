@@ -1,7 +1,6 @@
 package kafka
 
 import (
-	"encoding/binary"
 	"time"
 
 	"github.com/robustmq/rmq/broker/clock"
@@ -79,12 +78,18 @@ func (p *produce) endHold() {
 
 // throttle asks the client to be silent for a while, if it produces to what is crowded.
 func (p *produce) throttle() {
-	if p.h.version < 1 || p.c.srv.kernel.Crowded() == 0 {
+	if p.h.version < 1 {
+		return
+	}
+	if p.silent > 0 {
+		throttleFrame(p.frame, p.throttleAt, p.silent)
+	}
+	if p.c.srv.kernel.Crowded() == 0 {
 		return
 	}
 	for i := range p.parts {
 		if to := p.parts[i].to; to != nil && to.Crowded() {
-			binary.BigEndian.PutUint32(p.frame[p.throttleAt:], uint32(throttleFor.Milliseconds()))
+			throttleFrame(p.frame, p.throttleAt, throttleFor)
 			return
 		}
 	}

@@ -34,7 +34,8 @@ type produce struct {
 	refused code          // the first error of any partition
 	hold    hold
 
-	throttleAt int // where in frame the time to be silent is; version 1+
+	throttleAt int           // where in frame the time to be silent is; version 1+
+	silent     time.Duration // for which the client is to be, for its quotas
 
 	left atomic.Int32 // appends under way, and one while they are being started
 	done bool         // guarded by conn.mu
@@ -75,7 +76,7 @@ const (
 func takeProduce(c *conn, h header, size int) *produce {
 	p := produces.Get().(*produce)
 	p.c, p.h, p.size = c, h, size
-	p.refused, p.done = codeNone, false
+	p.refused, p.done, p.silent = codeNone, false, 0
 	return p
 }
 
@@ -94,6 +95,10 @@ func giveProduce(p *produce) {
 // produce answers a Produce request, or starts to.
 func (c *conn) produce(h header, body []byte) error {
 	p := takeProduce(c, h, len(body))
+	held, since := c.held(), time.Time{}
+	if held != nil {
+		since = time.Now()
+	}
 	transactional, ok := p.parse(body)
 	if !ok {
 		giveProduce(p)
@@ -109,6 +114,11 @@ func (c *conn) produce(h header, body []byte) error {
 		all = noTransactions
 	}
 	p.judge(all)
+	if held != nil {
+		now := c.srv.cfg.Link.Now()
+		p.silent = max(held.produce.take(now, len(body), silenceMax), held.worked(now, since))
+		c.silent = p.silent
+	}
 	if p.acks == 0 {
 		p.startUnanswered()
 		refused := p.refused

@@ -14,6 +14,7 @@ import (
 	"github.com/robustmq/rmq/broker/auth"
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/kernel"
+	"github.com/robustmq/rmq/broker/setting"
 )
 
 // Config is what a Server is told. Zero values mean what Kafka's defaults do, unless
@@ -31,6 +32,8 @@ type Config struct {
 	// Authenticator checks SASL PLAIN, and what a client may do. nil: SASL is off, and asking for
 	// it is an error; everybody may do everything.
 	Authenticator auth.Authority
+	// Quotas say how much users and client ids may produce, consume and ask for; nil: none do.
+	Quotas *setting.LiveQuotas
 	// RequireSASL refuses everything else before it.
 	RequireSASL bool
 
@@ -80,6 +83,7 @@ type Stats struct {
 	Held         atomic.Int64           // Produce requests that wait for room now
 	HeldBytes    atomic.Int64           // of those
 	Sessions     atomic.Int64           // fetch sessions open now
+	Throttled    atomic.Uint64          // times that a connection was not read, for its quotas
 	Closed       [reasons]atomic.Uint64 // connections, by Reason
 }
 
@@ -123,6 +127,9 @@ type Server struct {
 	// record.InflatedMax of memory: as many as there are processors to do it.
 	inflating chan struct{}
 	unread    atomic.Int64 // bytes of batches on their way to peers
+
+	buckets  buckets
+	altering sync.Mutex // held while quotas are read and written back
 
 	ctx    context.Context // ends with Close: every wait of a request listens to it
 	cancel context.CancelFunc

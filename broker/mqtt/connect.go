@@ -31,7 +31,7 @@ func (c *conn) connect(f mqttwire.Frame) error {
 	if err != nil {
 		return err
 	}
-	if reason, full := c.server.crowded(); full {
+	if reason, full := c.server.crowded(c.nc); full {
 		c.refuse(reason, "")
 		return nil
 	}
@@ -52,6 +52,10 @@ func (c *conn) connect(f mqttwire.Frame) error {
 func (c *conn) enter(p *mqttwire.Connect, assigned bool, id auth.Identity, login auth.Login, more mqttwire.Properties) (err error) {
 	cfg := &c.server.cfg
 	c.user, c.access = id.User, cfg.Auth.Access(id, login, cfg.Namespace)
+	if c.server.connectsTooFast(c.user) {
+		c.refuse(mqttwire.ConnectionRateExceeded, "the clients of the user connect too often")
+		return nil
+	}
 	spec := kernel.SessionSpec{
 		Namespace:      cfg.Namespace,
 		ClientID:       c.clientID,

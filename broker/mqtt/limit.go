@@ -1,6 +1,9 @@
 package mqtt
 
 import (
+	"cmp"
+	"net"
+	"strconv"
 	"sync"
 	"time"
 
@@ -17,70 +20,135 @@ import (
 // limits hold one connection to its rates.
 type limits struct {
 	messages, bytes pace.Pace     // of the reader
-	user            *userLimits   // nil: not limited yet
+	user, listener  *shared       // nil: not limited yet
+	name            string        // of the listener
 	wake            chan struct{} // capacity 1: the connection has ended
 }
 
-// userLimits hold all connections of one user on this node to their rates.
-type userLimits struct {
+// shared hold all connections of one user, or of one listener, on this node to their rates.
+type shared struct {
 	mu              sync.Mutex
 	messages, bytes pace.Pace
-	conns           int // that have it; guarded by usersLimited.mu
+	conns           int // that have it; guarded by rates.mu
 }
 
-// usersLimited are the users whose connections are limited, each while there is such a connection.
-type usersLimited struct {
-	mu sync.Mutex
-	m  map[string]*userLimits
+// sharers are whose connections share: those of a user or a listener, by its name.
+type sharers struct {
+	listener bool
+	name     string
 }
 
-func (u *usersLimited) join(user string) *userLimits {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	l := u.m[user]
+// rates are those that are shared, each while there is a connection that is limited by it, and those of
+// CONNECTs.
+type rates struct {
+	mu       sync.Mutex
+	m        map[sharers]*shared
+	connects map[sharers]*pace.Pace // at most connectsMax
+}
+
+// connectsMax bounds the users and listeners whose CONNECTs are counted at once; beyond it, any of them
+// begins anew.
+const connectsMax = 1 << 16
+
+func (r *rates) join(by sharers) *shared {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l := r.m[by]
 	if l == nil {
-		if u.m == nil {
-			u.m = make(map[string]*userLimits)
+		if r.m == nil {
+			r.m = make(map[sharers]*shared)
 		}
-		l = new(userLimits)
-		u.m[user] = l
+		l = new(shared)
+		r.m[by] = l
 	}
 	l.conns++
 	return l
 }
 
-func (u *usersLimited) leave(user string, l *userLimits) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
+func (r *rates) leave(by sharers, l *shared) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if l.conns--; l.conns == 0 {
-		delete(u.m, user)
+		delete(r.m, by)
+	}
+}
+
+// connect counts a CONNECT; false: there are too many.
+func (r *rates) connect(by sharers, now time.Time, perSecond int) bool {
+	if perSecond == 0 {
+		return true
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := r.connects[by]
+	if p == nil {
+		if r.connects == nil {
+			r.connects = make(map[sharers]*pace.Pace)
+		}
+		if len(r.connects) >= connectsMax {
+			for other := range r.connects {
+				delete(r.connects, other)
+				break
+			}
+		}
+		p = new(pace.Pace)
+		r.connects[by] = p
+	}
+	return p.Try(now, 1, perSecond)
+}
+
+// listenerOf is the name of a listener as quotas have it: its port, or the path of its socket.
+func listenerOf(nc net.Conn) string {
+	switch a := nc.LocalAddr().(type) {
+	case *net.TCPAddr:
+		return strconv.Itoa(a.Port)
+	case *net.UDPAddr:
+		return strconv.Itoa(a.Port)
+	case nil:
+		return ""
+	default:
+		return a.String()
 	}
 }
 
 // pace has a client that has published a packet of size bytes wait, if that was too much.
 func (c *conn) pace(size int) {
-	v := c.server.cfg.Options.Load()
-	if !v.LimitsPublishing() {
+	v, q := c.server.cfg.Options.Load(), c.server.cfg.Quotas.Load()
+	if !v.LimitsPublishing() && q == nil {
 		return
 	}
 	l := c.limits.Load()
 	if l == nil {
-		l = &limits{wake: make(chan struct{}, 1)}
+		l = &limits{wake: make(chan struct{}, 1), name: listenerOf(c.nc)}
 		c.limits.Store(l)
 	}
 	now := c.server.cfg.Link.Now()
 	wait := takeBoth(&l.messages, &l.bytes, now, size, v.ClientMessages, v.ClientBytes)
-	if c.user != "" && (v.UserMessages > 0 || v.UserBytes > 0) {
-		if l.user == nil {
-			l.user = c.server.users.join(c.user)
-		}
-		l.user.mu.Lock()
-		wait = max(wait, takeBoth(&l.user.messages, &l.user.bytes, now, size, v.UserMessages, v.UserBytes))
-		l.user.mu.Unlock()
+	if c.user != "" {
+		x := q.User(c.user)
+		messages, bytes := cmp.Or(x.Messages, v.UserMessages), cmp.Or(x.Bytes, v.UserBytes)
+		wait = max(wait, c.server.rates.take(&l.user, sharers{name: c.user}, now, size, messages, bytes))
+	}
+	if x := q.Listener(l.name); x.Messages|x.Bytes != 0 {
+		wait = max(wait, c.server.rates.take(&l.listener, sharers{true, l.name}, now, size, x.Messages, x.Bytes))
 	}
 	if wait > 0 {
 		c.pause(l, now, wait)
 	}
+}
+
+// take takes a packet of what a connection shares with others, which it joins the first time.
+func (r *rates) take(at **shared, by sharers, now time.Time, size, messages, bytes int) time.Duration {
+	if messages|bytes == 0 {
+		return 0
+	}
+	if *at == nil {
+		*at = r.join(by)
+	}
+	l := *at
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return takeBoth(&l.messages, &l.bytes, now, size, messages, bytes)
 }
 
 func takeBoth(messages, bytes *pace.Pace, now time.Time, size, perMessages, perBytes int) (wait time.Duration) {
@@ -121,10 +189,17 @@ func (c *conn) resume() {
 	}
 }
 
-// unlimit gives back what a connection shares with others of its user.
+// unlimit gives back what a connection shares with others of its user and its listener.
 func (c *conn) unlimit() {
-	if l := c.limits.Load(); l != nil && l.user != nil {
-		c.server.users.leave(c.user, l.user)
+	l := c.limits.Load()
+	if l == nil {
+		return
+	}
+	if l.user != nil {
+		c.server.rates.leave(sharers{name: c.user}, l.user)
+	}
+	if l.listener != nil {
+		c.server.rates.leave(sharers{true, l.name}, l.listener)
 	}
 }
 
@@ -134,11 +209,23 @@ type admission struct {
 	pace pace.Pace
 }
 
-// crowded tells why one more client is not let in; false: it is.
-func (s *Server) crowded() (mqttwire.Reason, bool) {
+// connectsTooFast tells whether the clients of a user connect more often than its quota says.
+func (s *Server) connectsTooFast(user string) bool {
+	q := s.cfg.Quotas.Load()
+	return q != nil && user != "" && !s.rates.connect(sharers{name: user}, s.cfg.Link.Now(), q.User(user).Connections)
+}
+
+// crowded tells why one more client is not let in on a connection; false: it is.
+func (s *Server) crowded(nc net.Conn) (mqttwire.Reason, bool) {
 	v := s.cfg.Options.Load()
 	if v.Connections > 0 && s.stats.Connections.Load() >= int64(v.Connections) {
 		return mqttwire.QuotaExceeded, true
+	}
+	if q := s.cfg.Quotas.Load(); q != nil {
+		name := listenerOf(nc)
+		if !s.rates.connect(sharers{true, name}, s.cfg.Link.Now(), q.Listener(name).Connections) {
+			return mqttwire.ConnectionRateExceeded, true
+		}
 	}
 	if v.ConnectionRate == 0 {
 		return 0, false

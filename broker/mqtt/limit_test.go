@@ -2,7 +2,9 @@ package mqtt
 
 import (
 	"fmt"
+	"net"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -10,6 +12,7 @@ import (
 	"github.com/robustmq/rmq/broker/kernel/kerneltest"
 	"github.com/robustmq/rmq/broker/mqttwire"
 	"github.com/robustmq/rmq/broker/option"
+	"github.com/robustmq/rmq/broker/setting"
 )
 
 // noticed is link time that tells of every short timer.
@@ -124,4 +127,119 @@ func TestSubscriptionLimit(t *testing.T) {
 	if r := c.publish(msg("a/b/c", "x", 1)); r != mqttwire.TopicNameInvalid {
 		t.Errorf("a topic of three levels: %v", r)
 	}
+}
+
+// quotas are those of a test, which may change.
+type quotas struct {
+	version atomic.Uint64
+	all     atomic.Pointer[[]setting.Setting]
+}
+
+func (q *quotas) Settings(string, setting.Kind) []setting.Setting { return *q.all.Load() }
+func (q *quotas) ItemsVersion() uint64                            { return q.version.Load() }
+
+func (q *quotas) set(t *testing.T, quotas map[string]setting.Quota) {
+	t.Helper()
+	var all []setting.Setting
+	for name, x := range quotas {
+		s, err := setting.New("/", setting.KindQuota, name, x)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, s)
+	}
+	q.all.Store(&all)
+	q.version.Add(1)
+}
+
+func newMetered(t *testing.T) (*broker, *quotas, noticed) {
+	t.Helper()
+	q := new(quotas)
+	q.set(t, nil)
+	link := noticed{clock.NewVirtual(time.UnixMilli(now)), make(chan time.Duration, 100)}
+	b := newBrokerOn(t, kerneltest.Open(t, kerneltest.Options{NoCapture: true}), nil, func(c *Config) {
+		c.Link, c.Quotas = link, setting.NewLiveQuotas(q)
+		c.Options = option.Fixed(map[string]string{"mqtt.rate.user.messages": "1000"})
+	})
+	return b, q, link
+}
+
+// A user has a quota of its own, which all its connections share, in place of the one of every user, and
+// both in place of the option; it counts at once.
+func TestQuotaOfUser(t *testing.T) {
+	b, q, link := newMetered(t)
+	as := func(id, user string) *client {
+		return b.connect(id, mqttwire.Connect{UserName: []byte(user), HasUserName: true})
+	}
+	one, two, bob := as("1", "ann"), as("2", "ann"), as("3", "bob")
+	publish := func(c *client, n int) {
+		for range n {
+			c.publish(msg("a", "x", 1))
+		}
+	}
+	publish(one, 10)
+	q.set(t, map[string]setting.Quota{"user:ann": {setting.MQTTMessageRate: 4}, "user:+": {setting.MQTTMessageRate: 2}})
+	link.Advance(2 * time.Second)
+	publish(one, 2)
+	publish(two, 2)
+	if len(link.short) > 0 {
+		t.Error("somebody waits who published no more than he may")
+	}
+	publish(two, 1)
+	if wait := got(t, link.short); wait != 250*time.Millisecond {
+		t.Errorf("ann waits %v", wait)
+	}
+	publish(bob, 3)
+	if wait := got(t, link.short); wait != 500*time.Millisecond {
+		t.Errorf("bob waits %v", wait)
+	}
+	link.Advance(time.Second)
+	publish(one, 1)
+}
+
+// All who come to a listener share what it may take.
+func TestQuotaOfListener(t *testing.T) {
+	b, q, link := newMetered(t)
+	_, port, _ := net.SplitHostPort(b.addr)
+	q.set(t, map[string]setting.Quota{"listener:" + port: {setting.MQTTByteRate: 1000}, "listener:1": {setting.MQTTMessageRate: 1}})
+	one, two := b.connect("1", mqttwire.Connect{}), b.connect("2", mqttwire.Connect{})
+	big := func(c *client) { c.publish(msg("a", string(make([]byte, 980)), 1)) }
+	big(one)
+	if len(link.short) > 0 {
+		t.Error("somebody waits who published no more than he may")
+	}
+	big(two)
+	if wait := got(t, link.short); wait < 900*time.Millisecond || wait > time.Second {
+		t.Errorf("the other connection waits %v", wait)
+	}
+}
+
+// Who connects more often than a user or a listener may is refused.
+func TestQuotaOfConnections(t *testing.T) {
+	b, q, link := newMetered(t)
+	_, port, _ := net.SplitHostPort(b.addr)
+	refused := func(user string) {
+		t.Helper()
+		c := b.dial(mqttwire.V5)
+		c.send(&mqttwire.Connect{Version: mqttwire.V5, ClientID: []byte("x"), HasUserName: true, UserName: []byte(user)})
+		var ack mqttwire.Connack
+		if err := ack.Decode(mqttwire.V5, c.read(mqttwire.CONNACK)); err != nil || ack.Reason != mqttwire.ConnectionRateExceeded {
+			t.Errorf("%s is told %v, %v", user, ack.Reason, err)
+		}
+		c.wantEnd()
+	}
+	as := func(id, user string) { b.connect(id, mqttwire.Connect{UserName: []byte(user), HasUserName: true}) }
+	q.set(t, map[string]setting.Quota{"user:ann": {setting.MQTTConnectionRate: 1}})
+	as("1", "ann")
+	refused("ann")
+	as("2", "bob")
+	link.Advance(time.Second)
+	as("3", "ann")
+
+	q.set(t, map[string]setting.Quota{"listener:" + port: {setting.MQTTConnectionRate: 2}})
+	as("4", "ann")
+	as("5", "bob")
+	refused("eve")
+	link.Advance(500 * time.Millisecond)
+	as("6", "eve")
 }

@@ -30,6 +30,8 @@ type Config struct {
 	Version string // of the server, told under $SYS
 	// Options are what may change while the server serves; nil: their defaults.
 	Options *option.Live
+	// Quotas say how much users and listeners may take; nil: none do.
+	Quotas *setting.LiveQuotas
 	// Trace is told what is seen of clients and done for them; nil: nobody asks.
 	Trace *trace.Tracer
 	// Ban bans a client; nil: nobody is banned for coming and going too often.
@@ -156,7 +158,7 @@ type Server struct {
 	sys   *sys
 	set   atomic.Pointer[rules]
 	flaps flaps
-	users usersLimited
+	rates rates
 	slow  slows
 
 	admission admission

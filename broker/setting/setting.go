@@ -1,6 +1,6 @@
 // Package setting is what operators set for the whole cluster, beside what clients declare: how
-// the members of a shared subscription are chosen, how topics are rewritten, and what clients are
-// subscribed to unasked.
+// the members of a shared subscription are chosen, how topics are rewritten, what clients are
+// subscribed to unasked, and how much they may do in a second.
 //
 // A Setting is kept in log 0, is the same on every node, and counts at once. Its Value is JSON
 // of one of the types here, by its Kind.
@@ -78,6 +78,8 @@ func (s *Setting) Check() error {
 		return s.checkRewrite()
 	case KindSubscription:
 		return s.checkSubscription()
+	case KindQuota:
+		return s.checkQuota()
 	case KindOption:
 		var text string
 		return s.Read(&text)

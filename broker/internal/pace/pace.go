@@ -15,6 +15,15 @@ func (p *Pace) Take(now time.Time, n, perSecond int) time.Duration {
 	return max(0, time.Duration(p.due-now.UnixNano()))
 }
 
+// TakeWithin is Take, with what would be due later than most from now on forgiven.
+func (p *Pace) TakeWithin(now time.Time, n, perSecond int, most time.Duration) time.Duration {
+	if late := now.Add(most).UnixNano(); float64(n)/float64(perSecond) > most.Seconds()+1 || p.after(now, n, perSecond) > late {
+		p.due = late
+		return most
+	}
+	return p.Take(now, n, perSecond)
+}
+
 // Try takes n if that is not too much by now.
 func (p *Pace) Try(now time.Time, n, perSecond int) bool {
 	due := p.after(now, n, perSecond)
