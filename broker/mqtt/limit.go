@@ -10,6 +10,7 @@ import (
 	"github.com/robustmq/rmq/broker/internal/pace"
 	"github.com/robustmq/rmq/broker/mqttwire"
 	"github.com/robustmq/rmq/broker/option"
+	"github.com/robustmq/rmq/broker/trace"
 )
 
 // What clients may take is a setting. Who publishes more than its rate is not read for a while, and not
@@ -165,6 +166,9 @@ func takeBoth(messages, bytes *pace.Pace, now time.Time, size, perMessages, perB
 func (c *conn) pause(l *limits, now time.Time, wait time.Duration) {
 	c.rest()
 	c.server.stats.Slowed.Add(1)
+	if c.server.cfg.Trace.On() {
+		c.traceWhy(trace.Wait, "", "more is published than a rate allows: not read for "+wait.String())
+	}
 	c.lastIn.Store(now.Add(wait).UnixNano()) // it is not the client's silence
 	over := make(chan struct{})
 	timer := c.server.cfg.Link.AfterFunc(wait, func() { close(over) })
