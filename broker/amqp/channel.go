@@ -156,7 +156,7 @@ func (ch *channel) methodFrame(payload []byte) (fail *failure, over bool) {
 		if err != nil {
 			return wireFailure(err).at(id), false
 		}
-		return ch.soft(ch.settlement(id, s).at(id)), false
+		return ch.refuse(ch.settlement(id, s).at(id)), false
 	case amqpwire.IDChannelCloseOk:
 		return nil, false
 	}
@@ -195,6 +195,15 @@ func (ch *channel) soft(f *failure) *failure {
 	}
 	ch.fail(f)
 	return nil
+}
+
+// refuse is soft for what the reader finds out: what the client had settled before that counts, or it would go
+// back with the rest.
+func (ch *channel) refuse(f *failure) *failure {
+	if f != nil {
+		ch.flushSettles()
+	}
+	return ch.soft(f)
 }
 
 // fail ends the channel: what it holds is let go of, then the client is told. May be

@@ -1,9 +1,11 @@
 package amqp
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -144,6 +146,36 @@ func TestHostile(t *testing.T) {
 	publish(t, witness, "", "q", "x")
 	if q, err := witness.QueueDeclarePassive("q", true, false, false, false, nil); err != nil || q.Messages != 1 {
 		t.Errorf("%+v, %v", q, err)
+	}
+}
+
+// What was acknowledged before a mistake in the same read is not delivered again.
+func TestAcknowledgedBeforeAMistake(t *testing.T) {
+	h := start(t, kerneltest.Options{NoCapture: true}, func(c *Config) { c.MessageMax = 100 })
+	witness := h.channel()
+	confirms(t, witness)
+	for name, mistake := range map[string][]byte{
+		"unknown delivery tag":   amqpwire.AppendAck(nil, 1, 99, false),
+		"publish to no exchange": slices.Concat(amqpwire.AppendPublish(nil, 1, "no", "k", false), header(1), body("x")),
+		"message too large":      slices.Concat(amqpwire.AppendPublish(nil, 1, "", "k", false), header(101)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			declare(t, witness, "q", nil)
+			confirmed(t, witness, "", "q", "once")
+			s := h.script(t)
+			s.method(1, &amqpwire.BasicGet{Queue: "q"})
+			if m, ok := s.expect().(*amqpwire.BasicGetOk); !ok || m.DeliveryTag != 1 {
+				t.Fatalf("got %+v", m)
+			}
+			ignored := slices.Concat(amqpwire.AppendPublish(nil, 1, "", "k", false), header(1), body("x"))
+			s.write(amqpwire.AppendAck(nil, 1, 1, false), mistake, bytes.Repeat(ignored, 1000))
+			if m := s.expect(); m.ID() != amqpwire.IDChannelClose {
+				t.Fatalf("got %+v", m)
+			}
+			if d, ok, err := witness.Get("q", true); ok || err != nil {
+				t.Errorf("%q is delivered again (%v)", d.Body, err)
+			}
+		})
 	}
 }
 

@@ -88,7 +88,7 @@ func (ch *channel) headerFrame(payload []byte) *failure {
 	part.size = h.BodySize
 	if limit := ch.c.s.cfg.MessageMax; h.BodySize > uint64(limit) {
 		// The frames of the body are skipped as any that reach a channel which is closing.
-		return ch.soft(preconditionFailed("message size %d is larger than configured max size %d", h.BodySize, limit).at(amqpwire.IDBasicPublish))
+		return ch.refuse(preconditionFailed("message size %d is larger than configured max size %d", h.BodySize, limit).at(amqpwire.IDBasicPublish))
 	}
 	part.state = wantBody
 	if h.BodySize == 0 {
@@ -138,7 +138,7 @@ func (ch *channel) complete(body []byte) *failure {
 		if f, crowded = ch.publish(part, body); crowded {
 			f = ch.park(body) // as on a refusal
 		} else {
-			f = ch.soft(f)
+			f = ch.refuse(f)
 		}
 	}
 	if part.body = part.body[:0]; cap(part.body) > bodyKeep {
@@ -149,6 +149,7 @@ func (ch *channel) complete(body []byte) *failure {
 
 // park copies a publish that has to wait.
 func (ch *channel) park(body []byte) *failure {
+	ch.flushSettles() // it may end the channel before the read is over
 	part := &ch.part
 	own := *part
 	buf := make([]byte, 0, len(part.props)+len(body))

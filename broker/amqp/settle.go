@@ -128,9 +128,6 @@ func (ch *channel) settlement(id amqpwire.MethodID, s amqpwire.Settlement) *fail
 	ch.picked, ok = ch.unacked.take(ch.picked[:0], s.Tag, s.Multiple)
 	if !ok {
 		ch.mu.Unlock()
-		if !inTx {
-			ch.flushSettles() // the channel ends, and what is unsettled by then goes back
-		}
 		return preconditionFailed("unknown delivery tag %d", s.Tag)
 	}
 	if !inTx {
