@@ -27,6 +27,14 @@ func (k *Kernel) itemsChanged() {
 	}
 }
 
+// Items are the rows of a table, in the order of their keys.
+func (k *Kernel) Items(table string) (out []Item) {
+	for x := range k.meta.view.Load().AllItems(table) {
+		out = append(out, *x)
+	}
+	return out
+}
+
 // PutItems adds rows or replaces them, all or none, and tells how many that has changed. They are
 // there on every node that is up when it returns.
 func (k *Kernel) PutItems(ctx context.Context, table string, items ...Item) (changed int, err error) {

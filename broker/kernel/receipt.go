@@ -1,6 +1,8 @@
 package kernel
 
 import (
+	"context"
+
 	"github.com/robustmq/rmq/broker/kernel/shard"
 )
 
@@ -185,4 +187,21 @@ func (w *releaseWait) applied(_ *shard.BatchResult, or *shard.OpResult, err erro
 		}
 	}
 	w.done(or.Known)
+}
+
+// Renew ends every incoming QoS 2 publish that the session has noted: who publishes has lost its side of
+// the session, and means other messages by those identifiers.
+func (s *Session) Renew(ctx context.Context) error {
+	var ids []uint16
+	s.shard.readMu.RLock()
+	if ms, ok := s.shard.m.Session(s.route.key); ok {
+		ids = ms.Noted()
+	}
+	s.shard.readMu.RUnlock()
+	for _, id := range ids {
+		if _, err := s.shard.call(ctx, func(b *shard.Builder) int { return b.Refuse(s.route.key, s.epoch, id) }); err != nil {
+			return err
+		}
+	}
+	return nil
 }

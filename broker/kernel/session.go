@@ -189,6 +189,17 @@ func (k *Kernel) placeSession(ctx context.Context, r *sessionRoute, spec *Sessio
 	return want, nil
 }
 
+// LeadsSession tells whether this node leads the shard in which a session is that outlives its
+// connections, or would be.
+func (k *Kernel) LeadsSession(ns, client string) bool {
+	if r := k.routeOf(ns, client, false); r != nil {
+		if s := r.shard.Load(); s != nil && s != k.local {
+			return s.leads()
+		}
+	}
+	return slotOf(k.of(k.durabilityIn(ns, "")), ns, client).leads()
+}
+
 // rejoin attaches a resumed session to the queues of its subscriptions again.
 func (s *Session) rejoin(ctx context.Context) {
 	var subs []Subscription

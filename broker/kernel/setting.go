@@ -38,7 +38,10 @@ func (k *Kernel) PutSetting(ctx context.Context, s setting.Setting) error {
 	if err := s.Check(); err != nil {
 		return fault.New(fault.Invalid, "put setting", s.Name, "%w", err)
 	}
-	limit := map[setting.Kind]int{setting.KindRewrite: setting.RewritesMax, setting.KindSubscription: setting.SubscriptionsMax, setting.KindQuota: setting.QuotasMax}[s.Kind]
+	limit := map[setting.Kind]int{
+		setting.KindRewrite: setting.RewritesMax, setting.KindSubscription: setting.SubscriptionsMax, setting.KindQuota: setting.QuotasMax,
+		setting.KindBridge: setting.BridgesMax,
+	}[s.Kind]
 	_, there := k.meta.view.Load().Item(string(s.Kind), settingKey(s.Namespace, s.Name))
 	if !there && limit > 0 && len(k.Settings(s.Namespace, s.Kind)) >= limit {
 		return fault.New(fault.Exhausted, "put setting", s.Name, "%d are set, and no more are taken", limit)

@@ -1,6 +1,6 @@
 // Package setting is what operators set for the whole cluster, beside what clients declare: how
 // the members of a shared subscription are chosen, how topics are rewritten, what clients are
-// subscribed to unasked, and how much they may do in a second.
+// subscribed to unasked, how much they may do in a second, and which other brokers there are bridges to.
 //
 // A Setting is kept in log 0, is the same on every node, and counts at once. Its Value is JSON
 // of one of the types here, by its Kind.
@@ -68,8 +68,13 @@ func (s *Setting) Check() error {
 		return fmt.Errorf("namespace %q", s.Namespace)
 	case s.Name == "" || len(s.Name) > NameMax || strings.ContainsRune(s.Name, 0):
 		return fmt.Errorf("a name has 1 to %d bytes, and none of them is 0", NameMax)
-	case len(s.Value) > ValueMax:
-		return fmt.Errorf("a value of %d bytes, %d at most", len(s.Value), ValueMax)
+	}
+	most := ValueMax
+	if s.Kind == KindBridge {
+		most = BridgeMax
+	}
+	if len(s.Value) > most {
+		return fmt.Errorf("a value of %d bytes, %d at most", len(s.Value), most)
 	}
 	switch s.Kind {
 	case KindShare:
@@ -80,6 +85,8 @@ func (s *Setting) Check() error {
 		return s.checkSubscription()
 	case KindQuota:
 		return s.checkQuota()
+	case KindBridge:
+		return s.checkBridge()
 	case KindOption:
 		var text string
 		return s.Read(&text)

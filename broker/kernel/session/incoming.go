@@ -33,6 +33,9 @@ func (s *Session) Incoming(packetID uint16) (_ Incarnation, duplicate bool) {
 	return Incarnation{s.created, s.in.count(packetID)}, duplicate
 }
 
+// Noted are the identifiers of publishes that were noted and not released.
+func (s *Session) Noted() []uint16 { return slices.Clone(s.in.received) }
+
 // Note notes that a publish was received and is stored: PUBREC may leave. Repeats are
 // ignored.
 func (s *Session) Note(packetID uint16) {
