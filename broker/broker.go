@@ -23,6 +23,7 @@ import (
 	"github.com/robustmq/rmq/broker/adminapi"
 	"github.com/robustmq/rmq/broker/amqp"
 	"github.com/robustmq/rmq/broker/auth"
+	"github.com/robustmq/rmq/broker/bridge"
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/cluster/group"
 	"github.com/robustmq/rmq/broker/cluster/transport"
@@ -132,6 +133,7 @@ type Broker struct {
 	mqtt    *mqtt.Server
 	kafka   *kafka.Server
 	amqp    *amqp.Server
+	bridges *bridge.Bridges
 	http    *edge.HTTPHandler
 	certs   *edge.Certs
 	edge    *edge.Server
@@ -305,8 +307,9 @@ func (b *Broker) openServers() (err error) {
 	b.options = option.NewLive(b.kernel)
 	b.trace = trace.New(b.self())
 	quotas := setting.NewLiveQuotas(b.kernel)
+	b.bridges = bridge.New(bridge.Config{Kernel: b.kernel, Clock: b.kernel.Clock(), Link: b.cfg.Link, Log: b.cfg.Log})
 	b.mqtt = mqtt.New(mqtt.Config{
-		Kernel: b.kernel, Version: version, Auth: a, Options: b.options, Quotas: quotas, Trace: b.trace, Ban: b.kernel.PutBan,
+		Kernel: b.kernel, Version: version, Auth: a, Options: b.options, Quotas: quotas, Trace: b.trace, Ban: b.kernel.PutBan, Bridges: b.bridges.Connected,
 		Clock: b.kernel.Clock(), Link: b.cfg.Link, Log: b.cfg.Log,
 	})
 	b.kafka = kafka.New(kafka.Config{
@@ -319,7 +322,7 @@ func (b *Broker) openServers() (err error) {
 	source := admin.New(admin.Config{
 		Kernel: b.kernel, Auth: a, WAL: func() storage.LogStats { return b.engine.Log().Stats() }, Shards: b.shards, Clock: b.cfg.Time,
 		Version: version, Commit: commit, Node: b.self(), Cluster: cluster, Profile: b.cfg.Profile, DataDir: b.cfg.DataDir, Started: b.started,
-		URLs: b.URLs, Listeners: b.listeners, Traffic: b.traffic, Warnings: b.warnings, Client: b.client, Slow: b.slow, Trace: b.trace, Shutdown: b.askToEnd,
+		URLs: b.URLs, Listeners: b.listeners, Traffic: b.traffic, Warnings: b.warnings, Client: b.client, Bridges: b.bridges, Slow: b.slow, Trace: b.trace, Shutdown: b.askToEnd,
 	})
 	web := b.mqtt.WebSocket()
 	mux := http.NewServeMux()
@@ -497,6 +500,9 @@ func (b *Broker) Close(ctx context.Context) error {
 		b.obeying.stop()
 		if b.kernel != nil {
 			b.kernel.Leave()
+		}
+		if b.bridges != nil {
+			add(b.bridges.Close(ctx))
 		}
 		if b.mqtt != nil {
 			add(b.mqtt.Close(ctx))

@@ -41,8 +41,9 @@ func (o *obeying) stop() {
 	}
 }
 
-// obey has every server look at what bans and settings say.
+// obey has all who go by bans and settings look at what they say.
 func (b *Broker) obey() {
+	b.bridges.Changed()
 	b.mqtt.Changed()
 	b.amqp.Changed()
 }

@@ -49,7 +49,8 @@ type Config struct {
 	// Traffic returns what the protocol servers have counted, MQTT, Kafka, AMQP.
 	Traffic func() []adminapi.Traffic
 	// Client describes the connection of an MQTT session, when there is one here.
-	Client func(clientID string) (Client, bool)
+	Client  func(clientID string) (Client, bool)
+	Bridges Bridges
 	// Trace is where the protocol servers tell what they see.
 	Trace *trace.Tracer
 	// Slow returns who was slow to take MQTT messages, the slowest first.

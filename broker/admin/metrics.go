@@ -6,6 +6,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/robustmq/rmq/broker/adminapi"
 )
 
 // metrics serves what Overview says in Prometheus's text form.
@@ -69,6 +71,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	gauge("groups", "Consumer groups.", float64(o.Groups))
 	gauge("group_lag", "Records that groups have not committed.", float64(o.Lag))
 	gauge("retained_messages", "Retained messages.", float64(o.Retained))
+	c.bridges(ch)
 	c.log(ch, &o.WAL)
 	if o.Device.Total > 0 {
 		gauge("device_free_bytes", "Bytes that the device has left.", float64(o.Device.Free))
@@ -104,4 +107,22 @@ func (c collector) listeners(ch chan<- prometheus.Metric) {
 	}
 	ch <- prometheus.MustNewConstMetric(describe("certificates_stale", "1 while files of certificates cannot be used as they are, and what they held before is."),
 		prometheus.GaugeValue, is(shown.Problem != ""))
+}
+
+// bridges are those to other brokers. Every node tells how they are; what went over one, the node that
+// runs it.
+func (c collector) bridges(ch chan<- prometheus.Metric) {
+	connected := describe("bridge_connected", "1 while a bridge is connected.", "bridge")
+	queued := describe("bridge_messages_queued", "Messages that the other side of a bridge has not acknowledged.", "bridge")
+	messages := describe("bridge_messages_total", "Messages that went over a bridge, since this node runs it.", "bridge", "direction")
+	dropped := describe("bridge_dropped_total", "Messages that the other side of a bridge never takes.", "bridge")
+	for _, b := range c.s.c.Bridges.List() {
+		ch <- prometheus.MustNewConstMetric(connected, prometheus.GaugeValue, is(b.State == adminapi.BridgeConnected), b.Name)
+		ch <- prometheus.MustNewConstMetric(queued, prometheus.GaugeValue, float64(b.Queued), b.Name)
+		if t := b.Traffic; t != nil {
+			ch <- prometheus.MustNewConstMetric(messages, prometheus.CounterValue, float64(t.In), b.Name, "in")
+			ch <- prometheus.MustNewConstMetric(messages, prometheus.CounterValue, float64(t.Out), b.Name, "out")
+			ch <- prometheus.MustNewConstMetric(dropped, prometheus.CounterValue, float64(t.Dropped), b.Name)
+		}
+	}
 }

@@ -44,6 +44,8 @@
 //	GET    /v1/bans                       []acl.Ban: who is kept out
 //	POST   /v1/bans                       acl.Ban → acl.Ban
 //	POST   /v1/bans/remove                acl.Ban
+//	GET    /v1/bridges · POST BridgeSpec · GET, DELETE /v1/bridges/{name} → Bridge
+//	POST   /v1/bridges/{name}/pause · POST /v1/bridges/{name}/resume → Bridge
 //	GET    /v1/options                    []Option: what may be changed while the broker runs
 //	PATCH  /v1/options                    OptionsChange → []Option
 //	GET    /v1/trace?client=|topic=|ip=   TraceLine, one a line: what is seen of clients and done for them
@@ -193,6 +195,14 @@ type Source interface {
 	Bans(context.Context) ([]acl.Ban, error)
 	PutBan(context.Context, acl.Ban) (acl.Ban, error)
 	DeleteBan(context.Context, acl.Ban) error
+
+	// Bridges returns the bridges to other brokers, without what is secret. AddBridge fails with
+	// fault.Exists for a name that is taken; RemoveBridge drops what waits to go out.
+	Bridges(context.Context) ([]Bridge, error)
+	Bridge(ctx context.Context, name string) (Bridge, error)
+	AddBridge(context.Context, BridgeSpec) (Bridge, error)
+	RemoveBridge(ctx context.Context, name string) error
+	PauseBridge(ctx context.Context, name string, paused bool) (Bridge, error)
 
 	// Options returns what may be changed while the broker runs, by name, and ChangeOptions
 	// what that is once it is changed, on every node.

@@ -270,6 +270,30 @@ func (c *Client) DeleteSetting(ctx context.Context, namespace string, kind setti
 	return c.call(ctx, "DELETE", settingPath(kind)+"/"+escapeName(name), Ref{Namespace: namespace}.values(), nil, nil)
 }
 
+func (c *Client) Bridges(ctx context.Context) (all []Bridge, err error) {
+	return all, c.call(ctx, "GET", "/v1/bridges", nil, nil, &all)
+}
+
+func (c *Client) Bridge(ctx context.Context, name string) (b Bridge, err error) {
+	return b, c.call(ctx, "GET", "/v1/bridges/"+escapeName(name), nil, nil, &b)
+}
+
+func (c *Client) AddBridge(ctx context.Context, s BridgeSpec) (b Bridge, err error) {
+	return b, c.call(ctx, "POST", "/v1/bridges", nil, s, &b)
+}
+
+func (c *Client) RemoveBridge(ctx context.Context, name string) error {
+	return c.call(ctx, "DELETE", "/v1/bridges/"+escapeName(name), nil, nil, nil)
+}
+
+func (c *Client) PauseBridge(ctx context.Context, name string, paused bool) (b Bridge, err error) {
+	verb := "resume"
+	if paused {
+		verb = "pause"
+	}
+	return b, c.call(ctx, "POST", "/v1/bridges/"+escapeName(name)+"/"+verb, nil, nil, &b)
+}
+
 func (c *Client) Bans(ctx context.Context) (bans []acl.Ban, err error) {
 	return bans, c.call(ctx, "GET", "/v1/bans", nil, nil, &bans)
 }

@@ -51,6 +51,8 @@ const (
 	SchemaSetting    = "rmq.setting/1"
 	SchemaBans       = "rmq.bans/1"
 	SchemaBan        = "rmq.ban/1"
+	SchemaBridges    = "rmq.bridges/1"
+	SchemaBridge     = "rmq.bridge/1"
 	SchemaOptions    = "rmq.options/1"
 	SchemaDone       = "rmq.done/1" // a Done: what a command changed
 )
@@ -210,6 +212,23 @@ func Handler(src Source, opt HandlerOptions) http.Handler {
 	get(h, mux, "DELETE /v1/settings/{kind}/{name}", SchemaDone, func(ctx context.Context, r *http.Request) (Done, error) {
 		return Done{}, src.DeleteSetting(ctx, namespaceOf(r), kindOf(r), r.PathValue("name"))
 	})
+
+	get(h, mux, "GET /v1/bridges", SchemaBridges, func(ctx context.Context, _ *http.Request) ([]Bridge, error) {
+		all, err := src.Bridges(ctx)
+		return some(all), err
+	})
+	get(h, mux, "GET /v1/bridges/{name}", SchemaBridge, func(ctx context.Context, r *http.Request) (Bridge, error) {
+		return src.Bridge(ctx, r.PathValue("name"))
+	})
+	put(h, mux, "POST /v1/bridges", SchemaBridge, func(ctx context.Context, _ *http.Request, s BridgeSpec) (Bridge, error) { return src.AddBridge(ctx, s) })
+	get(h, mux, "DELETE /v1/bridges/{name}", SchemaDone, func(ctx context.Context, r *http.Request) (Done, error) {
+		return Done{}, src.RemoveBridge(ctx, r.PathValue("name"))
+	})
+	for verb, paused := range map[string]bool{"pause": true, "resume": false} {
+		get(h, mux, "POST /v1/bridges/{name}/"+verb, SchemaBridge, func(ctx context.Context, r *http.Request) (Bridge, error) {
+			return src.PauseBridge(ctx, r.PathValue("name"), paused)
+		})
+	}
 
 	get(h, mux, "GET /v1/bans", SchemaBans, func(ctx context.Context, _ *http.Request) ([]acl.Ban, error) {
 		bans, err := src.Bans(ctx)

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/robustmq/rmq/broker/acl"
+	"github.com/robustmq/rmq/broker/setting"
 	"github.com/robustmq/rmq/broker/trace"
 )
 
@@ -474,6 +475,43 @@ type Session struct {
 	BacklogBytes  int64          `json:"backlog_bytes"`
 	Dropped       uint64         `json:"dropped"`
 	Will          *Will          `json:"will,omitempty"`
+}
+
+// BridgeSpec defines a bridge. What is empty of it has its default.
+type BridgeSpec struct {
+	Name string `json:"name"`
+	setting.Bridge
+}
+
+// States of a bridge.
+const (
+	BridgeConnected = "connected"
+	BridgeAway      = "away"   // it tries again and again
+	BridgePaused    = "paused" // an operator wants it so
+)
+
+// Bridge is a bridge to another MQTT broker.
+type Bridge struct {
+	Name string `json:"name"`
+	setting.Bridge
+
+	State   string    `json:"state"`
+	Node    uint64    `json:"node,omitempty"` // that runs it, or has last
+	Since   time.Time `json:"since,omitzero"` // that it is connected, or is not
+	Error   string    `json:"error,omitempty"`
+	ErrorAt time.Time `json:"error_at,omitzero"`
+
+	Queued   int64 `json:"queued"`   // messages that the other broker has not acknowledged
+	Inflight int   `json:"inflight"` // of those, the ones that it was sent
+	// Traffic is counted by the node that runs the bridge, and told by it alone.
+	Traffic *BridgeTraffic `json:"traffic,omitempty"`
+}
+
+// BridgeTraffic counts messages since the node began to run the bridge.
+type BridgeTraffic struct {
+	In      uint64 `json:"in"`
+	Out     uint64 `json:"out"`
+	Dropped uint64 `json:"dropped"` // that the other side never takes
 }
 
 // Subscription is one filter of a session.

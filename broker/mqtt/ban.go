@@ -22,6 +22,7 @@ import (
 func (s *Server) Changed() {
 	s.sys.pace()
 	s.watchSlow()
+	s.sys.bridges()
 	if s.cfg.Auth.Bans() == nil {
 		return
 	}

@@ -4,11 +4,13 @@ import (
 	"context"
 	"crypto/rand"
 	"math"
+	"strings"
 
 	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/auth"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/mqttwire"
+	"github.com/robustmq/rmq/broker/setting"
 	"github.com/robustmq/rmq/broker/wire"
 )
 
@@ -142,6 +144,8 @@ func (c *conn) identify(p *mqttwire.Connect) (assigned bool, err error) {
 	switch n := len(p.ClientID); {
 	case n > c.server.cfg.MaxClientID:
 		return false, invalid("client identifier too long")
+	case strings.HasPrefix(string(p.ClientID), setting.BridgeSession):
+		return false, invalid("client identifier of a bridge of this broker")
 	case n > 0:
 		c.clientID = string(p.ClientID)
 		return false, nil
@@ -209,12 +213,28 @@ func (c *conn) properties(p *mqttwire.Connect, assigned bool, keepAlive uint16, 
 	if keepAlive != p.KeepAlive {
 		ps = ps.Uint16(mqttwire.ServerKeepAlive, keepAlive)
 	}
+	if k := cfg.Kernel; k != nil && hasUser(p.Properties, Origin) {
+		ps = ps.User(Origin, k.Cluster())
+	}
 	if n, _ := p.Properties.Num(mqttwire.RequestResponseInfo); n == 1 { // MQTT5-3.1.2-28
 		if root := cfg.ResponseInformation(c.clientID); root != "" && mqttwire.ValidTopic([]byte(root)) {
 			ps = ps.String(mqttwire.ResponseInformation, root)
 		}
 	}
 	return ps
+}
+
+// Origin names the user property with the id of a cluster that a message has left over a bridge. A client
+// of MQTT 5 that says it in CONNECT is a bridge, and is told the id of this cluster in CONNACK.
+const Origin = "rmq-origin"
+
+func hasUser(ps mqttwire.Properties, name string) bool {
+	for p, rest, ok := ps.Next(); ok; p, rest, ok = rest.Next() {
+		if p.ID == mqttwire.UserProperty && string(p.Key) == name {
+			return true
+		}
+	}
+	return false
 }
 
 // refuse answers CONNECT with a refusal and ends the connection. Before MQTT 5 some

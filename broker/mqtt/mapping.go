@@ -229,3 +229,33 @@ func remaining(expiresAt, now int64) (seconds uint32, left bool) {
 // that neither change nor keep them.
 func viewBytes(s string) []byte  { return unsafe.Slice(unsafe.StringData(s), len(s)) }
 func viewString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// Inbound is the memory that mapping a PUBLISH in needs, for who is the client of another broker: a
+// bridge. The zero value is ready. It is reused, so a message is valid until the next one.
+type Inbound struct{ in inbound }
+
+// Message sets m to what a PUBLISH says, under a topic of our own choice.
+func (x *Inbound) Message(m *message.Message, p *mqttwire.Publish, topic string, now int64) error {
+	return x.in.fill(m, p, topic, "", now)
+}
+
+// Outbound is the memory that mapping a message out needs, as Inbound.
+type Outbound struct{ out outbound }
+
+// Properties returns the property block under which m leaves, with room behind it for one that is
+// added. left false: the message has expired.
+func (x *Outbound) Properties(m *message.Message, now int64) (ps mqttwire.Properties, left bool) {
+	var e extra
+	if m.ExpiresAt != 0 {
+		if e.expiry, left = remaining(m.ExpiresAt, now); !left {
+			return nil, false
+		}
+		e.expire = true
+	}
+	ps = x.out.properties(m, e)
+	if m.Source == message.MQTT && !e.expire { // they are the message's own, which others have too
+		x.out.props = append(x.out.props[:0], ps...)
+		ps = x.out.props
+	}
+	return ps, true
+}

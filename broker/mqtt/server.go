@@ -34,6 +34,8 @@ type Config struct {
 	Quotas *setting.LiveQuotas
 	// Trace is told what is seen of clients and done for them; nil: nobody asks.
 	Trace *trace.Tracer
+	// Bridges calls f with each bridge to another broker, and whether it is connected; nil: there are none.
+	Bridges func(f func(name string, connected bool))
 	// Ban bans a client; nil: nobody is banned for coming and going too often.
 	Ban func(context.Context, acl.Ban) error
 

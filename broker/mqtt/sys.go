@@ -109,8 +109,36 @@ func (y *sys) tick() {
 		return
 	}
 	y.observe()
-	now := y.look()
-	for _, t := range now.topics() {
+	y.tellLocked(y.look().topics())
+	y.timer = y.server.cfg.Link.AfterFunc(y.interval, y.tick)
+}
+
+// bridges tells of the bridges at once: who waits for one is not to wait for a tick too.
+func (y *sys) bridges() {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	if y.timer != nil {
+		y.tellLocked(y.bridgeTopics())
+	}
+}
+
+// bridgeTopics are Mosquitto's, of each bridge: whether it is connected.
+func (y *sys) bridgeTopics() (topics []sysTopic) {
+	if each := y.server.cfg.Bridges; each != nil {
+		each(func(name string, connected bool) {
+			state := "0"
+			if connected {
+				state = "1"
+			}
+			topics = append(topics, sysTopic{"$SYS/broker/connection/" + name + "/state", func() string { return state }})
+		})
+	}
+	return topics
+}
+
+// tellLocked publishes the topics whose value has changed, if anybody wants them. Caller holds y.mu.
+func (y *sys) tellLocked(topics []sysTopic) {
+	for _, t := range topics {
 		if !y.k.Wanted(y.server.cfg.Namespace, t.name) {
 			delete(y.last, t.name)
 			continue
@@ -120,7 +148,6 @@ func (y *sys) tick() {
 			y.publish(t.name, v)
 		}
 	}
-	y.timer = y.server.cfg.Link.AfterFunc(y.interval, y.tick)
 }
 
 // observe takes what is counted over time.
@@ -289,6 +316,7 @@ func (l *sysLook) topics() []sysTopic {
 			})
 		}
 	}
+	topics = append(topics, y.bridgeTopics()...)
 	node := "$SYS/brokers/" + y.node
 	return append(topics, []sysTopic{
 		{"$SYS/brokers", func() string { return strings.Join(y.nodes(), ",") }},

@@ -44,6 +44,7 @@ type Fake struct {
 	A    []acl.Rule
 	Set  []setting.Setting
 	Ban  []acl.Ban
+	Br   []adminapi.Bridge
 	Opt  []adminapi.Option
 	Fail error // every call fails with it, when not nil
 
@@ -624,6 +625,54 @@ func (f *Fake) PutBan(_ context.Context, b acl.Ban) (acl.Ban, error) {
 
 func (f *Fake) DeleteBan(_ context.Context, b acl.Ban) error {
 	return remove(f, &f.Ban, func(b acl.Ban) string { return b.Key() }, "ban", b.Key())
+}
+
+func bridgeName(b adminapi.Bridge) string { return b.Name }
+
+func (f *Fake) Bridges(context.Context) ([]adminapi.Bridge, error) {
+	return all(f, &f.Br, bridgeName, adminapi.Query{Limit: adminapi.ListMax})
+}
+
+func (f *Fake) bridge(name string, change func(*adminapi.Bridge)) (adminapi.Bridge, error) {
+	unlock, err := f.lock()
+	if err != nil {
+		return adminapi.Bridge{}, err
+	}
+	defer unlock()
+	for i := range f.Br {
+		if f.Br[i].Name == name {
+			change(&f.Br[i])
+			return f.Br[i], nil
+		}
+	}
+	return adminapi.Bridge{}, fault.Of(fault.NotFound, "find bridge", name)
+}
+
+func (f *Fake) Bridge(_ context.Context, name string) (adminapi.Bridge, error) {
+	return f.bridge(name, func(*adminapi.Bridge) {})
+}
+
+func (f *Fake) AddBridge(_ context.Context, s adminapi.BridgeSpec) (adminapi.Bridge, error) {
+	b := adminapi.Bridge{Name: s.Name, Bridge: s.Shown(), State: adminapi.BridgeAway}
+	if _, err := f.bridge(s.Name, func(*adminapi.Bridge) {}); !fault.Is(err, fault.NotFound) {
+		return b, cmp.Or(err, error(fault.Of(fault.Exists, "add bridge", s.Name)))
+	}
+	f.Update(func(f *Fake) { f.Br = append(f.Br, b) })
+	return b, nil
+}
+
+func (f *Fake) RemoveBridge(_ context.Context, name string) error {
+	return remove(f, &f.Br, bridgeName, "bridge", name)
+}
+
+func (f *Fake) PauseBridge(_ context.Context, name string, paused bool) (adminapi.Bridge, error) {
+	return f.bridge(name, func(b *adminapi.Bridge) {
+		if b.Paused = paused; paused {
+			b.State = adminapi.BridgePaused
+		} else {
+			b.State = adminapi.BridgeAway
+		}
+	})
 }
 
 func (f *Fake) Options(context.Context) ([]adminapi.Option, error) {
