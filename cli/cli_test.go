@@ -349,6 +349,9 @@ func sample() *adminapitest.Fake {
 		{Namespace: "/", Kind: setting.KindSubscription, Name: "orders", Value: []byte(`{"filter":"orders/%c/#","qos":1}`)}}
 	f.U = []adminapi.User{{Name: "ann", Tags: []string{"administrator"}}}
 	f.Ban = []acl.Ban{{Client: "dev1", Reason: "loops", Since: at}}
+	f.Br = []adminapi.Bridge{{Name: "cloud", State: adminapi.BridgeAway, Node: 1, Since: at, Error: "refused", Queued: 3, Bridge: setting.Bridge{
+		URL: "mqtt://mqtt.example.com", Protocol: "5", ClientID: "rmq-cloud", Routes: []setting.Route{{Direction: setting.Out, Filter: "sensors/#", QoS: 1}},
+	}}}
 	for _, o := range option.All() {
 		f.Opt = append(f.Opt, adminapi.Option{Name: o.Name, Value: o.Default, Default: o.Default, Origin: adminapi.OriginDefault, Help: o.Help})
 	}

@@ -52,3 +52,21 @@ func (t *TLS) Config() (*tls.Config, error) {
 	}
 	return config, nil
 }
+
+// PEM reads the files as they are, for who keeps their contents.
+func (t *TLS) PEM() (cacert, cert, key string, insecure bool, err error) {
+	if _, err := t.Config(); err != nil {
+		return "", "", "", false, err
+	}
+	read := func(path string) (text string) {
+		if path == "" || err != nil {
+			return ""
+		}
+		var b []byte
+		if b, err = os.ReadFile(path); err != nil {
+			err = Failf(Usage, "%v", err)
+		}
+		return string(b)
+	}
+	return read(t.cacert), read(t.cert), read(cmp.Or(t.key, t.cert)), t.insecure, err
+}
