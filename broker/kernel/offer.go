@@ -70,7 +70,7 @@ func (of *offers) asked(k *Kernel, from, id uint64, a want) {
 		o = &offer{id: id, to: from, shard: a.shard, s: s, since: k.time.Now(), begun: now, used: now}
 		of.byID[id] = o
 		of.mu.Unlock()
-		if !k.spawn(func() { k.prepare(o) }) {
+		if !k.spawn(func() { k.prepare(o, a) }) {
 			return
 		}
 		k.answer(from, id, a, answerWait, nil)
@@ -115,8 +115,9 @@ func (k *Kernel) answer(to, id uint64, a want, how byte, body []byte) {
 	k.cfg.Peers.Send(to, append(append(f, how), body...))
 }
 
-// prepare makes an offer ready, and sees to it that it goes.
-func (k *Kernel) prepare(o *offer) {
+// prepare makes an offer ready, and sees to it that it goes. If it cannot be made, who has asked for it is told to
+// look elsewhere.
+func (k *Kernel) prepare(o *offer, a want) {
 	var err error
 	if o.s == nil {
 		o.at, o.state = k.meta.offer()
@@ -126,6 +127,7 @@ func (k *Kernel) prepare(o *offer) {
 	if err != nil {
 		k.log.Warn("state not offered", "shard", o.shard, "node", o.to, "err", err)
 		k.withdraw(o)
+		k.answer(o.to, o.id, a, answerNo, []byte(err.Error()))
 		return
 	}
 	o.index.Store(o.at.Index)
