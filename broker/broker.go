@@ -313,11 +313,11 @@ func (b *Broker) openServers() (err error) {
 		Clock: b.kernel.Clock(), Link: b.cfg.Link, Log: b.cfg.Log,
 	})
 	b.kafka = kafka.New(kafka.Config{
-		Kernel: b.kernel, ClusterID: cluster, NodeID: int32(b.self()), Authenticator: a, Users: a.Guards, Quotas: quotas,
+		Kernel: b.kernel, ClusterID: cluster, NodeID: int32(b.self()), Authenticator: a, Users: a.Guards, Quotas: quotas, Trace: b.trace,
 		Broker: b.kernel.Clock(), Link: b.cfg.Link, ExactStreams: b.cfg.Profile == Production, LogDir: b.cfg.DataDir,
 		Advertise: b.advertise,
 	})
-	b.amqp = amqp.New(amqp.Config{Kernel: b.kernel, Auth: a, Link: b.cfg.Link, Log: b.cfg.Log, Product: "rmq", Version: version, Cluster: cluster})
+	b.amqp = amqp.New(amqp.Config{Kernel: b.kernel, Auth: a, Trace: b.trace, Link: b.cfg.Link, Log: b.cfg.Log, Product: "rmq", Version: version, Cluster: cluster})
 
 	source := admin.New(admin.Config{
 		Kernel: b.kernel, Auth: a, WAL: func() storage.LogStats { return b.engine.Log().Stats() }, Shards: b.shards, Clock: b.cfg.Time,

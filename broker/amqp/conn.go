@@ -119,6 +119,7 @@ func (c *conn) serve() error {
 		c.out.Close(false)
 	})
 	err := c.run()
+	c.traceEnd(err)
 	c.early.Stop()
 	c.expireAt(time.Time{})
 	c.stopHeartbeats()
@@ -286,6 +287,9 @@ func (c *conn) end() {
 
 // frame handles one frame. over: the connection has ended in order.
 func (c *conn) frame(f amqpwire.Frame) (fail *failure, over bool) {
+	if f.Type == amqpwire.FrameMethod && c.s.cfg.Trace.On() {
+		c.traceMethod(f.Channel, f.Payload)
+	}
 	if f.Type == amqpwire.FrameHeartbeat {
 		if f.Channel != 0 && c.stage == running {
 			return failf(amqpwire.UnexpectedFrame, "heartbeat on channel %d", f.Channel), false
@@ -404,6 +408,9 @@ func (c *conn) endBatch() {
 // send puts a method in the outbox; the next flush takes it along.
 func (c *conn) send(channel uint16, m amqpwire.Method) {
 	c.hold(func(dst []byte) []byte { return amqpwire.AppendMethod(dst, channel, m) })
+	if c.s.cfg.Trace.On() {
+		c.traceSent(channel, m)
+	}
 }
 
 func (c *conn) hold(f func(dst []byte) []byte) {

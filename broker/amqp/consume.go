@@ -133,7 +133,11 @@ func (cs *consumer) Deliver(d *kernel.Delivery) bool {
 		ch.sum++
 	}
 	cs.markLocked()
+	tag := ch.tag
 	ch.mu.Unlock()
+	if c.s.cfg.Trace.On() {
+		c.traceDelivery(ch.id, amqpwire.IDBasicDeliver, cs.tag, tag, d)
+	}
 	c.said.Store(true)
 	c.s.stats.Delivered.Add(1)
 	c.s.stats.DeliveredBytes.Add(uint64(len(d.Msg.Value)))
@@ -486,7 +490,11 @@ func (g *getter) Deliver(d *kernel.Delivery) bool {
 		ch.unacked.push(pending{tag: ch.tag, no: d.No, src: &g.source})
 		g.outstanding++
 	}
+	tag := ch.tag
 	ch.mu.Unlock()
+	if c.s.cfg.Trace.On() {
+		c.traceDelivery(ch.id, amqpwire.IDBasicGetOk, "", tag, d)
+	}
 	c.s.stats.Delivered.Add(1)
 	c.s.stats.DeliveredBytes.Add(uint64(len(d.Msg.Value)))
 	return true

@@ -192,6 +192,9 @@ func (ch *channel) hand(part *content, body []byte) (f *failure, crowded bool) {
 	p.Msg.Value = body
 	p.Namespace, p.ViaExchange, p.Admitted = c.vhost, true, true
 	p.Exchange, p.Key, p.CC = part.exchange, part.key, cc
+	if c.s.cfg.Trace.On() {
+		c.tracePublish(ch.id, p)
+	}
 	if ch.tx != nil {
 		c.s.stats.published(len(body))
 		return ch.txPublish(p, part.mandatory), false

@@ -12,6 +12,7 @@ import (
 	"github.com/robustmq/rmq/broker/auth"
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/kernel"
+	"github.com/robustmq/rmq/broker/trace"
 )
 
 // Config says what a server stands on. Zero values of the limits mean their defaults.
@@ -20,6 +21,7 @@ type Config struct {
 	Auth   auth.Authority
 	Link   clock.Clock // heartbeats and time limits; nil: the machine's
 	Log    *slog.Logger
+	Trace  *trace.Tracer // told what is seen of clients and done for them; nil: nobody asks
 
 	Product, Version, Cluster string // told to clients in connection.start
 

@@ -205,6 +205,9 @@ func (c *conn) handle(body []byte) error {
 		return err
 	}
 	c.client = h.client
+	if c.srv.cfg.Trace.On() {
+		c.traceRequest(h, len(body))
+	}
 	switch h.key {
 	case keyProduce:
 		return c.produce(h, rest)
@@ -260,6 +263,9 @@ func (c *conn) respond(h header, flexible int16, resp kmsg.Response) {
 		return dst
 	})
 	c.srv.Stats.BytesOut.Add(uint64(n))
+	if c.srv.cfg.Trace.On() {
+		c.traceResponse(h, n, silence(c.silent))
+	}
 }
 
 // shutdown makes serve return soon: reading fails, and what is waiting sees the server's
@@ -303,6 +309,9 @@ func (c *conn) finished(p *produce) {
 		c.waitBytes -= q.size
 		c.out.Write(q.frame)
 		c.srv.Stats.BytesOut.Add(uint64(len(q.frame)))
+		if c.srv.cfg.Trace.On() {
+			c.traceResponse(q.h, len(q.frame), silence(q.silent))
+		}
 		giveProduce(q)
 	}
 	if n == 0 {

@@ -120,6 +120,9 @@ func (c *conn) respondFetch(h header, f *fetching, top code) {
 	c.out.Hold(func(dst []byte) []byte { return append(dst, b[from:]...) })
 	c.out.Flush()
 	c.srv.Stats.BytesOut.Add(uint64(len(b) + records))
+	if c.srv.cfg.Trace.On() {
+		c.traceResponse(h, len(b)+records, silence(c.silent))
+	}
 	c.srv.Stats.FetchedSize.Add(uint64(records))
 	wire.Put(b)
 }

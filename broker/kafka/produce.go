@@ -104,6 +104,7 @@ func (c *conn) produce(h header, body []byte) error {
 		giveProduce(p)
 		return failf(BadRequest, "Produce version %d: %w", h.version, errMalformed)
 	}
+	p.traceProduce()
 	all := codeNone
 	switch {
 	case p.acks < -1 || p.acks > 1:

@@ -15,6 +15,7 @@ import (
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/setting"
+	"github.com/robustmq/rmq/broker/trace"
 )
 
 // Config is what a Server is told. Zero values mean what Kafka's defaults do, unless
@@ -32,6 +33,8 @@ type Config struct {
 	// Authenticator checks SASL PLAIN, and what a client may do. nil: SASL is off, and asking for
 	// it is an error; everybody may do everything.
 	Authenticator auth.Authority
+	// Trace is told what is seen of clients and done for them; nil: nobody asks.
+	Trace *trace.Tracer
 	// Quotas say how much users and client ids may produce, consume and ask for; nil: none do.
 	Quotas *setting.LiveQuotas
 	// RequireSASL refuses everything else before it.
@@ -202,6 +205,7 @@ func (s *Server) ServeConn(nc net.Conn) error {
 	s.Stats.Accepted.Add(1)
 	s.Stats.Connections.Add(1)
 	reason, err := c.serve()
+	c.traceEnd(reason, err)
 	s.Stats.Connections.Add(-1)
 	s.Stats.Closed[reason].Add(1)
 

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -25,6 +26,22 @@ type RoutedSession struct {
 
 // routingMax bounds each list of a Routing.
 const routingMax = 32
+
+// Each tells what there is of it, by the kind of thing.
+func (r *Routing) Each(tell func(kind string, what any)) {
+	if r.Stream != "" {
+		tell("stream", r.Stream)
+	}
+	for _, q := range r.Queues {
+		tell("queue", q)
+	}
+	for _, s := range r.Sessions {
+		tell("session", fmt.Sprintf("%s QoS %d, %s", s.Client, s.QoS, s.Where))
+	}
+	if r.More > 0 {
+		tell("not named", r.More)
+	}
+}
 
 // Explain tells where Publish would have a message go. It changes nothing, and costs more than
 // routing does.

@@ -87,18 +87,7 @@ func (c *conn) traceRoute(p *kernel.Publish) {
 	e := trace.Event{What: trace.Route, Topic: address}
 	if k := c.server.cfg.Kernel; k != nil {
 		r := k.Explain(p)
-		if r.Stream != "" {
-			e.Add("stream", r.Stream)
-		}
-		for _, q := range r.Queues {
-			e.Add("queue", q)
-		}
-		for _, s := range r.Sessions {
-			e.Add("session", fmt.Sprintf("%s QoS %d, %s", s.Client, s.QoS, s.Where))
-		}
-		if r.More > 0 {
-			e.Add("not named", r.More)
-		}
+		r.Each(e.Add)
 		if len(e.Fields) == 0 {
 			e.Text = "nobody wants it"
 		}

@@ -77,7 +77,8 @@ func newVerb(e *env.Env, cmd *cobra.Command, what func(*adminapi.TraceQuery, str
 	var size env.Size
 	cmd.Long = cmd.Short + ", on whichever node, until Ctrl-C or a bound: packets\n" +
 		"both ways (> from the client, < to it) with their fields, where a message goes, what is dropped, and why a connection\n" +
-		"ends. Payloads are shortened; of passwords, and of what proves one, the length is told.\n\n" +
+		"ends. Payloads are shortened; of passwords, and of what proves one, the length is told. Clients of Kafka are known by\n" +
+		"their client id, those of AMQP by the name of their connection; topics are written as MQTT has them.\n\n" +
 		"Nobody waits for who looks: what does not get here in time is lost, and counted. -o json is one event a line."
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if count < 0 {
