@@ -91,8 +91,18 @@ func (c *conn) run() error {
 	c.out.Append(c.connect)
 	c.end(c.serve())
 	c.close()
+	if c.version != mqttwire.V5 && !c.greeted.Load() && !c.r.plain && (errors.Is(c.why, errPlain) || errors.Is(c.why, errClosed)) {
+		c.r.plain = true
+		return errPlain
+	}
 	return c.why
 }
+
+// errPlain says that the remote broker knows no bridges of MQTT 3: it is to be told nothing of that.
+var errPlain = errors.New("the remote broker knows no bridges")
+
+// errClosed is that the remote broker has closed the connection.
+var errClosed = errors.New("it was closed")
 
 // close waits until nothing more is done, and gives the session back.
 func (c *conn) close() {
@@ -140,7 +150,7 @@ func (c *conn) end(err error) {
 func (c *conn) connect(dst []byte) []byte {
 	s := &c.r.spec
 	p := mqttwire.Connect{
-		Version: c.version, ClientID: []byte(s.ClientID), KeepAlive: s.KeepAlive,
+		Version: c.version, Bridge: !c.r.plain, ClientID: []byte(s.ClientID), KeepAlive: s.KeepAlive,
 		HasUserName: s.User != "", UserName: []byte(s.User), HasPassword: s.Password != "", Password: []byte(s.Password),
 	}
 	if !p.HasUserName {
@@ -165,7 +175,7 @@ func (c *conn) serve() error {
 		}
 		if n == 0 {
 			if err := c.in.Fill(more); err != nil {
-				return fault.New(fault.Unavailable, "connection to", c.r.spec.URL, "it was closed: %w", err)
+				return fault.New(fault.Unavailable, "connection to", c.r.spec.URL, "%w: %w", errClosed, err)
 			}
 			continue
 		}
@@ -196,6 +206,9 @@ func (c *conn) connack(f mqttwire.Frame) error {
 	}
 	if c.version == mqttwire.V5 && a.Reason.Failed() {
 		return refused(fault.Denied, reason(a.Reason, a.Properties))
+	}
+	if a.Code == mqttwire.RefusedVersion && !c.r.plain {
+		return errPlain
 	}
 	if c.version != mqttwire.V5 && a.Code != mqttwire.Accepted {
 		return refused(fault.Denied, connectCodes[a.Code])

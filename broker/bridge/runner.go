@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -37,6 +38,9 @@ type runner struct {
 	cancel context.CancelCauseFunc
 	done   chan struct{}
 
+	// plain: the remote broker, of MQTT 3, does not know bridges. run's alone.
+	plain bool
+
 	in, out, dropped atomic.Uint64 // messages
 
 	mu    sync.Mutex
@@ -60,6 +64,9 @@ func (r *runner) run() {
 		err := r.attempt()
 		if r.ctx.Err() != nil {
 			return
+		}
+		if errors.Is(err, errPlain) {
+			continue
 		}
 		if r.b.cfg.Link.Now().Sub(began) > livedLong {
 			failed = 0

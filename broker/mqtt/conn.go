@@ -49,6 +49,7 @@ type conn struct {
 	aliasMax    uint8  // topic aliases out
 	version     mqttwire.Version
 	problemInfo bool // it wants reason strings
+	bridge      bool // of MQTT 3: it is sent nothing of its own, and RETAIN as it was published
 
 	// Of the reader.
 	calm      bool // what has been handled last came after a long silence

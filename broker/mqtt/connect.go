@@ -20,7 +20,7 @@ func (c *conn) connect(f mqttwire.Frame) error {
 	var p mqttwire.Connect
 	c.maxOut = mqttwire.PacketMax
 	err := p.Decode(f)
-	c.version = p.Version
+	c.version, c.bridge = p.Version, p.Bridge
 	if err != nil {
 		c.traceIn(f, "")
 		return err

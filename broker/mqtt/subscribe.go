@@ -39,6 +39,9 @@ func (c *conn) subscribe(f mqttwire.Frame) error {
 			continue
 		}
 		t.Filter = filter
+		if c.bridge {
+			t.NoLocal, t.RetainAsPublished = !isShared, true
+		}
 		if isShared && t.NoLocal { // MQTT5-3.8.3-4
 			return &mqttwire.Error{Reason: mqttwire.ProtocolError, Text: "no local on a shared subscription"}
 		}

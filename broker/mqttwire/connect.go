@@ -5,7 +5,7 @@ import "fmt"
 // Connect is a CONNECT packet (section 3.1).
 //
 //	protocol name     string       "MQTT", or "MQIsdp" in 3.1
-//	protocol level    u8
+//	protocol level    u8; in MQTT 3 with bit 7 set, as bridges of Mosquitto's do: see Bridge
 //	connect flags     u8           user name · password · will retain · will QoS (2) ·
 //	                               will · clean start · reserved
 //	keep alive        u16, seconds
@@ -14,6 +14,7 @@ import "fmt"
 //	                  user name; password: each as the flags say
 type Connect struct {
 	Version     Version
+	Bridge      bool   // MQTT 3: the client is a bridge, to be sent nothing of its own, and RETAIN as it was published
 	CleanStart  bool   // clean session in MQTT 3
 	KeepAlive   uint16 // seconds; 0: none
 	Properties  Properties
@@ -37,6 +38,8 @@ const (
 	flagWillRetain = 1 << 5
 	flagPassword   = 1 << 6
 	flagUserName   = 1 << 7
+
+	levelBridge = 1 << 7
 )
 
 // Decode reads a CONNECT packet. When it fails c.Version is what is known of the
@@ -51,6 +54,9 @@ func (c *Connect) Decode(f Frame) error {
 	level := r.byte("protocol level")
 	if r.err != nil {
 		return r.err
+	}
+	if plain := level &^ levelBridge; level != plain && plain != byte(V5) {
+		c.Bridge, level = true, plain
 	}
 	switch {
 	case string(name) == "MQTT" && (level == byte(V311) || level == byte(V5)):
@@ -159,7 +165,11 @@ func (c *Connect) Append(dst []byte) []byte {
 	}
 	dst = appendHeader(dst, CONNECT, 0, n)
 	dst = appendBinary(dst, name)
-	dst = append(dst, byte(c.Version), flags)
+	level := byte(c.Version)
+	if c.Bridge && c.Version != V5 {
+		level |= levelBridge
+	}
+	dst = append(dst, level, flags)
 	dst = appendUint16(dst, c.KeepAlive)
 	if c.Version == V5 {
 		dst = c.Properties.append(dst)

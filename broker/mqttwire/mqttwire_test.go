@@ -83,6 +83,7 @@ var valid = []struct {
 }{
 	{"MQTT5-3.1.2-1", V311, "10 0d 0004 'MQTT' 04 02 003c 0001 'c'",
 		&Connect{Version: V311, CleanStart: true, KeepAlive: 60, ClientID: []byte("c")}},
+	{"a bridge of MQTT 3.1.1", V311, "10 0d 0004 'MQTT' 84 00 0001 0001 'c'", &Connect{Version: V311, Bridge: true, KeepAlive: 1, ClientID: []byte("c")}},
 	{"MQTT31 3.1", V31, "10 0f 0006 'MQIsdp' 03 00 0000 0001 'c'", &Connect{Version: V31, ClientID: []byte("c")}},
 	{"MQTT5-3.1.3-1", V5, "10 37 0004 'MQTT' 05 ee 000a 05 11 0000000a 0002 'id' 05 18 00000005 0001 't' 0002 'wp'" +
 		"0004 'user' 0004 'pass'", nil},

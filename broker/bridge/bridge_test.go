@@ -1,0 +1,307 @@
+package bridge_test
+
+import (
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/robustmq/rmq/broker"
+	"github.com/robustmq/rmq/broker/adminapi"
+	"github.com/robustmq/rmq/broker/clock"
+	"github.com/robustmq/rmq/broker/kernel"
+	"github.com/robustmq/rmq/broker/message"
+	"github.com/robustmq/rmq/broker/mqttwire"
+	"github.com/robustmq/rmq/broker/setting"
+	"github.com/robustmq/rmq/testkit"
+)
+
+// remote is a broker that a test plays itself.
+type remote struct {
+	t       *testing.T
+	l       net.Listener
+	nc      net.Conn
+	buf     []byte
+	version mqttwire.Version
+}
+
+const patience = time.Minute // reached by a test that fails only
+
+// play starts a broker with a bridge to a remote one that the test plays.
+func play(t *testing.T, protocol string, opts ...testkit.Option) (*testkit.Broker, *remote) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &remote{t: t, l: l, version: mqttwire.V5}
+	if protocol == "3.1.1" {
+		r.version = mqttwire.V311
+	}
+	t.Cleanup(func() { l.Close() })
+	b := testkit.Run(t, opts...)
+	c, err := adminapi.NewClient(b.HTTP(), http.DefaultClient)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.AddBridge(t.Context(), adminapi.BridgeSpec{Name: "up", Bridge: setting.Bridge{
+		URL: "mqtt://" + l.Addr().String(), Protocol: protocol, KeepAlive: 30, Routes: []setting.Route{{Direction: setting.Both, Filter: "a/#", QoS: 2}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b, r
+}
+
+// accept takes the bridge's next connection, and its CONNECT.
+func (r *remote) accept() (c mqttwire.Connect) {
+	r.t.Helper()
+	if r.nc != nil {
+		r.nc.Close()
+	}
+	var err error
+	if r.nc, err = r.l.Accept(); err != nil {
+		r.t.Fatal(err)
+	}
+	r.buf = nil
+	if err := c.Decode(r.read(mqttwire.CONNECT)); err != nil {
+		r.t.Fatal(err)
+	}
+	return c
+}
+
+// greet takes a connection, answers CONNECT, and grants the subscription.
+func (r *remote) greet(ack mqttwire.Connack) {
+	r.t.Helper()
+	r.accept()
+	r.write(ack.Append(nil, r.version))
+	var s mqttwire.Subscribe
+	if err := s.Decode(r.version, r.read(mqttwire.SUBSCRIBE)); err != nil {
+		r.t.Fatal(err)
+	}
+	r.write((&mqttwire.Suback{Type: mqttwire.SUBACK, PacketID: s.PacketID, Reasons: []mqttwire.Reason{mqttwire.GrantedQoS2}}).Append(nil, r.version))
+}
+
+// read reads a packet, which is to be of a type.
+func (r *remote) read(want mqttwire.Type) mqttwire.Frame {
+	r.t.Helper()
+	r.nc.SetReadDeadline(time.Now().Add(patience))
+	for {
+		f, n, _, err := mqttwire.ReadFrame(r.buf, r.version, mqttwire.PacketMax)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if n > 0 {
+			r.buf = r.buf[n:]
+			if f.Type != want {
+				r.t.Fatalf("%s came, not %s", f.Type, want)
+			}
+			return f
+		}
+		b := make([]byte, 4096)
+		n, err = r.nc.Read(b)
+		if err != nil {
+			r.t.Fatalf("waiting for %s: %v", want, err)
+		}
+		r.buf = append(r.buf, b[:n]...)
+	}
+}
+
+func (r *remote) write(b []byte) {
+	r.t.Helper()
+	if _, err := r.nc.Write(b); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *remote) publish(p mqttwire.Publish) { r.t.Helper(); r.write(p.Append(nil, r.version)) }
+
+func (r *remote) published() (p mqttwire.Publish) {
+	r.t.Helper()
+	if err := p.Decode(r.version, r.read(mqttwire.PUBLISH)); err != nil {
+		r.t.Fatal(err)
+	}
+	return p
+}
+
+func (r *remote) ack(t mqttwire.Type, id uint16, reason mqttwire.Reason) {
+	r.t.Helper()
+	r.write((&mqttwire.Ack{Type: t, PacketID: id, Reason: reason}).Append(nil, r.version))
+}
+
+func (r *remote) acked(t mqttwire.Type, id uint16) (a mqttwire.Ack) {
+	r.t.Helper()
+	if err := a.Decode(r.version, r.read(t)); err != nil || a.PacketID != id {
+		r.t.Fatalf("%+v, %v; want %s of %d", a, err, t, id)
+	}
+	return a
+}
+
+func send(t *testing.T, b *testkit.Broker, text string, qos uint8) {
+	t.Helper()
+	if err := b.Kernel().Publish(&kernel.Publish{Namespace: "/", Msg: message.Message{Source: message.MQTT, Address: "a/x", Value: []byte(text), QoS: qos}}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A QoS 2 message that comes again on another connection is the same, and is not when the remote broker
+// has lost its session: then its identifiers mean other messages.
+func TestComesOnce(t *testing.T) {
+	b, r := play(t, "5")
+	r.greet(mqttwire.Connack{})
+	r.publish(mqttwire.Publish{QoS: 2, PacketID: 7, Topic: []byte("a/x"), Payload: []byte("one")})
+	r.acked(mqttwire.PUBREC, 7)
+	r.greet(mqttwire.Connack{SessionPresent: true})
+	r.publish(mqttwire.Publish{Dup: true, QoS: 2, PacketID: 7, Topic: []byte("a/x"), Payload: []byte("one")})
+	r.acked(mqttwire.PUBREC, 7)
+	r.greet(mqttwire.Connack{})
+	r.publish(mqttwire.Publish{QoS: 2, PacketID: 7, Topic: []byte("a/x"), Payload: []byte("two")})
+	r.acked(mqttwire.PUBREC, 7)
+	r.ack(mqttwire.PUBREL, 7, 0)
+	r.acked(mqttwire.PUBCOMP, 7)
+	b.Want(t).Topic("a").Count(2)
+	if got := b.Topic("a").Values(); !slices.Equal(got, []string{"one", "two"}) {
+		t.Errorf("%q were published", got)
+	}
+}
+
+// A delivery goes on where it stood when the connection ended.
+func TestGoesOnce(t *testing.T) {
+	b, r := play(t, "5")
+	r.greet(mqttwire.Connack{})
+	send(t, b, "one", 2)
+	send(t, b, "two", 2)
+	one, two := r.published(), r.published()
+	r.ack(mqttwire.PUBREC, one.PacketID, 0)
+	r.acked(mqttwire.PUBREL, one.PacketID)
+	r.greet(mqttwire.Connack{SessionPresent: true})
+	r.acked(mqttwire.PUBREL, one.PacketID)
+	again := r.published()
+	if !again.Dup || again.PacketID != two.PacketID || string(again.Payload) != "two" {
+		t.Errorf("again came %+v", again)
+	}
+	r.ack(mqttwire.PUBCOMP, one.PacketID, 0)
+	r.ack(mqttwire.PUBREC, two.PacketID, 0)
+	r.acked(mqttwire.PUBREL, two.PacketID)
+	r.ack(mqttwire.PUBCOMP, two.PacketID, 0)
+	b.Want(t).That("nothing that waits", func() bool { return b.Session("$bridge/up").Inflight()+b.Session("$bridge/up").Backlog() == 0 })
+}
+
+// What the remote broker does not do is not asked of it: its quality of service, RETAIN, packets of any
+// length, more under way than it takes.
+func TestRemoteLimits(t *testing.T) {
+	b, r := play(t, "5")
+	r.greet(mqttwire.Connack{Properties: mqttwire.Properties(nil).Byte(mqttwire.MaximumQoS, 1).Byte(mqttwire.RetainAvailable, 0).
+		Uint16(mqttwire.ReceiveMaximum, 1).Uint32(mqttwire.MaximumPacketSize, 200)})
+	send(t, b, strings.Repeat("x", 300), 1)
+	for _, text := range []string{"one", "two"} {
+		if err := b.Kernel().Publish(&kernel.Publish{Namespace: "/", Msg: message.Message{Source: message.MQTT, Address: "a/x", Value: []byte(text), QoS: 2, Retain: true}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, text := range []string{"one", "two"} { // the second once the first is done with, or read would find it in place of PINGRESP
+		p := r.published()
+		if p.QoS != 1 || p.Retain || string(p.Payload) != text {
+			t.Errorf("got %+v", p)
+		}
+		if len(r.buf) > 0 {
+			t.Errorf("%s: more came than is allowed", text)
+		}
+		r.ack(mqttwire.PUBACK, p.PacketID, 0)
+	}
+}
+
+// A message that the remote broker never takes is dropped, one that it has no room for waits.
+func TestRemoteRefuses(t *testing.T) {
+	b, r := play(t, "5")
+	r.greet(mqttwire.Connack{})
+	send(t, b, "one", 1)
+	send(t, b, "two", 2)
+	one, two := r.published(), r.published()
+	r.ack(mqttwire.PUBACK, one.PacketID, mqttwire.NotAuthorized)
+	r.ack(mqttwire.PUBREC, two.PacketID, mqttwire.QuotaExceeded)
+	r.greet(mqttwire.Connack{SessionPresent: true})
+	if p := r.published(); string(p.Payload) != "two" {
+		t.Errorf("%s came again", p.Payload)
+	}
+}
+
+// What breaks the protocol ends the connection, with the reason; the bridge comes again.
+func TestRemoteErrs(t *testing.T) {
+	_, r := play(t, "5")
+	for what, packet := range map[string][]byte{
+		"malformed": {0x36, 2, 0, 1}, "alias": (&mqttwire.Publish{Properties: mqttwire.Properties(nil).Uint16(mqttwire.TopicAlias, 1)}).Append(nil, mqttwire.V5),
+		"suback":    (&mqttwire.Suback{Type: mqttwire.SUBACK, PacketID: 5, Reasons: []mqttwire.Reason{0}}).Append(nil, mqttwire.V5),
+		"subscribe": (&mqttwire.Subscribe{PacketID: 5, Filters: []mqttwire.Filter{{Filter: []byte("a")}}}).Append(nil, mqttwire.V5),
+	} {
+		r.greet(mqttwire.Connack{})
+		r.write(packet)
+		var d mqttwire.Disconnect
+		if err := d.Decode(mqttwire.V5, r.read(mqttwire.DISCONNECT)); err != nil || !d.Reason.Failed() {
+			t.Errorf("%s: %+v, %v", what, d, err)
+		}
+	}
+}
+
+// A remote broker of MQTT 3.1.1 is told that a bridge comes; one that does not know what that is, is not.
+func TestPlain(t *testing.T) {
+	for _, refuse := range []func(*remote){
+		func(r *remote) { r.write((&mqttwire.Connack{Code: mqttwire.RefusedVersion}).Append(nil, r.version)) },
+		func(*remote) {}, // it closes the connection
+	} {
+		_, r := play(t, "3.1.1")
+		if c := r.accept(); !c.Bridge {
+			t.Error("it does not say that it is a bridge")
+		}
+		refuse(r)
+		if c := r.accept(); c.Bridge {
+			t.Error("it says again that it is a bridge")
+		}
+	}
+}
+
+// A remote broker that says nothing is asked whether it is there, and left when it does not answer.
+func TestKeepAlive(t *testing.T) {
+	link := clock.NewVirtual(time.Now())
+	_, r := play(t, "5", testkit.Configure(func(c *broker.Config) { c.Link = link }))
+	r.greet(mqttwire.Connack{Properties: mqttwire.Properties(nil).Uint16(mqttwire.ServerKeepAlive, 9)})
+	r.write(mqttwire.AppendPingresp(nil)) // it is read behind SUBACK
+	for range 3 {
+		link.Advance(6 * time.Second)
+		r.read(mqttwire.PINGREQ)
+		r.write((&mqttwire.Publish{QoS: 1, PacketID: 1, Topic: []byte("b")}).Append(nil, mqttwire.V5)) // anything will do
+		r.acked(mqttwire.PUBACK, 1)
+	}
+	link.Advance(6 * time.Second)
+	r.read(mqttwire.PINGREQ)
+	link.Advance(6 * time.Second)
+	r.nc.SetReadDeadline(time.Now().Add(patience))
+	if n, err := r.nc.Read(make([]byte, 1)); err == nil || strings.Contains(err.Error(), "timeout") {
+		t.Errorf("it is still there: %d bytes, %v", n, err)
+	}
+}
+
+// The prefixes of a route take each other's place.
+func TestRoute(t *testing.T) {
+	for _, tt := range []struct{ local, filter, remote, here, there string }{
+		{"", "a/#", "", "a/b", "a/b"},
+		{"dev/", "#", "site/1/", "dev/x/y", "site/1/x/y"},
+		{"dev/", "#", "site/", "dev", "site"}, // a/# matches a
+		{"", "a", "p", "a", "pa"},
+		{"one", "", "other/name", "one", "other/name"},
+		{"dev/", "#", "", "dev", ""}, // no topic is left
+	} {
+		r := setting.Route{Direction: setting.Both, Filter: tt.filter, Local: tt.local, Remote: tt.remote}
+		if got, ok := r.ToRemote(tt.here); got != tt.there || ok != (tt.there != "") {
+			t.Errorf("%+v: %s goes as %q, %v", r, tt.here, got, ok)
+		}
+		if tt.there == "" {
+			continue
+		}
+		if got, ok := r.ToLocal(tt.there); got != tt.here || !ok {
+			t.Errorf("%+v: %s comes as %q, %v", r, tt.there, got, ok)
+		}
+	}
+}
