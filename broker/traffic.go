@@ -14,7 +14,7 @@ func (b *Broker) traffic() []adminapi.Traffic {
 		Protocol: "mqtt", Connections: int(m.Connections.Load()), Waiting: m.Parked.Load(), WaitingBytes: m.ParkedBytes.Load(),
 		Counters: adminapi.Counters{
 			MessagesIn: m.MessagesIn.Load(), MessagesOut: m.MessagesOut.Load(), BytesIn: m.BytesIn.Load(), BytesOut: m.BytesOut.Load(),
-			Accepted: m.Connects.Load(), Dropped: m.Dropped(),
+			Accepted: m.Connects.Load(), Dropped: m.Dropped(), Throttled: m.Slowed.Load(),
 		},
 		ErrorsBy: make(map[string]uint64),
 	}
@@ -26,6 +26,7 @@ func (b *Broker) traffic() []adminapi.Traffic {
 		Protocol: "kafka", Connections: int(k.Connections.Load()), Waiting: k.Held.Load(), WaitingBytes: k.HeldBytes.Load(),
 		Counters: adminapi.Counters{
 			MessagesIn: k.Produced.Load(), MessagesOut: k.Fetched.Load(), BytesIn: k.BytesIn.Load(), BytesOut: k.BytesOut.Load(), Accepted: k.Accepted.Load(),
+			Throttled: k.Throttled.Load(),
 		},
 		ErrorsBy: make(map[string]uint64),
 	}

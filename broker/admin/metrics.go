@@ -58,6 +58,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		counter("bytes_out_total", "Bytes sent.", t.BytesOut, t.Protocol)
 		counter("errors_total", "Conversations that were refused or broken.", t.Errors, t.Protocol)
 		counter("dropped_total", "Messages let go at a bound.", t.Dropped, t.Protocol)
+		counter("throttled_total", "Times that a client was not read for a while, as it exceeded a rate or a quota.", t.Throttled, t.Protocol)
 	}
 	c.listeners(ch)
 	gauge("streams", "Streams.", float64(o.Topics))

@@ -328,6 +328,8 @@ type Counters struct {
 	Accepted    uint64 `json:"accepted"` // connections, ever
 	Errors      uint64 `json:"errors"`
 	Dropped     uint64 `json:"dropped"` // messages let go at a bound, QoS 0 included
+	// Throttled counts how often a client was not read for a while, as it exceeded a rate or a quota.
+	Throttled uint64 `json:"throttled,omitempty"`
 }
 
 // Rates are Counters per second.

@@ -10,7 +10,9 @@ import (
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/message"
 	"github.com/robustmq/rmq/broker/mqttwire"
+	"github.com/robustmq/rmq/broker/option"
 	"github.com/robustmq/rmq/broker/setting"
+	"github.com/robustmq/rmq/broker/trace"
 )
 
 // FuzzConnection: whatever a client sends, connected or not, the server neither panics nor
@@ -34,7 +36,12 @@ func FuzzConnection(f *testing.F) {
 		(&mqttwire.Unsubscribe{PacketID: 2, Filters: [][]byte{[]byte("a")}}).Append(nil, v))
 	add((&mqttwire.Ack{Type: mqttwire.PUBREC, PacketID: sharedIDMin}).Append(nil, v), (&mqttwire.Ack{Type: mqttwire.PUBACK, PacketID: 1}).Append(nil, v),
 		(&mqttwire.Disconnect{Properties: none.Uint32(mqttwire.SessionExpiry, 1)}).Append(nil, v))
-	s := newServer(Config{MaxPacket: 1 << 16, ReceiveMaximum: 4}, fuzzKernel{})
+	tr := trace.New(1)
+	if _, err := tr.Look(trace.Query{}); err != nil { // all that comes and goes is described, too
+		f.Fatal(err)
+	}
+	timed := option.Fixed(map[string]string{"mqtt.slow.threshold": "1ms"})
+	s := newServer(Config{MaxPacket: 1 << 16, ReceiveMaximum: 4, Trace: tr, Options: timed}, fuzzKernel{})
 	f.Fuzz(func(t *testing.T, b []byte, connected bool) {
 		near, far := net.Pipe()
 		_ = near.SetDeadline(time.Now().Add(patience))

@@ -100,3 +100,19 @@ func TestQuotaOfMQTT(t *testing.T) {
 		t.Errorf("%v allocations for a message", n)
 	}
 }
+
+// What is read is written as it was kept, and what is written is read as it was.
+func FuzzQuotaFor(f *testing.F) {
+	f.Add("user:a%2Bb/client:+")
+	f.Add("listener:%2Frun%2Frmq.sock")
+	f.Fuzz(func(t *testing.T, s string) {
+		got, err := ParseQuotaFor(s)
+		if err != nil {
+			return
+		}
+		again, err := ParseQuotaFor(got.String())
+		if err != nil || again.String() != got.String() {
+			t.Errorf("%q is written %q, and read again as %q, %v", s, got, again, err)
+		}
+	})
+}
