@@ -142,7 +142,7 @@ func (c *conn) unacceptable(topic string) string {
 	switch {
 	case strings.Count(topic, "/") >= c.server.cfg.Options.Load().MaxLevels:
 		return "topic name with too many levels"
-	case topic == sysRoot || strings.HasPrefix(topic, sysRoot+"/"):
+	case (topic == sysRoot || strings.HasPrefix(topic, sysRoot+"/")) && !c.server.sys.ofBridge(topic):
 		return "topic name under $SYS"
 	}
 	return ""

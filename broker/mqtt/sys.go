@@ -136,6 +136,22 @@ func (y *sys) bridgeTopics() (topics []sysTopic) {
 	return topics
 }
 
+// ofBridge tells whether a topic under $SYS is that of a bridge of another broker's, which tells there
+// whether it is connected, as Mosquitto's do in their wills too.
+func (y *sys) ofBridge(topic string) bool {
+	name, is := strings.CutPrefix(topic, "$SYS/broker/connection/")
+	name, ends := strings.CutSuffix(name, "/state")
+	if !is || !ends || name == "" || strings.Contains(name, "/") {
+		return false
+	}
+	for _, own := range y.bridgeTopics() {
+		if own.name == topic {
+			return false
+		}
+	}
+	return true
+}
+
 // tellLocked publishes the topics whose value has changed, if anybody wants them. Caller holds y.mu.
 func (y *sys) tellLocked(topics []sysTopic) {
 	for _, t := range topics {

@@ -329,6 +329,17 @@ func TestBridgePause(t *testing.T) {
 	here.bridged("up", adminapi.BridgeConnected)
 	sees("1")
 
+	// Another broker's bridge tells its state here, and nobody that of ours.
+	for name, want := range map[string]byte{"up": 0x90, "theirs": 0} {
+		r, err := here.mqtt().Publish(here.ctx, &paho.Publish{Topic: "$SYS/broker/connection/" + name + "/state", QoS: 1, Payload: []byte("1")})
+		if r == nil || r.ReasonCode != want {
+			t.Errorf("the state of %s published by a client: %+v, %v", name, r, err)
+		}
+	}
+	if p := state.next(); p.Topic != "$SYS/broker/connection/theirs/state" {
+		t.Errorf("got %s", p.Topic)
+	}
+
 	check(t, here.at(3).api().RemoveBridge(here.ctx, "up"))
 	there.Want(t).That("no session of the bridge", func() bool { return !there.Session(client).Exists() })
 	if here.Session("$bridge/up").Exists() {
