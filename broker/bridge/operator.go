@@ -103,6 +103,11 @@ func (b *Bridges) Pause(ctx context.Context, name string, paused bool) (adminapi
 		return adminapi.Bridge{}, err
 	}
 	if spec.Paused != paused {
+		if !paused { // what was told last was before the pause, when it may have been connected
+			if _, err := b.k.DeleteItems(ctx, tableStates, name); err != nil {
+				return adminapi.Bridge{}, err
+			}
+		}
 		spec.Paused = paused
 		s, err := setting.New(kernel.DefaultNamespace, setting.KindBridge, name, spec)
 		if err == nil {
