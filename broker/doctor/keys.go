@@ -20,7 +20,7 @@ func DescribeKey(id storage.ShardID, key, value []byte) (kind, of, part, text st
 		if !ok {
 			return "unknown", "", "", ""
 		}
-		if kind != "user" { // theirs hold the hash of a password
+		if kmeta.Shown(kind, value) {
 			text = string(value)
 		}
 		return kind, name, "", text

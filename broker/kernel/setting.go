@@ -46,7 +46,7 @@ func (k *Kernel) PutSetting(ctx context.Context, s setting.Setting) error {
 	if !there && limit > 0 && len(k.Settings(s.Namespace, s.Kind)) >= limit {
 		return fault.New(fault.Exhausted, "put setting", s.Name, "%d are set, and no more are taken", limit)
 	}
-	if _, err := k.PutItems(ctx, string(s.Kind), Item{Key: settingKey(s.Namespace, s.Name), Value: s.Value}); err != nil {
+	if _, err := k.PutItems(ctx, string(s.Kind), Item{Key: settingKey(s.Namespace, s.Name), Value: s.Value, Secret: s.Kind == setting.KindBridge}); err != nil {
 		return err
 	}
 	return k.follow(ctx, s.Namespace, s.Kind)

@@ -54,13 +54,31 @@ func ParseEntry(entry []byte) (origin, number uint64, c Command, err error) {
 	return binary.LittleEndian.Uint64(entry), binary.LittleEndian.Uint64(entry[8:]), c, nil
 }
 
-// Describe is ParseEntry for a person: hashes of passwords are left out.
+// Describe is ParseEntry for a person: hashes of passwords are left out, and what is secret.
 func Describe(entry []byte) (origin, number uint64, c Command, err error) {
 	origin, number, c, err = ParseEntry(entry)
 	if c.User != nil {
 		c.User.Hash, c.User.SCRAM = nil, nil
 	}
+	for i := range c.Items {
+		if c.Items[i].Secret {
+			c.Items[i].Value = nil
+		}
+	}
 	return origin, number, c, err
+}
+
+// Shown tells whether what stands under a key of log 0's checkpoint, of a kind as DescribeKey tells, is for
+// whoever looks: a user's is the hash of a password.
+func Shown(kind string, value []byte) bool {
+	switch kind {
+	case "user":
+		return false
+	case "item":
+		var x Item
+		return json.Unmarshal(value, &x) == nil && !x.Secret
+	}
+	return true
 }
 
 // DescribeKey says what a key of log 0's checkpoint is: the kind of thing, and its name

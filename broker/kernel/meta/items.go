@@ -17,6 +17,8 @@ type Item struct {
 	// Weak items are of the broker's own making: they have half of a table, so that they keep nobody
 	// from adding his.
 	Weak bool `json:"weak,omitempty"`
+	// Secret items have values that are shown to nobody who looks at the log.
+	Secret bool `json:"secret,omitempty"`
 }
 
 // Bounds of a table of items.
@@ -62,7 +64,7 @@ func (s *State) putItems(c *Command) Result {
 	var r Result
 	for _, x := range c.Items {
 		key := pair(c.Name, x.Key)
-		if old, there := s.items.Get(key); there && string(old.Value) == string(x.Value) && old.Until == x.Until && old.Weak == x.Weak {
+		if old, there := s.items.Get(key); there && string(old.Value) == string(x.Value) && old.Until == x.Until && old.Weak == x.Weak && old.Secret == x.Secret {
 			continue
 		}
 		s.items.Set(key, &x)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/robustmq/rmq/broker/fault"
@@ -56,5 +57,32 @@ func TestItems(t *testing.T) {
 	apply(PutItems, "m", 10, 1, Item{Key: "w", Value: one, Weak: true})
 	if got := keys("m"); !slices.Equal(got, []string{"strong1", "w1"}) {
 		t.Errorf("what is over has made no room: %d left", len(got))
+	}
+}
+
+// Who looks at the log is not shown what is secret.
+func TestSecretItems(t *testing.T) {
+	c := Command{Op: PutItems, Name: "t", Items: []Item{{Key: "a", Value: json.RawMessage(`"hush"`), Secret: true}, {Key: "b", Value: json.RawMessage(`1`)}}}
+	text, err := json.Marshal(&c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, shown, err := Describe(AppendEntry(nil, 1, 1, text))
+	if err != nil || len(shown.Items) != 2 || shown.Items[0].Value != nil || string(shown.Items[1].Value) != "1" {
+		t.Errorf("%+v, %v", shown.Items, err)
+	}
+	s := new(State)
+	s.Apply(&c)
+	n := 0
+	for k, v := range s.Encode(nil) {
+		if kind, _, _ := DescribeKey(k); kind == "item" {
+			n++
+			if Shown(kind, v) == strings.Contains(string(v), "hush") {
+				t.Errorf("%q is shown: %v", v, Shown(kind, v))
+			}
+		}
+	}
+	if n != 2 {
+		t.Errorf("%d items", n)
 	}
 }
