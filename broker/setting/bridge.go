@@ -224,8 +224,8 @@ func (r *Route) check() error {
 		}
 	}
 	for _, filter := range []string{r.LocalFilter(), r.RemoteFilter()} {
-		if !mqttwire.ValidFilter([]byte(filter)) {
-			return fmt.Errorf("filter %q is none", filter)
+		if err := checkFilter(filter); err != nil {
+			return err
 		}
 		if root, _, _ := strings.Cut(filter, "/"); strings.HasPrefix(root, "$") && root != "$SYS" {
 			return fmt.Errorf("filter %q: a bridge takes what is under $SYS, and nothing else that begins with $", filter)

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
-
-	"github.com/robustmq/rmq/broker/mqttwire"
 )
 
 // KindRewrite: a Rewrite. They are asked in the order of their names, and the first whose filter
@@ -54,8 +52,8 @@ func (r Rewrite) Compile() (*Rewriter, error) {
 	if r.On != OnPublish && r.On != OnSubscribe && r.On != OnAll {
 		return nil, fmt.Errorf("%q is none of publish, subscribe, all", r.On)
 	}
-	if !mqttwire.ValidFilter([]byte(r.Filter)) {
-		return nil, fmt.Errorf("filter %q is none", r.Filter)
+	if err := checkFilter(r.Filter); err != nil {
+		return nil, err
 	}
 	regex, err := regexp.Compile(r.Regex)
 	if err != nil {

@@ -12,6 +12,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/robustmq/rmq/broker/mqttwire"
 )
 
 // Setting is one thing that is set: Kind says what, and Name which, in one namespace.
@@ -111,6 +113,14 @@ func (s *Setting) checkShare() error {
 	}
 	if !slices.Contains(Strategies(), share.Strategy) {
 		return fmt.Errorf("strategy %q is none of %s", share.Strategy, strings.Join(Strategies(), ", "))
+	}
+	return nil
+}
+
+// checkFilter tells why a text is no topic filter of MQTT.
+func checkFilter(filter string) error {
+	if !mqttwire.ValidFilter([]byte(filter)) {
+		return fmt.Errorf("%q is no topic filter: + takes a whole level, and # the last one, with all below it", filter)
 	}
 	return nil
 }

@@ -2,8 +2,6 @@ package setting
 
 import (
 	"fmt"
-
-	"github.com/robustmq/rmq/broker/mqttwire"
 )
 
 // KindSubscription: a Subscription that clients of MQTT are given when they connect.
@@ -28,8 +26,9 @@ func (s *Setting) checkSubscription() error {
 	if err := s.Read(&sub); err != nil {
 		return err
 	}
-	if filter, _ := sub.For("c", "u"); !mqttwire.ValidFilter([]byte(filter)) {
-		return fmt.Errorf("filter %q is none", sub.Filter)
+	filter, _ := sub.For("c", "u")
+	if err := checkFilter(filter); err != nil {
+		return err
 	}
 	if sub.QoS > 2 || sub.RetainHandling > 2 {
 		return fmt.Errorf("QoS and retain handling are 0, 1 or 2")

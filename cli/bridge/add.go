@@ -45,7 +45,9 @@ func newAdd(e *env.Env) *cobra.Command {
 			if spec.URL, spec.Bridge.User, err = target(args[1]); err != nil {
 				return err
 			}
-			spec.Routes = nil
+			if spec.Routes = nil; len(routes) == 0 {
+				return &env.Failure{Exit: env.Usage, What: "a bridge needs routes", Hint: "for everything, both ways: --route '# both'"}
+			}
 			for _, text := range routes {
 				r, err := route(text)
 				if err != nil {
