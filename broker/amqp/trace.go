@@ -120,6 +120,10 @@ func describe(channel uint16, m amqpwire.Method) (e trace.Event) {
 	case *amqpwire.ConnectionSecureOk:
 		e.Add("response", fmt.Sprintf("%d bytes", len(x.Response)))
 		return e
+	case *amqpwire.ConnectionUpdateSecret:
+		e.Add("new secret", fmt.Sprintf("%d bytes", len(x.NewSecret)))
+		e.Add("reason", x.Reason)
+		return e
 	}
 	v := reflect.ValueOf(m).Elem()
 	for i := range v.NumField() {
