@@ -17,6 +17,7 @@ import (
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/message"
 	"github.com/robustmq/rmq/broker/mqttwire"
+	"github.com/robustmq/rmq/broker/option"
 )
 
 var none mqttwire.Properties
@@ -148,7 +149,8 @@ func TestSessionSpec(t *testing.T) {
 
 func TestConnackTells(t *testing.T) {
 	b := newBench(t, func(c *Config) {
-		c.MaxExpiry, c.ReceiveMaximum, c.MaxPacket, c.TopicAliases, c.ServerKeepAlive = 100, 5, 1000, 2, 30
+		c.MaxExpiry, c.ReceiveMaximum, c.MaxPacket, c.TopicAliases = 100, 5, 1000, 2
+		c.Options = option.Fixed(map[string]string{"mqtt.max-keep-alive": "30s"})
 	})
 	c := b.dial(mqttwire.V5)
 	c.send(&mqttwire.Connect{Version: mqttwire.V5, CleanStart: true, KeepAlive: 60,

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"math"
 	"strings"
+	"time"
 
 	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/auth"
@@ -185,9 +186,9 @@ func (c *conn) will(p *mqttwire.Connect) (*kernel.Will, error) {
 
 // keepAliveFor returns the keep alive, in seconds, that a client of MQTT 5 is to use.
 func (c *conn) keepAliveFor(asked uint16) uint16 {
-	limit := c.server.cfg.ServerKeepAlive
-	if limit > 0 && (asked == 0 || asked > limit) {
-		return limit
+	limit := c.server.cfg.Options.Load().KeepAlive / time.Second
+	if limit > 0 && (asked == 0 || time.Duration(asked) > limit) {
+		return uint16(min(limit, math.MaxUint16))
 	}
 	return asked
 }

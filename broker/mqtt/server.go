@@ -39,15 +39,14 @@ type Config struct {
 	// Ban bans a client; nil: nobody is banned for coming and going too often.
 	Ban func(context.Context, acl.Ban) error
 
-	MaxPacket       int    // bytes of a packet from a client
-	ReceiveMaximum  uint16 // QoS 1 and 2 publishes of one client in progress at once
-	Inflight        uint16 // QoS 1 and 2 deliveries to one client in progress at once, if it allows more
-	TopicAliases    uint16 // topic aliases a client may define
-	MaxClientID     int    // bytes
-	MaxExpiry       uint32 // seconds a session may outlive its connection
-	ServerKeepAlive uint16 // seconds; the longest keep alive, forced on clients of MQTT 5; 0: theirs
-	DropAbove       int    // bytes waiting for one client beyond which QoS 0 is dropped
-	OutboxMax       int    // bytes waiting for one client beyond which it is disconnected
+	MaxPacket      int    // bytes of a packet from a client
+	ReceiveMaximum uint16 // QoS 1 and 2 publishes of one client in progress at once
+	Inflight       uint16 // QoS 1 and 2 deliveries to one client in progress at once, if it allows more
+	TopicAliases   uint16 // topic aliases a client may define
+	MaxClientID    int    // bytes
+	MaxExpiry      uint32 // seconds a session may outlive its connection
+	DropAbove      int    // bytes waiting for one client beyond which QoS 0 is dropped
+	OutboxMax      int    // bytes waiting for one client beyond which it is disconnected
 
 	// ResponseInformation is told to a client of MQTT 5 that asks for it: the root of
 	// topics that it may use for answers. nil: "$reply/<client id>".

@@ -21,8 +21,9 @@ import (
 type Values struct {
 	SysInterval time.Duration // between two looks at what $SYS tells; 0: there is no such tree
 
-	MaxLevels     int // of a topic name or filter
-	Subscriptions int // of one MQTT client; 0: any number
+	MaxLevels     int           // of a topic name or filter
+	Subscriptions int           // of one MQTT client; 0: any number
+	KeepAlive     time.Duration // the longest that clients of MQTT 5 may have, in whole seconds; 0: theirs
 
 	// What MQTT clients may publish in a second, each client and all clients of a user on one node;
 	// 0: any number.
@@ -66,6 +67,8 @@ var all = func() []Option {
 			field: func(v *Values) any { return &v.MaxLevels }, least: 1, most: 1000},
 		{Name: "mqtt.max-subscriptions", Default: "0", Help: "subscriptions of one MQTT client; 0: any number",
 			field: func(v *Values) any { return &v.Subscriptions }},
+		{Name: "mqtt.max-keep-alive", Default: "0s", Help: "longest keep alive, which clients of MQTT 5 are told to use that ask for more, or for none; 0: theirs",
+			field: func(v *Values) any { return &v.KeepAlive }, least: int64(time.Second)},
 		{Name: "mqtt.max-connections", Default: "0", Help: "connections of MQTT clients to one node; 0: any number",
 			field: func(v *Values) any { return &v.Connections }},
 		{Name: "mqtt.max-connect-rate", Default: "0", Help: "MQTT clients that may connect to one node in a second; 0: any number",
