@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"strings"
 	"sync"
 
 	"github.com/robustmq/rmq/broker/adminapi"
@@ -27,24 +28,28 @@ func (e *Env) EveryNode(ctx context.Context) (all []NodeClient, warnings []strin
 	if err != nil {
 		return nil, nil, err
 	}
-	host := ""
-	if u, err := url.Parse(c.Base()); err == nil {
-		host = u.Hostname()
-	}
+	return e.everyNode(c, nodes)
+}
+
+func (e *Env) everyNode(c *adminapi.Client, nodes []adminapi.Node) (all []NodeClient, warnings []string, err error) {
 	for _, n := range nodes {
-		at := cmp.Or(n.URLs.HTTP, n.URLs.HTTPS)
 		switch {
 		case n.Self:
 			all = append(all, NodeClient{n.ID, c})
+			continue
 		case !n.Up:
 			warnings = append(warnings, fmt.Sprintf("node %d is down, and was not asked", n.ID))
-		case at == "":
+			continue
+		}
+		other, err := e.AdminOf(c, &n)
+		switch {
+		case err != nil:
+			return nil, nil, err
+		case other == nil && overTLS(c):
+			warnings = append(warnings, fmt.Sprintf("node %d serves no HTTP over TLS, and was not asked", n.ID))
+		case other == nil:
 			warnings = append(warnings, fmt.Sprintf("node %d serves no HTTP, and was not asked", n.ID))
 		default:
-			other, err := e.adminAt(reachable(at, host))
-			if err != nil {
-				return nil, nil, err
-			}
 			all = append(all, NodeClient{n.ID, other})
 		}
 	}
@@ -53,6 +58,25 @@ func (e *Env) EveryNode(ctx context.Context) (all []NodeClient, warnings []strin
 	}
 	return all, warnings, nil
 }
+
+// AdminOf returns a client of a node that c has told of. Where c is asked over TLS that node is too, for
+// it gets the same password. nil: the node serves nothing that may be asked.
+func (e *Env) AdminOf(c *adminapi.Client, n *adminapi.Node) (*adminapi.Client, error) {
+	at := n.URLs.HTTPS
+	if !overTLS(c) {
+		at = cmp.Or(n.URLs.HTTP, at)
+	}
+	if at == "" {
+		return nil, nil
+	}
+	host := ""
+	if u, err := url.Parse(c.Base()); err == nil {
+		host = u.Hostname()
+	}
+	return e.adminAt(reachable(at, host))
+}
+
+func overTLS(c *adminapi.Client) bool { return strings.HasPrefix(c.Base(), "https://") }
 
 // AskEvery asks each of some nodes, all at once, and returns the answers in their order. A node that does
 // not answer is a warning, if any other does.

@@ -253,13 +253,18 @@ func anotherThan(ctx context.Context, e *env.Env, cmd *cobra.Command, id uint64)
 		}
 		return nil, adminapi.Node{}, f
 	}
-	other := slices.IndexFunc(nodes, func(n adminapi.Node) bool { return n.ID != id && n.Up && n.URLs.HTTP != "" })
-	if nodes[at].Self && other >= 0 {
-		there := *e
-		there.URL = nodes[other].URLs.HTTP
-		c, err = there.Admin()
+	if !nodes[at].Self {
+		return c, nodes[at], nil
 	}
-	return c, nodes[at], err
+	for i := range nodes {
+		if !nodes[i].Up || i == at {
+			continue
+		}
+		if other, err := e.AdminOf(c, &nodes[i]); other != nil || err != nil {
+			return other, nodes[at], err
+		}
+	}
+	return c, nodes[at], nil
 }
 
 // watcher looks how far a node is, and tells.
