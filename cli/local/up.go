@@ -309,6 +309,7 @@ func (u *up) begin(ctx context.Context, c Config, log io.Writer) (Broker, error)
 	if err != nil {
 		return nil, u.explain(err, c)
 	}
+	go giveBack(ctx)
 	run := env.Run{Name: u.name, PID: os.Getpid(), Started: time.Now().UTC(), URLs: b.URLs(), DataDir: c.DataDir, Log: u.e.Getenv(childEnv)}
 	many, isMany := b.(clustered)
 	if isMany {
