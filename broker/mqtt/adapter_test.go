@@ -294,7 +294,6 @@ func TestPublishOutcomes(t *testing.T) {
 		{kernel.PublishResult{Err: fault.Of(fault.Denied, "publish", "a")}, mqttwire.NotAuthorized},
 		{kernel.PublishResult{Err: fault.Of(fault.Exhausted, "publish", "a")}, mqttwire.QuotaExceeded},
 		{kernel.PublishResult{Err: fault.Of(fault.TooLarge, "publish", "a")}, mqttwire.QuotaExceeded},
-		{kernel.PublishResult{Err: fault.Of(fault.Unavailable, "publish", "a")}, mqttwire.ImplementationError},
 		{kernel.PublishResult{Err: errors.New("secret")}, mqttwire.UnspecifiedError},
 	}
 	for _, tt := range tests {
@@ -320,6 +319,24 @@ func TestPublishOutcomes(t *testing.T) {
 				c.wantDisconnect(tt.want) // MQTT311-4.8.0-2
 			} else {
 				c.want(&mqttwire.Ack{Type: typ, PacketID: 5})
+			}
+		}
+	}
+}
+
+// A publish that fails because of what passes is not answered: the client keeps it, and sends it again on
+// its next connection.
+func TestPublishThatIsToComeAgain(t *testing.T) {
+	for _, kind := range []fault.Kind{fault.Unavailable, fault.Timeout} {
+		for _, v := range []mqttwire.Version{mqttwire.V311, mqttwire.V5} {
+			for _, qos := range []byte{1, 2} {
+				b := newBench(t, nil)
+				b.k.publish = func(p *kernel.Publish) {
+					p.Reply.Published(p.Tag, kernel.PublishResult{Err: fault.Of(kind, "publish", "a")})
+				}
+				c, _ := b.connect(mqttwire.Connect{Version: v})
+				c.send(&mqttwire.Publish{Topic: []byte("a"), QoS: qos, PacketID: 5})
+				c.wantDisconnect(mqttwire.ServerBusy) // MQTT5-4.4.0-1, MQTT311-4.4.0-1
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/robustmq/rmq/broker/acl"
+	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/mqttwire"
 	"github.com/robustmq/rmq/broker/trace"
@@ -171,13 +172,17 @@ func (c *conn) unaccepted(p *mqttwire.Publish, text string) error {
 
 // Published implements kernel.Publisher: a QoS 1 or 2 publish is where it was to go, or
 // has failed. MQTT 3 cannot say that it has; there the connection ends, unacknowledged, so
-// that the client sends it again (MQTT311-4.8.0-2).
+// that the client sends it again (MQTT311-4.8.0-2). So it does in MQTT 5 where the failure is ours and
+// passes: a reason code would be the client's leave to forget the message.
 func (c *conn) Published(tag uint64, r kernel.PublishResult) {
 	a := mqttwire.Ack{Type: mqttwire.PUBACK, PacketID: uint16(tag)}
 	if tag&tagQoS2 != 0 {
 		a.Type = mqttwire.PUBREC
 	}
 	switch {
+	case r.Err != nil && passes(r.Err):
+		c.end(mqttwire.ServerBusy, "it could not be published now; send it again")
+		return
 	case r.Err != nil:
 		a.Reason = reasonIn(a.Type, r.Err)
 	case r.Rejected:
@@ -202,6 +207,11 @@ func (c *conn) Published(tag uint64, r kernel.PublishResult) {
 		}
 	}
 	c.ack(&a)
+}
+
+// passes tells whether a publish that failed may succeed on another connection, to this node or another.
+func passes(err error) bool {
+	return fault.Is(err, fault.Unavailable) || fault.Is(err, fault.Timeout)
 }
 
 // pubrel handles PUBREL: the last step of a QoS 2 publish.
