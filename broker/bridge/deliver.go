@@ -3,6 +3,7 @@ package bridge
 import (
 	"iter"
 	"sync"
+	"time"
 
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel"
@@ -143,16 +144,45 @@ func (c *conn) pubrec(a *mqttwire.Ack) error {
 	return nil
 }
 
-// refused handles a delivery that the remote broker does not take. It waits where that is a matter of
+// refused handles a delivery that the remote broker does not take. It waits where that may be a matter of
 // time, and is dropped otherwise: it would be refused for ever, and hold up what is behind it.
 func (c *conn) refused(a *mqttwire.Ack) error {
 	err := fault.New(fault.Denied, "publish to", c.r.spec.URL, "the remote broker refuses a message: %s", reason(a.Reason, a.Properties))
-	if a.Reason == mqttwire.QuotaExceeded {
+	switch a.Reason {
+	case mqttwire.QuotaExceeded:
 		return err
+	case mqttwire.UnspecifiedError, mqttwire.ImplementationError: // brokers that are stopped say so too
+		if c.r.unclear.again(c.r.b.cfg.Link.Now()) {
+			return err
+		}
 	}
 	if c.session.Ack(a.PacketID, false) {
 		c.r.dropped.Add(1)
 		c.r.change(func(s *State) { s.fail(err, c.r.now()) })
 	}
 	return nil
+}
+
+const (
+	// unclearMax is how often in a row a remote broker that refuses something and does not say why is given
+	// it again, on another connection; for some three minutes, with the pauses between them.
+	unclearMax = 10
+	// unclearLapse is how long it must not have refused anything so to be given as many again.
+	unclearLapse = 5 * time.Minute
+)
+
+// unclear counts the refusals of a remote broker that does not say why. It is of the broker, and not of a
+// message: many that it never takes are to hold up the others no longer than one.
+type unclear struct {
+	n    int
+	last time.Time
+}
+
+// again tells whether what is refused now is to be tried again.
+func (u *unclear) again(now time.Time) bool {
+	if now.Sub(u.last) >= unclearLapse {
+		u.n = 0
+	}
+	u.n, u.last = u.n+1, now
+	return u.n <= unclearMax
 }

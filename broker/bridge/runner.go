@@ -39,7 +39,8 @@ type runner struct {
 	done   chan struct{}
 
 	// plain: the remote broker, of MQTT 3, does not know bridges. run's alone.
-	plain bool
+	plain   bool
+	unclear unclear // run's alone
 
 	in, out, dropped atomic.Uint64 // messages
 
