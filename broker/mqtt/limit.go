@@ -14,9 +14,15 @@ import (
 )
 
 // What clients may take is a setting. Who publishes more than its rate is not read for a while, and not
-// disconnected: what it sends waits with it, in order. Keep alive does not count meanwhile. Connections
-// beyond their limits are refused, for MQTT has no way to have them wait. A connection has memory for
-// this once it has published while there is a limit.
+// disconnected: what it sends waits with it, in order. No pause is so long that the client takes the
+// broker for gone, or the broker the client; what would be due later than that is forgiven, and so a rate
+// of less than one packet in that time is not kept. Connections beyond their limits are refused, for MQTT
+// has no way to have them wait. A connection has memory for this once it has published while there is a
+// limit.
+
+// pauseMax bounds a pause, and how far ahead of its rate anybody gets. It is below the 10 s for which
+// clients are known to wait for a PINGRESP.
+const pauseMax = 5 * time.Second
 
 // limits hold one connection to its rates.
 type limits struct {
@@ -124,7 +130,8 @@ func (c *conn) pace(size int) {
 		c.limits.Store(l)
 	}
 	now := c.server.cfg.Link.Now()
-	wait := takeBoth(&l.messages, &l.bytes, now, size, v.ClientMessages, v.ClientBytes)
+	most := c.pauseMost()
+	wait := takeBoth(&l.messages, &l.bytes, now, size, v.ClientMessages, v.ClientBytes, most)
 	if c.user != "" {
 		x := q.User(c.user)
 		messages, bytes := cmp.Or(x.Messages, v.UserMessages), cmp.Or(x.Bytes, v.UserBytes)
@@ -133,9 +140,18 @@ func (c *conn) pace(size int) {
 	if x := q.Listener(l.name); x.Messages|x.Bytes != 0 {
 		wait = max(wait, c.server.rates.take(&l.listener, sharers{true, l.name}, now, size, x.Messages, x.Bytes))
 	}
-	if wait > 0 {
-		c.pause(l, now, wait)
+	if wait = min(wait, most); wait > 0 { // what is shared may have others wait for longer
+		c.pause(l, wait)
 	}
+}
+
+// pauseMost is how long this client may not be read at once: a part of its keep alive, so that neither
+// side's runs out meanwhile.
+func (c *conn) pauseMost() time.Duration {
+	if c.keepAlive == 0 {
+		return pauseMax
+	}
+	return min(pauseMax, time.Duration(c.keepAlive)*time.Second/3)
 }
 
 // take takes a packet of what a connection shares with others, which it joins the first time.
@@ -149,27 +165,26 @@ func (r *rates) take(at **shared, by sharers, now time.Time, size, messages, byt
 	l := *at
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return takeBoth(&l.messages, &l.bytes, now, size, messages, bytes)
+	return takeBoth(&l.messages, &l.bytes, now, size, messages, bytes, pauseMax)
 }
 
-func takeBoth(messages, bytes *pace.Pace, now time.Time, size, perMessages, perBytes int) (wait time.Duration) {
+func takeBoth(messages, bytes *pace.Pace, now time.Time, size, perMessages, perBytes int, most time.Duration) (wait time.Duration) {
 	if perMessages > 0 {
-		wait = messages.Take(now, 1, perMessages)
+		wait = messages.TakeWithin(now, 1, perMessages, most)
 	}
 	if perBytes > 0 {
-		wait = max(wait, bytes.Take(now, size, perBytes))
+		wait = max(wait, bytes.TakeWithin(now, size, perBytes, most))
 	}
 	return wait
 }
 
 // pause does not read for a while, or until the connection has ended.
-func (c *conn) pause(l *limits, now time.Time, wait time.Duration) {
+func (c *conn) pause(l *limits, wait time.Duration) {
 	c.rest()
 	c.server.stats.Slowed.Add(1)
 	if c.server.cfg.Trace.On() {
 		c.traceWhy(trace.Wait, "", "more is published than a rate allows: not read for "+wait.String())
 	}
-	c.lastIn.Store(now.Add(wait).UnixNano()) // it is not the client's silence
 	over := make(chan struct{})
 	timer := c.server.cfg.Link.AfterFunc(wait, func() { close(over) })
 	defer timer.Stop()

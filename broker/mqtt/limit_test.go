@@ -15,7 +15,7 @@ import (
 	"github.com/robustmq/rmq/broker/setting"
 )
 
-// noticed is link time that tells of every short timer.
+// noticed is link time that tells of every timer as short as a pause.
 type noticed struct {
 	*clock.Virtual
 	short chan time.Duration
@@ -23,7 +23,7 @@ type noticed struct {
 
 func (n noticed) AfterFunc(d time.Duration, f func()) clock.Timer {
 	t := n.Virtual.AfterFunc(d, f)
-	if d <= time.Second {
+	if d <= pauseMax {
 		n.short <- d
 	}
 	return t
@@ -67,6 +67,45 @@ func TestPublishRate(t *testing.T) {
 	if r := again.publish(p); r.Failed() {
 		t.Errorf("another connection: %v", r)
 	}
+}
+
+// However much more a client publishes than it may, and however many others of its user do, it is read
+// often enough to keep its connection alive.
+func TestPauseIsBounded(t *testing.T) {
+	big := func(c *client) { c.publish(msg("a", string(make([]byte, 1000)), 1)) }
+	for _, option := range []string{"mqtt.rate.client.bytes", "mqtt.rate.user.bytes"} {
+		b, link := newLimited(t, map[string]string{option: "1"})
+		as := func(id string, keepAlive uint16) *client {
+			return b.connect(id, mqttwire.Connect{UserName: []byte("ann"), HasUserName: true, KeepAlive: keepAlive})
+		}
+		for _, tt := range []struct {
+			keepAlive uint16
+			want      time.Duration
+		}{{0, pauseMax}, {60, pauseMax}, {4, 4 * time.Second / 3}} {
+			c := as(fmt.Sprint(tt.keepAlive), tt.keepAlive)
+			for range 3 {
+				big(c)
+				for got(t, link.short) != tt.want { // the others are of alarms
+				}
+				c.send(pingreq)
+				link.Advance(tt.want)
+				c.read(mqttwire.PINGRESP)
+			}
+		}
+	}
+}
+
+// A client that has gone while it was not read is noticed as one that was.
+func TestKeepAliveCountsInPause(t *testing.T) {
+	b, link := newLimited(t, map[string]string{"mqtt.rate.client.bytes": "1"})
+	c := b.connect("c", mqttwire.Connect{KeepAlive: 4})
+	c.publish(msg("a", string(make([]byte, 1000)), 1))
+	pause := 4 * time.Second / 3
+	for got(t, link.short) != pause { // the others are of alarms
+	}
+	link.Advance(pause)
+	link.Advance(6*time.Second - pause)
+	c.wantDisconnect(mqttwire.KeepAliveTimeout)
 }
 
 // All connections of a user share what it may publish, in bytes too; others are not held up.
