@@ -260,7 +260,11 @@ func (l *Live) Load() *Values {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	r := &read{version: l.source.ItemsVersion()}
+	version := l.source.ItemsVersion()
+	if r := l.now.Load(); r != nil && r.version == version {
+		return r.Values // who had the lock has read them
+	}
+	r := &read{version: version}
 	r.Values = Read(l.source.Options())
 	l.now.Store(r)
 	return r.Values

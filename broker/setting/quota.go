@@ -249,7 +249,11 @@ func (l *LiveQuotas) Load() *Quotas {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	r := &readQuotas{version: l.source.ItemsVersion()}
+	version := l.source.ItemsVersion()
+	if r := l.now.Load(); r != nil && r.version == version {
+		return r.quotas // who had the lock has read them
+	}
+	r := &readQuotas{version: version}
 	r.quotas = NewQuotas(l.source.Settings(quotaNamespace, KindQuota))
 	l.now.Store(r)
 	return r.quotas
