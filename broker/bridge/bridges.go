@@ -32,6 +32,7 @@ type Bridges struct {
 	poke chan struct{} // capacity 1
 	tell chan struct{} // capacity 1: a state has changed
 	done sync.WaitGroup
+	edit chan struct{} // capacity 1: in it while an operator adds or removes a bridge
 
 	runs map[string]*runner // those that have begun and not yet ended, by name
 
@@ -42,7 +43,7 @@ type Bridges struct {
 // New returns Bridges that run until Close.
 func New(cfg Config) *Bridges {
 	b := &Bridges{
-		cfg: cfg, k: cfg.Kernel, poke: make(chan struct{}, 1), tell: make(chan struct{}, 1),
+		cfg: cfg, k: cfg.Kernel, poke: make(chan struct{}, 1), tell: make(chan struct{}, 1), edit: make(chan struct{}, 1),
 		runs: make(map[string]*runner), running: make(map[string]*runner),
 	}
 	b.ctx, b.stop = context.WithCancel(context.Background())
@@ -91,6 +92,7 @@ func (b *Bridges) follow() {
 	var defs map[string]setting.Setting
 	version := ^uint64(0)
 	for {
+		leads := b.k.LeadsVersion() // before what it is of is looked at
 		if v := b.k.ItemsVersion(); v != version {
 			version, defs = v, b.definitions()
 			if want := b.k.Clustered() && len(defs) > 0; want != (changed != nil) {
@@ -102,14 +104,18 @@ func (b *Bridges) follow() {
 			}
 		}
 		b.look(defs)
-		select {
-		case <-b.poke:
-		case <-changed:
-		case <-b.ctx.Done():
-			for _, r := range b.runs {
-				r.cancel(errStopped)
+		for again := false; !again; {
+			select {
+			case <-b.poke:
+				again = true
+			case <-changed: // most often by what was published
+				again = b.k.LeadsVersion() != leads
+			case <-b.ctx.Done():
+				for _, r := range b.runs {
+					r.cancel(errStopped)
+				}
+				return
 			}
-			return
 		}
 	}
 }

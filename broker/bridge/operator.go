@@ -71,28 +71,61 @@ func (b *Bridges) Add(ctx context.Context, name string, spec setting.Bridge) (ad
 	if err != nil {
 		return adminapi.Bridge{}, fault.New(fault.Invalid, "add bridge", name, "%w", err)
 	}
+	if err := b.alone(ctx, "add bridge", name); err != nil {
+		return adminapi.Bridge{}, err
+	}
+	defer func() { <-b.edit }()
 	if _, err := b.find(name); err == nil {
 		return adminapi.Bridge{}, fault.New(fault.Exists, "add bridge", name, "there is one of that name")
 	}
-	if err := b.hold(ctx, name, &spec, true); err != nil {
-		return adminapi.Bridge{}, err
+	if err = b.hold(ctx, name, &spec, true); err == nil {
+		err = b.k.PutSetting(ctx, s)
 	}
-	if err := b.k.PutSetting(ctx, s); err != nil {
-		_ = b.k.EndSession(ctx, kernel.DefaultNamespace, setting.BridgeSession+name)
+	if err != nil { // nothing is to be left of it, also when it is not known whether it was defined
+		if other, missing := b.find(name); missing != nil || other.ClientID == spec.ClientID { // not another node's
+			_ = b.remove(ctx, name)
+		}
 		return adminapi.Bridge{}, err
 	}
 	return b.Get(name)
 }
 
-// Remove removes a bridge, and what waits to go out over it.
+// alone waits until no operator adds or removes a bridge on this node, and keeps others from it.
+func (b *Bridges) alone(ctx context.Context, op, name string) error {
+	select {
+	case b.edit <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fault.New(fault.Timeout, op, name, "%w", ctx.Err())
+	}
+}
+
+// Remove removes a bridge, and what waits to go out over it; also what a removal has left that failed.
 func (b *Bridges) Remove(ctx context.Context, name string) error {
-	if err := b.k.DeleteSetting(ctx, kernel.DefaultNamespace, setting.KindBridge, name); err != nil {
+	if err := b.alone(ctx, "remove bridge", name); err != nil {
 		return err
 	}
+	defer func() { <-b.edit }()
+	return b.remove(ctx, name)
+}
+
+// remove is Remove for who is alone. It goes on when who has asked for it has gone. fault.NotFound: there was
+// nothing of that name.
+func (b *Bridges) remove(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sessionTimeout)
+	defer cancel()
+	undefined := b.k.DeleteSetting(ctx, kernel.DefaultNamespace, setting.KindBridge, name)
+	if undefined != nil && !fault.Is(undefined, fault.NotFound) {
+		return undefined
+	}
+	_, open := b.k.SessionInfo(kernel.DefaultNamespace, setting.BridgeSession+name)
 	if err := b.k.EndSession(ctx, kernel.DefaultNamespace, setting.BridgeSession+name); err != nil && !fault.Is(err, fault.NotFound) {
 		return err
 	}
-	_, err := b.k.DeleteItems(ctx, tableStates, name)
+	n, err := b.k.DeleteItems(ctx, tableStates, name)
+	if err == nil && n == 0 && !open {
+		return undefined
+	}
 	return err
 }
 

@@ -162,6 +162,7 @@ type Kernel struct {
 	stats     Stats
 	taps      taps
 	changes   changes
+	leads     atomic.Uint64 // how often this node has begun or ceased to lead a shard
 	syncing   syncing
 	nodes     nodes
 	moves     moves

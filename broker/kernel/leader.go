@@ -39,6 +39,10 @@ func (k *Kernel) Leadership(shard uint32) (node uint64, epoch int32) {
 	return 0, -1
 }
 
+// LeadsVersion is a number that changes when this node begins or ceases to lead a shard; a wake of Changes
+// follows. What is read after it is at least as new.
+func (k *Kernel) LeadsVersion() uint64 { return k.leads.Load() }
+
 // GroupShard is the shard that a consumer group lives in: who leads it coordinates the group.
 func (k *Kernel) GroupShard(ns, id string) uint32 { return uint32(k.groupShard(ns, id).id) }
 

@@ -474,6 +474,7 @@ func (s *shardRun) Lead(term uint64, leading bool) {
 		s.leader.Store(s.k.cfg.Self)
 	}
 	s.leading.Store(leading)
+	s.k.leads.Add(1)
 	if !leading {
 		term = 0
 	}
@@ -496,6 +497,7 @@ func (s *shardRun) Follow(leader uint64) {
 // Stopped implements cluster/group.Machine.
 func (s *shardRun) Stopped(err error) {
 	s.leading.Store(false)
+	s.k.leads.Add(1)
 	s.leadTerm.Store(0)
 	s.k.stopped(s.name(), err)
 	s.stop(fault.New(fault.Unavailable, "commit", s.name(), "its log has stopped: %w", err))
