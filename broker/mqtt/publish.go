@@ -206,6 +206,10 @@ func (c *conn) Published(tag uint64, r kernel.PublishResult) {
 			a.Properties = c.reasonString(a.Reason.String(), 2+3)
 		}
 	}
+	if r.Rejected && tag&tagQoS2 != 0 { // some queue may have it, but the identifier is free with the answer (MQTT5-4.3.3-9)
+		c.session.Release(a.PacketID, func(bool) { c.ack(&a) })
+		return
+	}
 	c.ack(&a)
 }
 
