@@ -110,22 +110,23 @@ func (b Bridge) Shown() Bridge {
 // schemes are those of a bridge's URL, with their ports.
 var schemes = map[string]string{"mqtt": "1883", "mqtts": "8883", "ws": "80", "wss": "443"}
 
-// Address is the remote broker's URL, taken apart, with a port.
+// Address is the remote broker's URL, taken apart, with a port. Errors do not show it: who has written it
+// wrong may have a password in it.
 func (b *Bridge) Address() (*url.URL, error) {
 	u, err := url.Parse(b.URL)
 	if err != nil {
-		return nil, fmt.Errorf("%q is no URL", b.URL) // its own error would show a password
+		return nil, fmt.Errorf("that is no URL such as mqtt://mqtt.example.com")
 	}
 	port, ok := schemes[u.Scheme]
 	switch web := strings.HasPrefix(u.Scheme, "ws"); {
 	case !ok:
-		return nil, fmt.Errorf("%q: a bridge leads to mqtt://, mqtts://, ws:// or wss://", u.Scheme)
+		return nil, fmt.Errorf("a bridge leads to mqtt://, mqtts://, ws:// or wss://")
 	case u.User != nil:
 		return nil, fmt.Errorf("user and password are no part of the URL")
 	case u.Hostname() == "":
-		return nil, fmt.Errorf("%q names no host", b.URL)
+		return nil, fmt.Errorf("the URL names no host")
 	case u.RawQuery != "" || u.Fragment != "" || !web && strings.Trim(u.Path, "/") != "":
-		return nil, fmt.Errorf("%q has more than a host and a port", b.URL)
+		return nil, fmt.Errorf("the URL has more than a host and a port")
 	case web && u.Path == "":
 		u.Path = "/mqtt"
 	}
