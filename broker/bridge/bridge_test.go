@@ -1,6 +1,9 @@
 package bridge_test
 
 import (
+	"context"
+	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"slices"
@@ -11,6 +14,7 @@ import (
 	"github.com/robustmq/rmq/broker"
 	"github.com/robustmq/rmq/broker/adminapi"
 	"github.com/robustmq/rmq/broker/clock"
+	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/message"
 	"github.com/robustmq/rmq/broker/mqttwire"
@@ -262,6 +266,237 @@ func TestPlain(t *testing.T) {
 		if c := r.accept(); c.Bridge {
 			t.Error("it says again that it is a bridge")
 		}
+		if c := r.accept(); !c.Bridge { // that one came to nothing either, so nothing is known
+			t.Error("it does not say any more that it is a bridge")
+		}
+		refuse(r)
+		r.greet(mqttwire.Connack{})
+		if c := r.accept(); c.Bridge {
+			t.Error("it says that it is a bridge to one that took it for none")
+		}
+	}
+}
+
+// What a remote broker says at length is told, cut.
+func TestLongReason(t *testing.T) {
+	b, r := play(t, "5")
+	r.accept()
+	ack := mqttwire.Connack{Reason: mqttwire.NotAuthorized, Properties: mqttwire.Properties(nil).String(mqttwire.ReasonString, strings.Repeat("ü", 32000))}
+	r.write(ack.Append(nil, r.version))
+	text := failed(t, b)
+	if !strings.HasPrefix(text, "connect to") || !strings.HasSuffix(text, "üü…") || len(text) > 512 {
+		t.Errorf("the error is %d bytes, %q", len(text), text)
+	}
+}
+
+// failed waits until the bridge tells an error.
+func failed(t *testing.T, b *testkit.Broker) (text string) {
+	t.Helper()
+	c, err := adminapi.NewClient(b.HTTP(), http.DefaultClient)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Want(t).That("an error of the bridge", func() bool {
+		x, err := c.Bridge(t.Context(), "up")
+		text = x.Error
+		return err == nil && text != ""
+	})
+	return text
+}
+
+// A state that log 0 does not take is told again when a second has passed, and not before.
+func TestStateNotTold(t *testing.T) {
+	link := clock.NewVirtual(time.Now())
+	refused := make(refusals, 1000)
+	b, r := play(t, "5", testkit.Configure(func(c *broker.Config) { c.Link, c.Log = link, slog.New(refused) }))
+	full := make([]kernel.Item, 5000-len(b.Kernel().Items("bridge states")))
+	for i := range full {
+		full[i] = kernel.Item{Key: fmt.Sprint("other ", i), Value: []byte("1"), Weak: true}
+	}
+	if _, err := b.Kernel().PutItems(t.Context(), "bridge states", full...); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Kernel().DeleteItems(t.Context(), "bridge states", "up"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Kernel().PutItems(t.Context(), "bridge states", kernel.Item{Key: "another", Value: []byte("1"), Weak: true}); err != nil && !fault.Is(err, fault.Exhausted) {
+		t.Fatal(err)
+	}
+	r.greet(mqttwire.Connack{})
+	<-refused
+	for i := range 20 {
+		if _, err := b.Kernel().PutItems(t.Context(), "any", kernel.Item{Key: fmt.Sprint(i), Value: []byte("1")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(refused); n > 0 {
+		t.Errorf("it was told %d times more at once", n)
+	}
+	link.Advance(time.Second)
+	<-refused
+}
+
+// refusals is a log handler that counts states that could not be told.
+type refusals chan struct{}
+
+func (refusals) Enabled(context.Context, slog.Level) bool { return true }
+func (r refusals) WithAttrs([]slog.Attr) slog.Handler     { return r }
+func (r refusals) WithGroup(string) slog.Handler          { return r }
+func (r refusals) Handle(_ context.Context, rec slog.Record) error {
+	if rec.Message == "bridge: states not told" {
+		select {
+		case r <- struct{}{}:
+		default: // there are far too many
+		}
+	}
+	return nil
+}
+
+// A message that comes in and that a queue refuses is dropped, and those behind it come in.
+func TestQueueFull(t *testing.T) {
+	for _, protocol := range []string{"5", "3.1.1"} {
+		b, r := play(t, protocol)
+		_, _, err := b.Kernel().DeclareQueue(t.Context(), kernel.QueueSpec{
+			Namespace: "/", Name: "full", Durable: true, MessageTTL: -1, MaxLength: 0, MaxLengthBytes: -1, DeliveryLimit: -1, Overflow: kernel.RejectPublish,
+		})
+		if err == nil {
+			err = b.Kernel().Bind(t.Context(), kernel.Binding{Namespace: "/", Source: "amq.topic", Destination: "full", Key: "a.full"})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.greet(mqttwire.Connack{})
+		var full mqttwire.Reason
+		if protocol == "5" {
+			full = mqttwire.QuotaExceeded
+		}
+		r.publish(mqttwire.Publish{QoS: 1, PacketID: 1, Topic: []byte("a/full"), Payload: []byte("v")})
+		if a := r.acked(mqttwire.PUBACK, 1); a.Reason != full {
+			t.Errorf("%s: PUBACK says %s", protocol, a.Reason)
+		}
+		r.publish(mqttwire.Publish{QoS: 2, PacketID: 2, Topic: []byte("a/full"), Payload: []byte("v")})
+		if a := r.acked(mqttwire.PUBREC, 2); a.Reason != full {
+			t.Errorf("%s: PUBREC says %s", protocol, a.Reason)
+		}
+		if protocol == "3.1.1" {
+			r.ack(mqttwire.PUBREL, 2, 0)
+			r.acked(mqttwire.PUBCOMP, 2)
+		}
+		r.publish(mqttwire.Publish{QoS: 2, PacketID: 2, Topic: []byte("a/x"), Payload: []byte("another")}) // of the same identifier
+		if a := r.acked(mqttwire.PUBREC, 2); a.Reason.Failed() {
+			t.Errorf("%s: PUBREC says %s", protocol, a.Reason)
+		}
+		b.Want(t).That("the other message", func() bool { return slices.Contains(b.Topic("a").Values(), "another") })
+		if text := failed(t, b); !strings.Contains(text, "a queue is full") {
+			t.Errorf("%s: the error is %q", protocol, text)
+		}
+	}
+}
+
+// A retained message that came in over a bridge does not go out over it when the remote broker is told all
+// that is retained.
+func TestRetainedDoesNotGoBack(t *testing.T) {
+	for _, protocol := range []string{"5", "3.1.1"} {
+		b, r := play(t, protocol)
+		r.greet(mqttwire.Connack{})
+		r.publish(mqttwire.Publish{QoS: 1, PacketID: 1, Retain: true, Topic: []byte("a/m"), Payload: []byte("theirs")})
+		r.acked(mqttwire.PUBACK, 1)
+		for _, topic := range []string{"a/a", "a/z"} {
+			m := message.Message{Source: message.MQTT, Address: topic, Value: []byte("ours"), QoS: 1, Retain: true}
+			if err := b.Kernel().Publish(&kernel.Publish{Namespace: "/", Msg: m}); err != nil {
+				t.Fatal(err)
+			}
+			r.ack(mqttwire.PUBACK, r.published().PacketID, 0)
+		}
+		b.Want(t).Retained("a/m", 1)
+		b.Want(t).Retained("a/z", 1)
+		r.greet(mqttwire.Connack{})
+		for range 2 {
+			p := r.published()
+			if string(p.Payload) != "ours" {
+				t.Errorf("%s: %s came back", protocol, p.Topic)
+			}
+			r.ack(mqttwire.PUBACK, p.PacketID, 0)
+		}
+		send(t, b, "ours", 1)
+		if p := r.published(); string(p.Topic) != "a/x" {
+			t.Errorf("%s: %s came back", protocol, p.Topic)
+		}
+	}
+}
+
+// What an operator can mend is said in words that help.
+func TestHints(t *testing.T) {
+	b, r := play(t, "5")
+	r.accept()
+	r.write((&mqttwire.Connack{Code: mqttwire.RefusedVersion}).Append(nil, mqttwire.V311))
+	if text := failed(t, b); !strings.Contains(text, "does not speak MQTT 5; use --protocol 3.1.1") {
+		t.Errorf("a remote broker of MQTT 3.1.1: %q", text)
+	}
+	b, r = play(t, "5")
+	r.accept()
+	r.write((&mqttwire.Connack{Properties: mqttwire.Properties(nil).User("rmq-origin", b.Kernel().Cluster())}).Append(nil, r.version))
+	if text := failed(t, b); !strings.Contains(text, "leads to this cluster") {
+		t.Errorf("to itself: %q", text)
+	}
+	for _, url := range []string{"mqtt://ann:se%cret@h", "mqtt:ann:secret@h", "mqtt://h/ann:secret", "ann+secret://h", "mqtt://ann:secret@h"} {
+		spec := setting.Bridge{URL: url}
+		if _, err := spec.Address(); err == nil || strings.Contains(err.Error(), "cret") {
+			t.Errorf("of %s is said: %v", url, err)
+		}
+	}
+}
+
+// Of two bridges of one name that are added at once there is one, and the other is refused.
+func TestAddedAtOnce(t *testing.T) {
+	b, r := play(t, "5")
+	r.l.Close()
+	c, err := adminapi.NewClient(b.HTTP(), http.DefaultClient)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const n = 8
+	errs := make(chan error, n)
+	for range n {
+		go func() {
+			_, err := c.AddBridge(t.Context(), adminapi.BridgeSpec{Name: "two", Bridge: setting.Bridge{
+				URL: "mqtt://" + r.l.Addr().String(), Routes: []setting.Route{{Direction: setting.Out, Filter: "a/#"}},
+			}})
+			errs <- err
+		}()
+	}
+	added := 0
+	for range n {
+		if err := <-errs; err == nil {
+			added++
+		} else if !strings.Contains(err.Error(), "there is one of that name") {
+			t.Error(err)
+		}
+	}
+	if added != 1 {
+		t.Errorf("%d were added", added)
+	}
+}
+
+// A removal that failed halfway goes on when it is asked for again.
+func TestRemovedHalfway(t *testing.T) {
+	b, r := play(t, "5")
+	r.greet(mqttwire.Connack{})
+	c, err := adminapi.NewClient(b.HTTP(), http.DefaultClient)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Kernel().DeleteSetting(t.Context(), "/", setting.KindBridge, "up"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.RemoveBridge(t.Context(), "up"); err != nil {
+		t.Errorf("what is left of it is not removed: %v", err)
+	}
+	if b.Session("$bridge/up").Exists() || len(b.Kernel().Items("bridge states")) > 0 {
+		t.Error("its session or its state is still there")
+	}
+	if err := c.RemoveBridge(t.Context(), "up"); err == nil {
+		t.Error("it is removed twice")
 	}
 }
 

@@ -39,7 +39,7 @@ const (
 // Publisher of what comes in.
 //
 // Ownership:
-//   - run's goroutine: in, incoming, stamp, expected, and what CONNACK says, before the session starts.
+//   - run's goroutine: in, answered, incoming, stamp, expected, and what CONNACK says, before the session starts.
 //   - atomic: greeted, heard, ended, gone.
 //   - mu: why, timer, pinged.
 type conn struct {
@@ -48,10 +48,12 @@ type conn struct {
 	in      *wire.Reader
 	out     *wire.Outbox
 	version mqttwire.Version
+	plain   bool // of MQTT 3: CONNECT says nothing of bridges
 	routes  []setting.Route
 	cluster string // of this broker
 
-	session *kernel.Session // nil before CONNACK
+	session  *kernel.Session // nil before CONNACK
+	answered bool            // CONNACK has come, and accepts the version
 	// What CONNACK says.
 	present   bool
 	maxOut    int
@@ -78,8 +80,8 @@ type conn struct {
 
 func newConn(r *runner, nc net.Conn) *conn {
 	return &conn{
-		r: r, nc: nc, in: wire.NewReader(nc), out: wire.NewOutbox(nc, outboxMax), version: r.spec.Version(), routes: r.spec.Routes,
-		cluster: r.b.k.Cluster(), maxOut: mqttwire.PacketMax, maxQoS: 2, retains: true, keepAlive: time.Duration(r.spec.KeepAlive) * time.Second,
+		r: r, nc: nc, in: wire.NewReader(nc), out: wire.NewOutbox(nc, outboxMax), version: r.spec.Version(), plain: r.plain,
+		routes: r.spec.Routes, cluster: r.b.k.Cluster(), maxOut: mqttwire.PacketMax, maxQoS: 2, retains: true, keepAlive: time.Duration(r.spec.KeepAlive) * time.Second,
 	}
 }
 
@@ -91,7 +93,8 @@ func (c *conn) run() error {
 	c.out.Append(c.connect)
 	c.end(c.serve())
 	c.close()
-	if c.version != mqttwire.V5 && !c.greeted.Load() && !c.r.plain && (errors.Is(c.why, errPlain) || errors.Is(c.why, errClosed)) {
+	c.r.plain = c.plain && c.answered
+	if c.version != mqttwire.V5 && !c.answered && !c.plain && (errors.Is(c.why, errPlain) || errors.Is(c.why, errClosed)) {
 		c.r.plain = true
 		return errPlain
 	}
@@ -100,6 +103,9 @@ func (c *conn) run() error {
 
 // errPlain says that the remote broker knows no bridges of MQTT 3: it is to be told nothing of that.
 var errPlain = errors.New("the remote broker knows no bridges")
+
+// errHere says that the remote broker is this one.
+var errHere = errors.New("it leads to this cluster")
 
 // errClosed is that the remote broker has closed the connection.
 var errClosed = errors.New("it was closed")
@@ -129,7 +135,7 @@ func (c *conn) end(err error) {
 	c.mu.Unlock()
 	var d mqttwire.Disconnect
 	said, wrong := errors.AsType[*mqttwire.Error](err)
-	removed := !c.r.b.defined(c.r)
+	removed := !c.r.b.defined(c.r) || errors.Is(err, errHere)
 	switch {
 	case !c.greeted.Load(): // DISCONNECT follows CONNACK
 		c.out.Close(false)
@@ -150,7 +156,7 @@ func (c *conn) end(err error) {
 func (c *conn) connect(dst []byte) []byte {
 	s := &c.r.spec
 	p := mqttwire.Connect{
-		Version: c.version, Bridge: !c.r.plain, ClientID: []byte(s.ClientID), KeepAlive: s.KeepAlive,
+		Version: c.version, Bridge: !c.plain, ClientID: []byte(s.ClientID), KeepAlive: s.KeepAlive,
 		HasUserName: s.User != "", UserName: []byte(s.User), HasPassword: s.Password != "", Password: []byte(s.Password),
 	}
 	if !p.HasUserName {
@@ -201,15 +207,19 @@ func (c *conn) connack(f mqttwire.Frame) error {
 	if f.Type != mqttwire.CONNACK {
 		return &mqttwire.Error{Reason: mqttwire.ProtocolError, Text: f.Type.String() + " in place of CONNACK"}
 	}
+	if c.version == mqttwire.V5 && len(f.Body) == 2 { // one of MQTT 5 has properties, if none
+		return fault.New(fault.Unsupported, "connect to", c.r.spec.URL, "the remote broker does not speak MQTT 5; use --protocol 3.1.1")
+	}
 	if err := a.Decode(c.version, f); err != nil {
 		return err
 	}
 	if c.version == mqttwire.V5 && a.Reason.Failed() {
 		return refused(fault.Denied, reason(a.Reason, a.Properties))
 	}
-	if a.Code == mqttwire.RefusedVersion && !c.r.plain {
+	if a.Code == mqttwire.RefusedVersion && !c.plain {
 		return errPlain
 	}
+	c.answered = a.Code != mqttwire.RefusedVersion
 	if c.version != mqttwire.V5 && a.Code != mqttwire.Accepted {
 		return refused(fault.Denied, connectCodes[a.Code])
 	}
@@ -233,6 +243,9 @@ func (c *conn) connack(f mqttwire.Frame) error {
 				c.remote = string(p.Value)
 			}
 		}
+	}
+	if c.remote == c.cluster {
+		return fault.New(fault.Conflict, "connect to", c.r.spec.URL, "%w", errHere)
 	}
 	return c.begin(receive)
 }

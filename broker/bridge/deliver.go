@@ -73,11 +73,12 @@ func (c *conn) goesAs(address string) (topic string, ok bool) {
 	return "", false
 }
 
-// passed tells whether a message has left this cluster before, or was at the remote one.
+// passed tells whether a message has left this cluster before, was at the remote one, or came in over this
+// bridge: retained messages are sent whoever published them.
 func (c *conn) passed(m *message.Message) bool {
 	if m.Source == message.MQTT {
 		for at := range origins(mqttwire.Properties(m.Native)) {
-			if at == c.cluster || at == c.remote {
+			if at == c.cluster || at == c.remote || at == c.here() {
 				return true
 			}
 		}
@@ -157,8 +158,7 @@ func (c *conn) refused(a *mqttwire.Ack) error {
 		}
 	}
 	if c.session.Ack(a.PacketID, false) {
-		c.r.dropped.Add(1)
-		c.r.change(func(s *State) { s.fail(err, c.r.now()) })
+		c.r.lost(err)
 	}
 	return nil
 }

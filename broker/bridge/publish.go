@@ -32,10 +32,8 @@ func (c *conn) publish(f mqttwire.Frame) error {
 		c.answer(&p, mqttwire.Success)
 		return nil
 	}
-	if c.version == mqttwire.V5 {
-		c.stamp = append(c.stamp[:0], p.Properties...).User(mqtt.Origin, cmp.Or(c.remote, c.cluster+"/"+c.r.name))
-		p.Properties = c.stamp
-	}
+	c.stamp = append(c.stamp[:0], p.Properties...).User(mqtt.Origin, cmp.Or(c.remote, c.here()))
+	p.Properties = c.stamp
 	k := kernel.Publish{Namespace: kernel.DefaultNamespace, From: c.session}
 	if err := c.incoming.Message(&k.Msg, &p, topic, c.r.now().UnixMilli()); err != nil {
 		c.r.dropped.Add(1)
@@ -71,6 +69,9 @@ func (c *conn) returned(ps mqttwire.Properties) bool {
 	return false
 }
 
+// here is the stamp of what comes in from a remote broker that tells no cluster.
+func (c *conn) here() string { return c.cluster + "/" + c.r.name }
+
 // comesAs is the topic here of a message that comes in: by the first route that takes it.
 func (c *conn) comesAs(topic string) (address string, ok bool) {
 	for i := range c.routes {
@@ -103,18 +104,20 @@ func (c *conn) Published(tag uint64, r kernel.PublishResult) {
 		a.Type = mqttwire.PUBREC
 	}
 	switch {
-	case r.Err == nil && !r.Rejected:
-		c.r.in.Add(1)
-	case r.Rejected:
-		c.end(fault.New(fault.Exhausted, "publish from", c.r.spec.URL, "a queue is full"))
-		return
-	case lasting(r.Err):
-		c.r.dropped.Add(1)
-		c.r.change(func(s *State) { s.fail(r.Err, c.r.now()) })
-		a.Reason = mqttwire.ImplementationError
-	default:
+	case r.Err != nil && !lasting(r.Err):
 		c.end(fault.New(fault.KindOf(r.Err), "publish from", c.r.spec.URL, "%w", r.Err))
 		return
+	case r.Err != nil:
+		c.r.lost(r.Err)
+		a.Reason = mqttwire.ImplementationError
+	case r.Rejected: // by a queue that is to refuse what it has no room for; others may have it
+		c.r.lost(fault.New(fault.Exhausted, "publish from", c.r.spec.URL, "a queue is full"))
+		if a.Reason = mqttwire.QuotaExceeded; tag&tagQoS2 != 0 && c.version == mqttwire.V5 {
+			c.session.Release(a.PacketID, func(bool) { c.ack(&a) }) // the identifier is free with that (MQTT5-4.3.3-9)
+			return
+		}
+	default:
+		c.r.in.Add(1)
 	}
 	c.ack(&a)
 }

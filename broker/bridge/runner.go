@@ -38,7 +38,8 @@ type runner struct {
 	cancel context.CancelCauseFunc
 	done   chan struct{}
 
-	// plain: the remote broker, of MQTT 3, does not know bridges. run's alone.
+	// plain: CONNECT is to say nothing of bridges next time. A remote broker of MQTT 3 has refused one that
+	// did, or has taken one that did not. run's alone.
 	plain   bool
 	unclear unclear // run's alone
 
@@ -132,6 +133,12 @@ func (r *runner) change(f func(*State)) {
 	if r.state != was {
 		wake(r.b.tell)
 	}
+}
+
+// lost counts a message that was dropped, and notes why.
+func (r *runner) lost(err error) {
+	r.dropped.Add(1)
+	r.change(func(s *State) { s.fail(err, r.now()) })
 }
 
 func (r *runner) stateNow() State {

@@ -2,7 +2,9 @@ package bridge
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/robustmq/rmq/broker/kernel"
 )
@@ -20,10 +22,23 @@ type State struct {
 	ErrorAt   time.Time `json:"error_at,omitzero"`
 }
 
+// errorMax is how many bytes of an error are told: some of them are the remote broker's words.
+const errorMax = 512
+
 // fail notes an error. One that comes again is not news.
 func (s *State) fail(err error, now time.Time) {
-	if err != nil && err.Error() != s.Error {
-		s.Error, s.ErrorAt = err.Error(), now.UTC().Truncate(time.Second)
+	if err == nil {
+		return
+	}
+	text := strings.ToValidUTF8(err.Error(), "\uFFFD")
+	if n := errorMax; len(text) > n {
+		for n -= len("…"); !utf8.RuneStart(text[n]); {
+			n--
+		}
+		text = text[:n] + "…"
+	}
+	if text != s.Error {
+		s.Error, s.ErrorAt = text, now.UTC().Truncate(time.Second)
 	}
 }
 
@@ -40,12 +55,20 @@ func (b *Bridges) states() map[string]json.RawMessage {
 const tellAgain = time.Second
 
 // tellStates tells all nodes how the bridges of this one are. What is there is compared with what is so
-// after every change: a node that ran a bridge before may have had the last word.
+// after every change: a node that ran a bridge before may have had the last word. After a failure nothing but
+// time has it told again: what was refused is a change of log 0 too, and would ask for the next at once.
 func (b *Bridges) tellStates() {
 	defer b.done.Done()
+	var again chan struct{} // not nil: it failed, and this is the time to tell again
 	for {
+		tell := b.tell
+		if again != nil {
+			tell = nil
+		}
 		select {
-		case <-b.tell:
+		case <-tell:
+		case <-again:
+			again = nil
 		case <-b.ctx.Done():
 			return
 		}
@@ -65,7 +88,9 @@ func (b *Bridges) tellStates() {
 		}
 		if _, err := b.k.PutItems(b.ctx, tableStates, items...); err != nil && b.ctx.Err() == nil {
 			b.cfg.Log.Warn("bridge: states not told", "err", err)
-			b.cfg.Link.AfterFunc(tellAgain, func() { wake(b.tell) })
+			over := make(chan struct{})
+			b.cfg.Link.AfterFunc(tellAgain, func() { close(over) })
+			again = over
 		}
 	}
 }
