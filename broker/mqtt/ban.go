@@ -21,7 +21,7 @@ import (
 // Changed has the server follow what bans and settings say by now.
 func (s *Server) Changed() {
 	s.sys.pace()
-	s.watchSlow()
+	s.timing()
 	s.sys.bridges()
 	if s.cfg.Auth.Bans() == nil {
 		return

@@ -101,7 +101,7 @@ func (c *conn) put(d *kernel.Delivery, p *mqttwire.Publish) bool {
 // acknowledge it.
 func (c *conn) finish(d *kernel.Delivery, from settler, p *mqttwire.Publish, ok bool) bool {
 	c.sent(p, ok)
-	if ok && p.QoS == 0 && c.server.slow.on.Load() != nil {
+	if ok && p.QoS == 0 && c.server.timing() != nil {
 		c.timeWritten(d)
 	}
 	switch {
@@ -147,7 +147,7 @@ func (c *conn) sendInOrder(d *kernel.Delivery, from settler, p *mqttwire.Publish
 			f.aliasesOut[d.Msg.Address] = fresh
 		}
 	}
-	if ok && p.QoS > 0 && c.server.slow.on.Load() != nil {
+	if ok && p.QoS > 0 && c.server.timing() != nil {
 		c.timeLocked(d, p.PacketID, p.QoS)
 	}
 	c.mu.Unlock()

@@ -186,7 +186,6 @@ func newServer(cfg Config, core core) *Server {
 	s.since = cfg.Link.Now()
 	s.alarms = clock.NewWheel(cfg.Link, (*conn).silent)
 	s.sys = newSys(s)
-	s.watchSlow()
 	return s
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/message"
+	"github.com/robustmq/rmq/broker/option"
 )
 
 // Slow deliveries are counted as EMQX counts them: from a message's arrival in the broker until its
@@ -33,7 +34,8 @@ type Slow struct {
 
 // slows are the slowest there were lately.
 type slows struct {
-	on atomic.Pointer[slowLimits] // nil: nobody wants to know
+	on atomic.Pointer[slowLimits]    // nil: nobody wants to know
+	of atomic.Pointer[option.Values] // which say so
 
 	mu   sync.Mutex
 	by   map[slowKey]*slow // guarded by mu, as list
@@ -67,10 +69,12 @@ func (h *slowHeap) Pop() any {
 	return x
 }
 
-// set follows a change of what is wanted.
-func (s *slows) set(l slowLimits) {
+// follow has what options say count.
+func (s *slows) follow(v *option.Values) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer s.of.Store(v)
+	l := slowLimits{threshold: v.SlowThreshold, window: v.SlowWindow, top: v.SlowTop}
 	if l.threshold == 0 {
 		s.on.Store(nil)
 		s.by, s.list = nil, nil
@@ -140,7 +144,7 @@ func (s *slows) add(l *slowLimits, client string, topic []byte, qos byte, latenc
 
 // Slow returns the slowest of late, the slowest first. on: somebody wants to know.
 func (s *Server) Slow() (list []Slow, on bool) {
-	l := s.slow.on.Load()
+	l := s.timing()
 	if l == nil {
 		return nil, false
 	}
@@ -160,10 +164,13 @@ func (s *Server) Slow() (list []Slow, on bool) {
 	return list, true
 }
 
-// watchSlow follows what the options say.
-func (s *Server) watchSlow() {
-	v := s.cfg.Options.Load()
-	s.slow.set(slowLimits{threshold: v.SlowThreshold, window: v.SlowWindow, top: v.SlowTop})
+// timing is what is wanted of deliveries; nil: nobody wants to know. It goes by the options of this
+// moment, so that who sets one has it count from the answer on.
+func (s *Server) timing() *slowLimits {
+	if v := s.cfg.Options.Load(); v != s.slow.of.Load() {
+		s.slow.follow(v)
+	}
+	return s.slow.on.Load()
 }
 
 // underWayMax bounds the deliveries to one client that are timed at once; more are not counted.
@@ -288,7 +295,7 @@ func (u *underWay) written() {
 
 // took counts a delivery that is complete, if it took long.
 func (c *conn) took(t *timed) {
-	l := c.server.slow.on.Load()
+	l := c.server.timing()
 	if l == nil {
 		return
 	}

@@ -38,6 +38,37 @@ func (b *broker) wantListed(want ...string) {
 	}
 }
 
+// An option that is set counts for the next delivery, before anybody has told the server.
+func TestSlowCountsAtOnce(t *testing.T) {
+	virtual := clock.NewVirtual(time.UnixMilli(now))
+	k := kerneltest.Open(t, kerneltest.Options{NoCapture: true, Time: virtual})
+	b := newBrokerOn(t, k, virtual, func(c *Config) { c.Link, c.Options = virtual, option.NewLive(k) })
+	p, c := b.connect("p", mqttwire.Connect{}), b.connect("c", mqttwire.Connect{})
+	c.subscribe(0, mqttwire.Filter{Filter: []byte("#"), QoS: 1})
+	late := func() {
+		p.publish(msg("a", "x", 1))
+		id := c.receive().PacketID
+		virtual.Advance(500 * time.Millisecond)
+		c.send(&mqttwire.Ack{Type: mqttwire.PUBACK, PacketID: id})
+		c.settled()
+	}
+	late()
+	if list, on := b.s.Slow(); len(list) > 0 || on {
+		t.Errorf("listed are %v, and nobody wants to know", list)
+	}
+	if err := k.ChangeOptions(t.Context(), map[string]string{"mqtt.slow.threshold": "500ms"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	late()
+	b.wantListed("c a 1 500ms 1")
+	if err := k.ChangeOptions(t.Context(), nil, []string{"mqtt.slow.threshold"}); err != nil {
+		t.Fatal(err)
+	}
+	if list, on := b.s.Slow(); len(list) > 0 || on {
+		t.Errorf("listed are %v, and nobody wants to know any more", list)
+	}
+}
+
 // A delivery is over with PUBACK, at QoS 2 with PUBCOMP; it is listed when that took as long as the
 // threshold says, by client and topic, the slowest first, for the window.
 func TestSlow(t *testing.T) {
@@ -137,7 +168,7 @@ func TestSlowTop(t *testing.T) {
 		c.Options = option.Fixed(map[string]string{"mqtt.slow.threshold": "1ms", "mqtt.slow.top": "3"})
 	})
 	s := &b.s.slow
-	l := s.on.Load()
+	l := b.s.timing()
 	for i, latency := range []time.Duration{5, 1, 4, 2, 3, 6} {
 		s.add(l, "c", fmt.Appendf(nil, "%d", i), 1, latency*time.Second, b.clock.Now())
 	}
