@@ -486,6 +486,10 @@ func TestRemovedHalfway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	b.Want(t).That("a bridge that is told to be connected", func() bool {
+		x, err := c.Bridge(t.Context(), "up")
+		return err == nil && x.State == adminapi.BridgeConnected
+	})
 	if err := b.Kernel().DeleteSetting(t.Context(), "/", setting.KindBridge, "up"); err != nil {
 		t.Fatal(err)
 	}

@@ -122,11 +122,13 @@ func (b *Bridges) remove(ctx context.Context, name string) error {
 	if err := b.k.EndSession(ctx, kernel.DefaultNamespace, setting.BridgeSession+name); err != nil && !fault.Is(err, fault.NotFound) {
 		return err
 	}
-	n, err := b.k.DeleteItems(ctx, tableStates, name)
-	if err == nil && n == 0 && !open {
-		return undefined
+	if _, err := b.k.DeleteItems(ctx, tableStates, name); err != nil {
+		return err
 	}
-	return err
+	if open {
+		return nil
+	}
+	return undefined
 }
 
 // Pause has a bridge rest, or go on.

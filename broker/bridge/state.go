@@ -75,7 +75,7 @@ func (b *Bridges) tellStates() {
 		there := b.states()
 		var items []kernel.Item
 		for name, r := range b.runningNow() {
-			if r.ctx.Err() != nil {
+			if r.ctx.Err() != nil || !b.defined(r) {
 				continue
 			}
 			value, err := json.Marshal(r.stateNow())
