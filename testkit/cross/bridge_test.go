@@ -121,8 +121,8 @@ func TestBridge(t *testing.T) {
 			if got := far.next(); got.Topic != "other/name" {
 				t.Errorf("a topic of another name came as %s", got.Topic)
 			}
-			none(t, far.got, "the other broker")
-			none(t, near.got, "this broker")
+			far.behind(here, "dev/temp/end", "site1/temp/end")
+			near.behind(there, "cmd/last", "cloud/cmd/last")
 		})
 	}
 }
@@ -190,7 +190,7 @@ func TestBridgeWaits(t *testing.T) {
 	for last != fmt.Sprintf("a/%d", 4*n-1) {
 		last = near.next().Topic
 	}
-	none(t, near.got, "this broker")
+	near.behind(there, "a/end", "a/end")
 }
 
 // A power cut takes none of the messages that wait.
@@ -276,9 +276,22 @@ func TestBridgeLoop(t *testing.T) {
 					t.Errorf("broker %d has %q", i, got)
 				}
 			}
-			for i, e := range all { // all that is under way has come back
+			for _, e := range all { // all that is under way has come back, and the end goes the same ways behind it
 				e.bridgeIs(1, "next", "at rest", func(b adminapi.Bridge) bool { return b.Queued == 0 })
-				none(t, clients[i].got, "a second time")
+			}
+			for _, e := range all {
+				e.publishMQTT(&paho.Publish{Topic: "a/end", QoS: 1})
+			}
+			for i, c := range clients {
+				ends := n
+				if tt.twice {
+					ends += n - 1
+				}
+				for range ends {
+					if p := c.next(); p.Topic != "a/end" {
+						t.Errorf("broker %d has %s a second time", i, p.Topic)
+					}
+				}
 			}
 		})
 	}
@@ -425,7 +438,7 @@ func TestBridgeRefused(t *testing.T) {
 	}
 	// A client of MQTT does not get at what waits.
 	link := must(net.Dial("tcp", strings.TrimPrefix(here.MQTT(), "mqtt://")))(t)
-	ack, err := paho.NewClient(paho.ClientConfig{Conn: link}).Connect(here.ctx, &paho.Connect{ClientID: "$bridge/up", KeepAlive: 60})
+	ack, err := paho.NewClient(paho.ClientConfig{Conn: link, PacketTimeout: patience}).Connect(here.ctx, &paho.Connect{ClientID: "$bridge/up", KeepAlive: 60})
 	if err == nil || ack == nil || ack.ReasonCode != 0x85 {
 		t.Errorf("a client with the identifier of a bridge's session: %+v, %v", ack, err)
 	}
@@ -462,6 +475,6 @@ func TestBridgeTakeover(t *testing.T) {
 		t.Errorf("got %s", p.Topic)
 	}
 	far.next() // its own
-	none(t, far.got, "a second time")
+	far.behind(at(other), "a/end", "a/end")
 	nodes.Start(first)
 }

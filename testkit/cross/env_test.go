@@ -129,7 +129,7 @@ func (e *env) mqtt(change ...func(*paho.Connect)) *mqttClient {
 	link := must(net.Dial("tcp", strings.TrimPrefix(e.MQTT(), "mqtt://")))(e.t)
 	c := &mqttClient{t: e.t, got: make(chan *paho.Publish, gotMax), link: link}
 	c.Client = paho.NewClient(paho.ClientConfig{
-		Conn: link,
+		Conn: link, PacketTimeout: patience,
 		OnPublishReceived: []func(paho.PublishReceived) (bool, error){func(p paho.PublishReceived) (bool, error) {
 			c.got <- p.Packet
 			return true, nil
@@ -157,6 +157,16 @@ func (e *env) sub(filters ...string) *mqttClient {
 func (c *mqttClient) next() *paho.Publish {
 	c.t.Helper()
 	return next(c.t, c.got, "MQTT")
+}
+
+// behind publishes at a broker, at QoS 2, and checks that it is the next that comes, under a name: nothing else
+// has gone the same way before it.
+func (c *mqttClient) behind(from *env, topic, as string) {
+	c.t.Helper()
+	from.publishMQTT(&paho.Publish{Topic: topic, QoS: 2, Payload: []byte("end")})
+	if p := c.next(); p.Topic != as || string(p.Payload) != "end" {
+		c.t.Errorf("%s %q came before the end", p.Topic, p.Payload)
+	}
 }
 
 // publishMQTT publishes with a client of its own.
