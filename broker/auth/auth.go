@@ -38,6 +38,7 @@ import (
 	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/internal/fresh"
 	"github.com/robustmq/rmq/broker/wire"
 )
 
@@ -126,8 +127,8 @@ type Auth struct {
 	sources atomic.Pointer[[]source] // asked in this order
 
 	table     atomic.Pointer[compiled]
-	bans      atomic.Pointer[banned]
-	compiling sync.Mutex // held by who compiles a table, or a set of bans
+	bans      *fresh.Value[*acl.Bans]
+	compiling sync.Mutex // held by who compiles a table
 
 	mu    sync.Mutex
 	right remembered // guarded by mu
@@ -152,6 +153,7 @@ func newAuth(users Users, cost argonParams, clk clock.Clock) *Auth {
 		guesses: throttle{clock: clk, wrong: make(map[fingerprint]guesser)},
 		slots:   make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), queue: make(chan struct{}, waitingMax),
 	}
+	a.bans = fresh.New(users, a.readBans)
 	a.sources.Store(&[]source{tableSource{a}})
 	_, _ = rand.Read(a.key[:]) // never fails
 	a.dummy = sync.OnceValue(func() []byte { return makeHash(string(a.key[:]), cost) })

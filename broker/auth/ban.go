@@ -8,25 +8,14 @@ import (
 // A ban counts before all sources, and again once it is known who a client is. The administration
 // API is not of it, so that who has banned himself can take it back.
 
-// banned is a set of bans, and what it was made of.
-type banned struct {
-	version uint64
-	bans    *acl.Bans // nil: nobody is
-}
+// Bans implements Authority: who is kept out by now; nil: nobody is. While nothing changes it is the same set.
+func (a *Auth) Bans() *acl.Bans { return a.bans.Load() }
 
-// Bans implements Authority: who is kept out by now. While nothing changes it is the same set.
-func (a *Auth) Bans() *acl.Bans {
-	if b := a.bans.Load(); b != nil && b.version == a.users.ItemsVersion() {
-		return b.bans
-	}
-	a.compiling.Lock()
-	defer a.compiling.Unlock()
-	b := &banned{version: a.users.ItemsVersion()}
+func (a *Auth) readBans() *acl.Bans {
 	if all := a.users.Bans(); len(all) > 0 {
-		b.bans = acl.NewBans(all)
+		return acl.NewBans(all)
 	}
-	a.bans.Store(b)
-	return b.bans
+	return nil
 }
 
 // Subject is a client as rules and bans see it, in no namespace.

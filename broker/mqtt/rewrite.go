@@ -13,20 +13,14 @@ import (
 // subscriptions that they do not ask for. Whatever comes of it is held against the rules of access,
 // and nothing else: a topic that is rewritten need not be allowed itself.
 
-// rules are the settings as of a version. They do not change.
+// rules are the settings as of one time. They do not change.
 type rules struct {
-	version  uint64
 	rewrites []*setting.Rewriter // in the order in which they are asked
 	subs     []setting.Subscription
 }
 
-// rules returns the settings that count now.
-func (s *Server) rules() *rules {
-	v := s.core.ItemsVersion()
-	if r := s.set.Load(); r != nil && r.version == v {
-		return r
-	}
-	r := &rules{version: v}
+func (s *Server) readRules() *rules {
+	r := new(rules)
 	ns := s.cfg.Namespace
 	for _, t := range s.core.Settings(ns, setting.KindRewrite) {
 		var rule setting.Rewrite
@@ -49,13 +43,12 @@ func (s *Server) rules() *rules {
 		}
 		r.subs = append(r.subs, sub)
 	}
-	s.set.Store(r)
 	return r
 }
 
 // rewrite returns what a topic that the client names, or a filter, stands for. ok false: nothing.
 func (c *conn) rewrite(u setting.Use, topic string) (out string, ok bool) {
-	for _, r := range c.server.rules().rewrites {
+	for _, r := range c.server.rules.Load().rewrites {
 		if r.For(u) && route.MatchFilter(r.Filter, topic) {
 			return r.Apply(topic, c.clientID, c.user)
 		}
@@ -72,7 +65,7 @@ func (c *conn) rewriteTopic(topic string) (out string, ok bool) {
 // rewriteFilter is rewrite for a valid filter: of one that is shared or exclusive, for what is behind
 // that. What comes of it is valid. The name of a queue stays.
 func (c *conn) rewriteFilter(filter []byte) (out []byte, ok bool) {
-	if len(c.server.rules().rewrites) == 0 {
+	if len(c.server.rules.Load().rewrites) == 0 {
 		return filter, true
 	}
 	_, queue := queueOf(filter)
@@ -93,7 +86,7 @@ func (c *conn) rewriteFilter(filter []byte) (out []byte, ok bool) {
 
 // unasked are the subscriptions that the client is given, as far as it may read what they bring.
 func (c *conn) unasked() (subs []kernel.Subscription) {
-	for _, s := range c.server.rules().subs {
+	for _, s := range c.server.rules.Load().subs {
 		filter, ok := s.For(c.clientID, c.user)
 		if !ok {
 			continue

@@ -5,12 +5,12 @@ import (
 	"log/slog"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/auth"
 	"github.com/robustmq/rmq/broker/clock"
+	"github.com/robustmq/rmq/broker/internal/fresh"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/mqttwire"
 	"github.com/robustmq/rmq/broker/option"
@@ -157,7 +157,7 @@ type Server struct {
 	core  core
 	stats Stats
 	sys   *sys
-	set   atomic.Pointer[rules]
+	rules *fresh.Value[*rules] // that count now
 	flaps flaps
 	rates rates
 	slow  slows
@@ -182,6 +182,7 @@ func New(cfg Config) *Server { return newServer(cfg, kernelCore{cfg.Kernel}) }
 func newServer(cfg Config, core core) *Server {
 	cfg.defaults()
 	s := &Server{cfg: cfg, core: core, conns: map[*conn]struct{}{}}
+	s.rules = fresh.New(core, s.readRules)
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.since = cfg.Link.Now()
 	s.alarms = clock.NewWheel(cfg.Link, (*conn).silent)

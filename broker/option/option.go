@@ -12,9 +12,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
+
+	"github.com/robustmq/rmq/broker/internal/fresh"
 )
 
 // Values are the options of the broker at one time. They do not change.
@@ -230,20 +230,11 @@ type Source interface {
 	ItemsVersion() uint64
 }
 
-// Live is the values of a broker, as they are now. Safe for concurrent use.
-type Live struct {
-	source Source
-	mu     sync.Mutex // held by who reads anew
-	now    atomic.Pointer[read]
-}
-
-type read struct {
-	version uint64
-	*Values
-}
+// Live is the values of a broker, as they are now.
+type Live = fresh.Value[*Values]
 
 // NewLive returns the values of a source.
-func NewLive(s Source) *Live { return &Live{source: s} }
+func NewLive(s Source) *Live { return fresh.New(s, func() *Values { return Read(s.Options()) }) }
 
 // Fixed returns values that stay as they are: the defaults, but for those that are set.
 func Fixed(set map[string]string) *Live { return NewLive(fixed(set)) }
@@ -252,20 +243,3 @@ type fixed map[string]string
 
 func (f fixed) Options() map[string]string { return f }
 func (fixed) ItemsVersion() uint64         { return 0 }
-
-// Load returns the values as they are now.
-func (l *Live) Load() *Values {
-	if r := l.now.Load(); r != nil && r.version == l.source.ItemsVersion() {
-		return r.Values
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	version := l.source.ItemsVersion()
-	if r := l.now.Load(); r != nil && r.version == version {
-		return r.Values // who had the lock has read them
-	}
-	r := &read{version: version}
-	r.Values = Read(l.source.Options())
-	l.now.Store(r)
-	return r.Values
-}

@@ -1,8 +1,6 @@
 package option
 
 import (
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -43,43 +41,5 @@ func TestLive(t *testing.T) {
 	}
 	if _, ok := Find("mqtt.flapping"); ok {
 		t.Error("found what there is not")
-	}
-}
-
-// crowded is a source of which many find at once that it has changed: who reads it waits for all of them.
-type crowded struct {
-	version, looks, reads atomic.Int64
-	many                  int64
-	all                   chan struct{}
-}
-
-func (c *crowded) ItemsVersion() uint64 {
-	if c.looks.Add(1) == c.many+1 { // each before it has the lock, and the first with it
-		close(c.all)
-	}
-	return uint64(c.version.Load())
-}
-
-func (c *crowded) Options() map[string]string {
-	if c.reads.Add(1) > 1 {
-		<-c.all
-	}
-	return nil
-}
-
-// A change is read once, however many connections come upon it at once.
-func TestLiveReadsOnce(t *testing.T) {
-	c := &crowded{many: 20, all: make(chan struct{})}
-	l := NewLive(c)
-	l.Load()
-	c.version.Add(1)
-	c.looks.Store(0)
-	var loads sync.WaitGroup
-	for range c.many {
-		loads.Go(func() { l.Load() })
-	}
-	loads.Wait()
-	if n := c.reads.Load(); n != 2 {
-		t.Errorf("read %d times after one change, want once", n-1)
 	}
 }

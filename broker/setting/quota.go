@@ -6,8 +6,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
+
+	"github.com/robustmq/rmq/broker/internal/fresh"
 )
 
 // KindQuota: a Quota, by what it is for (QuotaFor), in the default namespace.
@@ -221,40 +221,13 @@ type QuotaSource interface {
 	ItemsVersion() uint64
 }
 
-// LiveQuotas are those that are set now. A nil one has none. Safe for concurrent use.
-type LiveQuotas struct {
-	source QuotaSource
-	mu     sync.Mutex // held by who reads anew
-	now    atomic.Pointer[readQuotas]
-}
-
-type readQuotas struct {
-	version uint64
-	quotas  *Quotas // nil: none are set
-}
-
-// NewLiveQuotas returns the quotas of a source.
-func NewLiveQuotas(s QuotaSource) *LiveQuotas { return &LiveQuotas{source: s} }
+// LiveQuotas are those that are set now; nil: none are. A nil one has none.
+type LiveQuotas = fresh.Value[*Quotas]
 
 // quotaNamespace is where quotas are: they are the whole broker's.
 const quotaNamespace = "/"
 
-// Load returns the quotas as they are now; nil: none are set.
-func (l *LiveQuotas) Load() *Quotas {
-	if l == nil {
-		return nil
-	}
-	if r := l.now.Load(); r != nil && r.version == l.source.ItemsVersion() {
-		return r.quotas
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	version := l.source.ItemsVersion()
-	if r := l.now.Load(); r != nil && r.version == version {
-		return r.quotas // who had the lock has read them
-	}
-	r := &readQuotas{version: version}
-	r.quotas = NewQuotas(l.source.Settings(quotaNamespace, KindQuota))
-	l.now.Store(r)
-	return r.quotas
+// NewLiveQuotas returns the quotas of a source.
+func NewLiveQuotas(s QuotaSource) *LiveQuotas {
+	return fresh.New(s, func() *Quotas { return NewQuotas(s.Settings(quotaNamespace, KindQuota)) })
 }
