@@ -362,9 +362,16 @@ func sample() *adminapitest.Fake {
 func run(t *testing.T, url string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	var out, errs bytes.Buffer
+	config := t.TempDir()
+	for name, text := range map[string]string{"context": "prod", "contexts/prod.yaml": "protected: false\n", "contexts/lab.yaml": "url: http://h:1\n"} {
+		path := filepath.Join(config, "rmq", name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	e := &env.Env{
 		In: strings.NewReader("a line\n"), Out: &out, Err: &errs, Getenv: func(name string) string {
-			return map[string]string{"RMQ_URL": url, "XDG_RUNTIME_DIR": t.TempDir()}[name]
+			return map[string]string{"RMQ_URL": url, "XDG_RUNTIME_DIR": t.TempDir(), "XDG_CONFIG_HOME": config}[name]
 		},
 		Now: func() time.Time { return time.Date(2026, 1, 2, 4, 0, 0, 0, time.UTC) }, Dir: t.TempDir(), Args: append([]string{"rmq"}, args...), Version: "test",
 	}

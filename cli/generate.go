@@ -53,11 +53,12 @@ func Generate() map[string]string {
 			fmt.Fprintf(&index, "| [%s](%s) | %s |\n", c.CommandPath(), page(c), c.Short)
 		}
 	})
+	flags(&index, "Flags of every command", newForDocs().PersistentFlags())
 	files["docs/cli/README.md"] = index.String()
 	return files
 }
 
-// newForDocs returns a tree that depends on nothing of this machine.
+// newForDocs returns a tree that depends on nothing of this machine, and that nothing depends on.
 func newForDocs() *cobra.Command {
 	root := New(&env.Env{Getenv: func(string) string { return "" }}, nil)
 	root.InitDefaultHelpCmd()
@@ -103,7 +104,9 @@ func markdown(c *cobra.Command) string {
 		}
 	}
 	flags(&b, "Flags", c.NonInheritedFlags())
-	flags(&b, "Flags of every command", c.InheritedFlags())
+	if c.HasParent() {
+		b.WriteString("\n[Flags of every command](README.md#flags-of-every-command)\n")
+	}
 	return b.String()
 }
 

@@ -68,14 +68,16 @@ func newVersion(e *env.Env) *cobra.Command {
 }
 
 func newConfigShow(e *env.Env) *cobra.Command {
-	return &cobra.Command{
+	var origin bool
+	cmd := &cobra.Command{
 		Use:   "show [COMMAND...]",
 		Short: "Show the settings of a command, and where each comes from",
-		Long: "Show the settings of a command, and where each comes from.\n\nA flag on the command line wins over RMQ_<FLAG> in the environment, over the project's rmq.yaml (in this\n" +
-			"directory or above it, as far as the root of the git repository), over the user's config.yaml. A file holds\n" +
-			"flags by their long names, and under a command's name those of that command alone:\n\n" +
-			"  output: json\n  up:\n    data: .rmq/data     # relative to the file\n    any-port: true",
-		Example: "  rmq config show up\n  rmq config show topic create -o json",
+		Long: "Show the settings of a command, and where each comes from; with --origin also what it won over.\n\n" +
+			"A flag on the command line wins over RMQ_<FLAG> in the environment, over the project's rmq.yaml (in this\n" +
+			"directory or above it, as far as the root of the git repository), over the context in use, over the user's\n" +
+			"config.yaml, over /etc/rmq/config.yaml (RMQ_ETC: elsewhere than in /etc). A file holds flags by their long names, and under a command's name\n" +
+			"those of that command alone:\n\n  output: json\n  up:\n    data: .rmq/data     # relative to the file\n    any-port: true",
+		Example: "  rmq config show up\n  rmq config show topic create -o json\n  rmq config show consume --origin",
 		Args:    cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			target, rest, err := cmd.Root().Find(args)
@@ -88,12 +90,25 @@ func newConfigShow(e *env.Env) *cobra.Command {
 				return err
 			}
 			t := env.Table{Head: []string{"SETTING", "VALUE", "FROM"}}
+			if origin {
+				t.Head = append(t.Head, "OVER")
+			}
 			for _, o := range e.Origins() {
-				t.Rows = append(t.Rows, []any{o.Flag, o.Value, o.From})
+				row := []any{o.Flag, o.Value, o.From}
+				if origin {
+					var over []string
+					for _, l := range o.Over {
+						over = append(over, l.Value+" ("+l.From+")")
+					}
+					row = append(row, strings.Join(over, ", "))
+				}
+				t.Rows = append(t.Rows, row)
 			}
 			return format.Print(env.View{Schema: "rmq.settings/1", Data: e.Origins(), Tables: []env.Table{t}})
 		},
 	}
+	cmd.Flags().BoolVar(&origin, "origin", false, "also the values that it won over, the strongest first")
+	return cmd
 }
 
 func newCompletion(e *env.Env) *cobra.Command {

@@ -20,6 +20,7 @@ import (
 	"github.com/robustmq/rmq/cli/bridge"
 	"github.com/robustmq/rmq/cli/config"
 	"github.com/robustmq/rmq/cli/conform"
+	clicontext "github.com/robustmq/rmq/cli/context"
 	"github.com/robustmq/rmq/cli/env"
 	"github.com/robustmq/rmq/cli/exchange"
 	"github.com/robustmq/rmq/cli/group"
@@ -65,6 +66,10 @@ func New(e *env.Env, open local.Open) *cobra.Command {
 	e.Color = "auto"
 	f.Var(&env.Choice{Value: &e.Color, Of: []string{"auto", "always", "never"}}, "color", "when to colour; NO_COLOR and CLICOLOR_FORCE count too")
 
+	f.StringVar(&e.Context, "context", "", "the context to use: named settings for one broker (rmq context)")
+	f.BoolVar(&e.Protected, env.KeyProtected, false, "change nothing on the broker; contexts that are protected set it")
+	f.Var(&env.Choice{Value: &e.MarkColor, Of: env.MarkColors}, env.KeyMark, "what the name of the context is painted with")
+
 	root.AddGroup(
 		&cobra.Group{ID: groupBroker, Title: "Run a broker"},
 		&cobra.Group{ID: groupMessages, Title: "Send and read messages, on any broker"},
@@ -81,7 +86,7 @@ func New(e *env.Env, open local.Open) *cobra.Command {
 	add(groupMessages, message.NewProduce(e), message.NewConsume(e))
 	add(groupThings, namespace.Command(e), topic.Command(e), queue.Command(e), exchange.Command(e), binding.Command(e), bridge.Command(e),
 		session.Command(e), retained.Command(e), group.Command(e), user.Command(e), acl.Command(e), setting.Share(e), setting.Rewrite(e), setting.Subscription(e), ban.Command(e), setting.Quota(e), trace.Command(e))
-	add(groupRest, conform.Command(e), config.Command(e, newConfigShow(e)), newCompletion(e), newVersion(e), newExitCodes())
+	add(groupRest, conform.Command(e), clicontext.Command(e, newForDocs), config.Command(e, newConfigShow(e)), newCompletion(e), newVersion(e), newExitCodes())
 	root.SetHelpCommand(newHelp(e))
 	root.SetHelpCommandGroupID(groupRest)
 	return root

@@ -495,6 +495,9 @@ func (c *Client) envelope(resp *http.Response) (Envelope, error) {
 }
 
 func (c *Client) unreachable(err error) error {
+	if own, ok := errors.AsType[*Error](err); ok { // the transport has its reason not to ask
+		return own
+	}
 	if ue, ok := errors.AsType[*url.Error](err); ok {
 		err = ue.Err // the method and address say nothing that the message does not
 	}

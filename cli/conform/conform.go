@@ -174,7 +174,11 @@ func (c *conform) where(cmd *cobra.Command, cfg *conformance.Config) error {
 		user = u.User.Username()
 	}
 	if _, has := u.User.Password(); user != "" && !has {
-		u.User = url.UserPassword(user, c.e.Getenv("RMQ_PASSWORD"))
+		password, err := c.e.Password()
+		if err != nil {
+			return err
+		}
+		u.User = url.UserPassword(user, password)
 		cfg.URL = u.String()
 	}
 	cfg.TLS, err = c.tls.Config()

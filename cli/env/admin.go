@@ -33,13 +33,29 @@ func (e *Env) adminAt(base string) (*adminapi.Client, error) {
 	}
 	u, err := url.Parse(base)
 	if err == nil && e.User != "" {
-		u.User = url.UserPassword(e.User, e.Getenv("RMQ_PASSWORD"))
+		password, err := e.Password()
+		if err != nil {
+			return nil, err
+		}
+		u.User = url.UserPassword(e.User, password)
 		base = u.String()
 	}
 	// Streams last as long as they are read: only the wait for an answer is bounded.
-	c, err := adminapi.NewClient(base, &http.Client{Transport: &http.Transport{
+	plain := &http.Transport{
 		Proxy: http.ProxyFromEnvironment, ResponseHeaderTimeout: apiTimeout, DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
-	}})
+	}
+	if e.apiCA != "" {
+		trust, err := (&TLS{cacert: e.apiCA}).Config()
+		if err != nil {
+			return nil, err
+		}
+		plain.TLSClientConfig = trust
+	}
+	var transport http.RoundTripper = plain
+	if e.Protected {
+		transport = guarded{e, plain}
+	}
+	c, err := adminapi.NewClient(base, &http.Client{Transport: transport})
 	if err != nil {
 		return nil, &Failure{Exit: Usage, What: err.Error(), Hint: "write it as http://host:15672"}
 	}

@@ -107,5 +107,10 @@ func example(cmd *cobra.Command) string {
 func (e *Env) BrokerFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&e.Name, "name", DefaultName, "the broker on this machine, by the name it was started with")
 	fs.StringVar(&e.URL, "url", "", "HTTP address of a broker anywhere (http://host:15672); over --name")
-	fs.StringVar(&e.User, "user", "", "user for --url; the password is taken from RMQ_PASSWORD")
+	fs.StringVar(&e.User, "user", "", "user for --url; the password is taken from RMQ_PASSWORD or --password-file")
+	fs.StringVar(&e.passwordFile, "password-file", "", "file with the password of --user")
+	fs.StringVar(&e.apiCA, "url-cacert", "", "file with the certificates to trust, for --url over https")
+	for _, name := range []string{"password-file", "url-cacert"} {
+		_ = fs.SetAnnotation(name, PathAnnotation, []string{"true"}) // fails for unknown flags only
+	}
 }

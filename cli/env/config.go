@@ -16,9 +16,9 @@ import (
 )
 
 // Every flag of every command can be set once for all: a flag on the command line
-// wins over RMQ_<FLAG> in the environment, over the project's rmq.yaml, over the user's
-// config.yaml. A file holds flags by their long names, and under a command's name those
-// of that command alone:
+// wins over RMQ_<FLAG> in the environment, over the project's rmq.yaml, over the context in
+// use, over the user's config.yaml, over the machine's. A file holds flags by their long names,
+// and under a command's name those of that command alone:
 //
 //	output: json
 //	up:
@@ -30,6 +30,14 @@ type Origin struct {
 	Flag  string `json:"flag"`
 	Value string `json:"value"`
 	From  string `json:"from"` // "flag", "RMQ_PORT", a file's path or "default"
+	// Over are the values that it won over, the strongest first.
+	Over []Layered `json:"over,omitempty"`
+}
+
+// Layered is a value that a layer has.
+type Layered struct {
+	Value string `json:"value"`
+	From  string `json:"from"`
 }
 
 // PathAnnotation marks a flag that is a path: relative ones in a file start at the
@@ -44,7 +52,7 @@ type layer struct {
 
 // Configure fills in the flags of cmd that were not given, from the other layers.
 func (e *Env) Configure(cmd *cobra.Command) error {
-	layers, err := e.layers(cmd.Root())
+	layers, err := e.layers(cmd)
 	if err != nil {
 		return err
 	}
@@ -53,11 +61,10 @@ func (e *Env) Configure(cmd *cobra.Command) error {
 		if err != nil || f.Name == "help" {
 			return
 		}
-		from := "flag"
-		if !f.Changed {
-			from, err = e.fill(cmd, f, layers)
+		var o Origin
+		if o, err = e.fill(cmd, f, layers); err == nil {
+			e.origins = append(e.origins, o)
 		}
-		e.origins = append(e.origins, Origin{f.Name, f.Value.String(), from})
 	})
 	return err
 }
@@ -65,29 +72,43 @@ func (e *Env) Configure(cmd *cobra.Command) error {
 // Origins tells where each flag of the configured command came from.
 func (e *Env) Origins() []Origin { return e.origins }
 
-func (e *Env) fill(cmd *cobra.Command, f *pflag.Flag, layers []layer) (from string, err error) {
+// fill sets a flag by the strongest layer that has a value, unless it was given.
+func (e *Env) fill(cmd *cobra.Command, f *pflag.Flag, layers []layer) (Origin, error) {
+	var values []Layered // the strongest first
+	var set []func() error
+	in := "" // where the strongest lies in its file
 	name := "RMQ_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 	if v := e.Getenv(name); v != "" {
-		if err := f.Value.Set(v); err != nil {
-			return "", Failf(Usage, "%s: %v", name, err)
-		}
-		f.Changed = true
-		return name, nil
+		values, set = append(values, Layered{v, name}), append(set, func() error { return f.Value.Set(v) })
 	}
 	section := strings.Join(strings.Fields(cmd.CommandPath())[1:], ".")
 	for _, l := range layers {
 		for _, key := range []string{section + "." + f.Name, f.Name} {
-			if !l.v.IsSet(key) || isSection(l.v.Get(key)) {
-				continue
+			if v := l.v.Get(key); v != nil && !isSection(v) {
+				values, set = append(values, Layered{fmt.Sprint(v), l.path}), append(set, func() error { return setFlag(f, l, key) })
+				if len(set) == 1 {
+					in = ": " + key
+				}
 			}
-			if err := setFlag(f, l, key); err != nil {
-				return "", Failf(Usage, "%s: %s: %v", l.path, key, err)
-			}
-			f.Changed = true
-			return l.path, nil
 		}
 	}
-	return "default", nil
+	if f.DefValue != "" {
+		values = append(values, Layered{f.DefValue, "default"})
+	}
+	o := Origin{Flag: f.Name, From: "default", Over: values}
+	switch {
+	case f.Changed:
+		o.From = "flag"
+	case len(set) > 0:
+		if err := set[0](); err != nil {
+			return o, Failf(Usage, "%s%s: %v", values[0].From, in, err)
+		}
+		f.Changed, o.From, o.Over = true, values[0].From, values[1:]
+	case len(values) > 0:
+		o.Over = nil // it is the default
+	}
+	o.Value = f.Value.String()
+	return o, nil
 }
 
 func setFlag(f *pflag.Flag, l layer, key string) error {
@@ -112,33 +133,86 @@ func isSection(v any) bool {
 	return ok
 }
 
-// layers reads the files, the strongest first.
-func (e *Env) layers(root *cobra.Command) ([]layer, error) {
+// layers reads the files, the strongest first, and finds out which context is in use.
+func (e *Env) layers(cmd *cobra.Command) ([]layer, error) {
+	read := func(path string) (layer, bool, error) {
+		l, ok, err := readLayer(path)
+		if ok && err == nil {
+			err = checkKeys(cmd.Root(), path, l.v.AllSettings())
+		}
+		return l, ok, err
+	}
+	project, inProject, err := read(e.ProjectFile())
+	if err != nil {
+		return nil, err
+	}
+	user, isUser, err := read(e.UserFile())
+	if err != nil {
+		return nil, err
+	}
+	machine, ofMachine, err := read(e.MachineFile())
+	if err != nil {
+		return nil, err
+	}
 	var layers []layer
-	for _, path := range []string{e.ProjectFile(), e.UserFile()} {
-		if path == "" {
-			continue
+	add := func(l layer, ok bool) {
+		if ok {
+			layers = append(layers, l)
 		}
-		f, err := os.Open(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
+	}
+	add(project, inProject)
+	// Which context: as any flag is found, and then what was chosen.
+	if f := cmd.Flag(keyContext); f != nil {
+		others := slices.Clone(layers)
+		if isUser {
+			others = append(others, user)
 		}
-		if err != nil {
-			return nil, Failf(Usage, "read settings: %v", err)
+		if ofMachine {
+			others = append(others, machine)
 		}
-		v := viper.New()
-		v.SetConfigType("yaml")
-		err = v.ReadConfig(f)
-		_ = f.Close() // read only
-		if err != nil {
-			return nil, Failf(Usage, "%s: %s", path, oneLine(err))
-		}
-		if err := checkKeys(root, path, v.AllSettings()); err != nil {
+		if _, err := e.fill(cmd, f, others); err != nil {
 			return nil, err
 		}
-		layers = append(layers, layer{path, v})
+		if !f.Changed {
+			e.Context = e.chosenContext()
+		}
+		if e.Context == NoContext {
+			e.Context = ""
+		}
+		// Who changes contexts is not kept from it by the one in use.
+		if e.Context != "" && !strings.HasPrefix(cmd.CommandPath(), cmd.Root().Name()+" "+keyContext+" ") {
+			l, err := e.contextLayer(cmd.Root(), e.Context)
+			if err != nil {
+				return nil, err
+			}
+			add(l, true)
+		}
 	}
+	add(user, isUser)
+	add(machine, ofMachine)
 	return layers, nil
+}
+
+// readLayer reads a file; false: there is none.
+func readLayer(path string) (layer, bool, error) {
+	if path == "" {
+		return layer{}, false, nil
+	}
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return layer{}, false, nil
+	}
+	if err != nil {
+		return layer{}, false, Failf(Usage, "read settings: %v", err)
+	}
+	v := viper.New()
+	v.SetConfigType("yaml")
+	err = v.ReadConfig(f)
+	_ = f.Close() // read only
+	if err != nil {
+		return layer{}, false, Failf(Usage, "%s: %s", path, oneLine(err))
+	}
+	return layer{path, v}, true, nil
 }
 
 // ProjectFile is the rmq.yaml that applies in Dir: there, or in a directory above it
@@ -170,13 +244,29 @@ func (e *Env) ProjectFile() string {
 
 // UserFile is the user's own settings.
 func (e *Env) UserFile() string {
+	if e.configDir() == "" {
+		return ""
+	}
+	return filepath.Join(e.configDir(), "config.yaml")
+}
+
+// configDir is where the user's settings and contexts are; "" when there is no telling.
+func (e *Env) configDir() string {
 	switch {
 	case e.Getenv("XDG_CONFIG_HOME") != "":
-		return filepath.Join(e.Getenv("XDG_CONFIG_HOME"), "rmq", "config.yaml")
+		return filepath.Join(e.Getenv("XDG_CONFIG_HOME"), "rmq")
 	case e.Home != "":
-		return filepath.Join(e.Home, ".config", "rmq", "config.yaml")
+		return filepath.Join(e.Home, ".config", "rmq")
 	}
 	return ""
+}
+
+// MachineFile is what whoever runs the machine has set for all of its users.
+func (e *Env) MachineFile() string {
+	if e.Etc == "" {
+		return ""
+	}
+	return filepath.Join(e.Etc, "rmq", "config.yaml")
 }
 
 func exists(path string) bool {
@@ -199,7 +289,10 @@ func checkKeys(root *cobra.Command, path string, settings map[string]any) error 
 			if flags[key] {
 				continue
 			}
-			f := Failf(Usage, "%s: unknown setting %s%s", path, at, key)
+			f := Failf(Usage, "unknown setting %s%s", at, key)
+			if path != "" {
+				f.What = path + ": " + f.What
+			}
 			var names []string
 			for n := range flags {
 				names = append(names, n)
@@ -216,6 +309,49 @@ func checkKeys(root *cobra.Command, path string, settings map[string]any) error 
 		return nil
 	}
 	return check(root, "", settings)
+}
+
+// CheckSetting refuses a value that the flag of a setting does not take. The setting may stand
+// after a command's name: "up.port". The flags of root are set: it serves for nothing else.
+func CheckSetting(root *cobra.Command, key, value string) error {
+	path := strings.Split(key, ".")
+	if err := checkKeys(root, "", nest(path, value)); err != nil {
+		return err
+	}
+	var err error
+	found := false
+	check := func(f *pflag.Flag) {
+		if f.Name != path[len(path)-1] || found {
+			return
+		}
+		found = true
+		if bad := f.Value.Set(value); bad != nil {
+			err = Failf(Usage, "%s: %v", key, bad)
+		}
+	}
+	var walk func(*cobra.Command, []string)
+	walk = func(c *cobra.Command, section []string) {
+		if len(section) == 0 {
+			c.Flags().VisitAll(check)
+			c.PersistentFlags().VisitAll(check)
+		}
+		for _, sub := range c.Commands() {
+			if len(section) == 0 {
+				walk(sub, nil)
+			} else if sub.Name() == section[0] {
+				walk(sub, section[1:])
+			}
+		}
+	}
+	walk(root, path[:len(path)-1])
+	return err
+}
+
+func nest(path []string, value string) map[string]any {
+	if len(path) == 1 {
+		return map[string]any{path[0]: value}
+	}
+	return map[string]any{path[0]: nest(path[1:], value)}
 }
 
 // known lists the flags of a command and of all below it, and its commands by name.

@@ -12,7 +12,9 @@
 //	view.go      Print: table, text, json, yaml
 //	failure.go   errors, hints and exit codes
 //	value.go     durations, sizes and choices as flags read them
-//	config.go    flag > RMQ_* > project rmq.yaml > user file
+//	config.go    flag > RMQ_* > project rmq.yaml > context > user file > machine's file
+//	context.go   named settings for one broker
+//	protect.go   contexts on which nothing is changed
 //	run.go       the files by which commands find a broker on this machine
 //	admin.go     the way to a broker's API
 //	suggest.go   did you mean
@@ -22,6 +24,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"strconv"
 	"time"
 )
@@ -33,6 +36,7 @@ type Env struct {
 	Getenv   func(string) string
 	Dir      string // working directory
 	Home     string // of the user; may be ""
+	Etc      string // the machine's settings are below it; "": it has none
 	Now      func() time.Time
 	Args     []string // as the process got them, the program first
 	Version  string   // of this program
@@ -46,10 +50,16 @@ type Env struct {
 	Quiet  bool   // -q
 	Color  string // auto, always, never
 
+	Context   string // the one in use; "": none
+	MarkColor string // what its name is painted with; "": red where it is protected
+	Protected bool   // nothing may be changed on the broker
+
 	// Flags of the commands that speak to a broker.
 	Name string // of a broker on this machine
 	URL  string // of a broker's HTTP address; over Name
-	User string // with RMQ_PASSWORD
+	User string // with Password
+
+	passwordFile, apiCA string
 
 	origins []Origin // of settings that configuration filled in
 	printed bool     // an envelope went to Out: Fail adds none
@@ -60,6 +70,9 @@ func System() *Env {
 	e := &Env{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv, Now: time.Now, Args: os.Args}
 	e.Dir, _ = os.Getwd() // "" looks for no project file
 	e.Home, _ = os.UserHomeDir()
+	if e.Etc = e.Getenv("RMQ_ETC"); e.Etc == "" && runtime.GOOS != "windows" {
+		e.Etc = "/etc"
+	}
 	e.InTTY, e.OutTTY, e.ErrTTY = isTerminal(os.Stdin), isTerminal(os.Stdout), isTerminal(os.Stderr)
 	if e.OutTTY {
 		e.Width = terminalWidth(os.Stdout)

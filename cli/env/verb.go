@@ -131,6 +131,9 @@ func (e *Env) Confirm(c Change, what string) error {
 	if c.Yes || c.DryRun || !e.InTTY || !e.ErrTTY {
 		return nil
 	}
+	if mark := e.Mark(e.ErrTTY); mark != "" {
+		what += " (" + mark + ")"
+	}
 	fmt.Fprintf(e.Err, "%s? [y/N] ", what)
 	answer, _ := bufio.NewReader(e.In).ReadString('\n') // no answer is no
 	switch strings.ToLower(strings.TrimSpace(answer)) {

@@ -102,6 +102,16 @@ type Options struct {
 	ClientID string // "": one is made up
 	TLS      *tls.Config
 	VHost    string // AMQP; "": "/"
+	// Guard refuses what changes something at the broker, before it is reached; it is told what
+	// that is, as in "publish to kafka:orders". nil: nothing is refused.
+	Guard func(what string) error
+}
+
+func (o *Options) guard(what string) error {
+	if o.Guard == nil {
+		return nil
+	}
+	return o.Guard(what)
 }
 
 // ---- produce
@@ -129,6 +139,9 @@ type Producer interface {
 
 // NewProducer connects to a target.
 func NewProducer(ctx context.Context, t Target, o Options) (Producer, error) {
+	if err := o.guard("publish to " + t.String()); err != nil {
+		return nil, err
+	}
 	switch t.Protocol {
 	case MQTT:
 		return newMQTTProducer(ctx, t, o)
@@ -174,6 +187,11 @@ type reader interface {
 // context or emit say to stop. A message that emit refused is not acknowledged. It
 // returns how many were emitted; the error is a fault.Timeout when fewer than N came.
 func Consume(ctx context.Context, t Target, o ConsumeOptions, emit func(*Message) error) (int64, error) {
+	if o.Group != "" || o.Session > 0 || t.Queue != "" && !o.Peek {
+		if err := o.guard("take messages from " + t.String()); err != nil {
+			return 0, err
+		}
+	}
 	// Connecting counts: --timeout is how long the user waits.
 	limited := ctx
 	if o.Timeout > 0 {

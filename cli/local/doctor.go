@@ -222,7 +222,7 @@ func (d *doctorRun) broker() {
 // roundTrip puts one message into a durable queue of its own, takes it out, and removes what
 // was made for it.
 func (d *doctorRun) roundTrip(c *adminapi.Client, st adminapi.Status) {
-	if st.URLs.AMQP == "" {
+	if st.URLs.AMQP == "" || d.e.Protected {
 		return
 	}
 	fail := func(what string, err error) {
@@ -251,8 +251,10 @@ func (d *doctorRun) roundTrip(c *adminapi.Client, st adminapi.Status) {
 	}()
 	t, err := link.ParseTarget("amqp:queue:" + name)
 	if err == nil {
-		t.User, t.Password = d.e.User, d.e.Getenv("RMQ_PASSWORD")
-		err = t.Resolve(st.URLs)
+		t.User = d.e.User
+		if t.Password, err = d.e.Password(); err == nil {
+			err = t.Resolve(st.URLs)
+		}
 	}
 	var p link.Producer
 	if err == nil {

@@ -23,6 +23,9 @@ func NewDown(e *env.Env) *cobra.Command {
 		Example: "  rmq down\n  rmq down --name other --timeout 5s --force\n  rmq down --all",
 		Args:    env.Exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := e.Guard("stop a broker"); err != nil {
+				return err
+			}
 			d := down{e, time.Duration(timeout), force}
 			if e.URL != "" {
 				c, err := e.Admin()

@@ -34,6 +34,9 @@ func newNodeAdd(e *env.Env) *cobra.Command {
 		Example: "  rmq node add\n  rmq node add --wait -o json",
 		Args:    env.Exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := e.Guard("add a node"); err != nil {
+				return err
+			}
 			run, err := e.Running()
 			if err != nil {
 				return err

@@ -161,6 +161,9 @@ func newNodeVerb(e *env.Env, verb, short, long string) *cobra.Command {
 			if _, err := strconv.ParseUint(args[0], 10, 64); err != nil {
 				return notANode(e, args[0])
 			}
+			if err := e.Guard(verb + " a node"); err != nil {
+				return err
+			}
 			ctx, cancel := context.WithTimeoutCause(cmd.Context(), time.Duration(timeout), env.Failf(env.TimedOut, "node %s is not that far after %v", args[0], timeout))
 			defer cancel()
 			n, err := tellNode(ctx, e, args[0], verb)

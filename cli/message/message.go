@@ -44,7 +44,7 @@ func (c *connection) flags(fs *pflag.FlagSet) {
 
 // target reads the argument and finds the broker it means.
 func (c *connection) target(ctx context.Context, arg string) (link.Target, link.Options, error) {
-	o := link.Options{ClientID: c.clientID, VHost: c.vhost}
+	o := link.Options{ClientID: c.clientID, VHost: c.vhost, Guard: c.e.Guard}
 	t, err := link.ParseTarget(arg)
 	if err != nil {
 		return t, o, env.WithHint(err, "rmq produce --help shows every form of a target")
@@ -63,7 +63,9 @@ func (c *connection) target(ctx context.Context, arg string) (link.Target, link.
 		t.User = c.e.User
 	}
 	if t.User != "" && t.Password == "" {
-		t.Password = c.e.Getenv("RMQ_PASSWORD")
+		if t.Password, err = c.e.Password(); err != nil {
+			return t, o, err
+		}
 	}
 	if t.TLS {
 		if o.TLS, err = c.tls.Config(); err != nil {
