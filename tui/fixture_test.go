@@ -6,8 +6,10 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/adminapi"
 	"github.com/robustmq/rmq/broker/adminapi/adminapitest"
+	"github.com/robustmq/rmq/broker/setting"
 )
 
 // fixture is a broker as testdata/broker.json has it, in the form of the API.
@@ -24,6 +26,10 @@ type fixture struct {
 	Live      []adminapi.Message
 	Nodes     []adminapi.Node
 	Shards    []adminapi.Shard
+	Bans      []acl.Ban
+	Bridges   []adminapi.Bridge
+	Settings  []setting.Setting
+	Options   []adminapi.Option
 }
 
 // load reads the fixture. Its times are as they stand there: midnight of 1 January 2000,
@@ -40,6 +46,7 @@ func load(t testing.TB) (*adminapitest.Fake, fixture) {
 	}
 	f := adminapitest.New()
 	f.S, f.O, f.T, f.Q, f.X, f.B, f.C, f.G, f.R, f.Node, f.Log = x.Status, x.Overview, x.Topics, x.Queues, x.Exchanges, x.Bindings, x.Sessions, x.Groups, x.Retained, x.Nodes, x.Shards
+	f.Ban, f.Br, f.Set, f.Opt = x.Bans, x.Bridges, x.Settings, x.Options
 	return f, x
 }
 

@@ -23,6 +23,9 @@ const (
 func (m *Model) View() tea.View {
 	v := tea.NewView(m.frame())
 	v.AltScreen = true
+	if m.mouse {
+		v.MouseMode = tea.MouseModeCellMotion
+	}
 	v.WindowTitle = "rmq: " + places[m.at].name
 	if m.typing && m.roomy() {
 		_, x := m.promptText()
@@ -32,8 +35,12 @@ func (m *Model) View() tea.View {
 	return v
 }
 
-// promptLine is where filters are typed.
-const promptLine = 2
+// Lines of a frame.
+const (
+	tabsLine   = 1
+	promptLine = 2 // where filters and commands are typed
+	bodyLine   = 3
+)
 
 func (m *Model) roomy() bool { return m.width >= widthMin && m.height >= heightMin }
 
@@ -105,38 +112,58 @@ func (m *Model) head() string {
 	return bar + m.theme.split(m.width-width(" rmq "), left, right)
 }
 
-// tabs names the screens with their keys, as fully as there is room for: with counts,
-// by name, by short name, by number. The one that is shown stands in brackets.
-func (m *Model) tabs() string {
+// tab is a screen's name at the top.
+type tab struct {
+	at   int // of places
+	text string
+}
+
+// tabTexts names the screens with their keys, as fully as there is room for: with counts,
+// by name, by short name, by number. A screen without a key is named while it is shown.
+func (m *Model) tabTexts() []tab {
+	var out []tab
 	for _, text := range []func(i int) string{
 		func(i int) string { return strings.TrimRight(places[i].name+" "+m.total(i), " ") },
 		func(i int) string { return places[i].name },
 		func(i int) string { return places[i].short },
 		func(i int) string {
 			if i == m.at {
-				return places[i].short
+				return places[i].name
 			}
 			return ""
 		},
 	} {
-		var l, n = make([]string, len(places)), 0
-		for i := range places {
-			l[i] = strings.TrimRight(fmt.Sprintf("%d %s", (i+1)%10, text(i)), " ")
-			n += width(l[i]) + 2
-		}
-		if n > m.width {
-			continue
-		}
-		for i := range l {
-			if i == m.at {
-				l[i] = m.theme.tab.Render("[" + l[i] + "]")
-			} else {
-				l[i] = m.theme.paint(kind.Cell{Text: " " + l[i] + " ", Tone: kind.Faint})
+		n := 0
+		out = out[:0]
+		for i, p := range places {
+			if p.key == "" && i != m.at {
+				continue
 			}
+			key := p.key
+			if key == "" {
+				key = ":"
+			}
+			out = append(out, tab{i, strings.TrimSpace(key + " " + text(i))})
+			n += width(out[len(out)-1].text) + 2
 		}
-		return m.fill([]string{strings.Join(l, "")}, 1)
+		if n <= m.width {
+			return out
+		}
 	}
-	return m.fill(nil, 1)
+	return nil
+}
+
+// tabs draws them. The one that is shown stands in brackets.
+func (m *Model) tabs() string {
+	var b strings.Builder
+	for _, tab := range m.tabTexts() {
+		if tab.at == m.at {
+			b.WriteString(m.theme.tab.Render("[" + tab.text + "]"))
+		} else {
+			b.WriteString(m.theme.paint(kind.Cell{Text: " " + tab.text + " ", Tone: kind.Faint}))
+		}
+	}
+	return m.fill([]string{b.String()}, 1)
 }
 
 // total is how many things a screen has to show, as the overview counts them; "" where
@@ -189,11 +216,16 @@ func errorText(err error) string {
 func (m *Model) promptText() (line string, cursor int) {
 	var right kind.Line
 	room := m.width
-	if m.prompt.err != nil {
+	least := min(m.width/2, width(m.prompt.purpose.mark())+width(kind.Clean(m.prompt.value()))+2) // what is typed stays in sight
+	switch {
+	case m.prompt.err == nil && m.prompt.purpose == commanding:
+		right = m.candidateLine()
+		room = max(least, m.width-lineWidth(right))
+	case m.prompt.err != nil:
 		right = kind.Line{{Text: " " + kind.Clean(m.prompt.err.Error()) + " ", Tone: kind.Bad}}
-		room = max(m.width/2, m.width-lineWidth(right))
+		room = max(least, m.width-lineWidth(right))
 	}
-	const mark = " / "
+	mark := m.prompt.purpose.mark()
 	text, at := m.prompt.text(room - len(mark) - 1)
 	left := m.theme.line(room, kind.Cell{Text: mark, Tone: kind.Strong}, kind.Cell{Text: text})
 	return left + m.theme.line(m.width-room, right...), len(mark) + at

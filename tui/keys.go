@@ -30,6 +30,10 @@ const (
 	form
 	wipe
 	copyIt
+	copyCommand
+	export
+	mouse
+	command
 	pause
 	killNode
 	pauseNode
@@ -42,6 +46,7 @@ const (
 
 	accept // the prompt's
 	cancel
+	complete
 	older
 	newer
 )
@@ -61,9 +66,10 @@ type binding struct {
 // help explains are made from it, so they cannot disagree. The footer takes what works
 // at the moment, from the top.
 var keymap = []binding{
-	{verb: accept, keys: []string{"enter"}, shown: "enter", short: "filter", long: "use the filter", typed: true},
-	{verb: cancel, keys: []string{"esc"}, shown: "esc", short: "leave it", long: "leave the filter as it was", typed: true},
-	{verb: older, keys: []string{"up"}, shown: "↑", short: "earlier ones", long: "filters used before", typed: true},
+	{verb: accept, keys: []string{"enter"}, shown: "enter", short: "use it", long: "use the filter, or do the command", typed: true},
+	{verb: cancel, keys: []string{"esc"}, shown: "esc", short: "leave it", long: "leave everything as it was", typed: true},
+	{verb: complete, keys: []string{"tab"}, shown: "tab", short: "complete", long: "complete a command", typed: true},
+	{verb: older, keys: []string{"up"}, shown: "↑", short: "earlier ones", long: "filters or commands used before", typed: true},
 	{verb: newer, keys: []string{"down"}, shown: "↓", long: "and back", typed: true},
 
 	{verb: open, keys: []string{"enter", "l", "right"}, shown: "enter", short: "open", long: "look at one in full"},
@@ -75,6 +81,8 @@ var keymap = []binding{
 	{verb: sortNext, keys: []string{"s"}, shown: "s", short: "sort", long: "sort by the next column"},
 	{verb: reverse, keys: []string{"S"}, shown: "S", short: "reverse", long: "sort the other way round"},
 	{verb: copyIt, keys: []string{"y"}, shown: "y", short: "copy", long: "copy the name, or the value"},
+	{verb: copyCommand, keys: []string{"Y"}, shown: "Y", long: "copy it as an rmq command"},
+	{verb: export, keys: []string{"e"}, shown: "e", long: "export what is shown to a file"},
 	{verb: killNode, keys: []string{"K"}, shown: "K", short: "kill", long: "kill the node (rmq up -n), when pressed twice", local: true},
 	{verb: pauseNode, keys: []string{"Z"}, shown: "Z", short: "freeze", long: "pause its process, when pressed twice", local: true},
 	{verb: resumeNode, keys: []string{"U"}, shown: "U", short: "thaw", long: "let its process go on, when pressed twice", local: true},
@@ -88,8 +96,10 @@ var keymap = []binding{
 	{verb: pageUp, keys: []string{"pgup", "ctrl+b", "ctrl+u"}, shown: "pgup", long: "a page up"},
 	{verb: pageDown, keys: []string{"pgdown", "ctrl+f", "ctrl+d"}, shown: "pgdn", long: "a page down"},
 	{verb: goScreen, keys: []string{"1", "2", "3", "4", "5", "6", "7", "8", "9", "0"}, shown: "1…0", long: "that screen"},
+	{verb: command, keys: []string{":"}, shown: ":", short: "command", long: "a screen or command by its name"},
 	{verb: nextScreen, keys: []string{"tab"}, shown: "tab", short: "screen", long: "the next screen"},
 	{verb: prevScreen, keys: []string{"shift+tab"}, shown: "S-tab", long: "the screen before"},
+	{verb: mouse, keys: []string{"M"}, shown: "M", long: "the mouse selects text, or works here"},
 	{verb: refresh, keys: []string{"r"}, shown: "r", long: "ask now"},
 	{verb: suspend, keys: []string{"ctrl+z"}, shown: "^Z", long: "to the shell; fg comes back"},
 	{verb: help, keys: []string{"?"}, shown: "?", short: "help", long: "this help"},
@@ -115,25 +125,50 @@ func bound(key string, typing bool, can func(verb) bool) verb {
 // footer offers the keys that work now, as many as there is room for; help and quit
 // always.
 func (t *theme) footer(w int, typing bool, can func(verb) bool) string {
-	var always, more kind.Line
+	var l kind.Line
+	for _, o := range offers(w, typing, can) {
+		l = append(l, o.line...)
+	}
+	return t.line(w, l...)
+}
+
+// offers are those that there is room for.
+func offers(w int, typing bool, can func(verb) bool) []offer {
+	var always, more []offer
+	room := w
 	for i := range keymap {
 		b := &keymap[i]
 		if b.typed != typing || b.short == "" || !can(b.verb) {
 			continue
 		}
-		offer := kind.Line{{Text: " "}, {Text: b.shown, Tone: kind.Strong}, {Text: " " + b.short, Tone: kind.Faint}, {Text: " "}}
-		if b.verb == help || b.verb == quit {
-			always = append(always, offer...)
+		o := offer{b.verb, kind.Line{{Text: " "}, {Text: b.shown, Tone: kind.Strong}, {Text: " " + b.short, Tone: kind.Faint}, {Text: " "}}}
+		if b.verb == command || b.verb == help || b.verb == quit {
+			always = append(always, o)
+			room -= lineWidth(o.line)
 		} else {
-			more = append(more, offer...)
+			more = append(more, o)
 		}
 	}
-	room := w - lineWidth(always)
-	const cells = 4 // of an offer
-	for len(more) > 0 && lineWidth(more) > room {
-		more = more[:len(more)-cells]
+	for i := range more {
+		if room -= lineWidth(more[i].line); room < 0 {
+			more = more[:i]
+			break
+		}
 	}
-	return t.line(w, append(more, always...)...)
+	return append(more, always...)
+}
+
+// Commands writes what may be typed behind ":" as text, for the command's own help.
+func Commands() string {
+	var b strings.Builder
+	for _, p := range places {
+		b.WriteString("  " + fit(p.name, 16, false) + " " + fit(p.key, 2, false) + " " + p.headless + "\n")
+	}
+	b.WriteString("\n")
+	for _, c := range commandLines() {
+		b.WriteString("  " + fit(c.name+" "+c.arg, 19, false) + " " + c.does + "\n")
+	}
+	return strings.TrimRight(b.String(), "\n")
 }
 
 // Keys writes the keymap as text, for the command's own help.

@@ -35,6 +35,7 @@ type list[T any] struct {
 	where   kind.Filter
 	natural []int // how wide each column has to be
 
+	wanted        string  // id of an item that is to be shown in full as soon as it is known
 	cursor, top   int     // indexes into shown
 	mark          *string // id of the item under the cursor, until arrange has found it anew
 	width, height int
@@ -50,7 +51,7 @@ type picked[T any] struct {
 }
 
 func newList[T any](k *kind.Kind[T], namespace string, p place) *list[T] {
-	l := &list[T]{kind: k, namespace: namespace, place: p, rates: newRates(k.Span)}
+	l := &list[T]{kind: k, namespace: namespace, place: p, rates: newRates(k.Span, k.Level != nil)}
 	for i := range k.Columns {
 		if k.Columns[i].Title == k.SortBy {
 			l.sortBy, l.falling = i, k.Columns[i].Numeric()
@@ -92,11 +93,15 @@ func (s *list[T]) answer(data any, at time.Time) {
 }
 
 func (s *list[T]) count(items []T, at time.Time) {
-	if s.kind.Counter == nil {
+	counter := s.kind.Counter
+	if counter == nil {
+		counter = s.kind.Level
+	}
+	if counter == nil {
 		return
 	}
 	for i := range items {
-		s.rates.note(s.kind.ID(&items[i]), s.kind.Counter(&items[i]), at)
+		s.rates.note(s.kind.ID(&items[i]), counter(&items[i]), at)
 	}
 	if s.picked == nil {
 		s.rates.forget(at)
@@ -219,7 +224,7 @@ func (s *list[T]) can(v verb) bool {
 		return s.picked != nil && s.picked.page.top > 0 || s.picked == nil && s.cursor > 0
 	case down, pageDown, last:
 		if s.picked != nil {
-			return s.picked.page.top < len(s.detail(newTheme(false), kind.Look{}))-s.height
+			return s.picked.page.top < len(s.detail(noTheme, kind.Look{}))-s.height
 		}
 		return s.cursor < len(s.shown)-1
 	case open:
@@ -234,8 +239,10 @@ func (s *list[T]) can(v verb) bool {
 		return s.picked == nil
 	case sortNext, reverse:
 		return s.picked == nil && len(s.shown) > 1
-	case copyIt:
+	case copyIt, copyCommand:
 		return s.picked != nil || len(s.shown) > 0
+	case export:
+		return len(s.shown) > 0
 	}
 	return false
 }
@@ -314,7 +321,7 @@ func (s *list[T]) doPicked(v verb, l kind.Look) (asks bool) {
 		s.pick()
 		return true
 	}
-	s.picked.page.scroll(v, len(s.detail(newTheme(false), l)), s.height)
+	s.picked.page.scroll(v, len(s.detail(noTheme, l)), s.height)
 	return false
 }
 
@@ -330,6 +337,112 @@ func (s *list[T]) copied() (text, what string) {
 		return s.kind.Copied(item), s.kind.One
 	}
 	return s.kind.ID(item), s.kind.One
+}
+
+// command is the one that tells what is under the cursor.
+func (s *list[T]) command() string {
+	if item := s.current(); item != nil && s.picked == nil {
+		return s.kind.Command(item)
+	}
+	return s.headless()
+}
+
+// want has an item shown in full, at once or when it is known.
+func (s *list[T]) want(id string) {
+	s.picked, s.err, s.wanted = nil, nil, id
+}
+
+// found opens the item that is wanted. It tells whether the question is another one now.
+func (s *list[T]) found() (opened bool, missing string) {
+	if s.wanted == "" || !s.known {
+		return false, ""
+	}
+	id := s.wanted
+	s.wanted = ""
+	n := slices.IndexFunc(s.shown, func(i int) bool { return s.name(&s.items[i]) == id })
+	if n < 0 {
+		return false, id
+	}
+	s.cursor = n
+	s.hold()
+	s.pick()
+	return true, ""
+}
+
+// name is what people call an item.
+func (s *list[T]) name(item *T) string {
+	if s.kind.Title != nil {
+		return s.kind.Title(item)
+	}
+	return s.kind.ID(item)
+}
+
+// names are those of all items that are known.
+func (s *list[T]) names() []string {
+	out := make([]string, len(s.items))
+	for i := range s.items {
+		out[i] = s.name(&s.items[i])
+	}
+	return out
+}
+
+// one and many are what the kind is called.
+func (s *list[T]) called() (one, many string) { return s.kind.One, s.kind.Many }
+
+// exported is what is shown, an item a line: all that is known of each.
+func (s *list[T]) exported() (lines []any) {
+	for _, i := range s.shown {
+		lines = append(lines, &s.items[i])
+	}
+	return lines
+}
+
+// table is what is shown, as the columns have it.
+func (s *list[T]) table(l kind.Look) (rows [][]string) {
+	l = s.look(l)
+	var head []string
+	for i := range s.kind.Columns {
+		if s.kind.Columns[i].Sortable() {
+			head = append(head, s.kind.Columns[i].Field())
+		}
+	}
+	rows = append(rows, head)
+	for _, n := range s.shown {
+		var row []string
+		for i := range s.kind.Columns {
+			if c := &s.kind.Columns[i]; c.Sortable() {
+				row = append(row, c.Plain(&s.items[n], l))
+			}
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// click is what a press of the mouse in the body asks for: a row under the cursor opens, another one
+// gets the cursor, and a heading sorts.
+func (s *list[T]) click(x, y int, l kind.Look) verb {
+	switch {
+	case s.picked != nil || len(s.shown) == 0:
+	case y == 0:
+		at := margin
+		for _, c := range s.columns() {
+			if at += c.width + gap; x < at {
+				if c.Sortable() {
+					s.falling = c.index == s.sortBy && !s.falling || c.index != s.sortBy && c.Numeric()
+					s.sortBy = c.index
+					s.arrange(l)
+				}
+				break
+			}
+		}
+	case s.top+y-1 == s.cursor:
+		return open
+	case s.top+y-1 < len(s.shown):
+		s.cursor = s.top + y - 1
+		s.hold()
+	}
+	return none
 }
 
 func (s *list[T]) headless() string {
@@ -366,7 +479,7 @@ func (s *list[T]) status(l kind.Look) (left, right kind.Line) {
 		if p.gone != nil {
 			left = append(left, kind.Cell{Text: "  gone: " + kind.Clean(p.gone.Error()), Tone: kind.Bad})
 		}
-		n := len(s.detail(newTheme(false), l))
+		n := len(s.detail(noTheme, l))
 		if n > s.height {
 			right = kind.Line{{Text: rangeOf(min(p.page.top, n-s.height), s.height, n) + " lines ", Tone: kind.Faint}}
 		}

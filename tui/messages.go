@@ -20,6 +20,7 @@ const keptMax = 2000
 type messages struct {
 	kind      *kind.Kind[adminapi.Message]
 	namespace string
+	place     place
 
 	kept   []adminapi.Message // the oldest first
 	base   uint64             // number of kept[0]: how many were let go before it
@@ -49,8 +50,8 @@ type shown struct {
 	page    pager
 }
 
-func newMessages(namespace string) *messages {
-	s := &messages{kind: kind.Live(), namespace: namespace, follow: true}
+func newMessages(namespace string, p place) *messages {
+	s := &messages{kind: kind.Live(), namespace: namespace, place: p, follow: true}
 	s.query.Namespace = namespace
 	s.forget()
 	return s
@@ -125,7 +126,7 @@ func (s *messages) can(v verb) bool {
 	case down, pageDown, last:
 		switch {
 		case s.shown != nil:
-			return s.shown.page.top < len(s.detail(newTheme(false), kind.Look{}))-s.height
+			return s.shown.page.top < len(s.detail(noTheme, kind.Look{}))-s.height
 		case v == last:
 			return len(s.kept) > 0 && !s.follow
 		}
@@ -142,8 +143,10 @@ func (s *messages) can(v verb) bool {
 		return s.shown != nil && s.shown.number > s.base
 	case later:
 		return s.shown != nil && s.shown.number+1 < s.base+uint64(len(s.kept))
-	case copyIt:
+	case copyIt, copyCommand:
 		return s.shown != nil || len(s.kept) > 0
+	case export:
+		return len(s.kept) > 0
 	}
 	return false
 }
@@ -201,7 +204,7 @@ func (s *messages) doShown(v verb, l kind.Look) {
 	case later:
 		s.pick(max(s.shown.number+1, s.base), s.shown.form)
 	default:
-		s.shown.page.scroll(v, len(s.detail(newTheme(false), l)), s.height)
+		s.shown.page.scroll(v, len(s.detail(noTheme, l)), s.height)
 	}
 }
 
@@ -223,11 +226,61 @@ func (s *messages) copied() (text, what string) {
 	return "", ""
 }
 
+// command sends a message like the one under the cursor.
+func (s *messages) command() string {
+	switch {
+	case s.shown != nil:
+		return kind.Produce(&s.shown.message)
+	case s.cursor < len(s.kept):
+		return kind.Produce(&s.kept[s.cursor])
+	}
+	return s.headless()
+}
+
+// exported is what is kept, a message a line, as rmq consume -o json has it.
+func (s *messages) exported() (lines []any) {
+	for i := range s.kept {
+		lines = append(lines, &s.kept[i])
+	}
+	return lines
+}
+
+// table is what is kept, as the columns have it.
+func (s *messages) table(l kind.Look) (rows [][]string) {
+	cols := s.kind.Columns
+	var head []string
+	for i := range cols {
+		head = append(head, cols[i].Field())
+	}
+	rows = append(rows, head)
+	for n := range s.kept {
+		var row []string
+		for i := range cols {
+			row = append(row, cols[i].Plain(&s.kept[n], l))
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// click is what a press of the mouse in the body asks for.
+func (s *messages) click(_, y int, _ kind.Look) verb {
+	switch n := s.top + y - 1; {
+	case s.shown != nil || y == 0 || n >= len(s.kept):
+	case n == s.cursor:
+		return open
+	default:
+		s.cursor, s.follow = n, n == len(s.kept)-1
+		s.hold()
+	}
+	return none
+}
+
 func (s *messages) headless() string {
 	if s.shown != nil {
 		return s.kind.Command(&s.shown.message)
 	}
-	return places[liveAt].headless
+	return s.place.headless
 }
 
 // ---- filter
@@ -253,7 +306,7 @@ func (s *messages) status(l kind.Look) (left, right kind.Line) {
 	if s.shown != nil {
 		left = kind.Line{{Text: " message ", Tone: kind.Faint}, {Text: kind.Clean(s.shown.message.Address), Tone: kind.Strong},
 			{Text: " at " + l.Clock(s.shown.message.Time), Tone: kind.Faint}}
-		if n := len(s.detail(newTheme(false), l)); n > s.height {
+		if n := len(s.detail(noTheme, l)); n > s.height {
 			right = kind.Line{{Text: rangeOf(min(s.shown.page.top, n-s.height), s.height, n) + " lines ", Tone: kind.Faint}}
 		}
 		return left, right

@@ -43,6 +43,7 @@ type Model struct {
 	every         time.Duration // between this screen's questions, when that is more than the interval
 	stream        *feed.Stream  // of live messages; nil: none
 
+	mouse  bool
 	typing bool
 	prompt prompt
 	help   bool
@@ -57,6 +58,7 @@ type (
 	forPulse  struct{}
 	forTick   struct{}
 	forScreen int
+	forNames  int // of places: what a command may be about
 )
 
 const (
@@ -74,19 +76,11 @@ type pulse struct {
 }
 
 func newModel(f *feed.Feed, opt Options) (*Model, error) {
-	m := &Model{opt: opt, feed: f, theme: newTheme(opt.Color), prompt: newPrompt(), now: f.Now(), width: 80, height: 24}
-	ns := opt.Namespace
-	m.screens = []screen{
-		newOverview(opt.Interval),
-		newList(kind.Topics(), ns, places[1]), newList(kind.Queues(), ns, places[2]), newList(kind.Exchanges(), ns, places[3]),
-		newList(kind.Sessions(), ns, places[4]), newList(kind.Subscriptions(), ns, places[5]), newList(kind.Groups(), ns, places[6]),
-		newList(kind.Retained(), ns, places[7]), newMessages(ns), newList(kind.Nodes(), ns, places[9]),
+	m := &Model{opt: opt, feed: f, theme: newTheme(opt.Color, opt.Theme, opt.Accent), mouse: !opt.NoMouse, prompt: newPrompt(), now: f.Now(), width: 80, height: 24}
+	for _, p := range places {
+		m.screens = append(m.screens, p.make(p, &m.opt))
 	}
-	for i, p := range places {
-		if p.name == opt.Screen {
-			m.at = i
-		}
-	}
+	m.at = max(0, placeOf(opt.Screen))
 	if opt.Filter != "" {
 		if err := m.parse(opt.Filter); err != nil {
 			return nil, err
@@ -94,7 +88,7 @@ func newModel(f *feed.Feed, opt Options) (*Model, error) {
 		if err := m.screen().setFilter(opt.Filter, m.look()); err != nil {
 			return nil, err
 		}
-		m.prompt.used(opt.Filter)
+		m.prompt.used(filtering, opt.Filter)
 	}
 	m.resize(m.width, m.height)
 	return m, nil
@@ -116,9 +110,9 @@ func (m *Model) look() kind.Look {
 	return kind.Look{Now: now.Add(m.skew), Zone: m.opt.Zone}
 }
 
-// Init begins the three chains.
+// Init begins the three chains, and asks the terminal what its background is.
 func (m *Model) Init() tea.Cmd {
-	return tea.Batch(m.askPulse(), m.enter(), m.feed.After(tickEvery, forTick{}, 0))
+	return tea.Batch(m.theme.ask(), m.askPulse(), m.enter(), m.feed.After(tickEvery, forTick{}, 0))
 }
 
 // ---- messages
@@ -131,6 +125,12 @@ func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		m.resize(msg.Width, msg.Height)
 	case tea.KeyPressMsg:
 		return m, m.key(msg)
+	case tea.MouseClickMsg:
+		return m, m.click(msg)
+	case tea.MouseWheelMsg:
+		return m, m.wheel(msg)
+	case tea.BackgroundColorMsg:
+		m.theme.on(msg.IsDark())
 	case tea.PasteMsg:
 		if m.typing {
 			return m, m.typed(msg)
@@ -226,6 +226,17 @@ func (m *Model) answer(a feed.Answer) tea.Cmd {
 		if m.at == nodesAt && m.paused.IsZero() {
 			return m.ask()
 		}
+	case forExport:
+		if m.note, _ = a.Data.(string); a.Err != nil {
+			m.note = a.Err.Error()
+		}
+	case forNames:
+		if a.Err == nil && m.typing && int(who) != m.at {
+			m.screens[who].answer(a.Data, a.At)
+			if s, ok := m.screens[who].(arranger); ok {
+				s.arrange(m.look())
+			}
+		}
 	case forScreen:
 		if a.Seq != m.seq || int(who) != m.at {
 			break
@@ -238,6 +249,9 @@ func (m *Model) answer(a feed.Answer) tea.Cmd {
 		} else {
 			m.screen().answer(a.Data, a.At)
 			m.rearrange()
+			if cmd := m.openWanted(); cmd != nil {
+				return cmd
+			}
 		}
 		m.every = max(m.opt.Interval, patience*a.Took)
 		return m.feed.After(m.every, who, a.Seq)
@@ -247,7 +261,7 @@ func (m *Model) answer(a feed.Answer) tea.Cmd {
 
 // rearrange puts new items in order.
 func (m *Model) rearrange() {
-	if s, ok := m.screen().(interface{ arrange(kind.Look) }); ok {
+	if s, ok := m.screen().(arranger); ok {
 		s.arrange(m.look())
 	}
 }
@@ -327,6 +341,8 @@ func (m *Model) can(v verb) bool {
 		return m.typing
 	case older, newer:
 		return m.typing && m.prompt.can(v)
+	case complete:
+		return m.typing && m.prompt.purpose == commanding && len(m.candidates()) > 0
 	}
 	if !m.help {
 		return m.canHere(v)
@@ -341,7 +357,7 @@ func (m *Model) can(v verb) bool {
 // canHere is can for the screen, as if no help stood before it.
 func (m *Model) canHere(v verb) bool {
 	switch v {
-	case goScreen, nextScreen, prevScreen, help, quit, suspend:
+	case goScreen, nextScreen, prevScreen, help, quit, suspend, command, mouse:
 		return true
 	case pause:
 		return m.link.Ever
@@ -366,6 +382,21 @@ func (m *Model) key(msg tea.KeyPressMsg) tea.Cmd {
 		return nil
 	}
 	switch v {
+	case goScreen:
+		return m.show((int(msg.String()[0]-'0') + 9) % 10) // 0 is the tenth
+	case killNode, pauseNode, resumeNode, restartNode:
+		return m.tellNode(v, before)
+	}
+	return m.act(v)
+}
+
+// act does a verb, whether a key asked for it or the mouse.
+func (m *Model) act(v verb) tea.Cmd {
+	if m.help && v != quit && v != suspend {
+		m.keyHelp(v)
+		return nil
+	}
+	switch v {
 	case none:
 	case quit:
 		m.leave()
@@ -374,22 +405,30 @@ func (m *Model) key(msg tea.KeyPressMsg) tea.Cmd {
 		return tea.Suspend
 	case help:
 		m.help, m.page = true, pager{}
-	case goScreen:
-		return m.show((int(msg.String()[0]-'0') + len(m.screens) - 1) % len(m.screens)) // 0 is the tenth
 	case nextScreen:
 		return m.show((m.at + 1) % len(m.screens))
 	case prevScreen:
 		return m.show((m.at + len(m.screens) - 1) % len(m.screens))
 	case find:
 		m.typing = true
-		return m.prompt.open(m.screen().filter())
+		return m.prompt.open(filtering, m.screen().filter())
+	case command:
+		m.typing = true
+		return m.prompt.open(commanding, "")
+	case export:
+		m.typing = true
+		return m.prompt.open(commanding, "export "+places[m.at].name+".json")
+	case mouse:
+		m.useMouse(!m.mouse)
+	case copyCommand:
+		text := m.screen().command()
+		m.note = "copied: " + text
+		return tea.SetClipboard(text)
 	case pause:
 		return m.pauseOrGoOn()
 	case refresh:
 		m.seq++
 		return tea.Batch(m.askPulse(), m.ask())
-	case killNode, pauseNode, resumeNode, restartNode:
-		return m.tellNode(v, before)
 	case copyIt:
 		text, what := m.screen().copied()
 		m.note = fmt.Sprintf("copied %s, %s", what, kind.Bytes(int64(len(text))))
@@ -403,7 +442,7 @@ func (m *Model) key(msg tea.KeyPressMsg) tea.Cmd {
 }
 
 func (m *Model) show(at int) tea.Cmd {
-	if at == m.at || at >= len(m.screens) {
+	if at == m.at || at < 0 || at >= len(m.screens) {
 		return nil
 	}
 	m.leave()
@@ -442,19 +481,28 @@ func (m *Model) keyTyped(v verb, msg tea.KeyPressMsg) tea.Cmd {
 	case cancel:
 		m.typing = false
 		m.prompt.close()
+		if m.prompt.purpose == commanding {
+			return nil
+		}
 		return m.use(m.prompt.before)
+	case complete:
+		m.complete()
+		return m.preview()
 	case accept:
+		if m.prompt.purpose == commanding {
+			return m.acceptCommand()
+		}
 		if m.prompt.err != nil {
 			return nil // it stays open, and says what is wrong
 		}
-		src := strings.TrimSpace(m.prompt.input.Value())
+		src := strings.TrimSpace(m.prompt.value())
 		if err := m.parse(src); err != nil {
 			m.prompt.err = err
 			return nil
 		}
 		m.typing = false
 		m.prompt.close()
-		m.prompt.used(src)
+		m.prompt.used(filtering, src)
 		return m.use(src)
 	case older, newer:
 		m.prompt.move(v)
@@ -472,7 +520,11 @@ func (m *Model) typed(msg tea.Msg) tea.Cmd {
 // preview shows what a filter would let through while it is typed. A stream is not
 // begun anew for each letter.
 func (m *Model) preview() tea.Cmd {
-	src := m.prompt.input.Value()
+	src := m.prompt.value()
+	if m.prompt.purpose == commanding {
+		m.prompt.err = nil
+		return m.askNames()
+	}
 	if m.prompt.err = m.parse(src); m.prompt.err == nil && m.at != liveAt {
 		return m.use(src)
 	}

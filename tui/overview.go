@@ -20,6 +20,7 @@ const samplesMax = 600
 // filled by the pulse, which Model asks for whatever screen is shown.
 type overview struct {
 	interval time.Duration // between pulses
+	place    place
 
 	broker adminapi.Status
 	now    adminapi.Overview
@@ -39,7 +40,9 @@ type series struct {
 	in, out  []float64
 }
 
-func newOverview(interval time.Duration) *overview { return &overview{interval: interval} }
+func newOverview(interval time.Duration, p place) *overview {
+	return &overview{interval: interval, place: p}
+}
 
 // take has a pulse. It tells whether the broker is another one than before: one that
 // was started since.
@@ -93,10 +96,11 @@ func (s *overview) resize(width, height int)          { s.width, s.height = widt
 func (s *overview) question() feed.Question           { return nil }
 func (s *overview) answer(any, time.Time)             {}
 func (s *overview) copied() (string, string)          { return "", "" }
+func (s *overview) command() string                   { return s.headless() }
 func (s *overview) filter() string                    { return "" }
 func (s *overview) fields() []string                  { return nil }
 func (s *overview) setFilter(string, kind.Look) error { return nil }
-func (s *overview) headless() string                  { return places[overviewAt].headless }
+func (s *overview) headless() string                  { return s.place.headless }
 
 // can scrolls where not everything is in sight.
 func (s *overview) can(v verb) bool {
@@ -104,13 +108,15 @@ func (s *overview) can(v verb) bool {
 	case up, pageUp, first:
 		return s.page.top > 0
 	case down, pageDown, last:
-		return s.page.top < len(s.lines(newTheme(false)))-s.height
+		return s.page.top < len(s.lines(noTheme))-s.height
+	case copyCommand:
+		return true
 	}
 	return false
 }
 
 func (s *overview) do(v verb, _ kind.Look) bool {
-	s.page.scroll(v, len(s.lines(newTheme(false))), s.height)
+	s.page.scroll(v, len(s.lines(noTheme)), s.height)
 	return false
 }
 
@@ -128,7 +134,7 @@ func (s *overview) status(kind.Look) (left, right kind.Line) {
 	if s.err != nil {
 		left = kind.Line{{Text: " " + kind.Clean(s.err.Error()), Tone: kind.Bad}}
 	}
-	if n := len(s.lines(newTheme(false))); n > s.height {
+	if n := len(s.lines(noTheme)); n > s.height {
 		right = kind.Line{{Text: rangeOf(min(s.page.top, n-s.height), s.height, n) + " lines ", Tone: kind.Faint}}
 	}
 	return left, right

@@ -15,16 +15,29 @@ const historyMax = 50
 // sourceMax bounds a filter that is typed.
 const sourceMax = 512
 
-// prompt is the line where a filter is typed. It remembers those that were used, on
-// whatever screen: a name that was looked for among topics is often looked for among
-// messages next.
+// purpose is what something is typed for.
+type purpose int
+
+const (
+	filtering purpose = iota
+	commanding
+	purposes
+)
+
+// mark stands before what is typed.
+func (p purpose) mark() string { return [purposes]string{" / ", " : "}[p] }
+
+// prompt is the line where a filter or a command is typed. It remembers those that were
+// used, on whatever screen: a name that was looked for among topics is often looked for
+// among messages next.
 type prompt struct {
-	input   textinput.Model
-	before  string // the filter when it was opened, to go back to
-	err     error  // of what is typed now
-	history []string
-	at      int    // in history; len(history) is what was typed
-	typed   string // before history was looked at
+	purpose   purpose
+	input     textinput.Model
+	before    string // the filter when it was opened, to go back to
+	err       error  // of what is typed now
+	histories [purposes][]string
+	at        int    // in the history; its length is what was typed
+	typed     string // before the history was looked at
 }
 
 func newPrompt() prompt {
@@ -34,15 +47,28 @@ func newPrompt() prompt {
 	return prompt{input: in}
 }
 
-// open begins with the filter that is in use.
-func (p *prompt) open(filter string) tea.Cmd {
-	p.before, p.err, p.at, p.typed = filter, nil, len(p.history), filter
-	p.input.SetValue(filter)
+// open begins with a text: the filter that is in use.
+func (p *prompt) open(why purpose, text string) tea.Cmd {
+	p.purpose = why
+	p.before, p.err, p.at, p.typed = text, nil, len(*p.history()), text
+	p.input.SetValue(text)
 	p.input.CursorEnd()
 	return p.input.Focus()
 }
 
 func (p *prompt) close() { p.input.Blur() }
+
+func (p *prompt) history() *[]string { return &p.histories[p.purpose] }
+
+// value is what is typed.
+func (p *prompt) value() string { return p.input.Value() }
+
+// replace puts a text in place of what is typed.
+func (p *prompt) replace(text string) {
+	p.input.SetValue(text)
+	p.input.CursorEnd()
+	p.at, p.typed = len(*p.history()), text
+}
 
 // text is what is seen of the filter in room columns, and where the cursor stands in it:
 // the end of it at least, as far as there is room, where people type.
@@ -59,28 +85,29 @@ func (p *prompt) text(room int) (seen string, cursor int) {
 // take gives it a key, or what was pasted.
 func (p *prompt) take(msg tea.Msg) (cmd tea.Cmd) {
 	p.input, cmd = p.input.Update(msg)
-	p.at, p.typed = len(p.history), p.input.Value()
+	p.at, p.typed = len(*p.history()), p.input.Value()
 	return cmd
 }
 
-// used remembers a filter that was accepted, as the newest.
-func (p *prompt) used(filter string) {
-	if filter == "" {
+// used remembers what was accepted, as the newest.
+func (p *prompt) used(why purpose, text string) {
+	if text == "" {
 		return
 	}
-	p.history = slices.DeleteFunc(p.history, func(s string) bool { return s == filter })
-	p.history = append(p.history, filter)
-	if n := len(p.history) - historyMax; n > 0 {
-		p.history = slices.Delete(p.history, 0, n)
+	h := &p.histories[why]
+	*h = slices.DeleteFunc(*h, func(s string) bool { return s == text })
+	*h = append(*h, text)
+	if n := len(*h) - historyMax; n > 0 {
+		*h = slices.Delete(*h, 0, n)
 	}
 }
 
-// can tells whether there is an older or newer filter to go to.
+// can tells whether there is an older or newer one to go to.
 func (p *prompt) can(v verb) bool {
 	if v == older {
 		return p.at > 0
 	}
-	return p.at < len(p.history)
+	return p.at < len(*p.history())
 }
 
 func (p *prompt) move(v verb) {
@@ -89,10 +116,10 @@ func (p *prompt) move(v verb) {
 	} else {
 		p.at++
 	}
-	if p.at == len(p.history) {
+	if p.at == len(*p.history()) {
 		p.input.SetValue(p.typed)
 	} else {
-		p.input.SetValue(p.history[p.at])
+		p.input.SetValue((*p.history())[p.at])
 	}
 	p.input.CursorEnd()
 }

@@ -7,8 +7,9 @@ import (
 
 // rates works out how fast counters grow, from what they were at earlier answers.
 type rates struct {
-	span time.Duration // how far back a rate looks
-	by   map[string][]counted
+	span  time.Duration // how far back a rate looks
+	level bool          // it goes down too
+	by    map[string][]counted
 }
 
 // counted is a counter at one time.
@@ -28,7 +29,9 @@ const (
 // apartMin is how far apart two counts must be to make a rate.
 const apartMin = 200 * time.Millisecond
 
-func newRates(span time.Duration) rates { return rates{span, make(map[string][]counted)} }
+func newRates(span time.Duration, level bool) rates {
+	return rates{span, level, make(map[string][]counted)}
+}
 
 func (r rates) note(id string, count int64, at time.Time) {
 	was := r.by[id]
@@ -36,7 +39,7 @@ func (r rates) note(id string, count int64, at time.Time) {
 		switch {
 		case at.Sub(was[n-1].at) < apartMin:
 			return // what is asked twice in a moment says nothing about speed
-		case count < was[n-1].count:
+		case count < was[n-1].count && !r.level:
 			was = was[:0] // another thing of the same name
 		}
 	}
@@ -68,10 +71,16 @@ func (c counted) to(later counted) float64 {
 	return float64(later.count-c.count) / later.at.Sub(c.at).Seconds()
 }
 
-// trend is how many a second between each answer and the next.
+// trend is how many a second between each answer and the next; of a level, what it was.
 func (r rates) trend(id string) []float64 {
 	was := r.by[id]
 	var out []float64
+	if r.level {
+		for _, c := range was {
+			out = append(out, float64(c.count))
+		}
+		return out
+	}
 	for i := 1; i < len(was); i++ {
 		out = append(out, was[i-1].to(was[i]))
 	}

@@ -1,14 +1,15 @@
 package tui
 
 import (
+	"slices"
 	"time"
 
 	"github.com/robustmq/rmq/tui/feed"
 	"github.com/robustmq/rmq/tui/kind"
 )
 
-// screen is one of those behind the number keys. Model alone calls it, from the
-// program's loop, so it needs no lock; none of its methods waits for anything.
+// screen is one of those behind the number keys and the command line. Model alone calls it,
+// from the program's loop, so it needs no lock; none of its methods waits for anything.
 type screen interface {
 	resize(width, height int) // of the body
 	// question is what to ask the broker for what is shown now; nil: nothing.
@@ -22,6 +23,8 @@ type screen interface {
 	do(v verb, l kind.Look) (asks bool)
 	// copied is what the copy key takes, and what that is called.
 	copied() (text, what string)
+	// command is what the other copy key takes: a command that tells or does the same.
+	command() string
 
 	filter() string
 	fields() []string // that a filter may name; nil: there is nothing to filter
@@ -33,23 +36,57 @@ type screen interface {
 	headless() string
 }
 
-// place says which screen is behind which key.
+// What some screens can do besides.
+type (
+	// arranger puts new items in order.
+	arranger interface{ arrange(l kind.Look) }
+	// clicker takes a press of the mouse in its body, and may ask for a verb.
+	clicker interface {
+		click(x, y int, l kind.Look) verb
+	}
+	// collection holds things that have names.
+	collection interface {
+		called() (one, many string)
+		names() []string
+		want(name string)
+		found() (opened bool, missing string)
+	}
+	// exporter writes what is shown: everything of each item, or the columns.
+	exporter interface {
+		exported() []any
+		table(l kind.Look) [][]string
+	}
+)
+
+// place says where a screen is.
 type place struct {
+	key                   string // "": the command line leads there, and tab
 	name, short, headless string
+	make                  func(p place, opt *Options) screen
 }
 
-// places are the screens, in the order of their keys.
+func listOf[T any](k func() *kind.Kind[T]) func(place, *Options) screen {
+	return func(p place, opt *Options) screen { return newList(k(), opt.Namespace, p) }
+}
+
+// places are the screens, in the order of their keys; those without a key behind them.
 var places = []place{
-	{"overview", "over", "rmq status"},
-	{"topics", "topic", "rmq topic list"},
-	{"queues", "queue", "rmq queue list"},
-	{"exchanges", "exch", "rmq exchange list"},
-	{"sessions", "sess", "rmq session list"},
-	{"subscriptions", "subs", "rmq session list -o json"},
-	{"groups", "grp", "rmq group list"},
-	{"retained", "ret", "rmq retained list"},
-	{"messages", "live", "rmq consume 'mqtt:#'"},
-	{"nodes", "node", "rmq node list"},
+	{"1", "overview", "over", "rmq status", func(p place, opt *Options) screen { return newOverview(opt.Interval, p) }},
+	{"2", "topics", "topic", "rmq topic list", listOf(kind.Topics)},
+	{"3", "queues", "queue", "rmq queue list", listOf(kind.Queues)},
+	{"4", "exchanges", "exch", "rmq exchange list", listOf(kind.Exchanges)},
+	{"5", "sessions", "sess", "rmq session list", listOf(kind.Sessions)},
+	{"6", "subscriptions", "subs", "rmq session list -o json", listOf(kind.Subscriptions)},
+	{"7", "groups", "grp", "rmq group list", listOf(kind.Groups)},
+	{"8", "retained", "ret", "rmq retained list", listOf(kind.Retained)},
+	{"9", "messages", "live", "rmq consume 'mqtt:#'", func(p place, opt *Options) screen { return newMessages(opt.Namespace, p) }},
+	{"0", "nodes", "node", "rmq node list", listOf(kind.Nodes)},
+	{"", "partitions", "part", "rmq topic list -o json", listOf(kind.Partitions)},
+	{"", "errors", "err", "rmq status -o json", listOf(kind.Errors)},
+	{"", "bans", "ban", "rmq ban list", listOf(kind.Bans)},
+	{"", "bridges", "brdg", "rmq bridge list", listOf(kind.Bridges)},
+	{"", "quotas", "quota", "rmq quota list", listOf(kind.Quotas)},
+	{"", "settings", "set", "rmq config list", listOf(kind.Settings)},
 }
 
 // Indexes of places that are treated apart.
@@ -58,6 +95,11 @@ const (
 	liveAt     = 8
 	nodesAt    = 9
 )
+
+// placeOf is the index of the screen of that name, or -1.
+func placeOf(name string) int {
+	return slices.IndexFunc(places, func(p place) bool { return p.name == name })
+}
 
 // Screens returns the names of the screens, in order.
 func Screens() []string {
@@ -71,10 +113,8 @@ func Screens() []string {
 // Headless returns the command that tells what a screen shows, for where there is no
 // terminal to show it on.
 func Headless(name string) string {
-	for _, p := range places {
-		if p.name == name {
-			return p.headless
-		}
+	if i := placeOf(name); i >= 0 {
+		return places[i].headless
 	}
 	return places[overviewAt].headless
 }

@@ -3,25 +3,104 @@ package tui
 import (
 	"strings"
 
+	tea "charm.land/bubbletea/v2"
 	"charm.land/lipgloss/v2"
 	"github.com/charmbracelet/x/ansi"
 
 	"github.com/robustmq/rmq/tui/kind"
 )
 
-// theme turns tones into attributes of the terminal. Colours are the sixteen that every
-// terminal has in the shades its user chose, so that a light background needs no
-// question. The theme without colour has bold, faint and reverse alone.
+// theme turns tones into attributes of the terminal. Without colour it has bold, faint and
+// reverse alone.
 type theme struct {
+	colored bool
+	name    string
+	accent  string // over the palette's; "": none
+
 	tones    [kind.Tones]lipgloss.Style
 	selected lipgloss.Style // the row under the cursor, all of it
 	bar      lipgloss.Style // the program's name
 	tab      lipgloss.Style // the screen that is shown
 }
 
-func newTheme(color bool) *theme {
+// palette is the colours of a theme, as lipgloss.Color takes them.
+type palette struct {
+	good, warn, bad, mqtt, kafka, amqp, name, text, num, accent string
+}
+
+// themes are by name; auto, which is none of them, takes the terminal's until the terminal has
+// said whether its background is dark or light.
+var themes = []struct {
+	name string
+	palette
+}{
+	// The sixteen that every terminal has, in the shades that its user chose.
+	{"terminal", palette{"2", "3", "1", "5", "4", "6", "4", "2", "6", "6"}},
+	{"dark", palette{"#7ec699", "#e5c07b", "#f07178", "#c792ea", "#82aaff", "#6cc7d9", "#82aaff", "#a5d6a7", "#80cbc4", "#6cc7d9"}},
+	{"light", palette{"#1b7f3b", "#9a6700", "#b3261e", "#7b3fa0", "#1f5fbf", "#00687a", "#1f5fbf", "#2e6b34", "#00687a", "#00687a"}},
+	{"contrast", palette{"10", "11", "9", "13", "12", "14", "15", "10", "14", "15"}},
+}
+
+// auto is the name of the theme that follows the terminal, and mono that of the one without colours.
+const (
+	auto = "auto"
+	mono = "mono"
+)
+
+// Themes returns the names of themes, the first one being taken unless another is named.
+func Themes() []string {
+	out := []string{auto}
+	for _, t := range themes {
+		out = append(out, t.name)
+	}
+	return append(out, mono)
+}
+
+// noTheme measures text where nothing is drawn.
+var noTheme = newTheme(false, "", "")
+
+func newTheme(color bool, name, accent string) *theme {
+	t := &theme{colored: color, accent: accent}
+	t.choose(name)
+	return t
+}
+
+// choose takes another theme.
+func (t *theme) choose(name string) {
+	t.name = name
+	p, colored := &themes[0].palette, t.colored && name != mono
+	for i := range themes {
+		if themes[i].name == name {
+			p = &themes[i].palette
+		}
+	}
+	t.set(p, colored)
+}
+
+// ask asks the terminal what its background is, when the theme follows that.
+func (t *theme) ask() tea.Cmd {
+	if !t.colored || t.name != auto && t.name != "" {
+		return nil
+	}
+	return tea.RequestBackgroundColor
+}
+
+// on is told.
+func (t *theme) on(dark bool) {
+	if !t.colored || t.name != auto && t.name != "" {
+		return
+	}
+	name := "light"
+	if dark {
+		name = "dark"
+	}
+	t.choose(name)
+	t.name = auto
+}
+
+func (t *theme) set(p *palette, color bool) {
 	base := lipgloss.NewStyle()
-	t := &theme{selected: base.Reverse(true), bar: base.Reverse(true).Bold(true), tab: base.Bold(true)}
+	t.selected, t.bar, t.tab = base.Reverse(true), base.Reverse(true).Bold(true), base.Bold(true)
 	for i := range t.tones {
 		t.tones[i] = base
 	}
@@ -30,23 +109,19 @@ func newTheme(color bool) *theme {
 	t.tones[kind.Warn] = base.Bold(true)
 	t.tones[kind.Bad] = base.Bold(true)
 	if !color {
-		return t
+		return
 	}
-	fg := func(tone kind.Tone, c string, bold bool) {
-		t.tones[tone] = base.Foreground(lipgloss.Color(c)).Bold(bold)
+	for tone, c := range map[kind.Tone]string{
+		kind.Good: p.good, kind.Warn: p.warn, kind.Bad: p.bad, kind.MQTT: p.mqtt, kind.Kafka: p.kafka, kind.AMQP: p.amqp,
+		kind.Name: p.name, kind.Text: p.text, kind.Num: p.num,
+	} {
+		t.tones[tone] = base.Foreground(lipgloss.Color(c)).Bold(tone == kind.Bad)
 	}
-	fg(kind.Good, "2", false)
-	fg(kind.Warn, "3", false)
-	fg(kind.Bad, "1", true)
-	fg(kind.MQTT, "5", false)
-	fg(kind.Kafka, "4", false)
-	fg(kind.AMQP, "6", false)
-	fg(kind.Name, "4", false)
-	fg(kind.Text, "2", false)
-	fg(kind.Num, "6", false)
-	t.bar = t.bar.Foreground(lipgloss.Color("6"))
-	t.tab = t.tab.Foreground(lipgloss.Color("6"))
-	return t
+	t.bar = t.bar.Foreground(lipgloss.Color(p.accent))
+	t.tab = t.tab.Foreground(lipgloss.Color(p.accent))
+	if t.accent != "" {
+		t.bar = t.bar.Foreground(lipgloss.Color(t.accent))
+	}
 }
 
 // paint writes text in a tone.

@@ -12,7 +12,10 @@
 //	tui.go       Run
 //	model.go     Model: messages, questions, keys
 //	frame.go     View: what is around the screens
-//	keys.go      the keymap, of which footer and help are made
+//	keys.go      the keymap, of which footer, help and docs/cli/tui.md are made
+//	command.go   what is typed behind :
+//	export.go    what is shown, to a file
+//	mouse.go     what the mouse does
 //	screen.go    what a screen is, and which ones there are
 //	overview.go  traffic and totals
 //	list.go      every list and what is behind its rows (table.go draws the rows)
@@ -49,6 +52,9 @@ type Options struct {
 	Filter    string    // of that screen
 	Interval  time.Duration
 	Color     bool
+	Theme     string // one of Themes(); "" is the first
+	Accent    string // colour of the program's name; "" is the theme's: contexts have theirs
+	NoMouse   bool   // leave it to the terminal, at first
 	// Tell has a node of a cluster on this machine killed, paused, resumed or restarted, as verb says,
 	// and returns what has become of it; nil: there is none.
 	Tell func(ctx context.Context, node, verb string) (string, error)

@@ -21,8 +21,9 @@ type Tell = func(ctx context.Context, node, verb string) (string, error)
 // Command returns `rmq tui`. tell is asked for the way to the nodes that run on this machine; nil: there
 // is none.
 func Command(e *env.Env, tell func() Tell) *cobra.Command {
-	var namespace, filter string
-	screen := tui.Screens()[0]
+	var namespace, filter, accent string
+	mouse := true
+	screen, theme := tui.Screens()[0], tui.Themes()[0]
 	interval := env.Duration(tui.Interval)
 	cmd := &cobra.Command{
 		Use:   "tui",
@@ -30,7 +31,9 @@ func Command(e *env.Env, tell func() Tell) *cobra.Command {
 		Long: "Watch a broker in the terminal: its traffic, topics, queues, exchanges, sessions, subscriptions, groups, retained\n" +
 			"and live messages, and the nodes of its cluster. It changes nothing, but that nodes which rmq up -n runs here can be killed,\n" +
 			"paused and restarted. When the broker goes away the screens keep what they had, say so, and go on\n" +
-			"when it is back.\n\nKeys:\n" + tui.Keys(),
+			"when it is back.\n\nKeys:\n" + tui.Keys() + "\n\n" +
+			"Screens, which : goes to by name (topics lag>10 with a filter, topic orders to one of them), with the key of some and the command that\n" +
+			"tells the same; and what else : does:\n" + tui.Commands(),
 		Example: "  rmq tui\n  rmq tui --screen messages --filter 'fleet/+/temp'\n  rmq tui --screen groups --filter 'lag>100'\n" +
 			"  rmq tui --url http://broker.example:15672 --user ops",
 		Args: env.Exactly(),
@@ -54,6 +57,7 @@ func Command(e *env.Env, tell func() Tell) *cobra.Command {
 			return tui.Run(cmd.Context(), tui.Options{
 				Find: find, Namespace: namespace, Screen: screen, Filter: filter,
 				Interval: time.Duration(interval), Color: e.Colored(true), In: e.In, Out: e.Out, Tell: tell(),
+				Theme: theme, Accent: accent, NoMouse: !mouse,
 			})
 		},
 	}
@@ -61,6 +65,9 @@ func Command(e *env.Env, tell func() Tell) *cobra.Command {
 	f.Var(&env.Choice{Value: &screen, Of: tui.Screens()}, "screen", "the screen to begin with")
 	f.StringVar(&filter, "filter", "", "filter it, in the words of its / key")
 	f.Var(&interval, "interval", "how often to ask the broker")
+	f.Var(&env.Choice{Value: &theme, Of: tui.Themes()}, "theme", "colours; auto asks the terminal whether it is dark or light")
+	f.StringVar(&accent, "accent", "", "colour of the program's name: 0 to 255, or #rrggbb; to tell one broker from another")
+	f.BoolVar(&mouse, "mouse", true, "use the mouse; =false leaves it to the terminal, which then selects text")
 	env.NamespaceFlag(f, &namespace)
 	e.BrokerFlags(f)
 	return cmd

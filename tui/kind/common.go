@@ -38,6 +38,35 @@ func trendColumn[T any](id func(*T) string) Column[T] {
 	}
 }
 
+// changeColumn shows how fast an item's Level goes up or down.
+func changeColumn[T any](title string, id func(*T) string) Column[T] {
+	return Column[T]{
+		Title: title, Width: 7, Keep: 5,
+		Number: func(item *T, l Look) float64 { return l.rate(id(item)) },
+		Show:   func(item *T, l Look) Cell { return change(l.rate(id(item))) },
+	}
+}
+
+// change writes a rate with its sign: what grows waits for somebody.
+func change(f float64) Cell {
+	switch {
+	case math.IsNaN(f):
+		return Cell{"-", Faint}
+	case f > 0:
+		return Cell{"+" + Rate(f), Warn}
+	case f < 0:
+		return Cell{"-" + Rate(-f), Good}
+	}
+	return Cell{"0", Faint}
+}
+
+// levelColumn draws how an item's Level went.
+func levelColumn[T any](title string, id func(*T) string) Column[T] {
+	c := trendColumn(id)
+	c.Title = title
+	return c
+}
+
 func size(n int64) Cell {
 	if n == 0 {
 		return Cell{"0 B", Faint}

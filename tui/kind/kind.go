@@ -13,6 +13,8 @@
 //	filter.go    the language of filters
 //	format.go    counts, sizes, durations, rates
 //	clean.go     text from strangers
+//	access.go    bans, bridges, quotas and settings
+//	errors.go    protocol errors and their sections
 //	value.go     a message's value: JSON, text, bytes
 //	spark.go     series as block characters
 //	topic.go …   the kinds
@@ -22,6 +24,7 @@ import (
 	"context"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -132,6 +135,9 @@ type Kind[T any] struct {
 	Get func(ctx context.Context, src adminapi.Source, item T) (T, error)
 	// Counter grows with each message that the item sees; nil when nothing does.
 	Counter func(*T) int64
+	// Level goes up and down; its trend is what it was, and its rate how fast it changes. A
+	// kind has one of Counter and Level at most.
+	Level func(*T) int64
 	// Span is how far back its growth is looked at: long where it comes in bursts.
 	Span time.Duration
 
@@ -168,6 +174,17 @@ func (c *Column[T]) Cell(item *T, l Look) Cell {
 		return count(c.Number(item, l))
 	}
 	return Cell{Text: Clean(c.Text(item, l))}
+}
+
+// Plain is the column's value of an item for another program: whole, and numbers as digits.
+func (c *Column[T]) Plain(item *T, l Look) string {
+	if c.Number == nil {
+		return c.Text(item, l)
+	}
+	if f := c.Number(item, l); !math.IsNaN(f) && !math.IsInf(f, 0) {
+		return strconv.FormatFloat(f, 'f', -1, 64)
+	}
+	return ""
 }
 
 // Numeric tells whether it holds numbers, which stand to the right.

@@ -2,6 +2,7 @@ package kind
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"maps"
 	"slices"
@@ -208,4 +209,51 @@ func LiveQuery(src string) (q adminapi.LiveQuery, here Filter, err error) {
 // wild tells a filter of addresses from a word: one of its levels is + or #.
 func wild(s string) bool {
 	return slices.ContainsFunc(strings.Split(s, "/"), func(level string) bool { return level == "+" || level == "#" })
+}
+
+// Produce is the command that sends a message like m. What is no text goes as base64.
+func Produce(m *adminapi.Message) string {
+	target := "mqtt:" + m.Address
+	switch {
+	case m.Protocol == "kafka":
+		target = "kafka:" + m.Topic
+	case m.Protocol == "amqp" && m.Exchange == "" && m.RoutingKey != "":
+		target = "amqp:queue:" + m.RoutingKey
+	case m.Protocol == "amqp" && m.Exchange != "":
+		target = "amqp:" + m.Exchange + "/" + m.RoutingKey
+	}
+	out := []string{"rmq produce", quote(target)}
+	value := string(m.Value)
+	switch {
+	case m.Value == nil:
+		out = append(out, "--null")
+	case !printable(m.Value) || strings.HasPrefix(value, "-"):
+		out = append(out, base64.StdEncoding.EncodeToString(m.Value), "--base64")
+	default:
+		out = append(out, shellText(value))
+	}
+	if m.Key != nil && m.Protocol == "kafka" {
+		out = append(out, "-k", shellText(string(m.Key)))
+	}
+	for _, h := range m.Headers {
+		out = append(out, "-H", shellText(h.Name+"="+string(h.Value)))
+	}
+	for _, k := range slices.Sorted(maps.Keys(m.Properties)) {
+		out = append(out, "-P", shellText(k+"="+m.Properties[k]))
+	}
+	if m.Retain {
+		out = append(out, "--retain")
+	}
+	if m.Protocol == "mqtt" && m.QoS != nil && *m.QoS != 1 {
+		out = append(out, "--qos", strconv.Itoa(int(*m.QoS)))
+	}
+	return strings.Join(out, " ")
+}
+
+// shellText writes any text as a POSIX shell takes it.
+func shellText(s string) string {
+	if q := quote(s); q == s {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }

@@ -2,6 +2,7 @@ package kind
 
 import (
 	"context"
+	"time"
 
 	"github.com/robustmq/rmq/broker/adminapi"
 )
@@ -23,12 +24,14 @@ func Queues() *Kind[Queue] {
 			{Title: "QUEUE", Width: 18, Grow: 3, Keep: 9, Text: func(q *T, _ Look) string { return q.Name }},
 			{Title: "READY", Width: 6, Keep: 8, Number: func(q *T, _ Look) float64 { return float64(q.Ready) }, Show: func(q *T, _ Look) Cell { return waiting(q) }},
 			{Title: "UNACKED", Width: 7, Keep: 7, Number: func(q *T, _ Look) float64 { return float64(q.Unacked) }},
+			changeColumn("READY/S", queueID),
+			levelColumn("DEPTH", queueID),
 			{Title: "CONSUMERS", Width: 9, Keep: 6, Number: func(q *T, _ Look) float64 { return float64(q.Consumers) }},
 			{Title: "BYTES", Width: 8, Keep: 5, Number: func(q *T, _ Look) float64 { return float64(q.Bytes) }, Show: func(q *T, _ Look) Cell { return size(q.Bytes) }},
 			{Title: "FEATURES", Width: 16, Grow: 1, Keep: 4, Text: func(q *T, _ Look) string { return features(q) }},
 			{Title: "SHARD", Width: 5, Keep: 1, Number: func(q *T, _ Look) float64 { return float64(q.Shard) }},
 		},
-		ID: func(q *T) string { return q.Name },
+		ID: queueID,
 		List: func(ctx context.Context, src adminapi.Source, namespace string, limit int) ([]T, error) {
 			qs, err := src.Queues(ctx, adminapi.Query{Namespace: namespace, Limit: limit})
 			out := make([]T, len(qs))
@@ -51,10 +54,13 @@ func Queues() *Kind[Queue] {
 			}
 			return out, err
 		},
+		Level: func(q *T) int64 { return q.Ready }, Span: 5 * time.Second,
 		Detail:  queueDetail,
 		Command: func(q *T) string { return "rmq queue get " + quote(q.Name) },
 	}
 }
+
+func queueID(q *Queue) string { return q.Name }
 
 // waiting is how many messages are ready: a warning where nobody comes for them.
 func waiting(q *Queue) Cell {
@@ -90,7 +96,7 @@ func features(q *Queue) string {
 func queueDetail(q *Queue, l Look) []Section {
 	about := Section{Fields: []Field{
 		field("namespace", q.Namespace),
-		{"ready", waiting(q)}, field("unacked", number(q.Unacked)), field("consumers", number(int64(q.Consumers))),
+		{"ready", waiting(q)}, field("changing", change(l.rate(q.Name)).Text), field("unacked", number(q.Unacked)), field("consumers", number(int64(q.Consumers))),
 		field("bytes", exact(q.Bytes)), field("features", features(q)), field("durability", q.Durability), field("shard", number(int64(q.Shard))),
 	}}
 	if q.Ready > 0 && q.Consumers == 0 {
