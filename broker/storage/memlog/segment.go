@@ -82,6 +82,7 @@ type segment struct {
 	end     int64
 	size    int64
 	rest    int64 // batches before it are at rest: see Roll
+	shared  bool  // others have batches where they lie: see Image
 }
 
 // batch is where one batch lies.
@@ -267,7 +268,7 @@ func (s *segment) Rewrite(from, to int64, edit func([]byte) ([]byte, error)) (bo
 	if s.rest != to || len(s.batches) < n || !same(s.batches[:n], old) {
 		return false, nil // cut or dropped meanwhile
 	}
-	behind := s.batches[n:]
+	behind := slices.Clone(s.batches[n:])
 	latest, no := made.batches[len(made.batches)-1].latest, made.batches[len(made.batches)-1].slabNo+1
 	for i := range behind {
 		behind[i].slabNo += no // slabs are told apart by their numbers
@@ -325,8 +326,12 @@ func (s *segment) TruncateTo(end int64) error {
 	for _, b := range s.batches[n:] {
 		s.size -= int64(len(b.data))
 	}
-	clear(s.batches[n:])
-	s.batches = s.batches[:n]
+	if s.shared {
+		s.batches = slices.Clip(s.batches[:n])
+	} else {
+		clear(s.batches[n:])
+		s.batches = s.batches[:n]
+	}
 	if n > 0 {
 		s.end = s.batches[n-1].last + 1
 	} else {
@@ -347,7 +352,7 @@ func (s *segment) DropBefore(offset int64) error {
 		s.size -= int64(len(b.data))
 	}
 	if n > 0 {
-		s.batches = slices.Clone(s.batches[n:])
+		s.batches, s.shared = slices.Clone(s.batches[n:]), false
 	}
 	return nil
 }
