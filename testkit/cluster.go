@@ -54,6 +54,9 @@ func (c *Nodes) prepare(i int) *Broker {
 		cfg.Engine = outlives{c.disks[i]}
 		cfg.Cluster = &broker.Cluster{Self: self, Voters: c.began, Peer: peerOf(self), Network: c.hub.Node(self)}
 	})))
+	if b.cfg.from != nil {
+		c.t.Fatalf("testkit: a cluster does not begin with a snapshot, which is of one node alone")
+	}
 	if self > 1 {
 		b.cfg.users = nil // one node's are all nodes'
 	}

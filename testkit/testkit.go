@@ -18,6 +18,8 @@
 //   - Virtual makes broker time stand still; Clock.Advance moves it, and returns when all
 //     that was due has happened: expired messages are in their dead-letter queue, wills are
 //     published.
+//   - Snapshot takes all that the broker holds, Restore puts it back, and From begins another
+//     broker with it: so an expensive state is made once, for any number of tests.
 //
 // Brokers share nothing: any number may run at once, and tests may be parallel.
 //
@@ -67,6 +69,7 @@ type config struct {
 	broker  broker.Config
 	virtual *clock.Virtual
 	users   []user
+	from    *Snapshot // what the broker begins with, each time it is opened; nil: nothing
 }
 
 type user struct{ name, password string }
@@ -133,6 +136,9 @@ func prepare(t testing.TB, opts []Option) *Broker {
 func (b *Broker) open() error {
 	ctx := context.Background()
 	err := b.labelled(func() (err error) {
+		if b.cfg.from != nil {
+			b.cfg.broker.Engine = b.cfg.from.image.Open()
+		}
 		b.broker, err = broker.Open(ctx, b.cfg.broker)
 		return err
 	})
