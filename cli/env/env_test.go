@@ -32,45 +32,6 @@ func fixture(t *testing.T) (*Env, *bytes.Buffer, *bytes.Buffer) {
 	}, &out, &errs
 }
 
-func TestParseDuration(t *testing.T) {
-	day := 24 * time.Hour
-	for in, want := range map[string]time.Duration{
-		"0": 0, "250ms": 250 * time.Millisecond, "1h30m": 90 * time.Minute, "7d": 7 * day, "2w": 14 * day, "1w2d3h": 9*day + 3*time.Hour,
-		"1d12h": 36 * time.Hour, "-15m": -15 * time.Minute, "1.5s": 1500 * time.Millisecond,
-	} {
-		if got, err := ParseDuration(in); err != nil || got != want {
-			t.Errorf("%s: %v %v, want %v", in, got, err, want)
-		}
-	}
-	for _, in := range []string{"", "-", "5", "d", "1d1w", "1dd", "1h2d", "--1s", "+1s", "1d-1h", "99999999999w", "1000000w", "12w3", "x"} {
-		if got, err := ParseDuration(in); err == nil {
-			t.Errorf("%q was taken as %v", in, got)
-		}
-	}
-}
-
-func TestParseSize(t *testing.T) {
-	for in, want := range map[string]int64{"0": 0, "512": 512, "64k": 64 << 10, "256MiB": 256 << 20, "1g": 1 << 30, "2TB": 2 << 40, "7b": 7} {
-		if got, err := ParseSize(in); err != nil || got != want {
-			t.Errorf("%s: %v %v, want %v", in, got, err, want)
-		}
-	}
-	for _, in := range []string{"", "k", "-1", "1.5g", "1 g", "9999999999g", "1x"} {
-		if got, err := ParseSize(in); err == nil {
-			t.Errorf("%q was taken as %v", in, got)
-		}
-	}
-}
-
-func TestClosest(t *testing.T) {
-	words := []string{"list", "get", "create", "delete", "orders", "sensors", "a"}
-	for in, want := range map[string]string{"lst": "list", "lsit": "list", "ordrs": "orders", "sensor": "sensors", "crea": "create", "xyz": "", "GET": "get", "": ""} {
-		if got := Closest(in, words); got != want {
-			t.Errorf("%s: %q, want %q", in, got, want)
-		}
-	}
-}
-
 func TestClean(t *testing.T) {
 	for in, want := range map[string]string{
 		"plain ü 世": "plain ü 世", "a\tb\nc\r": `a\tb\nc\r`, "\x1b[31m": `\x1b[31m`, "\xff\xfe": `\xff\xfe`, "\u009b": `\u009b`, "\u202egpj": `\u202egpj`, "\x7f": `\x7f`,

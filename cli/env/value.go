@@ -2,66 +2,26 @@ package env
 
 import (
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/robustmq/rmq/broker/grammar"
 )
 
 // The grammar of values is the same wherever a flag, a setting or a position takes
-// one. Each type here is a pflag.Value.
+// one (package grammar). Each type here is a pflag.Value.
 
 // Duration reads "250ms", "1h30m", and also days and weeks: "7d", "2w".
 type Duration time.Duration
 
 // ParseDuration reads a duration. A plain number has no unit and is refused.
-func ParseDuration(s string) (time.Duration, error) {
-	rest, negative := strings.CutPrefix(s, "-")
-	var total time.Duration
-	// Days and weeks come first; what is left is Go's.
-	for _, u := range []struct {
-		unit string
-		size time.Duration
-	}{{"w", 7 * 24 * time.Hour}, {"d", 24 * time.Hour}} {
-		i := strings.Index(rest, u.unit)
-		if i <= 0 {
-			continue
-		}
-		n, err := strconv.ParseUint(rest[:i], 10, 32)
-		if err != nil || time.Duration(n) > math.MaxInt64/u.size {
-			return 0, badDuration(s)
-		}
-		total += time.Duration(n) * u.size
-		if rest = rest[i+1:]; rest == "" {
-			break
-		}
-	}
-	if rest != "" {
-		d, err := time.ParseDuration(rest)
-		if err != nil || d < 0 || strings.HasPrefix(rest, "+") {
-			return 0, badDuration(s)
-		}
-		total += d
-	} else if s == "" || s == "-" {
-		return 0, badDuration(s)
-	}
-	if total < 0 {
-		return 0, badDuration(s)
-	}
-	if negative {
-		total = -total
-	}
-	return total, nil
-}
-
-func badDuration(s string) error {
-	return fmt.Errorf("%q is not a duration such as 250ms, 30s, 1h30m, 7d", s)
-}
+func ParseDuration(s string) (time.Duration, error) { return grammar.ParseDuration(s) }
 
 func (d *Duration) Set(s string) error {
 	v, err := ParseDuration(s)
 	if err == nil && v < 0 {
-		err = badDuration(s)
+		err = fmt.Errorf("%q is less than nothing", s)
 	}
 	*d = Duration(v)
 	return err
@@ -78,23 +38,7 @@ func (d *Duration) Type() string { return "duration" }
 type Size int64
 
 // ParseSize reads a size in bytes.
-func ParseSize(s string) (int64, error) {
-	lower := strings.ToLower(s)
-	i := strings.IndexFunc(lower, func(r rune) bool { return r < '0' || r > '9' })
-	if i < 0 {
-		i = len(lower)
-	}
-	n, err := strconv.ParseInt(lower[:i], 10, 64)
-	shift, ok := sizeUnits[lower[i:]]
-	if err != nil || !ok || n > math.MaxInt64>>shift {
-		return 0, fmt.Errorf("%q is not a size such as 512, 64KiB, 1g", s)
-	}
-	return n << shift, nil
-}
-
-var sizeUnits = map[string]uint{
-	"": 0, "b": 0, "k": 10, "kb": 10, "kib": 10, "m": 20, "mb": 20, "mib": 20, "g": 30, "gb": 30, "gib": 30, "t": 40, "tb": 40, "tib": 40,
-}
+func ParseSize(s string) (int64, error) { return grammar.ParseSize(s) }
 
 func (z *Size) Set(s string) error {
 	v, err := ParseSize(s)

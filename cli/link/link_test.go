@@ -138,13 +138,13 @@ func TestParsePosition(t *testing.T) {
 		{"2026-01-31", Position{Kind: AtTime, Time: time.Date(2026, 1, 31, 0, 0, 0, 0, time.Local)}},
 	}
 	for _, tt := range tests {
-		got, err := ParsePosition(tt.in, now, time.ParseDuration)
+		got, err := ParsePosition(tt.in, now)
 		if err != nil || got.Kind != tt.want.Kind || got.Offset != tt.want.Offset || !got.Time.Equal(tt.want.Time) {
 			t.Errorf("%s: %+v %v, want %+v", tt.in, got, err, tt.want)
 		}
 	}
 	for _, in := range []string{"", "beginning", "-", "--5", "1.5", "15m", "2026-13-01"} {
-		if got, err := ParsePosition(in, now, time.ParseDuration); err == nil {
+		if got, err := ParsePosition(in, now); err == nil {
 			t.Errorf("%q was taken as %+v", in, got)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/grammar"
 )
 
 // Position is where reading begins. The zero value is the end: only what comes from
@@ -28,8 +29,8 @@ const (
 
 // ParsePosition reads a position: "start", "end", an offset ("1200"), a number of
 // messages before the end ("-5"), a time ("2026-01-31", "2026-01-31T12:00:00Z") or a
-// time before now ("-15m"). duration reads the last, with the units of its caller.
-func ParsePosition(s string, now time.Time, duration func(string) (time.Duration, error)) (Position, error) {
+// time before now ("-15m").
+func ParsePosition(s string, now time.Time) (Position, error) {
 	switch s {
 	case "start":
 		return Position{Kind: AtStart}, nil
@@ -43,14 +44,12 @@ func ParsePosition(s string, now time.Time, duration func(string) (time.Duration
 		return Position{Kind: AtOffset, Offset: n}, nil
 	}
 	if s != "" && s[0] == '-' {
-		if d, err := duration(s[1:]); err == nil {
+		if d, err := grammar.ParseDuration(s[1:]); err == nil {
 			return Position{Kind: AtTime, Time: now.Add(-d)}, nil
 		}
 	}
-	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02T15:04", "2006-01-02"} {
-		if t, err := time.ParseInLocation(layout, s, time.Local); err == nil {
-			return Position{Kind: AtTime, Time: t}, nil
-		}
+	if t, err := grammar.ParseTime(s); err == nil {
+		return Position{Kind: AtTime, Time: t}, nil
 	}
 	return Position{}, fault.New(fault.Invalid, "read position", s, "it is none of start, end, an offset (1200), a count from the end (-5), a time (2026-01-31T12:00:00Z) or an age (-15m)")
 }

@@ -68,7 +68,7 @@ func (c *consume) run(cmd *cobra.Command, args []string) error {
 	}
 	o := c.options
 	var err error
-	if o.From, err = link.ParsePosition(c.from, c.e.Now(), env.ParseDuration); err != nil {
+	if o.From, err = link.ParsePosition(c.from, c.e.Now()); err != nil {
 		return err
 	}
 	o.Idle, o.Timeout, o.Session, o.QoS = time.Duration(c.idle), time.Duration(c.timeout), time.Duration(c.session), uint8(c.qos)

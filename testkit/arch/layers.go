@@ -14,8 +14,8 @@ import (
 // A new kind of folder is placed here first, with thought: whatever it should be
 // able to import comes before it.
 var layers = []string{
-	"broker/fault broker/message broker/clock fixtures broker/internal/*",
-	"broker/wire broker/vfs broker/telemetry broker/record broker/acl broker/option broker/trace",
+	"broker/fault broker/message broker/clock broker/grammar fixtures broker/internal/*",
+	"broker/wire broker/vfs broker/telemetry broker/record broker/acl broker/option broker/trace broker/filter",
 	"broker/mqttwire broker/amqpwire broker/segment",
 	"broker/setting",
 	"broker/storage broker/adminapi",
@@ -43,7 +43,7 @@ var layers = []string{
 var (
 	remote    = []string{"cli", "cli/*", "tui", "tui/*"}
 	local     = "cli/local"
-	remoteMay = []string{"broker/acl", "broker/setting", "broker/trace", "broker/adminapi", "broker/fault", "broker/message", "broker/clock", "broker/telemetry"}
+	remoteMay = []string{"broker/acl", "broker/setting", "broker/trace", "broker/adminapi", "broker/fault", "broker/message", "broker/grammar", "broker/filter", "broker/clock", "broker/telemetry"}
 )
 
 // homes says where each third-party module may be used, by prefix of folder. One
