@@ -30,6 +30,7 @@ type commandLine struct {
 func commandLines() []commandLine {
 	return []commandLine{
 		{"export", "FILE", "write what is shown: .json has an item a line and all of each, .csv the columns", (*Model).export, nil},
+		{"plot", "PATH", "plot a number of the values that the message under the cursor is one of: .temp, .pos.lat, .tags[0]", (*Model).plotCommand, (*Model).plotPaths},
 		{"every", "DURATION", "how often the broker is asked", (*Model).setInterval, func(*Model) []string { return []string{"250ms", "1s", "5s", "30s"} }},
 		{"theme", "NAME", "colours", (*Model).setTheme, func(*Model) []string { return Themes() }},
 		{"mouse", "on|off", "off leaves it to the terminal, which then selects text", (*Model).setMouse, func(*Model) []string { return []string{"on", "off"} }},
@@ -174,6 +175,28 @@ func (m *Model) openWanted() tea.Cmd {
 		return nil
 	}
 	return m.enter()
+}
+
+// plotCommand plots on the screen of messages, of those that are there.
+func (m *Model) plotCommand(arg string) (tea.Cmd, error) {
+	path, err := kind.ParsePath(arg)
+	if err != nil {
+		return nil, err
+	}
+	s := m.messages()
+	msg := s.current()
+	if m.at != liveAt || msg == nil {
+		return nil, fmt.Errorf("there is no message here: the screen messages has some")
+	}
+	s.plotPath(&plot{protocol: msg.Protocol, address: msg.Address, paths: numbers(msg.Value)}, path)
+	return nil, nil
+}
+
+func (m *Model) plotPaths() []string {
+	if msg := m.messages().current(); msg != nil && m.at == liveAt {
+		return numbers(msg.Value)
+	}
+	return nil
 }
 
 func (m *Model) setInterval(arg string) (tea.Cmd, error) {

@@ -2,6 +2,8 @@ package tui
 
 import (
 	"flag"
+	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -83,6 +85,13 @@ var scenes = []scene{
 	{"messages", func(d *driver) { keys("9")(d); d.publish() }},
 	{"message", func(d *driver) { keys("9")(d); d.publish(); keys("k", "k", "enter")(d) }},
 	{"message-hex", func(d *driver) { keys("9")(d); d.publish(); keys("k", "k", "k", "enter", "x", "x")(d) }},
+	{"message-closed", func(d *driver) {
+		keys("9")(d)
+		d.publish()
+		keys("k", "k", "enter", "j", "j", "j", "enter")(d)
+	}},
+	{"message-diff", func(d *driver) { keys("9")(d); d.measure(40); keys("k", "k", "m", "j", "j", "d")(d) }},
+	{"plot", func(d *driver) { keys("9")(d); d.measure(40); keys("v")(d) }},
 	{"nodes", keys("0")},
 	{"node", keys("0", "enter")},
 	{"partitions", func(d *driver) { d.say("partitions"); d.pass(5) }},
@@ -116,6 +125,23 @@ func (d *driver) publish() {
 	}
 	d.fake.Emit(adminapi.LiveEvent{Stats: &adminapi.LiveStats{Matched: 1317, Shown: 5, Sampled: 1300, Dropped: 12}})
 	d.wait(300 * time.Millisecond)
+}
+
+// measure lets n readings of two devices go by, one each a second.
+func (d *driver) measure(n int) {
+	d.t.Helper()
+	d.settle() // somebody listens
+	for i := range n {
+		at := time.Now().Add(time.Duration(i) * time.Second)
+		temp := 20 + 6*math.Sin(float64(i)/5)
+		value := fmt.Appendf(nil, `{"temp":%.2f,"unit":"C","pos":{"lat":52.5,"lon":%.3f}}`, temp, 13.4+float64(i)/100)
+		d.fake.Emit(adminapi.LiveEvent{Message: &adminapi.Message{
+			Protocol: "mqtt", Address: "fleet/berlin/temp", Time: at, Headers: []adminapi.Header{{Name: "seq", Value: fmt.Append(nil, i)}}, Value: value, Size: len(value),
+		}})
+		d.fake.Emit(adminapi.LiveEvent{Message: &adminapi.Message{Protocol: "mqtt", Address: "fleet/paris/temp", Time: at, Value: []byte("19.5")}})
+	}
+	d.wait(300 * time.Millisecond)
+	d.keys("k") // to Berlin
 }
 
 // lose takes the broker away.

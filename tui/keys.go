@@ -29,6 +29,9 @@ const (
 	reverse
 	form
 	wipe
+	mark
+	diff
+	plotIt
 	copyIt
 	copyCommand
 	export
@@ -87,6 +90,9 @@ var keymap = []binding{
 	{verb: pauseNode, keys: []string{"Z"}, shown: "Z", short: "freeze", long: "pause its process, when pressed twice", local: true},
 	{verb: resumeNode, keys: []string{"U"}, shown: "U", short: "thaw", long: "let its process go on, when pressed twice", local: true},
 	{verb: restartNode, keys: []string{"R"}, shown: "R", short: "restart", long: "restart it, or start it, when pressed twice", local: true},
+	{verb: plotIt, keys: []string{"v"}, shown: "v", short: "plot", long: "plot a number of the value"},
+	{verb: mark, keys: []string{"m"}, shown: "m", long: "mark it, to compare others"},
+	{verb: diff, keys: []string{"d"}, shown: "d", short: "diff", long: "compare: marked, or before"},
 	{verb: wipe, keys: []string{"c"}, shown: "c", short: "clear", long: "forget these messages"},
 	{verb: pause, keys: []string{"p", "space"}, shown: "p", short: "pause", long: "hold everything still; go on"},
 	{verb: last, keys: []string{"G", "end"}, shown: "G", short: "end", long: "to the end; messages: follow"},
@@ -96,10 +102,10 @@ var keymap = []binding{
 	{verb: pageUp, keys: []string{"pgup", "ctrl+b", "ctrl+u"}, shown: "pgup", long: "a page up"},
 	{verb: pageDown, keys: []string{"pgdown", "ctrl+f", "ctrl+d"}, shown: "pgdn", long: "a page down"},
 	{verb: goScreen, keys: []string{"1", "2", "3", "4", "5", "6", "7", "8", "9", "0"}, shown: "1…0", long: "that screen"},
-	{verb: command, keys: []string{":"}, shown: ":", short: "command", long: "a screen or command by its name"},
+	{verb: command, keys: []string{":"}, shown: ":", short: "command", long: "screens, commands by name"},
 	{verb: nextScreen, keys: []string{"tab"}, shown: "tab", short: "screen", long: "the next screen"},
 	{verb: prevScreen, keys: []string{"shift+tab"}, shown: "S-tab", long: "the screen before"},
-	{verb: mouse, keys: []string{"M"}, shown: "M", long: "the mouse selects text, or works here"},
+	{verb: mouse, keys: []string{"M"}, shown: "M", long: "mouse: here, or select text"},
 	{verb: refresh, keys: []string{"r"}, shown: "r", long: "ask now"},
 	{verb: suspend, keys: []string{"ctrl+z"}, shown: "^Z", long: "to the shell; fg comes back"},
 	{verb: help, keys: []string{"?"}, shown: "?", short: "help", long: "this help"},

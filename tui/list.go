@@ -502,7 +502,7 @@ func (s *list[T]) status(l kind.Look) (left, right kind.Line) {
 	}
 	cols := s.columns()
 	if !slices.ContainsFunc(cols, func(c column[T]) bool { return c.index == s.sortBy }) {
-		right = append(right, kind.Cell{Text: "by " + s.kind.Columns[s.sortBy].Field() + mark(s.falling) + "  "})
+		right = append(right, kind.Cell{Text: "by " + s.kind.Columns[s.sortBy].Field() + arrow(s.falling) + "  "})
 	}
 	if n := len(s.kind.Columns) - len(cols); n > 0 {
 		right = append(right, kind.Cell{Text: hidden(n) + "  ", Tone: kind.Faint})

@@ -39,15 +39,9 @@ type messages struct {
 	follow        bool
 	cursor, top   int // indexes into kept
 	width, height int
-	shown         *shown // nil: the list is shown
-}
-
-// shown is the message that is shown in full.
-type shown struct {
-	number  uint64 // base counted: it stays when others are let go
-	message adminapi.Message
-	form    kind.Form
-	page    pager
+	shown         *shown            // nil: the list is shown
+	marked        *adminapi.Message // that others are compared with
+	plot          *plot             // over the list; nil: none
 }
 
 func newMessages(namespace string, p place) *messages {
@@ -92,6 +86,9 @@ func (s *messages) add(b feed.Batch, l kind.Look, paused bool) {
 	for i := range b.Messages {
 		if m := &b.Messages[i]; s.here.Empty() || s.kind.Match(&s.here, m, l) {
 			s.kept = append(s.kept, *m)
+			if s.plot != nil {
+				s.plot.take(m)
+			}
 			widen(s.natural, s.kind.Columns, m, l)
 		} else {
 			s.away++
@@ -120,31 +117,29 @@ func (s *messages) hold() {
 // ---- what keys do
 
 func (s *messages) can(v verb) bool {
+	switch {
+	case s.plot != nil:
+		return v == back || (v == later || v == earlier) && len(s.plot.paths) > 1 || v == copyCommand
+	case s.shown != nil:
+		return s.canShown(v)
+	}
 	switch v {
 	case up, pageUp, first:
-		return s.shown != nil && s.shown.page.top > 0 || s.shown == nil && s.cursor > 0
-	case down, pageDown, last:
-		switch {
-		case s.shown != nil:
-			return s.shown.page.top < len(s.detail(noTheme, kind.Look{}))-s.height
-		case v == last:
-			return len(s.kept) > 0 && !s.follow
-		}
+		return s.cursor > 0
+	case last:
+		return len(s.kept) > 0 && !s.follow
+	case down, pageDown:
 		return s.cursor < len(s.kept)-1
-	case open, wipe:
-		return s.shown == nil && len(s.kept) > 0
+	case open, wipe, mark, plotIt:
+		return len(s.kept) > 0
+	case diff:
+		return len(s.kept) > 0 && s.other(s.base+uint64(s.cursor)) != nil
 	case back:
-		return s.shown != nil || s.here.Source != ""
+		return s.here.Source != ""
 	case find:
-		return s.shown == nil
-	case form:
-		return s.shown != nil
-	case earlier:
-		return s.shown != nil && s.shown.number > s.base
-	case later:
-		return s.shown != nil && s.shown.number+1 < s.base+uint64(len(s.kept))
+		return true
 	case copyIt, copyCommand:
-		return s.shown != nil || len(s.kept) > 0
+		return len(s.kept) > 0
 	case export:
 		return len(s.kept) > 0
 	}
@@ -152,11 +147,25 @@ func (s *messages) can(v verb) bool {
 }
 
 func (s *messages) do(v verb, l kind.Look) (asks bool) {
-	if s.shown != nil {
+	switch {
+	case s.plot != nil:
+		s.doPlot(v)
+		return false
+	case s.shown != nil:
 		s.doShown(v, l)
 		return false
 	}
 	switch v {
+	case mark:
+		m := s.kept[s.cursor]
+		s.marked = &m
+	case diff:
+		s.pick(s.base+uint64(s.cursor), kind.Pretty)
+		s.shown.diff = true
+		return false
+	case plotIt:
+		s.plotAll(&s.kept[s.cursor], nil)
+		return false
 	case up:
 		s.cursor--
 	case down:
@@ -184,32 +193,9 @@ func (s *messages) do(v verb, l kind.Look) (asks bool) {
 	return false
 }
 
-// pick shows a message in full, by its number.
-func (s *messages) pick(number uint64, f kind.Form) {
-	s.cursor = int(number - s.base)
-	s.follow = s.cursor == len(s.kept)-1
-	s.shown = &shown{number: number, message: s.kept[s.cursor], form: f}
-	s.hold()
-}
-
-func (s *messages) doShown(v verb, l kind.Look) {
-	switch v {
-	case back:
-		s.shown = nil
-	case form:
-		s.shown.form = (s.shown.form + 1) % kind.Forms
-		s.shown.page = pager{}
-	case earlier:
-		s.pick(s.shown.number-1, s.shown.form)
-	case later:
-		s.pick(max(s.shown.number+1, s.base), s.shown.form)
-	default:
-		s.shown.page.scroll(v, len(s.detail(noTheme, l)), s.height)
-	}
-}
-
 // forget lets go of every message and of the counts about them.
 func (s *messages) forget() {
+	s.plot = nil
 	s.kept, s.base, s.cursor, s.top, s.follow = nil, 0, 0, 0, true
 	s.away, s.missed, s.held, s.gap = 0, 0, 0, time.Time{}
 	s.wiped, s.before = s.stats, adminapi.LiveStats{}
@@ -224,6 +210,17 @@ func (s *messages) copied() (text, what string) {
 		return s.kind.Copied(&s.kept[s.cursor]), "value"
 	}
 	return "", ""
+}
+
+// current is the message that is shown or has the cursor; nil: there is none.
+func (s *messages) current() *adminapi.Message {
+	switch {
+	case s.shown != nil:
+		return &s.shown.message
+	case s.cursor < len(s.kept):
+		return &s.kept[s.cursor]
+	}
+	return nil
 }
 
 // command sends a message like the one under the cursor.
@@ -266,7 +263,7 @@ func (s *messages) table(l kind.Look) (rows [][]string) {
 // click is what a press of the mouse in the body asks for.
 func (s *messages) click(_, y int, _ kind.Look) verb {
 	switch n := s.top + y - 1; {
-	case s.shown != nil || y == 0 || n >= len(s.kept):
+	case s.shown != nil || s.plot != nil || y == 0 || n >= len(s.kept):
 	case n == s.cursor:
 		return open
 	default:
@@ -303,15 +300,16 @@ func (s *messages) setFilter(src string, _ kind.Look) error {
 // ---- what is seen
 
 func (s *messages) status(l kind.Look) (left, right kind.Line) {
-	if s.shown != nil {
-		left = kind.Line{{Text: " message ", Tone: kind.Faint}, {Text: kind.Clean(s.shown.message.Address), Tone: kind.Strong},
-			{Text: " at " + l.Clock(s.shown.message.Time), Tone: kind.Faint}}
-		if n := len(s.detail(noTheme, l)); n > s.height {
-			right = kind.Line{{Text: rangeOf(min(s.shown.page.top, n-s.height), s.height, n) + " lines ", Tone: kind.Faint}}
-		}
-		return left, right
+	switch {
+	case s.plot != nil:
+		return s.plot.status()
+	case s.shown != nil:
+		return s.shownStatus(l)
 	}
 	left = kind.Line{{Text: " " + messageCount(len(s.kept))}}
+	if s.marked != nil {
+		left = append(left, kind.Cell{Text: "  marked ", Tone: kind.Faint}, kind.Cell{Text: l.Clock(s.marked.Time), Tone: kind.Strong})
+	}
 	if s.here.Source != "" {
 		left = append(left, kind.Cell{Text: "  filter ", Tone: kind.Faint}, kind.Cell{Text: kind.Clean(s.here.Source), Tone: kind.Strong})
 	}
@@ -353,14 +351,12 @@ func messageCount(n int) string {
 	return fmt.Sprintf("%d messages", n)
 }
 
-func (s *messages) detail(t *theme, l kind.Look) []string {
-	return t.sections(kind.MessageDetail(&s.shown.message, l, s.shown.form), s.width)
-}
-
 func (s *messages) body(t *theme, l kind.Look) []string {
-	if s.shown != nil {
-		seen, _ := s.shown.page.view(s.detail(t, l), s.height)
-		return seen
+	switch {
+	case s.plot != nil:
+		return s.plot.body(t, l, s.width, s.height)
+	case s.shown != nil:
+		return s.shownBody(t, l)
 	}
 	if len(s.kept) == 0 {
 		text := " waiting for messages; they show here as they are published"

@@ -84,7 +84,7 @@ func heading[T any](t *theme, cols []column[T], sortBy int, falling bool, w int)
 	for i := range cols {
 		sorted := " "
 		if cols[i].index == sortBy {
-			sorted = mark(falling)
+			sorted = arrow(falling)
 		}
 		if cols[i].Numeric() {
 			b.WriteString(fit(cols[i].Title, cols[i].width, true) + sorted)
@@ -96,8 +96,8 @@ func heading[T any](t *theme, cols []column[T], sortBy int, falling bool, w int)
 	return t.line(w, kind.Cell{Text: strings.TrimRight(b.String(), " "), Tone: kind.Faint})
 }
 
-// mark says which way a column is sorted.
-func mark(falling bool) string {
+// arrow says which way a column is sorted.
+func arrow(falling bool) string {
 	if falling {
 		return "↓"
 	}
