@@ -8,45 +8,66 @@ import (
 	"testing"
 )
 
-// TestTour runs the README's first minute, as typed: each line after "$ " in a shell, in a
-// home of its own, and, where the README shows what comes out, compares that.
+// TestTour runs what the README and the guides show in console blocks, as typed: each line after
+// "$ " in a shell that goes on to the end of the page, in a home of its own; where the page shows
+// what comes out, that is compared.
 func TestTour(t *testing.T) {
-	readme, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, ok := strings.Cut(string(readme), "```console\n")
-	tour, _, closed := strings.Cut(rest, "```")
-	if !ok || !closed {
-		t.Fatal("the README has no console block")
-	}
 	bin := t.TempDir()
 	build := exec.Command("go", "build", "-o", filepath.Join(bin, "rmq"), "../cmd/rmq")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
+	pages := []string{"../README.md"}
+	for _, dir := range []string{"start", "guide"} {
+		more, err := filepath.Glob("../docs/" + dir + "/*.md")
+		if err != nil || len(more) == 0 {
+			t.Fatalf("docs/%s: %d pages, %v", dir, len(more), err)
+		}
+		pages = append(pages, more...)
+	}
+	for _, page := range pages {
+		t.Run(strings.TrimPrefix(filepath.ToSlash(page), "../"), func(t *testing.T) {
+			t.Parallel()
+			tour(t, page, bin)
+		})
+	}
+}
+
+func tour(t *testing.T, page, bin string) {
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
 	home := t.TempDir()
-	env := append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "HOME="+home, "XDG_RUNTIME_DIR="+home, "XDG_DATA_HOME="+home, "XDG_CONFIG_HOME="+home)
+	env := append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "HOME="+home, "XDG_RUNTIME_DIR="+home, "XDG_DATA_HOME="+home, "XDG_STATE_HOME="+home, "XDG_CONFIG_HOME="+home)
+	variables := filepath.Join(home, ".variables") // what a line sets, the next one has
 	shell := func(line string) (stdout, stderr string, err error) {
 		var o, e strings.Builder
-		cmd := exec.Command("sh", "-c", line)
+		cmd := exec.Command("sh", "-c", "[ ! -f "+variables+" ] || . "+variables+"\n"+line+"\ns=$?; export -p >"+variables+"; exit $s")
 		cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = env, home, &o, &e
 		err = cmd.Run()
 		return o.String(), e.String(), err
 	}
-	t.Cleanup(func() { _, _, _ = shell("rmq down") }) // when a step failed before the last
-	steps := strings.Split("\n"+tour, "\n$ ")[1:]
-	if len(steps) < 5 {
-		t.Fatalf("%d steps in the tour", len(steps))
+	t.Cleanup(func() { _, _, _ = shell("rmq down --all --if-running") }) // when a step failed before the last
+	steps := 0
+	for _, block := range strings.Split(string(text), "```console\n")[1:] {
+		block, _, closed := strings.Cut(block, "```")
+		if !closed {
+			t.Fatal("a console block has no end")
+		}
+		for _, step := range strings.Split("\n"+block, "\n$ ")[1:] {
+			steps++
+			line, want, _ := strings.Cut(strings.TrimRight(step, "\n")+"\n", "\n")
+			stdout, stderr, err := shell(line)
+			if err != nil {
+				t.Fatalf("$ %s\n%v\n%s%s", line, err, stdout, stderr)
+			}
+			if want != "" && stdout != want {
+				t.Errorf("$ %s\ngot  %q\nwant %q\n%s", line, stdout, want, stderr)
+			}
+		}
 	}
-	for _, step := range steps {
-		line, want, _ := strings.Cut(strings.TrimRight(step, "\n")+"\n", "\n")
-		stdout, stderr, err := shell(line)
-		if err != nil {
-			t.Fatalf("$ %s\n%v\n%s%s", line, err, stdout, stderr)
-		}
-		if want != "" && stdout != want {
-			t.Errorf("$ %s\ngot  %q\nwant %q\n%s", line, stdout, want, stderr)
-		}
+	if steps < 3 {
+		t.Fatalf("%d steps", steps)
 	}
 }
