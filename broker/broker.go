@@ -106,6 +106,14 @@ type Config struct {
 	// AuthAgain reads Auth again: it is called now and then, and by Reload. nil: it does not change.
 	AuthAgain func() (auth.Config, error)
 
+	// KafkaAdvertise is where clients of Kafka are told to connect, as host or host:port, where they
+	// cannot come to the address that the broker sees: behind a container's or a router's port. Without
+	// a port it is the listener's. "": where each has come.
+	KafkaAdvertise string
+
+	// FirstUser is made, an administrator, where there is no user yet; "": nobody is.
+	FirstUser, FirstPassword string
+
 	Time clock.Clock // broker time; nil: the machine's
 	Link clock.Clock // link time; nil: the machine's
 	Log  *slog.Logger
@@ -192,7 +200,7 @@ func Open(ctx context.Context, cfg Config) (_ *Broker, err error) {
 		}
 		return nil, err
 	}
-	if err := b.openServers(); err != nil {
+	if err := b.openServers(ctx); err != nil {
 		return nil, err
 	}
 	if err := b.listen(ctx); err != nil {
@@ -294,11 +302,16 @@ func (u users) AccessVersions() (users, rules uint64) { return u.k.AccessVersion
 func (u users) Bans() []acl.Ban                       { return u.k.Bans() }
 func (u users) ItemsVersion() uint64                  { return u.k.ItemsVersion() }
 
-func (b *Broker) openServers() (err error) {
+func (b *Broker) openServers(ctx context.Context) (err error) {
 	if b.auth, err = auth.New(users{b.kernel}, b.cfg.Auth, b.kernel.Clock()); err != nil {
 		return err
 	}
 	a := b.auth
+	if b.cfg.FirstUser != "" && b.kernel.UserCount() == 0 {
+		if err := a.Put(ctx, b.cfg.FirstUser, &b.cfg.FirstPassword, []string{auth.Administrator}); err != nil {
+			return err
+		}
+	}
 	if b.cfg.AuthAgain != nil {
 		b.authFile = followAuth(b.cfg.AuthAgain, b.cfg.Auth, a, b.cfg.Link, b.cfg.Log)
 	}
@@ -392,6 +405,9 @@ func (b *Broker) listen(ctx context.Context) error {
 			return err
 		}
 		at := addr.String()
+		if l.proto == edge.Kafka && b.cfg.KafkaAdvertise != "" {
+			at = b.advertised(at)
+		}
 		if l.url != nil {
 			*l.url = l.form[0] + at + l.form[1]
 			continue
@@ -416,7 +432,10 @@ func (b *Broker) listen(ctx context.Context) error {
 // socket, where others come.
 func (b *Broker) advertise(local net.Addr) (host string, port int32) {
 	at := local.String()
-	if local.Network() == "unix" {
+	switch {
+	case b.cfg.KafkaAdvertise != "":
+		at = b.advertised(at)
+	case local.Network() == "unix":
 		at = strings.TrimPrefix(b.urls.Kafka, "kafka://")
 	}
 	host, number, err := net.SplitHostPort(at)
@@ -428,6 +447,18 @@ func (b *Broker) advertise(local net.Addr) (host string, port int32) {
 		return host, 0
 	}
 	return host, int32(n)
+}
+
+// advertised is KafkaAdvertise with a port: its own, or that of the address.
+func (b *Broker) advertised(at string) string {
+	if _, _, err := net.SplitHostPort(b.cfg.KafkaAdvertise); err == nil {
+		return b.cfg.KafkaAdvertise
+	}
+	_, port, err := net.SplitHostPort(at)
+	if err != nil {
+		port = strconv.Itoa(b.cfg.Ports.Kafka)
+	}
+	return net.JoinHostPort(b.cfg.KafkaAdvertise, port)
 }
 
 // listeners tells of those that are open, and of what is shown over TLS.

@@ -18,12 +18,15 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/coder/websocket"
 	"github.com/quic-go/quic-go"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/robustmq/rmq/broker"
 	"github.com/robustmq/rmq/broker/adminapi"
@@ -176,4 +179,28 @@ func TestGiantUpgrade(t *testing.T) {
 	}
 	c.Close()
 	<-sent
+}
+
+// Behind a port that somebody else forwards, clients of Kafka are told where to come.
+func TestKafkaAdvertise(t *testing.T) {
+	for _, tt := range []struct{ advertise, host, port string }{
+		{"broker.example:19092", "broker.example", "19092"},
+		{"localhost", "localhost", ""}, // the port that it has
+	} {
+		b := testkit.Run(t, testkit.Configure(func(c *broker.Config) { c.KafkaAdvertise = tt.advertise }))
+		host, port, err := net.SplitHostPort(b.Bootstrap())
+		check(t, err)
+		if host != tt.host || tt.port != "" && port != tt.port {
+			t.Errorf("%s: clients are sent to %s", tt.advertise, b.Bootstrap())
+		}
+		if tt.port != "" {
+			continue // nobody forwards it here
+		}
+		client := must(kgo.NewClient(kgo.SeedBrokers(b.Bootstrap())))(t)
+		defer client.Close()
+		meta := must(kadm.NewClient(client).BrokerMetadata(t.Context()))(t)
+		if len(meta.Brokers) != 1 || meta.Brokers[0].Host != tt.host || strconv.Itoa(int(meta.Brokers[0].Port)) != port {
+			t.Errorf("%s: metadata names %+v", tt.advertise, meta.Brokers)
+		}
+	}
 }

@@ -108,9 +108,13 @@ func (e *Env) BrokerFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&e.Name, "name", DefaultName, "the broker on this machine, by the name it was started with")
 	fs.StringVar(&e.URL, "url", "", "HTTP address of a broker anywhere (http://host:15672); over --name")
 	fs.StringVar(&e.User, "user", "", "user for --url; the password is taken from RMQ_PASSWORD or --password-file")
-	fs.StringVar(&e.passwordFile, "password-file", "", "file with the password of --user")
+	e.PasswordFlag(fs)
 	fs.StringVar(&e.apiCA, "url-cacert", "", "file with the certificates to trust, for --url over https")
-	for _, name := range []string{"password-file", "url-cacert"} {
-		_ = fs.SetAnnotation(name, PathAnnotation, []string{"true"}) // fails for unknown flags only
-	}
+	_ = fs.SetAnnotation("url-cacert", PathAnnotation, []string{"true"}) // fails for unknown flags only
+}
+
+// PasswordFlag adds --password-file, where Password may come from.
+func (e *Env) PasswordFlag(fs *pflag.FlagSet) {
+	fs.StringVar(&e.passwordFile, "password-file", "", "file with the password, if RMQ_PASSWORD has none")
+	_ = fs.SetAnnotation("password-file", PathAnnotation, []string{"true"}) // fails for unknown flags only
 }

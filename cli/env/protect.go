@@ -3,6 +3,7 @@ package env
 import (
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/robustmq/rmq/broker/adminapi"
@@ -51,9 +52,17 @@ func (e *Env) Password() (string, error) {
 	if p := e.Getenv("RMQ_PASSWORD"); p != "" || e.passwordFile == "" {
 		return p, nil
 	}
-	b, err := os.ReadFile(e.passwordFile)
+	b, err := os.ReadFile(e.PasswordFile())
 	if err != nil {
 		return "", Failf(Usage, "--password-file: %v", err)
 	}
 	return strings.TrimRight(string(b), "\r\n"), nil
+}
+
+// PasswordFile is the file of --password-file, whole; "": none was named.
+func (e *Env) PasswordFile() string {
+	if e.passwordFile == "" || filepath.IsAbs(e.passwordFile) {
+		return e.passwordFile
+	}
+	return filepath.Join(e.Dir, e.passwordFile)
 }

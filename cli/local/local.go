@@ -37,6 +37,11 @@ type Config struct {
 
 	// Auth is a file that names who knows clients, besides the table of users; "": nobody.
 	Auth string
+	// KafkaAdvertise is where clients of Kafka are told to connect, as host or host:port; "": where
+	// they have come.
+	KafkaAdvertise string
+	// FirstUser is made, an administrator, where there is no user yet; "": nobody is.
+	FirstUser, FirstPassword string
 
 	// TLS is for connections between nodes; nil: they are plain.
 	TLS *tls.Config

@@ -77,7 +77,7 @@ func TestPlan(t *testing.T) {
 // the secret by the name of its file alone.
 func TestNodeArgs(t *testing.T) {
 	s := newStage(t)
-	u := &up{name: "test", logLevel: "info"}
+	u := &up{e: s.e, name: "test", logLevel: "info"}
 	args := u.nodeArgs(&Config{
 		DataDir: "/d/node-2", Profile: "production", Host: "127.0.0.1", Durability: "async", MQTT: 1893, MQTTWS: 8093, Kafka: -1, AMQP: 5682, HTTP: 15682,
 		Cluster: &Cluster{Self: 2, Peers: map[uint64]string{1: "h:1", 2: "h:2", 3: "h:3"}, Token: "secret"},

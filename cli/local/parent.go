@@ -496,7 +496,10 @@ func (u *up) nodeArgs(c *Config, token string) []string {
 	}
 	args = append(args, u.tls.args()...)
 	args = append(args, c.Edge.args()...)
-	args = append(args, "--auth", c.Auth)
+	args = append(args, "--auth", c.Auth, "--first-user", c.FirstUser, "--kafka-advertise", c.KafkaAdvertise)
+	if file := u.e.PasswordFile(); file != "" {
+		args = append(args, "--password-file", file)
+	}
 	if c.Durability != "" {
 		args = append(args, "--durability", c.Durability)
 	}

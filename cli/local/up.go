@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -35,6 +36,8 @@ type up struct {
 	profile      string
 	durability   string
 	auth         string
+	first        string
+	advertise    string
 	host         string
 	port         int
 	ports        [len(portFlags)]int
@@ -123,6 +126,9 @@ func NewUp(e *env.Env, open Open) *cobra.Command {
 	env.DurabilityFlag(f, &u.durability, "of what is made and does not say its own; decided at the first start (default: sync)")
 	f.StringVar(&u.auth, "auth", "", "file, in YAML or JSON, that names who knows clients besides the users of rmq user: certificates, tokens, a password file, a service")
 	_ = f.SetAnnotation("auth", env.PathAnnotation, []string{"true"}) // fails for unknown flags only
+	f.StringVar(&u.advertise, "kafka-advertise", "", "where clients of Kafka are told to connect, as host or host:port (default: where they have come)")
+	f.StringVar(&u.first, "first-user", "", "while there are no users, make this one, an administrator; the password is taken from RMQ_PASSWORD or --password-file")
+	u.e.PasswordFlag(f)
 	f.StringVar(&u.host, "listen", "127.0.0.1", "address to listen on; others than this machine's need users")
 	f.IntVar(&u.port, "port", 0, "serve every protocol on this one port, alone")
 	for i, p := range portFlags {
@@ -201,6 +207,20 @@ func (u *up) config(cmd *cobra.Command) (c Config, err error) {
 	if u.auth != "" {
 		if c.Auth = u.auth; !filepath.IsAbs(c.Auth) {
 			c.Auth = filepath.Join(u.e.Dir, c.Auth)
+		}
+	}
+	if c.KafkaAdvertise = u.advertise; strings.ContainsAny(c.KafkaAdvertise, "/ ,") {
+		return c, env.Failf(env.Usage, "--kafka-advertise %q is no host or host:port", c.KafkaAdvertise)
+	}
+	if _, _, err := net.SplitHostPort(c.KafkaAdvertise); err == nil && u.nodes > 1 {
+		return c, &env.Failure{Exit: env.Usage, What: "--kafka-advertise " + c.KafkaAdvertise + ": nodes have ports of their own", Hint: "name the host alone"}
+	}
+	if c.FirstUser = u.first; c.FirstUser != "" {
+		if c.FirstPassword, err = u.e.Password(); err != nil {
+			return c, err
+		}
+		if c.FirstPassword == "" {
+			return c, &env.Failure{Exit: env.Usage, What: "--first-user " + u.first + " has no password", Hint: "set RMQ_PASSWORD, or --password-file FILE"}
 		}
 	}
 	if err := env.CheckName(u.name); err != nil {
@@ -435,7 +455,7 @@ func (u *up) explain(err error, c Config) error {
 	case fe != nil && fe.Op == "listen" && fe.Kind == fault.Denied && u.host != "127.0.0.1":
 		f.Exit = env.Auth
 		f.What = fmt.Sprintf("%s: a broker without users listens on this machine only", fe.Target)
-		f.Hint = "start it without --listen, add a user (rmq user create NAME), then start it with --listen"
+		f.Hint = "make one as it starts: RMQ_PASSWORD=… rmq up --first-user NAME --listen " + u.host + "   or start it without --listen, and then: rmq user create NAME"
 	case fe != nil && fe.Op == "join":
 		u.explainJoin(f, fe, elsewhere)
 	case fe != nil && fe.Op == "forsake":
@@ -570,6 +590,10 @@ func (u *up) report(ctx context.Context, run env.Run) error {
 		return err
 	}
 	s, err := c.Status(ctx)
+	if f := env.Explain(err); f != nil && f.Exit == env.Auth {
+		// It is up, and has users: what it tells of itself only them is left out.
+		s, err = adminapi.Status{Ready: true, URLs: run.URLs, PID: run.PID, Started: run.Started, DataDir: run.DataDir, Version: u.e.Version}, nil
+	}
 	if err != nil {
 		return err
 	}
