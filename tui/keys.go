@@ -27,6 +27,8 @@ const (
 	find
 	sortNext
 	reverse
+	treeForm
+	fold
 	form
 	wipe
 	mark
@@ -83,6 +85,8 @@ var keymap = []binding{
 	{verb: earlier, keys: []string{"N", "["}, shown: "N", short: "previous", long: "the one before, in full"},
 	{verb: sortNext, keys: []string{"s"}, shown: "s", short: "sort", long: "sort by the next column"},
 	{verb: reverse, keys: []string{"S"}, shown: "S", short: "reverse", long: "sort the other way round"},
+	{verb: treeForm, keys: []string{"t"}, shown: "t", short: "tree", long: "as a tree, or as a list"},
+	{verb: fold, keys: []string{"z"}, shown: "z", short: "fold", long: "close a branch of a tree, or open it"},
 	{verb: copyIt, keys: []string{"y"}, shown: "y", short: "copy", long: "copy the name, or the value"},
 	{verb: copyCommand, keys: []string{"Y"}, shown: "Y", long: "copy it as an rmq command"},
 	{verb: export, keys: []string{"e"}, shown: "e", long: "export what is shown to a file"},

@@ -39,7 +39,8 @@ type list[T any] struct {
 	cursor, top   int     // indexes into shown
 	mark          *string // id of the item under the cursor, until arrange has found it anew
 	width, height int
-	picked        *picked[T] // nil: the table is shown
+	tree          *tree      // nil: the items are a table
+	picked        *picked[T] // nil: tree or table is shown
 }
 
 // picked is the item that is shown in full.
@@ -63,6 +64,9 @@ func newList[T any](k *kind.Kind[T], namespace string, p place) *list[T] {
 func (s *list[T]) resize(width, height int) {
 	s.width, s.height = width, height
 	s.hold()
+	if s.tree != nil {
+		s.tree.hold(height)
+	}
 }
 
 // ---- what is asked, and what is answered
@@ -146,6 +150,14 @@ func (s *list[T]) arrange(l kind.Look) {
 		}
 	}
 	s.hold()
+	s.grow(l)
+}
+
+// grow makes the tree of what is shown.
+func (s *list[T]) grow(l kind.Look) {
+	if s.tree != nil {
+		s.tree.set(s.kind.Tree(s.items, s.shown, l), s.height)
+	}
 }
 
 // measuredMax is how many rows say how wide columns have to be.
@@ -191,6 +203,12 @@ func (s *list[T]) sort(l kind.Look) {
 
 // current is the item under the cursor, or nil.
 func (s *list[T]) current() *T {
+	if s.tree != nil && s.picked == nil {
+		if i := s.tree.item(); i >= 0 && i < len(s.items) {
+			return &s.items[i]
+		}
+		return nil
+	}
 	if s.cursor < len(s.shown) {
 		return &s.items[s.shown[s.cursor]]
 	}
@@ -219,6 +237,20 @@ func (s *list[T]) hold() {
 // ---- what keys do
 
 func (s *list[T]) can(v verb) bool {
+	switch {
+	case v == treeForm:
+		return s.kind.Tree != nil && s.picked == nil && (s.tree != nil || len(s.shown) > 0)
+	case s.tree != nil && s.picked == nil:
+		switch v {
+		case copyIt, copyCommand:
+			return s.current() != nil
+		case find, export:
+			return s.known
+		case back:
+			return s.where.Source != ""
+		}
+		return s.tree.can(v)
+	}
 	switch v {
 	case up, pageUp, first:
 		return s.picked != nil && s.picked.page.top > 0 || s.picked == nil && s.cursor > 0
@@ -261,6 +293,18 @@ func (s *list[T]) do(v verb, l kind.Look) (asks bool) {
 	if s.picked != nil {
 		return s.doPicked(v, l)
 	}
+	switch {
+	case v == treeForm:
+		s.turn(l)
+		return false
+	case s.tree != nil && v == open && s.tree.item() >= 0:
+		s.cursor = max(0, slices.Index(s.shown, s.tree.item()))
+		s.pick()
+		return true
+	case s.tree != nil && v != back:
+		s.tree.do(v, s.height)
+		return false
+	}
 	switch v {
 	case up:
 		s.cursor--
@@ -293,6 +337,25 @@ func (s *list[T]) do(v verb, l kind.Look) (asks bool) {
 	return false
 }
 
+// turn shows a tree in place of the table, or the other way round, with the cursor where it was.
+func (s *list[T]) turn(l kind.Look) {
+	if s.tree == nil {
+		at := s.cursor
+		s.tree = newTree()
+		s.grow(l)
+		if at < len(s.shown) {
+			s.tree.seek(s.shown[at], s.height)
+		}
+		return
+	}
+	at := s.tree.item()
+	s.tree = nil
+	if n := slices.Index(s.shown, at); n >= 0 {
+		s.cursor = n
+	}
+	s.hold()
+}
+
 // sortNext goes to the next of the columns in sight.
 func (s *list[T]) sortNext() {
 	cols := slices.DeleteFunc(s.columns(), func(c column[T]) bool { return !c.Sortable() })
@@ -302,7 +365,7 @@ func (s *list[T]) sortNext() {
 }
 
 func (s *list[T]) pick() {
-	item := *s.current()
+	item := s.items[s.shown[s.cursor]]
 	s.picked = &picked[T]{id: s.kind.ID(&item), item: item}
 }
 
@@ -310,6 +373,9 @@ func (s *list[T]) doPicked(v verb, l kind.Look) (asks bool) {
 	switch v {
 	case back:
 		s.picked, s.err = nil, nil
+		if s.tree != nil && s.cursor < len(s.shown) && s.tree.item() != s.shown[s.cursor] {
+			s.tree.seek(s.shown[s.cursor], s.height) // others were stepped to
+		}
 		return true
 	case earlier, later:
 		by := 1
@@ -424,6 +490,8 @@ func (s *list[T]) table(l kind.Look) (rows [][]string) {
 func (s *list[T]) click(x, y int, l kind.Look) verb {
 	switch {
 	case s.picked != nil || len(s.shown) == 0:
+	case s.tree != nil:
+		return s.tree.click(y)
 	case y == 0:
 		at := margin
 		for _, c := range s.columns() {
@@ -500,6 +568,9 @@ func (s *list[T]) status(l kind.Look) (left, right kind.Line) {
 	default:
 		left = kind.Line{{Text: " " + total + " " + what}}
 	}
+	if s.tree != nil {
+		return s.withError(append(left, kind.Cell{Text: "  as a tree", Tone: kind.Faint})), s.tree.status(s.height)
+	}
 	cols := s.columns()
 	if !slices.ContainsFunc(cols, func(c column[T]) bool { return c.index == s.sortBy }) {
 		right = append(right, kind.Cell{Text: "by " + s.kind.Columns[s.sortBy].Field() + arrow(s.falling) + "  "})
@@ -552,6 +623,9 @@ func (s *list[T]) body(t *theme, l kind.Look) []string {
 		return []string{"", t.line(s.width, kind.Cell{Text: fmt.Sprintf(" none of %d %s passes the filter; esc takes it away", len(s.items), s.kind.Many), Tone: kind.Faint})}
 	case len(s.shown) == 0:
 		return nil
+	}
+	if s.tree != nil {
+		return s.tree.body(t, s.width, s.height)
 	}
 	cols := s.columns()
 	out := []string{heading(t, cols, s.sortBy, s.falling, s.width)}

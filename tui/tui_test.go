@@ -420,12 +420,13 @@ func TestResize(t *testing.T) {
 			d.settle()
 		}
 		for i := range places {
-			at(func() { d.keys(fmt.Sprint((i + 1) % 10)); d.wait(100 * time.Millisecond) })
+			at(func() { d.keys("esc"); d.say(places[i].name) })
 			if i == liveAt {
 				d.publish()
 			}
 			at(func() { d.keys("G", "enter") })
-			at(func() { d.keys("x", "G") })
+			at(func() { d.keys("x", "G", "d", "esc") })
+			at(func() { d.keys("esc", "esc", "t", "v", "G", "z") })
 			at(func() { d.keys("?") })
 			at(func() { d.keys("?", "esc", "/"); d.typed("très long filtre 長い名前 " + strings.Repeat("x", 90)) })
 			d.keys("esc")
@@ -437,7 +438,7 @@ func TestResize(t *testing.T) {
 
 // The footer offers what works: every key that it shows does something, on every screen.
 func TestFooterKeysWork(t *testing.T) {
-	views := [][]string{{}, {"2"}, {"2", "enter"}, {"3"}, {"4", "enter"}, {"5"}, {"6"}, {"7"}, {"8", "j", "enter"}, {"9"}, {"9", "k", "enter"}, {"0"}, {"0", "enter"}, {"2", "/"}, {"2", "?"}}
+	views := [][]string{{}, {"2"}, {"2", "enter"}, {"3"}, {"4", "enter"}, {"5"}, {"6"}, {"7"}, {"8", "j", "enter"}, {"9"}, {"9", "k", "enter"}, {"9", "v"}, {"4", "t"}, {"6", "t"}, {"8", "t", "g"}, {"0"}, {"0", "enter"}, {"2", "/"}, {"2", "?"}}
 	for _, view := range views {
 		on(t, func(t *testing.T, d *driver) {
 			for _, k := range view {

@@ -2,6 +2,8 @@ package kind
 
 import (
 	"context"
+	"fmt"
+	"slices"
 
 	"github.com/robustmq/rmq/broker/adminapi"
 )
@@ -51,6 +53,7 @@ func Exchanges() *Kind[Exchange] {
 			out.bind(all)
 			return out, err
 		},
+		Tree:    bindingGraph,
 		Detail:  exchangeDetail,
 		Command: func(x *T) string { return "rmq exchange get " + quote(ExchangeName(x.Name)) },
 	}
@@ -81,6 +84,76 @@ func listExchanges(ctx context.Context, src adminapi.Source, namespace string, l
 	}
 	return out, nil
 }
+
+// bindingGraph hangs below each exchange what its bindings lead to, and below an exchange that they lead
+// to its own. One that is above itself is named and not gone into again.
+func bindingGraph(items []Exchange, shown []int, _ Look) []*Twig {
+	at := make(map[string]int, len(items))
+	for i := range items {
+		at[items[i].Name] = i
+	}
+	budget := graphMax
+	var below func(id string, i int, above []string) []*Twig
+	below = func(id string, i int, above []string) (out []*Twig) {
+		x := &items[i]
+		lead := func(b adminapi.Binding, what string, tone Tone) {
+			if budget--; budget < 0 {
+				return
+			}
+			name := "queue"
+			if b.ToExchange {
+				name = "exchange"
+			}
+			t := &Twig{ID: fmt.Sprintf("%s\x00%s\x00%s\x00%s\x00%s", id, what, b.Key, name, b.Destination), Item: -1}
+			t.Label = Line{{what, tone}, {"─▶ ", Faint}, {name + " ", Faint}, {Clean(b.Destination), Strong}}
+			if args := argumentLine(b.Arguments); args != "" {
+				t.Label = append(t.Label, Cell{"  " + args, Faint})
+			}
+			out = append(out, t)
+			next, known := at[b.Destination]
+			switch {
+			case !b.ToExchange || !known:
+			case slices.Contains(above, b.Destination):
+				t.Label = append(t.Label, Cell{"  ↺ above", Warn})
+			default:
+				t.Item = next
+				t.Kids = below(t.ID, next, append(above, b.Destination))
+			}
+		}
+		for _, b := range x.Out {
+			what := ""
+			if b.Key != "" {
+				what = Clean(b.Key) + " "
+			}
+			lead(b, what, Name)
+		}
+		if x.Alternate != "" {
+			lead(adminapi.Binding{Destination: x.Alternate, ToExchange: true}, "what goes nowhere ", Faint)
+		}
+		return out
+	}
+	var out []*Twig
+	for _, i := range shown {
+		x := &items[i]
+		t := &Twig{ID: ExchangeName(x.Name), Item: i, Label: Line{{Clean(ExchangeName(x.Name)), Strong}, {"  " + x.Type, Faint}}}
+		t.Kids = below(t.ID, i, []string{x.Name})
+		switch {
+		case x.Name == "":
+			t.Label = append(t.Label, Cell{"  every queue, by its name", Faint})
+		case len(t.Kids) == 0:
+			t.Label = append(t.Label, Cell{"  leads nowhere", Faint})
+		}
+		out = append(out, t)
+	}
+	if budget < 0 {
+		out = append(out, &Twig{ID: "\x00more", Item: -1, Label: Line{{fmt.Sprintf("%d more ways are not drawn", -budget), Warn}}})
+	}
+	return out
+}
+
+// graphMax is how many ways a graph of bindings has: with many exchanges bound in rows they are more than
+// anybody looks at.
+const graphMax = 20_000
 
 func (x *Exchange) bind(all []adminapi.Binding) {
 	for _, b := range all {

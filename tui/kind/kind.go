@@ -16,7 +16,11 @@
 //	access.go    bans, bridges, quotas and settings
 //	errors.go    protocol errors and their sections
 //	value.go     a message's value: JSON, text, bytes
+//	tree.go      a structured value as a tree, and paths into it
+//	twig.go      items as a tree
+//	diff.go      how two messages differ
 //	spark.go     series as block characters
+//	plot.go      points as dots
 //	topic.go …   the kinds
 package kind
 
@@ -140,6 +144,10 @@ type Kind[T any] struct {
 	Level func(*T) int64
 	// Span is how far back its growth is looked at: long where it comes in bursts.
 	Span time.Duration
+
+	// Tree arranges those items that are shown, by their indexes, below each other; nil: they stand in a
+	// list alone.
+	Tree func(items []T, shown []int, l Look) []*Twig
 
 	// Title is what an item is called where it stands alone; "" means ID.
 	Title   func(*T) string

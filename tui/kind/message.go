@@ -44,6 +44,16 @@ func Retained() *Kind[adminapi.Message] {
 			}
 			return ms[0], nil
 		},
+		Tree: func(items []T, shown []int, l Look) []*Twig {
+			tree := newLevels()
+			for _, i := range shown {
+				m := &items[i]
+				t := tree.at(m.Address)
+				t.Item = i
+				t.Label = append(t.Label, Cell{Text: "  "}, Cell{Clean(preview(m, l)), Plain}, Cell{"  " + l.Since(m.Time), Faint})
+			}
+			return tree.done()
+		},
 		Detail:  func(m *T, l Look) []Section { return MessageDetail(m, l, Pretty) },
 		Command: func(m *T) string { return "rmq retained list " + quote(m.Address) },
 		Copied:  func(m *T) string { return string(m.Value) },

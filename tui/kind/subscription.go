@@ -56,6 +56,27 @@ func Subscriptions() *Kind[Subscription] {
 			}
 			return s, err
 		},
+		Tree: func(items []T, shown []int, _ Look) []*Twig {
+			tree := newLevels()
+			for _, i := range shown {
+				s := &items[i]
+				filter, group := s.Filter, shared(s.Filter)
+				if group != "" {
+					filter = strings.TrimPrefix(filter, "$share/"+group+"/")
+				}
+				at := tree.at(filter)
+				label := Line{{"◆ ", state(&s.Session).Tone}, {Clean(s.Session.ClientID), Strong}, {"  QoS " + number(int64(s.QoS)), Faint}, {"  " + state(&s.Session).Text, Faint}}
+				if group != "" {
+					label = append(label, Cell{"  shared by " + Clean(group), Warn})
+				}
+				if o := options(&s.Subscription); o != "" {
+					label = append(label, Cell{"  " + o, Faint})
+				}
+				// A zero byte is in no filter, so no level below has this name.
+				at.Kids = append(at.Kids, &Twig{ID: filter + "/\x00" + s.Session.ClientID + " " + group, Label: label, Item: i})
+			}
+			return tree.done()
+		},
 		Detail: func(s *T, l Look) []Section {
 			about := Section{Fields: []Field{
 				field("filter", s.Filter), field("client", s.Session.ClientID), field("qos", number(int64(s.QoS))),
