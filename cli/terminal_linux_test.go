@@ -227,6 +227,18 @@ func TestTerminal(t *testing.T) {
 	runAt(t, b, "", "produce", "mqtt:fleet/dev1/temp", `{"temp":23}`)
 	x.sees("2 messages", "now 23", "least 21.5")
 
+	// The broker lets through what an expression means, and nothing else.
+	x.types("\x1b")
+	x.sees(" message fleet/dev1/temp")
+	x.types("\x1b/")
+	x.sees(" /")
+	x.types("json.temp >")
+	x.sees("column")
+	x.types(" 22\r")
+	x.sees("waiting for messages that pass the filter")
+	runAt(t, b, `{"temp":21}`+"\n"+`{"temp":24.5}`+"\n"+`{"temp":22}`+"\n"+`{"temp":25.5}`, "produce", "mqtt:fleet/dev1/temp")
+	x.sees("2 messages", "24.5", "25.5", "filter json.temp > 22")
+
 	// A press on a tab, and the wheel.
 	row, col := x.find("8 ret")
 	x.types(fmt.Sprintf("\x1b[<0;%d;%dM\x1b[<0;%d;%dm", col+1, row+1, col+1, row+1))

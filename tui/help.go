@@ -54,6 +54,7 @@ func filterHelp(at int) [][2]string {
 			{"alarm !debug", "in the row; not in it"},
 			{"key:eu", "in that column"},
 			{"size>4Ki", "a number: > >= < <= ="},
+			{"json.temp > 30", "as consume --where ●"},
 		}
 	}
 	return [][2]string{

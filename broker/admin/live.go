@@ -8,6 +8,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/robustmq/rmq/broker/adminapi"
+	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/filter"
 	"github.com/robustmq/rmq/broker/kernel/route"
 	"github.com/robustmq/rmq/broker/message"
 )
@@ -27,6 +29,12 @@ func (s *Source) Live(ctx context.Context, q adminapi.LiveQuery, emit func(admin
 	}
 	if l.q.RateMax <= 0 {
 		l.q.RateMax = liveRate
+	}
+	if q.Where != "" {
+		var err error
+		if l.where, err = filter.Compile(q.Where, filter.Options{Now: s.c.Clock.Now}); err != nil {
+			return fault.New(fault.Invalid, "live", "", "where: %w", err)
+		}
 	}
 	stop := s.c.Kernel.Tap(l.tap)
 	defer stop()
@@ -54,10 +62,11 @@ func (s *Source) Live(ctx context.Context, q adminapi.LiveQuery, emit func(admin
 
 // live is one reader's view. mu guards what publishers change.
 type live struct {
-	q   adminapi.LiveQuery
-	ns  string
-	ch  chan adminapi.Message
-	now func() time.Time
+	q     adminapi.LiveQuery
+	ns    string
+	where *filter.Filter // nil: all are meant
+	ch    chan adminapi.Message
+	now   func() time.Time
 
 	mu     sync.Mutex
 	st     adminapi.LiveStats
@@ -73,7 +82,8 @@ func (l *live) stats() adminapi.LiveStats {
 
 func (l *live) tap(ns string, m *message.Message) {
 	if ns != l.ns || l.q.Protocol != "" && l.q.Protocol != m.Source.String() ||
-		l.q.Filter != "" && !route.MatchFilter(l.q.Filter, m.Address) || l.q.Contains != "" && !contains(m, []byte(l.q.Contains)) {
+		l.q.Filter != "" && !route.MatchFilter(l.q.Filter, m.Address) || l.q.Contains != "" && !contains(m, []byte(l.q.Contains)) ||
+		l.where != nil && !l.where.Match(filter.Of(m)) {
 		return
 	}
 	now := l.now()

@@ -342,6 +342,7 @@ func (c *Client) Live(ctx context.Context, q LiveQuery, emit func(LiveEvent) err
 	set(v, "filter", q.Filter)
 	set(v, "protocol", q.Protocol)
 	set(v, "contains", q.Contains)
+	set(v, "where", q.Where)
 	number(v, "body_max", q.BodyMax)
 	number(v, "rate_max", q.RateMax)
 	return stream(ctx, c, "/v1/live", v, func(line struct {

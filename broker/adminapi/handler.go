@@ -366,7 +366,7 @@ func (h *handler) watch(w http.ResponseWriter, r *http.Request) {
 
 func (h *handler) live(w http.ResponseWriter, r *http.Request) {
 	v := r.URL.Query()
-	q := LiveQuery{Namespace: namespaceOf(r), Filter: v.Get("filter"), Protocol: v.Get("protocol"), Contains: v.Get("contains")}
+	q := LiveQuery{Namespace: namespaceOf(r), Filter: v.Get("filter"), Protocol: v.Get("protocol"), Contains: v.Get("contains"), Where: v.Get("where")}
 	var err error
 	if q.BodyMax, err = intParam(r, "body_max", 0, RequestMax); err == nil {
 		q.RateMax, err = intParam(r, "rate_max", 0, 1<<30)

@@ -646,6 +646,7 @@ type LiveQuery struct {
 	Filter    string // MQTT filter over addresses; "" is "#" with the $-roots
 	Protocol  string // only what this protocol published; "" any
 	Contains  string // only messages whose key, value or a header holds this text
+	Where     string // only messages that this expression means, in the language of package filter
 	BodyMax   int    // bytes of a value to show; 0: LiveBodyMax; longer ones are cut and say so
 	RateMax   int    // messages a second to show; 0: the broker's choice
 }

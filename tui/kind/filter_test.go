@@ -115,6 +115,8 @@ func TestLiveQuery(t *testing.T) {
 	}{
 		{"", adminapi.LiveQuery{}, 0},
 		{"fleet/+/temp", adminapi.LiveQuery{Filter: "fleet/+/temp"}, 0},
+		{`json.temp > 30 && qos == 1`, adminapi.LiveQuery{Where: `json.temp > 30 && qos == 1`}, 0},
+		{"size>4", adminapi.LiveQuery{Where: "size>4"}, 0}, // the same either way
 		{"address:#", adminapi.LiveQuery{Filter: "#"}, 0},
 		{"proto:MQTT text:urgent", adminapi.LiveQuery{Protocol: "mqtt", Contains: "urgent"}, 0},
 		{"fleet/# alarm !debug size>4Ki", adminapi.LiveQuery{Filter: "fleet/#"}, 3},

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/robustmq/rmq/broker/adminapi"
+	"github.com/robustmq/rmq/broker/filter"
 )
 
 // previewBytes is how much of a value a list looks at: a line of a wide terminal.
@@ -186,7 +187,21 @@ func LiveFields() []string { return append(Live().Fields(), "text") }
 //	fleet/+/temp    a word with + or # as a level: the addresses that it matches
 //	proto:mqtt      what that protocol published
 //	text:urgent     a text anywhere in key, value or headers
+//
+// What is an expression as rmq consume --where has them goes to the broker whole:
+//
+//	json.temp > 30 && topicMatches("fleet/+/temp")
 func LiveQuery(src string) (q adminapi.LiveQuery, here Filter, err error) {
+	if src = strings.TrimSpace(src); src != "" {
+		_, wrong := filter.Compile(src, filter.Options{})
+		if wrong == nil {
+			q.Where, here.Source = src, src
+			return q, here, nil
+		}
+		if isExpression(src) {
+			return q, here, wrong
+		}
+	}
 	f, err := ParseFilter(src, LiveFields())
 	if err != nil {
 		return q, here, err
@@ -214,6 +229,16 @@ func LiveQuery(src string) (q adminapi.LiveQuery, here Filter, err error) {
 		}
 	}
 	return q, here, nil
+}
+
+// isExpression tells what was meant as an expression from words, which have none of this.
+func isExpression(src string) bool {
+	for _, sign := range []string{"==", "!=", "&&", "||", "(", "[", " > ", " < ", ">= ", "<= ", "json.", "headers.", "properties."} {
+		if strings.Contains(src, sign) {
+			return true
+		}
+	}
+	return false
 }
 
 // wild tells a filter of addresses from a word: one of its levels is + or #.
