@@ -124,6 +124,12 @@ func (m *Model) doCommand(src string) (tea.Cmd, error) {
 	switch {
 	case err != nil:
 		return nil, err
+	case t.place == tracedAt && arg != "":
+		q, err := traceQuery(arg)
+		if err != nil {
+			return nil, err
+		}
+		return m.traceOf(q), nil
 	case t.run != nil:
 		if t.run.arg == "" && arg != "" {
 			return nil, fmt.Errorf("%s takes nothing", t.name)
@@ -258,6 +264,8 @@ func (m *Model) candidates() []string {
 		switch {
 		case t.run != nil && t.run.values != nil:
 			all = t.run.values(m)
+		case t.place == tracedAt:
+			all = []string{"client ", "topic ", "ip "}
 		case t.one:
 			all = m.screens[t.place].(collection).names()
 		}

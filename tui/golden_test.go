@@ -15,6 +15,7 @@ import (
 
 	"github.com/robustmq/rmq/broker/adminapi"
 	"github.com/robustmq/rmq/broker/adminapi/adminapitest"
+	"github.com/robustmq/rmq/broker/trace"
 )
 
 var update = flag.Bool("update", false, "write the golden frames anew")
@@ -95,6 +96,9 @@ var scenes = []scene{
 	{"exchanges-tree", keys("4", "t")},
 	{"subscriptions-tree", keys("6", "t", "j", "j")},
 	{"retained-tree", keys("8", "t")},
+	{"trace-nothing", func(d *driver) { d.say("trace") }},
+	{"trace", func(d *driver) { d.happen(); keys("5", "T")(d) }},
+	{"trace-event", func(d *driver) { d.happen(); keys("5", "T", "k", "k", "enter")(d) }},
 	{"nodes", keys("0")},
 	{"node", keys("0", "enter")},
 	{"partitions", func(d *driver) { d.say("partitions"); d.pass(5) }},
@@ -145,6 +149,23 @@ func (d *driver) measure(n int) {
 	}
 	d.wait(300 * time.Millisecond)
 	d.keys("k") // to Berlin
+}
+
+// happen has the broker see what a trace tells.
+func (d *driver) happen() {
+	at := time.Date(2000, 1, 1, 0, 0, 19, 250e6, time.UTC)
+	event := func(what, packet, topic, text string, fields ...trace.Field) trace.Event {
+		at = at.Add(1250 * time.Microsecond)
+		return trace.Event{At: at, Node: 1, Protocol: "mqtt", Client: "dashboard", User: "ann", Remote: "10.1.2.3:50312", What: what, Packet: packet, Topic: topic, Text: text, Fields: fields}
+	}
+	in := event(trace.In, "PUBLISH", "alarms/berlin", "", trace.Field{Name: "qos", Value: "1"}, trace.Field{Name: "packet", Value: "7"})
+	in.Carry([]byte(`{"level":3,"text":"over\u001bheated"}`))
+	seen := []trace.Event{
+		in, event(trace.Route, "", "alarms/berlin", "", trace.Field{Name: "stream", Value: "alarms"}, trace.Field{Name: "session", Value: "dashboard QoS 1, here"}),
+		event(trace.Drop, "", "alarms/berlin", "the session's queue is full"), event(trace.Out, "PUBACK", "", "", trace.Field{Name: "packet", Value: "7"}),
+		event(trace.End, "", "", "keep alive timeout"),
+	}
+	d.fake.Update(func(f *adminapitest.Fake) { f.Seen = seen })
 }
 
 // lose takes the broker away.

@@ -405,6 +405,18 @@ func (s *list[T]) copied() (text, what string) {
 	return s.kind.ID(item), s.kind.One
 }
 
+// trace is what a trace of the item under the cursor asks for.
+func (s *list[T]) trace() (q adminapi.TraceQuery, ok bool) {
+	item := s.current()
+	if s.picked != nil {
+		item = &s.picked.item
+	}
+	if item == nil || s.kind.Trace == nil {
+		return q, false
+	}
+	return s.kind.Trace(item), true
+}
+
 // command is the one that tells what is under the cursor.
 func (s *list[T]) command() string {
 	if item := s.current(); item != nil && s.picked == nil {

@@ -75,6 +75,8 @@ func (s *messages) leftOut() adminapi.LiveStats {
 	return adminapi.LiveStats{Sampled: s.before.Sampled + s.stats.Sampled - s.wiped.Sampled, Dropped: s.before.Dropped + s.stats.Dropped - s.wiped.Dropped}
 }
 
+func (s *messages) listen(f *feed.Feed) *feed.Stream { return f.Live(s.query) }
+
 // add takes a batch. paused: nothing that is shown may move.
 func (s *messages) add(b feed.Batch, l kind.Look, paused bool) {
 	s.stats = b.Stats
@@ -221,6 +223,14 @@ func (s *messages) current() *adminapi.Message {
 		return &s.kept[s.cursor]
 	}
 	return nil
+}
+
+func (s *messages) trace() (q adminapi.TraceQuery, ok bool) {
+	m := s.current()
+	if m == nil {
+		return q, false
+	}
+	return adminapi.TraceQuery{Topic: m.Address}, true
 }
 
 // command sends a message like the one under the cursor.

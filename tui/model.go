@@ -184,7 +184,7 @@ func (m *Model) ask() tea.Cmd {
 // enter begins what the screen that is shown lives on.
 func (m *Model) enter() tea.Cmd {
 	m.every = 0
-	if m.at == liveAt {
+	if _, ok := m.screen().(listener); ok {
 		return m.listen()
 	}
 	return m.ask()
@@ -205,8 +205,11 @@ func (m *Model) listen() tea.Cmd {
 	if m.link.Tries > 0 {
 		return nil
 	}
-	m.messages().begin(m.now.Add(m.skew))
-	m.stream = m.feed.Live(m.messages().query)
+	s := m.screen().(listener)
+	if m.stream = s.listen(m.feed); m.stream == nil {
+		return nil
+	}
+	s.begin(m.now.Add(m.skew))
 	return m.stream.Next()
 }
 
@@ -318,8 +321,11 @@ func (m *Model) batch(b feed.Batch) tea.Cmd {
 	if b.Stream != m.stream {
 		return nil // one that was left
 	}
-	m.messages().add(b, m.look(), !m.paused.IsZero())
+	m.screen().(listener).add(b, m.look(), !m.paused.IsZero())
 	switch {
+	case b.Ended && b.Bound != "":
+		m.stream = nil
+		return nil
 	case !b.Ended:
 		return m.stream.Next()
 	case b.Err == nil || feed.Gone(b.Err):
@@ -328,7 +334,7 @@ func (m *Model) batch(b feed.Batch) tea.Cmd {
 		return m.feed.After(m.link.Lost(m.now, b.Err), forPulse{}, m.pulseSeq)
 	}
 	m.stream = nil
-	m.messages().failed(b.Err)
+	m.screen().failed(b.Err)
 	return nil
 }
 
@@ -365,6 +371,12 @@ func (m *Model) canHere(v verb) bool {
 		return m.paused.IsZero()
 	case killNode, pauseNode, resumeNode, restartNode:
 		return m.tells()
+	case traceIt:
+		s, ok := m.screen().(tracer)
+		if ok {
+			_, ok = s.trace()
+		}
+		return ok
 	}
 	return m.screen().can(v)
 }
@@ -415,6 +427,9 @@ func (m *Model) act(v verb) tea.Cmd {
 	case command:
 		m.typing = true
 		return m.prompt.open(commanding, "")
+	case traceIt:
+		q, _ := m.screen().(tracer).trace()
+		return m.traceOf(q)
 	case export:
 		m.typing = true
 		return m.prompt.open(commanding, "export "+places[m.at].name+".json")
@@ -428,6 +443,9 @@ func (m *Model) act(v verb) tea.Cmd {
 		return m.pauseOrGoOn()
 	case refresh:
 		m.seq++
+		if _, ok := m.screen().(listener); ok && m.stream == nil {
+			return tea.Batch(m.askPulse(), m.listen())
+		}
 		return tea.Batch(m.askPulse(), m.ask())
 	case copyIt:
 		text, what := m.screen().copied()
@@ -467,7 +485,7 @@ func (m *Model) pauseOrGoOn() tea.Cmd {
 	}
 	m.paused = time.Time{}
 	ask := tea.Batch(m.askPulse(), m.ask())
-	if m.at == liveAt && m.stream == nil {
+	if _, ok := m.screen().(listener); ok && m.stream == nil {
 		return tea.Batch(ask, m.listen())
 	}
 	return ask
@@ -525,10 +543,16 @@ func (m *Model) preview() tea.Cmd {
 		m.prompt.err = nil
 		return m.askNames()
 	}
-	if m.prompt.err = m.parse(src); m.prompt.err == nil && m.at != liveAt {
+	if _, ok := m.screen().(listener); m.parses(src) && !ok {
 		return m.use(src)
 	}
 	return nil
+}
+
+// parses notes what is wrong with a filter.
+func (m *Model) parses(src string) bool {
+	m.prompt.err = m.parse(src)
+	return m.prompt.err == nil
 }
 
 func (m *Model) parse(src string) error {

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/robustmq/rmq/broker/adminapi"
 	"github.com/robustmq/rmq/tui/feed"
 	"github.com/robustmq/rmq/tui/kind"
 )
@@ -51,6 +52,19 @@ type (
 		want(name string)
 		found() (opened bool, missing string)
 	}
+	// listener lives on a stream, in place of questions.
+	listener interface {
+		// begin notes that a stream begins, perhaps after another one.
+		begin(now time.Time)
+		// listen is the stream; nil: there is nothing to listen to yet.
+		listen(f *feed.Feed) *feed.Stream
+		// add takes a batch. paused: nothing that is shown may move.
+		add(b feed.Batch, l kind.Look, paused bool)
+	}
+	// tracer has something under its cursor that can be traced.
+	tracer interface {
+		trace() (q adminapi.TraceQuery, ok bool)
+	}
 	// exporter writes what is shown: everything of each item, or the columns.
 	exporter interface {
 		exported() []any
@@ -81,6 +95,7 @@ var places = []place{
 	{"8", "retained", "ret", "rmq retained list", listOf(kind.Retained)},
 	{"9", "messages", "live", "rmq consume 'mqtt:#'", func(p place, opt *Options) screen { return newMessages(opt.Namespace, p) }},
 	{"0", "nodes", "node", "rmq node list", listOf(kind.Nodes)},
+	{"", "trace", "trace", "rmq trace client ID", func(p place, _ *Options) screen { return newTraced(p) }},
 	{"", "partitions", "part", "rmq topic list -o json", listOf(kind.Partitions)},
 	{"", "errors", "err", "rmq status -o json", listOf(kind.Errors)},
 	{"", "bans", "ban", "rmq ban list", listOf(kind.Bans)},
@@ -94,6 +109,7 @@ const (
 	overviewAt = 0
 	liveAt     = 8
 	nodesAt    = 9
+	tracedAt   = 10
 )
 
 // placeOf is the index of the screen of that name, or -1.

@@ -8,6 +8,7 @@ import (
 	tea "charm.land/bubbletea/v2"
 
 	"github.com/robustmq/rmq/broker/adminapi"
+	"github.com/robustmq/rmq/broker/trace"
 )
 
 // Bounds of a live stream.
@@ -23,16 +24,18 @@ const (
 type Batch struct {
 	Stream   *Stream
 	Messages []adminapi.Message // the oldest first
+	Events   []trace.Event      // of a trace, in their place
 	Skipped  uint64             // let go before they were shown, in this batch
-	Stats    adminapi.LiveStats // of the broker, as it last told
+	Stats    adminapi.LiveStats // of the broker, as it last told; of a trace Dropped alone
+	Bound    string             // of a trace that has ended: what it has reached
 	Ended    bool               // there will be no more batches
 	Err      error              // why; nil after Stop
 }
 
-// Stream reads live messages.
+// Stream reads live messages, or the events of a trace.
 type Stream struct {
 	feed   *Feed
-	query  adminapi.LiveQuery
+	ask    func(context.Context, adminapi.Source) error // until the stream ends
 	ctx    context.Context
 	cancel context.CancelFunc
 	begin  sync.Once
@@ -41,6 +44,8 @@ type Stream struct {
 
 	mu      sync.Mutex // guards what follows
 	pending []adminapi.Message
+	events  []trace.Event
+	bound   string
 	skipped uint64
 	stats   adminapi.LiveStats
 	ended   bool
@@ -50,8 +55,31 @@ type Stream struct {
 
 // Live returns a stream that has not begun: its first Next begins it.
 func (f *Feed) Live(q adminapi.LiveQuery) *Stream {
+	s := f.stream()
+	s.ask = func(ctx context.Context, src adminapi.Source) error {
+		return src.Live(ctx, q, func(e adminapi.LiveEvent) error {
+			s.put(e)
+			return nil
+		})
+	}
+	return s
+}
+
+// Trace returns a stream of what the node that is asked sees of clients, which has not begun either.
+func (f *Feed) Trace(q adminapi.TraceQuery) *Stream {
+	s := f.stream()
+	s.ask = func(ctx context.Context, src adminapi.Source) error {
+		return src.Trace(ctx, q, func(l adminapi.TraceLine) error {
+			s.putLine(&l)
+			return nil
+		})
+	}
+	return s
+}
+
+func (f *Feed) stream() *Stream {
 	ctx, cancel := context.WithCancel(f.ctx)
-	return &Stream{feed: f, query: q, ctx: ctx, cancel: cancel, ready: make(chan struct{}, 1)}
+	return &Stream{feed: f, ctx: ctx, cancel: cancel, ready: make(chan struct{}, 1)}
 }
 
 // Stop ends the stream. The Next under way sends a Batch that says so.
@@ -91,8 +119,8 @@ func (s *Stream) take() Batch {
 	case <-s.ready: // for what is taken now
 	default:
 	}
-	b := Batch{Stream: s, Messages: s.pending, Skipped: s.skipped, Stats: s.stats, Ended: s.ended, Err: s.err}
-	s.pending, s.skipped, s.last = nil, 0, s.feed.clock.Now()
+	b := Batch{Stream: s, Messages: s.pending, Events: s.events, Skipped: s.skipped, Stats: s.stats, Bound: s.bound, Ended: s.ended, Err: s.err}
+	s.pending, s.events, s.skipped, s.last = nil, nil, 0, s.feed.clock.Now()
 	if s.ended {
 		s.cancel()
 	}
@@ -103,10 +131,7 @@ func (s *Stream) take() Batch {
 func (s *Stream) read() {
 	src, _, err := s.feed.source()
 	if err == nil {
-		err = src.Live(s.ctx, s.query, func(e adminapi.LiveEvent) error {
-			s.put(e)
-			return nil
-		})
+		err = s.ask(s.ctx, src)
 		if Gone(err) {
 			s.feed.forget(src)
 		}
@@ -123,13 +148,39 @@ func (s *Stream) put(e adminapi.LiveEvent) {
 		s.stats = *e.Stats
 	}
 	if e.Message != nil {
-		if len(s.pending) == PendingMax {
-			// The older half at once, so that a flood costs no copy for each message.
-			n := copy(s.pending, s.pending[PendingMax/2:])
-			s.skipped += uint64(PendingMax - n)
-			s.pending = s.pending[:n]
-		}
-		s.pending = append(s.pending, *e.Message)
+		s.pending = append(s.room(), *e.Message)
+	}
+	s.mu.Unlock()
+	s.wake()
+}
+
+// room is pending with room for one more: where there is none the older half goes at once, so that a flood
+// costs no copy for each message. Caller holds s.mu.
+func (s *Stream) room() []adminapi.Message {
+	kept, gone := halved(s.pending)
+	s.skipped += gone
+	return kept
+}
+
+func halved[T any](all []T) (kept []T, gone uint64) {
+	if len(all) < PendingMax {
+		return all, 0
+	}
+	n := copy(all, all[PendingMax/2:])
+	return all[:n], uint64(PendingMax - n)
+}
+
+func (s *Stream) putLine(l *adminapi.TraceLine) {
+	s.mu.Lock()
+	if l.Dropped > 0 {
+		s.stats.Dropped = l.Dropped
+	}
+	if l.End != "" {
+		s.bound = l.End
+	}
+	if l.Event != nil {
+		kept, gone := halved(s.events)
+		s.events, s.skipped = append(kept, *l.Event), s.skipped+gone
 	}
 	s.mu.Unlock()
 	s.wake()

@@ -153,6 +153,8 @@ type Kind[T any] struct {
 	Title   func(*T) string
 	Detail  func(*T, Look) []Section
 	Command func(*T) string // that tells the same without a screen
+	// Trace asks to see what happens to an item; nil: nothing can.
+	Trace func(*T) adminapi.TraceQuery
 	// Copied is what goes to the clipboard; nil: ID.
 	Copied func(*T) string
 }

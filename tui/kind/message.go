@@ -57,6 +57,7 @@ func Retained() *Kind[adminapi.Message] {
 		},
 		Detail:  func(m *T, l Look) []Section { return MessageDetail(m, l, Pretty) },
 		Command: func(m *T) string { return "rmq retained list " + quote(m.Address) },
+		Trace:   func(m *T) adminapi.TraceQuery { return adminapi.TraceQuery{Topic: m.Address} },
 		Copied:  func(m *T) string { return string(m.Value) },
 	}
 }

@@ -36,6 +36,7 @@ func Sessions() *Kind[adminapi.Session] {
 			return src.Session(ctx, adminapi.Ref{Namespace: s.Namespace, Name: s.ClientID})
 		},
 		Detail:  sessionDetail,
+		Trace:   func(s *T) adminapi.TraceQuery { return adminapi.TraceQuery{Client: s.ClientID} },
 		Command: func(s *T) string { return "rmq session get " + quote(s.ClientID) },
 	}
 }

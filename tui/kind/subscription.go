@@ -87,6 +87,7 @@ func Subscriptions() *Kind[Subscription] {
 			return append([]Section{about}, of...)
 		},
 		Command: func(s *T) string { return "rmq session get " + quote(s.Session.ClientID) },
+		Trace:   func(s *T) adminapi.TraceQuery { return adminapi.TraceQuery{Client: s.Session.ClientID} },
 		Copied:  func(s *T) string { return s.Filter },
 	}
 }
