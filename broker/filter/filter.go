@@ -71,14 +71,23 @@ type Options struct {
 
 // Compile reads an expression. The error is an *Error.
 func Compile(source string, o Options) (*Filter, error) {
+	return compile(source, o, func(c *checker, tree *expr, n node) error {
+		if n.typ == typeBool || n.typ == typeAny {
+			return nil
+		}
+		return c.errorf(tree, n.typ.hintBool(source), "it is %s, not a condition", n.typ)
+	})
+}
+
+func compile(source string, o Options, fits func(*checker, *expr, node) error) (*Filter, error) {
 	tree, err := parse(source)
 	if err != nil {
 		return nil, err
 	}
 	c := checker{source: source}
 	n, err := c.check(tree)
-	if err == nil && n.typ != typeBool && n.typ != typeAny {
-		err = c.errorf(tree, n.typ.hintBool(source), "it is %s, not a condition", n.typ)
+	if err == nil {
+		err = fits(&c, tree, n)
 	}
 	if err != nil {
 		return nil, err
@@ -107,24 +116,60 @@ func (f *Filter) Match(m Message) bool { return f.Eval(m) == Yes }
 
 // Eval is Match that tells Unknown from No.
 func (f *Filter) Eval(m Message) Truth {
+	truth := Unknown
+	f.run(m, func(_ *state, v Value) {
+		switch {
+		case v.isTrue():
+			truth = Yes
+		case v.isFalse():
+			truth = No
+		}
+	})
+	return truth
+}
+
+// run evaluates the expression; then may use what the state has made of it.
+func (f *Filter) run(m Message, then func(*state, Value)) {
 	s, ok := f.states.Get().(*state)
 	if !ok {
 		s = &state{clock: f.clock}
 	}
 	s.m, s.work, s.made, s.timed = m, 0, s.made[:0], false
-	v := f.eval(s)
+	then(s, f.eval(s))
 	s.m = nil
 	if cap(s.made) > keptMax {
 		s.made = nil
 	}
 	f.states.Put(s)
-	switch {
-	case v.kind != kindBool:
-		return Unknown
-	case v.n != 0:
-		return Yes
+}
+
+// Printer is a compiled expression of any type, for whoever prints what it says.
+type Printer struct{ f *Filter }
+
+// CompilePrinter reads an expression of any type. The error is an *Error.
+func CompilePrinter(source string, o Options) (*Printer, error) {
+	f, err := compile(source, o, func(c *checker, tree *expr, n node) error {
+		if n.typ < typeList {
+			return nil
+		}
+		return c.errorf(tree, "", "%s is not one value", n.typ)
+	})
+	if err != nil {
+		return nil, err
 	}
-	return No
+	return &Printer{f}, nil
+}
+
+// Append appends what the expression says of a message, as string(x) writes it; ok is false
+// when it is Unknown.
+func (t *Printer) Append(dst []byte, m Message) (out []byte, ok bool) {
+	t.f.run(m, func(s *state, v Value) {
+		if v.known() {
+			text := s.toText(v)
+			dst, ok = append(dst, text.s...), text.known()
+		}
+	})
+	return dst, ok
 }
 
 // state is one evaluation.

@@ -219,6 +219,28 @@ func TestMatchOfTheKernelsMessage(t *testing.T) {
 	}
 }
 
+func TestPrinter(t *testing.T) {
+	for source, want := range map[string]string{
+		`json.price * 2`: "39", `key`: "dev-7", `json.items[0]`: `{"sku":"a","n":1}`, `qos == 1`: "true", `now - time`: "1h0m0s",
+		`time`: "2026-01-31T12:00:00Z", `json.none`: "null", `json.nothing`: "?", `queue`: "?", `"a" + key`: "adev-7",
+	} {
+		x, err := filter.CompilePrinter(source, filter.Options{Now: func() time.Time { return noon.Add(time.Hour) }})
+		if err != nil {
+			t.Fatalf("%s: %v", source, err)
+		}
+		got, ok := x.Append(nil, order().ForFilter())
+		if !ok {
+			got = []byte("?")
+		}
+		if string(got) != want {
+			t.Errorf("%s: %s, want %s", source, got, want)
+		}
+	}
+	if _, err := filter.CompilePrinter(`headers`, filter.Options{}); err == nil {
+		t.Error("all headers are one value")
+	}
+}
+
 func TestCompileSaysWhatIsWrongAndWhere(t *testing.T) {
 	tests := []struct{ source, want string }{
 		{``, `the expression is empty (column 1); such as: key == "7"`},
