@@ -24,7 +24,7 @@ func newHelp(e *env.Env) *cobra.Command {
 				return env.Unknown(found, rest[0])
 			}
 			found.InitDefaultHelpFlag()
-			if o := e.Output; o == env.FormatJSON || o == env.FormatYAML {
+			if e.Machine() {
 				return e.Print(env.View{Schema: "rmq.help/1", Data: describe(found)})
 			}
 			return found.Help()
@@ -126,7 +126,7 @@ func newCompletion(e *env.Env) *cobra.Command {
 				f.Hint = "one of " + strings.Join(shells, ", ")
 				return f
 			}
-			if o := e.Output; o == env.FormatJSON || o == env.FormatYAML {
+			if e.Machine() {
 				return e.Print(env.View{Schema: "rmq.completion/1", Data: map[string]string{"shell": args[0], "script": script}})
 			}
 			_, err = e.Out.Write([]byte(script))

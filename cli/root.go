@@ -58,10 +58,16 @@ func New(e *env.Env, open local.Open) *cobra.Command {
 	root.SetErr(e.Err)
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetFlagErrorFunc(env.FlagError)
-	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return e.Configure(cmd) }
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		if err := e.Configure(cmd); err != nil {
+			return err
+		}
+		return e.PreparePick(cmd.Context())
+	}
 
 	f := root.PersistentFlags()
 	f.VarP(&env.Choice{Value: &e.Output, Of: env.Formats}, "output", "o", "how to print (default: table on a terminal, text in a pipe)")
+	e.PickFlags(f)
 	f.BoolVarP(&e.Quiet, "quiet", "q", false, "say nothing but results and failures")
 	e.Color = "auto"
 	f.Var(&env.Choice{Value: &e.Color, Of: []string{"auto", "always", "never"}}, "color", "when to colour; NO_COLOR and CLICOLOR_FORCE count too")
@@ -83,7 +89,7 @@ func New(e *env.Env, open local.Open) *cobra.Command {
 		root.AddCommand(cmds...)
 	}
 	add(groupBroker, local.NewUp(e, open), local.NewDown(e), local.NewStatus(e), local.NewNode(e), tui.Command(e, func() tui.Tell { return local.Teller(e) }), local.NewEnv(e), local.NewDoctor(e), local.NewLog(e))
-	add(groupMessages, message.NewProduce(e), message.NewConsume(e))
+	add(groupMessages, message.NewProduce(e), message.NewConsume(e), message.NewTail(e), message.NewGrep(e))
 	add(groupThings, namespace.Command(e), topic.Command(e), queue.Command(e), exchange.Command(e), binding.Command(e), bridge.Command(e),
 		session.Command(e), retained.Command(e), group.Command(e), user.Command(e), acl.Command(e), setting.Share(e), setting.Rewrite(e), setting.Subscription(e), ban.Command(e), setting.Quota(e), trace.Command(e))
 	add(groupRest, conform.Command(e), clicontext.Command(e, newForDocs), config.Command(e, newConfigShow(e)), newCompletion(e), newVersion(e), newExitCodes())

@@ -10,6 +10,7 @@
 //
 //	env.go       Env, terminals, talk
 //	view.go      Print: table, text, json, yaml
+//	pick.go      --jq and --template
 //	failure.go   errors, hints and exit codes
 //	value.go     durations, sizes and choices as flags read them
 //	config.go    flag > RMQ_* > project rmq.yaml > context > user file > machine's file
@@ -49,6 +50,7 @@ type Env struct {
 	Output string // -o; "" is by terminal
 	Quiet  bool   // -q
 	Color  string // auto, always, never
+	pick   pick   // --jq, --template
 
 	Context   string // the one in use; "": none
 	MarkColor string // what its name is painted with; "": red where it is protected

@@ -51,6 +51,7 @@ var ExitCodes = []struct {
 type Failure struct {
 	Exit int
 	What string // one lower-case line: what failed, and why
+	Show string // what was typed, and a caret where it goes wrong: two lines
 	Hint string // the next command, exactly, or what to change
 	See  string // where to read on
 	Err  error  // cause, when there is one
@@ -137,6 +138,9 @@ func (e *Env) Fail(err error) int {
 	}
 	color := e.Colored(e.ErrTTY)
 	fmt.Fprintf(e.Err, "%s %s\n", paint(color, red, "rmq:"), Clean(f.What))
+	for line := range strings.Lines(f.Show) {
+		fmt.Fprintf(e.Err, "  %s\n", Clean(strings.TrimSuffix(line, "\n")))
+	}
 	if f.Hint != "" {
 		fmt.Fprintf(e.Err, "%s %s\n", paint(color, bold, "hint:"), Clean(f.Hint))
 	}

@@ -82,7 +82,7 @@ func (e *Env) Complete(names Names) cobra.CompletionFunc {
 // PrintMachine prints the result of a change for those who asked for one; a person is
 // told nothing when all went well.
 func (e *Env) PrintMachine(v View) error {
-	if e.Output == "" {
+	if e.Output == "" && !e.Picks() {
 		return nil
 	}
 	return e.Print(v)

@@ -29,12 +29,19 @@ var Formats = []string{FormatTable, FormatText, FormatJSON, FormatYAML}
 // Format is the format asked for, or the one that fits Out.
 func (e *Env) Format() string {
 	switch {
+	case e.Picks():
+		return FormatJSON
 	case e.Output != "":
 		return e.Output
 	case e.OutTTY:
 		return FormatTable
 	}
 	return FormatText
+}
+
+// Machine tells whether a program reads the result: JSON, YAML, or what is picked of it.
+func (e *Env) Machine() bool {
+	return e.Output == FormatJSON || e.Output == FormatYAML || e.Picks()
 }
 
 // View is a result in all its forms: Data for machines, Fields and Tables for people.
@@ -83,6 +90,9 @@ func (e *Env) Print(v View) error {
 
 // PrintLine writes one value of a stream as a JSON line.
 func (e *Env) PrintLine(v any) error {
+	if e.Picks() {
+		return e.printPicked(v)
+	}
 	b, err := encodeJSON(v, "")
 	if err != nil {
 		return err
@@ -104,6 +114,12 @@ type envelope struct {
 }
 
 func (e *Env) printEnvelope(v View) error {
+	if e.Picks() {
+		for _, w := range v.Warnings {
+			e.Say("warning: %s", w)
+		}
+		return e.printPicked(v.Data)
+	}
 	e.printed = true
 	b, err := encodeJSON(envelope{Schema: v.Schema, Data: v.Data, Warnings: v.Warnings}, "  ")
 	if err == nil && e.Format() == FormatYAML {
@@ -446,3 +462,6 @@ func (e *Env) PrintDocument(v any) error {
 
 // Faint sets off what only accompanies the data, on a terminal that has colour.
 func (e *Env) Faint(s string) string { return paint(e.Colored(e.OutTTY), faint, s) }
+
+// Bold sets off what data is about, on a terminal that has colour.
+func (e *Env) Bold(s string) string { return paint(e.Colored(e.OutTTY), bold, s) }

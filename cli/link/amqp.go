@@ -297,6 +297,7 @@ type amqpReader struct {
 	*amqpClient
 	queue      string
 	peek       bool
+	choosy     bool // it leaves some messages of a queue in it
 	left       int  // messages before what was the end; -1: follow
 	emptied    bool // the queue was found empty before left was down to 0
 	deliveries <-chan amqp.Delivery
@@ -317,7 +318,8 @@ func openAMQP(ctx context.Context, t Target, o ConsumeOptions) (reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &amqpReader{amqpClient: c, peek: o.Peek, left: -1}
+	// What is passed over in a queue stays unsettled too, so its room is needed.
+	r := &amqpReader{amqpClient: c, peek: o.Peek, choosy: o.Where != nil && t.Queue != "", left: -1}
 	if err := r.subscribe(t, o); err != nil {
 		c.leave()
 		return nil, err
@@ -373,7 +375,7 @@ func (r *amqpReader) subscribe(t Target, o ConsumeOptions) error {
 // for all it wants to see.
 func (r *amqpReader) window(n int64) int {
 	switch {
-	case r.peek && (n == 0 || n > 65535):
+	case r.choosy, r.peek && (n == 0 || n > 65535):
 		return 0 // no limit
 	case n > 0 && (r.peek || n < prefetch):
 		return int(n)
@@ -439,6 +441,15 @@ func (r *amqpReader) settle(context.Context) error {
 		return amqpError("acknowledge", r.target.String(), err)
 	}
 	return nil
+}
+
+// pass leaves a message of a queue in its place, and is done with one that came only for
+// us.
+func (r *amqpReader) pass(ctx context.Context) error {
+	if r.choosy {
+		return nil
+	}
+	return r.settle(ctx)
 }
 
 // close leaves in order, which waits for the broker to have taken the last

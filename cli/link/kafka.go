@@ -69,6 +69,8 @@ func newKafkaProducer(ctx context.Context, t Target, o Options) (Producer, error
 	}
 	if t.Partition != nil {
 		opts = append(opts, kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	} else {
+		opts = append(opts, kgo.RecordPartitioner(choosing{kgo.StickyKeyPartitioner(nil)}))
 	}
 	c, err := openKafkaClient(ctx, t, o, opts...)
 	if err != nil {
@@ -77,11 +79,42 @@ func newKafkaProducer(ctx context.Context, t Target, o Options) (Producer, error
 	return &kafkaProducer{client: c, target: t}, nil
 }
 
+// choosing sends a record to the partition that it names, and one that names none (-1) to
+// that of its key.
+type choosing struct{ kgo.Partitioner }
+
+func (c choosing) ForTopic(topic string) kgo.TopicPartitioner {
+	return choosingTopic{c.Partitioner.ForTopic(topic)}
+}
+
+type choosingTopic struct{ kgo.TopicPartitioner }
+
+func (c choosingTopic) RequiresConsistency(r *kgo.Record) bool {
+	return r.Partition >= 0 || c.TopicPartitioner.RequiresConsistency(r)
+}
+
+func (c choosingTopic) Partition(r *kgo.Record, n int) int {
+	if r.Partition >= 0 {
+		return int(r.Partition)
+	}
+	return c.TopicPartitioner.Partition(r, n)
+}
+
+// OnNewBatch lets records without a key go on to another partition.
+func (c choosingTopic) OnNewBatch() {
+	if on, ok := c.TopicPartitioner.(kgo.TopicPartitionerOnNewBatch); ok {
+		on.OnNewBatch()
+	}
+}
+
 func (p *kafkaProducer) Send(ctx context.Context, m *Message, done func(Receipt, error)) error {
 	rec := kafkaRecord(m)
 	rec.Topic = p.target.Topic
+	rec.Partition = -1
 	if p.target.Partition != nil {
 		rec.Partition = *p.target.Partition
+	} else if m.Partition != nil {
+		rec.Partition = *m.Partition
 	}
 	p.client.Produce(ctx, rec, func(rec *kgo.Record, err error) {
 		if err != nil {
@@ -292,6 +325,8 @@ func (r *kafkaReader) settle(context.Context) error {
 	}
 	return nil
 }
+
+func (r *kafkaReader) pass(ctx context.Context) error { return r.settle(ctx) }
 
 func (r *kafkaReader) close() {
 	if r.group {

@@ -171,6 +171,9 @@ type ConsumeOptions struct {
 	QoS     uint8         // MQTT: the most that is asked for
 	Session time.Duration // MQTT: how long the session waits for us; 0: a clean one. Needs ClientID
 	Peek    bool          // AMQP queues: leave the messages where they are
+	// Where tells which messages are meant; nil: all. What is not meant counts for
+	// nothing: it is passed over, and in an AMQP queue it stays in its place.
+	Where func(*Message) bool
 }
 
 // reader is one subscription under way.
@@ -180,6 +183,8 @@ type reader interface {
 	next(ctx context.Context) (*Message, error)
 	// settle says that the last message next returned was dealt with.
 	settle(ctx context.Context) error
+	// pass says that it was not meant.
+	pass(ctx context.Context) error
 	close()
 }
 
@@ -241,13 +246,18 @@ func drain(ctx, limited context.Context, r reader, t Target, o ConsumeOptions, e
 		default:
 			return n, err
 		}
-		if err := emit(m); err != nil {
-			return n, err
+		deal := r.settle
+		if o.Where != nil && !o.Where(m) {
+			deal = r.pass
+		} else {
+			if err := emit(m); err != nil {
+				return n, err
+			}
+			n++
 		}
-		n++
 		// What was shown is settled even if the user has just left.
 		settling, cancel := context.WithTimeout(context.WithoutCancel(ctx), ackTimeout)
-		err = r.settle(settling)
+		err = deal(settling)
 		cancel()
 		if err != nil {
 			return n, err

@@ -154,6 +154,7 @@ func TestParsePosition(t *testing.T) {
 type script struct {
 	steps   []step
 	settled int
+	passed  int
 }
 
 type step struct {
@@ -180,6 +181,7 @@ func (s *script) next(ctx context.Context) (*Message, error) {
 }
 
 func (s *script) settle(context.Context) error { s.settled++; return nil }
+func (s *script) pass(context.Context) error   { s.passed++; return nil }
 func (s *script) close()                       {}
 
 func TestDrainStops(t *testing.T) {
@@ -233,6 +235,21 @@ func TestDrainDoesNotSettleWhatWasRefused(t *testing.T) {
 	n, err := drain(t.Context(), t.Context(), s, Target{}, ConsumeOptions{}, func(*Message) error { return refuse })
 	if n != 0 || s.settled != 0 || !errors.Is(err, refuse) {
 		t.Errorf("n %d, settled %d, %v", n, s.settled, err)
+	}
+}
+
+func TestDrainPassesOverWhatIsNotMeant(t *testing.T) {
+	s := &script{steps: []step{{}, {}, {}, {}, {err: io.EOF}}}
+	seen := 0
+	every2nd := func(*Message) bool { seen++; return seen%2 == 0 }
+	n, err := drain(t.Context(), t.Context(), s, Target{}, ConsumeOptions{Where: every2nd}, func(*Message) error { return nil })
+	if n != 2 || s.settled != 2 || s.passed != 2 || err != nil {
+		t.Errorf("n %d, settled %d, passed %d, %v", n, s.settled, s.passed, err)
+	}
+	s = &script{steps: []step{{}, {}, {}, {}}}
+	n, err = drain(t.Context(), t.Context(), s, Target{}, ConsumeOptions{N: 1, Where: every2nd}, func(*Message) error { return nil })
+	if n != 1 || s.passed != 1 || err != nil {
+		t.Errorf("n counts what is not meant: %d, passed %d, %v", n, s.passed, err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"slices"
@@ -320,13 +321,15 @@ type mqttReader struct {
 	messages chan *paho.Publish // unbuffered: paho waits in receive until we take one
 	taken    chan struct{}      // the message may be acknowledged
 	last     *paho.Publish      // returned by next and not settled; nil when none
+	retained bool               // only what is retained is wanted, and it has an end
 }
 
 func openMQTT(ctx context.Context, t Target, o ConsumeOptions) (reader, error) {
-	if o.From.Kind != AtEnd {
+	retained := o.From.Kind == AtStart && o.UntilEnd && o.Group == ""
+	if o.From.Kind != AtEnd && !retained {
 		return nil, fault.New(fault.Unsupported, "consume", t.String(), "MQTT has no history to read from %s", o.From)
 	}
-	if o.UntilEnd {
+	if o.UntilEnd && !retained {
 		return nil, fault.New(fault.Unsupported, "consume", t.String(), "an MQTT subscription has no end: stop by --idle, --timeout or -n")
 	}
 	filter := t.Topic
@@ -344,7 +347,7 @@ func openMQTT(ctx context.Context, t Target, o ConsumeOptions) (reader, error) {
 		seconds := uint32(min(o.Session/time.Second, 0xFFFFFFFF))
 		cp.Properties.SessionExpiryInterval = &seconds
 	}
-	r := &mqttReader{messages: make(chan *paho.Publish), taken: make(chan struct{})}
+	r := &mqttReader{messages: make(chan *paho.Publish), taken: make(chan struct{}), retained: retained}
 	c, _, err := dialMQTT(ctx, t, o.Options, cp, r.receive)
 	if err != nil {
 		return nil, err
@@ -383,16 +386,35 @@ func (r *mqttReader) receive(c *mqttClient, p *paho.Publish) {
 }
 
 func (r *mqttReader) next(ctx context.Context) (*Message, error) {
-	select {
-	case p := <-r.messages:
-		r.last = p
-		return mqttMessage(r.target, p), nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-r.gone:
-		return nil, r.reason()
+	var quiet <-chan time.Time
+	if r.retained {
+		quiet = time.After(retainedWait)
+	}
+	for {
+		select {
+		case p := <-r.messages:
+			r.last = p
+			if r.retained && !p.Retain { // published meanwhile
+				if err := r.settle(ctx); err != nil {
+					return nil, err
+				}
+				continue
+			}
+			return mqttMessage(r.target, p), nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-r.gone:
+			return nil, r.reason()
+		case <-quiet:
+			return nil, io.EOF
+		}
 	}
 }
+
+// retainedWait is the time without a retained message after which there is none left: a
+// broker sends them when it has granted the subscription, and does not say which is the
+// last.
+const retainedWait = 500 * time.Millisecond
 
 func (r *mqttReader) settle(ctx context.Context) error {
 	p := r.last
@@ -417,6 +439,8 @@ func (r *mqttReader) settle(ctx context.Context) error {
 	}
 	return nil
 }
+
+func (r *mqttReader) pass(ctx context.Context) error { return r.settle(ctx) }
 
 func (r *mqttReader) close() { r.leave() }
 

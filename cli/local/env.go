@@ -39,6 +39,9 @@ func NewEnv(e *env.Env) *cobra.Command {
 				urls.Kafka = bootstrap(urls.Kafka, run.Nodes)
 			}
 			vars := Variables(urls)
+			if e.Picks() {
+				format = env.FormatJSON
+			}
 			switch format {
 			case env.FormatJSON, env.FormatYAML, env.FormatText, env.FormatTable:
 				e.Output = format

@@ -1,5 +1,5 @@
-// Package message holds `rmq produce` and `rmq consume`, which speak the public
-// protocols and so work on any broker.
+// Package message holds the commands that send and read messages: `rmq produce`, `consume`,
+// `tail`, `grep`. They speak the public protocols and so work on any broker.
 package message
 
 import (
@@ -15,7 +15,7 @@ import (
 	"github.com/robustmq/rmq/cli/link"
 )
 
-// connection is the flags by which both commands reach a broker.
+// connection is the flags by which all commands reach a broker.
 type connection struct {
 	e        *env.Env
 	clientID string
@@ -143,6 +143,11 @@ func (c *connection) completeTarget(cmd *cobra.Command, args []string, _ string)
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
+	return c.completeTargets(cmd, args, "")
+}
+
+// completeTargets completes any argument.
+func (c *connection) completeTargets(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 	out := []string{"mqtt:", "kafka:", "amqp:", "amqp:queue:"}
 	for _, t := range c.topics(cmd.Context()) {
 		out = append(out, "kafka:"+t)

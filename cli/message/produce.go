@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/robustmq/rmq/cli/env"
+	"github.com/robustmq/rmq/cli/format"
 	"github.com/robustmq/rmq/cli/link"
 )
 
@@ -33,6 +34,7 @@ const inputMax = 64 << 20
 type produce struct {
 	connection
 	input      string
+	format     string
 	nul        bool
 	base64     bool
 	null       bool
@@ -60,6 +62,7 @@ func NewProduce(e *env.Env) *cobra.Command {
 			"  rmq produce kafka:orders '{\"id\":7}' -k 7 -H source=shop -P content-type=application/json\n" +
 			"  seq 1000 | rmq produce amqp:queue:jobs\n" +
 			"  rmq produce mqtt://test.example:1883/a/b --input whole < photo.jpg\n" +
+			"  printf 'k1=a\\nk2=b\\n' | rmq produce kafka:orders -f '%k=%v\\n'\n" +
 			"  rmq consume kafka:orders --from start --until-end -o json | rmq produce kafka:copy --input json",
 		Args:              env.Between([]string{"TARGET"}, "VALUE"),
 		ValidArgsFunction: p.completeTarget,
@@ -67,7 +70,8 @@ func NewProduce(e *env.Env) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.Var(&env.Choice{Value: &p.input, Of: []string{inputLines, inputNul, inputWhole, inputJSON}}, "input", "what standard input holds")
-	f.BoolVarP(&p.nul, "null-separated", "0", false, "the same as --input nul")
+	f.StringVarP(&p.format, "format", "f", "", "how each message stands in standard input, such as '%k %v\\n' (docs/FORMAT.md)")
+	f.BoolVarP(&p.nul, "null-separated", "0", false, "end each value with a NUL instead of a line end: the same as --input nul")
 	f.BoolVar(&p.base64, "base64", false, "values are base64")
 	f.BoolVar(&p.null, "null", false, "send no value: Kafka's tombstone; over MQTT with --retain it clears the retained message")
 	f.StringVarP(&p.key, "key", "k", "", "key")
@@ -179,6 +183,9 @@ func (p *produce) source(protocol string, args []string, base link.Message) (fun
 		m.Value, m.Size = value, len(value)
 		return &m, nil
 	}
+	if p.format != "" && (p.null || len(args) == 2 || p.base64 || p.input != inputLines) {
+		return nil, env.Failf(env.Usage, "--format reads standard input: leave VALUE, --null, --base64 and --input out")
+	}
 	if p.null || len(args) == 2 {
 		if p.null && len(args) == 2 {
 			return nil, env.Failf(env.Usage, "--null sends no value, and %q is one", args[1])
@@ -195,6 +202,9 @@ func (p *produce) source(protocol string, args []string, base link.Message) (fun
 			}
 			return fresh([]byte(args[1]))
 		}, nil
+	}
+	if p.format != "" {
+		return p.formatted(protocol, base)
 	}
 	if p.e.InTTY {
 		p.e.Say("each line is a message; Ctrl-D ends")
@@ -256,14 +266,41 @@ func (p *produce) source(protocol string, args []string, base link.Message) (fun
 	}, nil
 }
 
+// formatted reads standard input by --format.
+func (p *produce) formatted(protocol string, base link.Message) (func() (*link.Message, error), error) {
+	r, err := format.NewReader(p.format, p.e.In)
+	if err != nil {
+		return nil, env.BadFormat("--format", err)
+	}
+	return func() (*link.Message, error) {
+		m, err := r.Next()
+		if err != nil {
+			if !errors.Is(err, io.EOF) {
+				err = env.Failf(env.Usage, "%v", err)
+			}
+			return nil, err
+		}
+		partition := m.Partition
+		if m = merge(protocol, m, base); partition != nil && m.Partition == nil {
+			m.Partition = partition
+		}
+		return m, nil
+	}, nil
+}
+
 // overlay reads a message that was consumed and puts this call's own on top of it.
 func overlay(protocol string, line []byte, base link.Message) (*link.Message, error) {
 	var m link.Message
 	if err := json.Unmarshal(line, &m); err != nil {
 		return nil, err
 	}
+	return merge(protocol, &m, base), nil
+}
+
+// merge readies a message that was read for a protocol, with this call's own on top.
+func merge(protocol string, m *link.Message, base link.Message) *link.Message {
 	if m.Protocol != protocol {
-		link.Carry(&m)
+		link.Carry(m)
 	}
 	m.Headers = append(m.Headers, base.Headers...)
 	if base.Key != nil {
@@ -283,7 +320,7 @@ func overlay(protocol string, line []byte, base link.Message) (*link.Message, er
 		m.Priority = base.Priority
 	}
 	m.Partition = base.Partition // that of the topic it came from means nothing here
-	return &m, nil
+	return m
 }
 
 // scan splits standard input at a byte.
@@ -320,7 +357,7 @@ type outcome struct {
 
 // send hands every message over and waits for all receipts.
 func (p *produce) send(ctx context.Context, t link.Target, producer link.Producer, source func() (*link.Message, error)) error {
-	machine := p.e.Output == env.FormatJSON || p.e.Output == env.FormatYAML
+	machine := p.e.Machine()
 	var o outcome
 	done := func(r link.Receipt, err error) {
 		o.mu.Lock()

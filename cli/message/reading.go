@@ -1,0 +1,198 @@
+package message
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/robustmq/rmq/broker/filter"
+	"github.com/robustmq/rmq/cli/env"
+	"github.com/robustmq/rmq/cli/format"
+	"github.com/robustmq/rmq/cli/link"
+)
+
+// reading is what the commands that read messages share: which are meant, how each is
+// shown, and when to stop.
+type reading struct {
+	connection
+	where   string
+	idle    env.Duration
+	timeout env.Duration
+	nul     bool
+	format  string
+
+	printer *format.Format // nil: by -o
+	shown   int64
+
+	filter *filter.Filter // nil: all
+	passed int64          // messages that did not match
+	lacked int64          // of those, for want of something that the expression asks for
+}
+
+func newReading(e *env.Env) reading { return reading{connection: connection{e: e}} }
+
+func (r *reading) flags(fs *pflag.FlagSet) {
+	r.whereFlag(fs)
+	fs.Var(&r.idle, "idle", "stop when nothing has come for so long")
+	r.showFlags(fs)
+}
+
+// whereFlag adds --where to a command.
+func (r *reading) whereFlag(fs *pflag.FlagSet) {
+	fs.StringVarP(&r.where, "where", "w", "", "only messages for which this holds, such as 'json.celsius > 30' (docs/FILTER.md)")
+}
+
+// showFlags adds the flags of all who show messages.
+func (r *reading) showFlags(fs *pflag.FlagSet) {
+	fs.Var(&r.timeout, "timeout", "stop after so long")
+	fs.StringVarP(&r.format, "format", "f", "", "how to print each message, such as '%t %p %o %k %v\\n' (docs/FORMAT.md)")
+	fs.BoolVarP(&r.nul, "null-separated", "0", false, "end each value with a NUL instead of a line end")
+	r.connection.flags(fs)
+}
+
+// prepare compiles what was given, before anything is asked of a broker.
+func (r *reading) prepare(o *link.ConsumeOptions) error {
+	if err := r.compile("--where"); err != nil {
+		return err
+	}
+	o.Idle, o.Timeout = time.Duration(r.idle), time.Duration(r.timeout)
+	if r.filter != nil {
+		o.Where = r.meant
+	}
+	return nil
+}
+
+// compile reads the expression, which came by a flag or an argument, and the format.
+func (r *reading) compile(by string) error {
+	if r.format != "" {
+		if r.e.Picks() {
+			return env.Failf(env.Usage, "--format, --jq and --template are three ways to print: give one")
+		}
+		var err error
+		if r.printer, err = format.Compile(r.format, format.Options{Now: r.e.Now}); err != nil {
+			return env.BadFormat("--format", err)
+		}
+	}
+	if r.where == "" {
+		return nil
+	}
+	var err error
+	if r.filter, err = filter.Compile(r.where, filter.Options{Now: r.e.Now}); err != nil {
+		return badExpression(by, err)
+	}
+	return nil
+}
+
+// badExpression tells what is wrong with an expression, with a caret below the place.
+func badExpression(by string, err error) error {
+	e, ok := errors.AsType[*filter.Error](err)
+	if !ok {
+		return err
+	}
+	return &env.Failure{Exit: env.Usage, What: fmt.Sprintf("%s: %s (column %d)", by, e.What, e.Column()), Show: e.Caret(), Hint: e.Hint, See: "docs/FILTER.md", Err: err}
+}
+
+// meant tells whether a message matches, and counts those that do not.
+func (r *reading) meant(m *link.Message) bool {
+	switch r.filter.Eval(m.ForFilter()) {
+	case filter.Yes:
+		return true
+	case filter.Unknown:
+		r.lacked++
+	}
+	r.passed++
+	return false
+}
+
+// tally says how many messages were passed over; "" when none were.
+func (r *reading) tally() string {
+	switch {
+	case r.passed == 0:
+		return ""
+	case r.lacked == 0:
+		return fmt.Sprintf("; %d did not match", r.passed)
+	}
+	return fmt.Sprintf("; %d did not match, %d of them for want of what the expression asks for", r.passed, r.lacked)
+}
+
+// show writes one message in the format asked for, at once: whoever reads a pipe waits
+// for it. from stands before it in text, when it is one of several targets.
+func (c *reading) show(m *link.Message, from string) error {
+	c.shown++
+	it := &format.Item{Message: m, N: c.shown}
+	if c.printer != nil {
+		_, err := c.e.Out.Write(c.printer.Append(nil, it))
+		return err
+	}
+	switch c.e.Format() {
+	case env.FormatJSON:
+		return c.e.PrintLine(it)
+	case env.FormatYAML:
+		return c.e.PrintDocument(it)
+	case env.FormatTable:
+		return c.row(m, from)
+	}
+	end := byte('\n')
+	if c.nul {
+		end = 0
+	}
+	// One write: the reader at the other end of a pipe sees whole messages.
+	line := make([]byte, 0, len(from)+1+len(m.Value)+1)
+	if from != "" {
+		line = append(append(line, from...), '\t')
+	}
+	_, err := c.e.Out.Write(append(append(line, m.Value...), end))
+	return err
+}
+
+// row is a message for a person: where it came from, then what it says, with nothing
+// in it that the terminal would obey.
+func (c *reading) row(m *link.Message, from string) error {
+	var b strings.Builder
+	if from != "" {
+		b.WriteString(c.e.Bold(from) + "  ")
+	}
+	b.WriteString(c.e.Faint(m.Time.Format("15:04:05.000") + " " + source(m)))
+	if m.Key != nil {
+		b.WriteString(c.e.Faint(" " + env.Preview(m.Key, keyWidth)))
+	}
+	if m.Retain {
+		b.WriteString(c.e.Faint(" retained"))
+	}
+	if m.Redelivered {
+		b.WriteString(c.e.Faint(" again"))
+	}
+	for _, h := range m.Headers {
+		if h.Name == link.HeaderNative {
+			continue
+		}
+		b.WriteString(c.e.Faint(" " + env.Clean(h.Name) + "=" + env.Preview(h.Value, headerWidth)))
+	}
+	b.WriteString("  ")
+	if m.Value == nil {
+		b.WriteString(c.e.Faint("null"))
+	}
+	b.WriteString(env.Clean(string(m.Value)))
+	b.WriteByte('\n')
+	_, err := c.e.Out.Write([]byte(b.String()))
+	return err
+}
+
+const (
+	keyWidth    = 40
+	headerWidth = 40
+)
+
+// source is where a message came from, in its protocol's own terms.
+func source(m *link.Message) string {
+	switch {
+	case m.Partition != nil && m.Offset != nil:
+		return fmt.Sprintf("%s/%d@%d", env.Clean(m.Topic), *m.Partition, *m.Offset)
+	case m.Topic != "":
+		return env.Clean(m.Topic)
+	}
+	return env.Clean(m.Exchange + "/" + m.RoutingKey)
+}
