@@ -3,6 +3,7 @@
 package tui
 
 import (
+	"cmp"
 	"context"
 	"strings"
 	"time"
@@ -56,8 +57,8 @@ func Command(e *env.Env, tell func() Tell) *cobra.Command {
 			}
 			return tui.Run(cmd.Context(), tui.Options{
 				Find: find, Namespace: namespace, Screen: screen, Filter: filter,
-				Interval: time.Duration(interval), Color: e.Colored(true), In: e.In, Out: e.Out, Tell: tell(),
-				Theme: theme, Accent: accent, NoMouse: !mouse,
+				Interval: time.Duration(interval), Color: e.Colored(true), In: e.In, Out: e.Out, Tell: teller(e, tell),
+				Theme: theme, Accent: accentOf(e, accent), NoMouse: !mouse,
 			})
 		},
 	}
@@ -66,7 +67,7 @@ func Command(e *env.Env, tell func() Tell) *cobra.Command {
 	f.StringVar(&filter, "filter", "", "filter it, in the words of its / key")
 	f.Var(&interval, "interval", "how often to ask the broker")
 	f.Var(&env.Choice{Value: &theme, Of: tui.Themes()}, "theme", "colours; auto asks the terminal whether it is dark or light")
-	f.StringVar(&accent, "accent", "", "colour of the program's name: 0 to 255, or #rrggbb; to tell one broker from another")
+	f.StringVar(&accent, "accent", "", "colour of the program's name: red, yellow…, 0 to 255, or #rrggbb (default: that of the context)")
 	f.BoolVar(&mouse, "mouse", true, "use the mouse; =false leaves it to the terminal, which then selects text")
 	env.NamespaceFlag(f, &namespace)
 	e.BrokerFlags(f)
@@ -94,10 +95,37 @@ func formatHint(command string) string {
 	return "   (also with -o json)"
 }
 
+// accentOf is the colour of the context, red where that is protected, unless another is asked for.
+func accentOf(e *env.Env, asked string) string {
+	color := cmp.Or(asked, e.MarkColor)
+	if color == "" && e.Protected {
+		color = "red"
+	}
+	if n, ok := map[string]string{"red": "1", "green": "2", "yellow": "3", "blue": "4", "magenta": "5", "cyan": "6"}[color]; ok {
+		return n
+	}
+	return color
+}
+
+// teller is the way to nodes of this machine, of which there is none where nothing may be changed.
+func teller(e *env.Env, tell func() Tell) Tell {
+	if e.Protected {
+		return nil
+	}
+	return tell()
+}
+
 // where is what the broker is called at the top of the screen.
 func where(e *env.Env, c *adminapi.Client) string {
+	name := e.Name
 	if e.URL != "" {
-		return c.Base()
+		name = ""
 	}
-	return e.Name + "  " + c.Base()
+	if e.Context != "" {
+		name = e.Context
+	}
+	if e.Protected {
+		name = strings.TrimLeft(name+" (protected)", " ")
+	}
+	return strings.TrimLeft(name+"  "+c.Base(), " ")
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/robustmq/rmq/broker/adminapi"
 	"github.com/robustmq/rmq/cli/env"
 )
 
@@ -45,6 +46,31 @@ func TestRefuses(t *testing.T) {
 		f := run(t, tt.term, tt.tty, strings.Fields(tt.args)...)
 		if f == nil || f.Exit != tt.exit || !strings.Contains(f.What, tt.what) || !strings.Contains(f.Hint, tt.hint) {
 			t.Errorf("%s: %+v", tt.name, f)
+		}
+	}
+}
+
+// A context is known at the top by its name and by its colour, and nothing is killed in a protected one.
+func TestContext(t *testing.T) {
+	c, err := adminapi.NewClient("http://127.0.0.1:15672", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		e             env.Env
+		asked         string
+		where, accent string
+		tells         bool
+	}{
+		{env.Env{Name: "default"}, "", "default  http://127.0.0.1:15672", "", true},
+		{env.Env{Name: "default", URL: "http://x"}, "", "http://127.0.0.1:15672", "", true},
+		{env.Env{URL: "http://x", Context: "lab", MarkColor: "green"}, "", "lab  http://127.0.0.1:15672", "2", true},
+		{env.Env{URL: "http://x", Context: "prod", Protected: true}, "", "prod (protected)  http://127.0.0.1:15672", "1", false},
+		{env.Env{URL: "http://x", Context: "prod", Protected: true}, "#aa0000", "prod (protected)  http://127.0.0.1:15672", "#aa0000", false},
+	} {
+		told := teller(&tt.e, func() Tell { return func(context.Context, string, string) (string, error) { return "", nil } })
+		if got := where(&tt.e, c); got != tt.where || accentOf(&tt.e, tt.asked) != tt.accent || (told != nil) != tt.tells {
+			t.Errorf("%+v: %q, %q, tells %v", tt.e, got, accentOf(&tt.e, tt.asked), told != nil)
 		}
 	}
 }
