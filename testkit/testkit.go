@@ -151,7 +151,7 @@ func (b *Broker) open() error {
 		}
 	}
 	b.events.opened.Store(true)
-	b.untap = b.Kernel().Tap(b.events.published)
+	b.untap = b.Kernel().Tap(kernel.Tap{See: b.events.published})
 	return nil
 }
 

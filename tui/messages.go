@@ -14,6 +14,10 @@ import (
 // of each value they are 8 MiB.
 const keptMax = 2000
 
+// shownMax is how many messages of a second the broker is asked for: more than anybody reads, and what
+// showing them costs it is then little beside a flood of them. The rest is counted.
+const shownMax = 500
+
 // messages is the screen of live messages: the newest at the end, where the cursor
 // follows them until it is moved away. What is not shown is counted, whoever left it
 // out.
@@ -46,7 +50,7 @@ type messages struct {
 
 func newMessages(namespace string, p place) *messages {
 	s := &messages{kind: kind.Live(), namespace: namespace, place: p, follow: true}
-	s.query.Namespace = namespace
+	s.query.Namespace, s.query.RateMax = namespace, shownMax
 	s.forget()
 	return s
 }
@@ -301,7 +305,7 @@ func (s *messages) setFilter(src string, _ kind.Look) error {
 	if err != nil {
 		return err
 	}
-	q.Namespace = s.namespace
+	q.Namespace, q.RateMax = s.namespace, shownMax
 	s.query, s.here = q, here
 	s.forget()
 	return nil

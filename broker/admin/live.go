@@ -3,13 +3,14 @@ package admin
 import (
 	"bytes"
 	"context"
-	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
 	"github.com/robustmq/rmq/broker/adminapi"
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/filter"
+	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/kernel/route"
 	"github.com/robustmq/rmq/broker/message"
 )
@@ -20,8 +21,16 @@ const liveWaiting = 1024
 // liveRate is how many messages a second are shown when the reader does not say.
 const liveRate = 1000
 
+// Leave to show messages is given out liveSteps times a second, and at most that of a second is kept: so
+// a burst is shown whole, and of a flood a little of each moment.
+const (
+	liveSteps = 10
+	liveStep  = time.Second / liveSteps
+)
+
 // Live shows what is published. Publishers pay for a filter match and, for what is shown,
-// a copy; they never wait.
+// a copy; they never wait. Where no leave is left a message costs them two atomic words, and
+// a Kafka batch is not even taken apart.
 func (s *Source) Live(ctx context.Context, q adminapi.LiveQuery, emit func(adminapi.LiveEvent) error) error {
 	l := &live{q: q, ns: namespace(q.Namespace), ch: make(chan adminapi.Message, liveWaiting), now: s.c.Clock.Now}
 	if l.q.BodyMax <= 0 {
@@ -36,12 +45,13 @@ func (s *Source) Live(ctx context.Context, q adminapi.LiveQuery, emit func(admin
 			return fault.New(fault.Invalid, "live", "", "where: %w", err)
 		}
 	}
-	stop := s.c.Kernel.Tap(l.tap)
+	l.leave.Store(int64(l.q.RateMax))
+	stop := s.c.Kernel.Tap(kernel.Tap{See: l.see, Spare: l.spare})
 	defer stop()
 	told := adminapi.LiveStats{}
-	ticker := time.NewTicker(time.Second)
+	ticker := time.NewTicker(liveStep)
 	defer ticker.Stop()
-	for {
+	for step := 1; ; {
 		select {
 		case <-ctx.Done():
 			return nil
@@ -50,6 +60,10 @@ func (s *Source) Live(ctx context.Context, q adminapi.LiveQuery, emit func(admin
 				return err
 			}
 		case <-ticker.C:
+			l.give(step)
+			if step++; step%liveSteps != 0 {
+				continue
+			}
 			if now := l.stats(); now != told {
 				told = now
 				if err := emit(adminapi.LiveEvent{Stats: &now}); err != nil {
@@ -60,7 +74,7 @@ func (s *Source) Live(ctx context.Context, q adminapi.LiveQuery, emit func(admin
 	}
 }
 
-// live is one reader's view. mu guards what publishers change.
+// live is one reader's view. Publishers change the counters and take from leave.
 type live struct {
 	q     adminapi.LiveQuery
 	ns    string
@@ -68,55 +82,66 @@ type live struct {
 	ch    chan adminapi.Message
 	now   func() time.Time
 
-	mu     sync.Mutex
-	st     adminapi.LiveStats
-	second int64 // that inSecond counts
-	shown  int   // in this second
+	leave                   atomic.Int64 // messages that may be shown now; may fall below zero by those who race for the last
+	matched, shown, dropped atomic.Uint64
+}
+
+// give gives out the leave of one step: over a second as much as RateMax, whatever that is.
+func (l *live) give(step int) {
+	n := int64(l.q.RateMax)
+	more := n*int64(step%liveSteps+1)/liveSteps - n*int64(step%liveSteps)/liveSteps
+	for {
+		was := l.leave.Load()
+		if l.leave.CompareAndSwap(was, min(n, max(0, was)+more)) {
+			return
+		}
+	}
 }
 
 func (l *live) stats() adminapi.LiveStats {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.st
+	// Shown and dropped first: each was matched before.
+	st := adminapi.LiveStats{Shown: l.shown.Load(), Dropped: l.dropped.Load()}
+	st.Matched = l.matched.Load()
+	st.Sampled = st.Matched - st.Shown - st.Dropped
+	return st
 }
 
-func (l *live) tap(ns string, m *message.Message) {
-	if ns != l.ns || l.q.Protocol != "" && l.q.Protocol != m.Source.String() ||
-		l.q.Filter != "" && !route.MatchFilter(l.q.Filter, m.Address) || l.q.Contains != "" && !contains(m, []byte(l.q.Contains)) ||
+// meant tells what can be told by where a message goes to.
+func (l *live) meant(ns, protocol, address string) bool {
+	return ns == l.ns && (l.q.Protocol == "" || l.q.Protocol == protocol) && (l.q.Filter == "" || route.MatchFilter(l.q.Filter, address))
+}
+
+// spare counts records that need not be looked at.
+func (l *live) spare(ns, address string, n int) bool {
+	switch {
+	case !l.meant(ns, message.Kafka.String(), address):
+		return true
+	case l.q.Contains != "" || l.where != nil || l.leave.Load() > 0:
+		return false
+	}
+	l.matched.Add(uint64(n))
+	return true
+}
+
+func (l *live) see(ns string, m *message.Message) {
+	if !l.meant(ns, m.Source.String(), m.Address) || l.q.Contains != "" && !contains(m, []byte(l.q.Contains)) ||
 		l.where != nil && !l.where.Match(filter.Of(m)) {
 		return
 	}
-	now := l.now()
-	l.mu.Lock()
-	l.st.Matched++
-	if sec := now.Unix(); sec != l.second {
-		l.second, l.shown = sec, 0
-	}
-	if l.shown >= l.q.RateMax {
-		l.st.Sampled++
-		l.mu.Unlock()
+	l.matched.Add(1)
+	if l.leave.Load() <= 0 || l.leave.Add(-1) < 0 {
 		return
 	}
-	l.shown++
-	l.mu.Unlock()
-
 	v := messageOf(ns, m, l.q.BodyMax)
 	if v.Time.IsZero() {
-		v.Time = now
+		v.Time = l.now()
 	}
-	ok := true
 	select {
 	case l.ch <- v:
+		l.shown.Add(1)
 	default:
-		ok = false
+		l.dropped.Add(1)
 	}
-	l.mu.Lock()
-	if ok {
-		l.st.Shown++
-	} else {
-		l.st.Dropped++
-	}
-	l.mu.Unlock()
 }
 
 func contains(m *message.Message, text []byte) bool {

@@ -158,18 +158,23 @@ func (k *Kernel) Counts() Counts {
 
 // ---- taps ----------------------------------------------------------------------
 
-// Tap is called with every message that is published, by the publisher's goroutine: it
-// must be quick and must not keep the message.
-type Tap func(ns string, m *message.Message)
+// Tap sees what is published, on the publisher's goroutine: it must be quick.
+type Tap struct {
+	// See is called with a message, which it must not keep.
+	See func(ns string, m *message.Message)
+	// Spare is asked before n records that Kafka clients have published to an address are taken apart:
+	// true says that none of them is to be seen, and that Spare has counted them. nil: all are seen.
+	Spare func(ns, address string, n int) bool
+}
 
 type taps struct {
 	mu   sync.Mutex
 	list atomic.Pointer[[]*Tap] // nil when there are none
 }
 
-// Tap calls fn with what is published from now on, until stop is called.
-func (k *Kernel) Tap(fn Tap) (stop func()) {
-	p := &fn
+// Tap has tap see what is published from now on, until stop is called.
+func (k *Kernel) Tap(tap Tap) (stop func()) {
+	p := &tap
 	k.taps.change(func(l []*Tap) []*Tap { return append(l, p) })
 	return func() {
 		k.taps.change(func(l []*Tap) []*Tap { return slices.DeleteFunc(l, func(e *Tap) bool { return e == p }) })
@@ -192,20 +197,32 @@ func (t *taps) change(f func([]*Tap) []*Tap) {
 
 func (t *taps) show(ns string, m *message.Message) {
 	if list := t.list.Load(); list != nil {
-		for _, fn := range *list {
-			(*fn)(ns, m)
+		for _, tap := range *list {
+			tap.See(ns, m)
 		}
 	}
 }
 
 // showBatch shows the records of a Kafka batch.
 func (t *taps) showBatch(st *meta.Stream, b record.Batch) {
-	if t.list.Load() == nil {
+	all := t.list.Load()
+	if all == nil {
+		return
+	}
+	var see []*Tap
+	for _, tap := range *all {
+		if tap.Spare == nil || !tap.Spare(st.Namespace, st.Address, max(0, int(b.Count()))) {
+			see = append(see, tap)
+		}
+	}
+	if see == nil {
 		return
 	}
 	_ = b.Each(func(r *record.Record) error {
 		m := message.FromRecord(r.Key, r.Value, r.Headers, r.Time, st.Address, false)
-		t.show(st.Namespace, &m)
+		for _, tap := range see {
+			tap.See(st.Namespace, &m)
+		}
 		return nil
 	})
 }
