@@ -38,6 +38,7 @@ func NewConsume(e *env.Env) *cobra.Command {
 			"  rmq consume amqp:amq.topic/sensors.# -n 1 --idle 30s\n" +
 			"  rmq consume mqtt:sensors/# --where 'topicMatches(\"sensors/+/temp\") && json > 30'\n" +
 			"  rmq consume kafka:orders --from start --until-end -f '%p/%o %d{rfc3339} %k %v{json}\\n'\n" +
+			"  rmq consume 'mqtt:spBv1.0/#' --decode auto -o json -n 1\n" +
 			"  rmq consume kafka:orders --from start --until-end --jq '.json.items[]?.sku'",
 		Args:              env.Exactly("TARGET"),
 		ValidArgsFunction: c.completeTarget,
@@ -79,7 +80,7 @@ func (c *consume) run(cmd *cobra.Command, args []string) error {
 	o.Options = connect
 	begun := time.Now()
 	n, err := link.Consume(ctx, t, o, func(m *link.Message) error { return c.show(m, "") })
-	if c.e.ErrTTY || n > 0 && errors.Is(err, context.Canceled) || c.passed > 0 {
+	if c.e.ErrTTY || n > 0 && errors.Is(err, context.Canceled) || c.tally() != "" {
 		c.e.Say("read %d from %s in %v%s", n, t, time.Since(begun).Round(time.Millisecond), c.tally())
 	}
 	if errors.Is(err, context.Canceled) {

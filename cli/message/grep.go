@@ -92,8 +92,8 @@ func (g *grep) run(ctx context.Context, args []string) error {
 			break
 		}
 	}
-	if g.e.ErrTTY || g.found > 0 && errors.Is(err, context.Canceled) {
-		g.e.Say("%d of %d match in %v%s", g.found, g.found+g.passed, time.Since(begun).Round(time.Millisecond), g.lacking())
+	if g.e.ErrTTY || g.found > 0 && errors.Is(err, context.Canceled) || g.decoding.tally() != "" {
+		g.e.Say("%d of %d match in %v%s", g.found, g.found+g.passed, time.Since(begun).Round(time.Millisecond), g.lacking()+g.decoding.tally())
 	}
 	switch {
 	case errors.Is(err, context.Canceled):

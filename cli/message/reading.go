@@ -1,6 +1,7 @@
 package message
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -24,12 +25,15 @@ type reading struct {
 	nul     bool
 	format  string
 
+	decoding decoding
+
 	printer *format.Format // nil: by -o
 	shown   int64
 
 	filter *filter.Filter // nil: all
 	passed int64          // messages that did not match
 	lacked int64          // of those, for want of something that the expression asks for
+	item   *format.Item   // the message at hand
 }
 
 func newReading(e *env.Env) reading { return reading{connection: connection{e: e}} }
@@ -49,6 +53,7 @@ func (r *reading) whereFlag(fs *pflag.FlagSet) {
 func (r *reading) showFlags(fs *pflag.FlagSet) {
 	fs.Var(&r.timeout, "timeout", "stop after so long")
 	fs.StringVarP(&r.format, "format", "f", "", "how to print each message, such as '%t %p %o %k %v\\n' (docs/FORMAT.md)")
+	r.decoding.flags(fs)
 	fs.BoolVarP(&r.nul, "null-separated", "0", false, "end each value with a NUL instead of a line end")
 	r.connection.flags(fs)
 }
@@ -76,6 +81,9 @@ func (r *reading) compile(by string) error {
 			return env.BadFormat("--format", err)
 		}
 	}
+	if err := r.decoding.prepare(); err != nil {
+		return err
+	}
 	if r.where == "" {
 		return nil
 	}
@@ -97,7 +105,7 @@ func badExpression(by string, err error) error {
 
 // meant tells whether a message matches, and counts those that do not.
 func (r *reading) meant(m *link.Message) bool {
-	switch r.filter.Eval(m.ForFilter()) {
+	switch r.filter.Eval(r.at(m).ForFilter()) {
 	case filter.Yes:
 		return true
 	case filter.Unknown:
@@ -107,22 +115,33 @@ func (r *reading) meant(m *link.Message) bool {
 	return false
 }
 
-// tally says how many messages were passed over; "" when none were.
-func (r *reading) tally() string {
-	switch {
-	case r.passed == 0:
-		return ""
-	case r.lacked == 0:
-		return fmt.Sprintf("; %d did not match", r.passed)
+// at is a message with what is decoded of it, which is done once.
+func (r *reading) at(m *link.Message) *format.Item {
+	if r.item == nil || r.item.Message != m {
+		r.item = r.decoding.item(m)
 	}
-	return fmt.Sprintf("; %d did not match, %d of them for want of what the expression asks for", r.passed, r.lacked)
+	return r.item
+}
+
+// tally says how many messages were passed over, and how many could not be decoded; "" when
+// none were.
+func (r *reading) tally() string {
+	s := ""
+	if r.passed > 0 {
+		s = fmt.Sprintf("; %d did not match", r.passed)
+	}
+	if r.lacked > 0 {
+		s += fmt.Sprintf(", %d of them for want of what the expression asks for", r.lacked)
+	}
+	return s + r.decoding.tally()
 }
 
 // show writes one message in the format asked for, at once: whoever reads a pipe waits
 // for it. from stands before it in text, when it is one of several targets.
 func (c *reading) show(m *link.Message, from string) error {
 	c.shown++
-	it := &format.Item{Message: m, N: c.shown}
+	it := c.at(m)
+	it.N = c.shown
 	if c.printer != nil {
 		_, err := c.e.Out.Write(c.printer.Append(nil, it))
 		return err
@@ -133,24 +152,38 @@ func (c *reading) show(m *link.Message, from string) error {
 	case env.FormatYAML:
 		return c.e.PrintDocument(it)
 	case env.FormatTable:
-		return c.row(m, from)
+		return c.row(it, from)
 	}
 	end := byte('\n')
 	if c.nul {
 		end = 0
 	}
 	// One write: the reader at the other end of a pipe sees whole messages.
-	line := make([]byte, 0, len(from)+1+len(m.Value)+1)
+	value := plain(it)
+	line := make([]byte, 0, len(from)+1+len(value)+1)
 	if from != "" {
 		line = append(append(line, from...), '\t')
 	}
-	_, err := c.e.Out.Write(append(append(line, m.Value...), end))
+	_, err := c.e.Out.Write(append(append(line, value...), end))
 	return err
+}
+
+// plain is what a message says: its value, or what was decoded of it, text without quotes.
+func plain(it *format.Item) []byte {
+	if it.JSON == nil || it.Message.Value == nil {
+		return it.Message.Value
+	}
+	var s string
+	if it.JSON[0] == '"' && json.Unmarshal(it.JSON, &s) == nil {
+		return []byte(s)
+	}
+	return it.JSON
 }
 
 // row is a message for a person: where it came from, then what it says, with nothing
 // in it that the terminal would obey.
-func (c *reading) row(m *link.Message, from string) error {
+func (c *reading) row(it *format.Item, from string) error {
+	m := it.Message
 	var b strings.Builder
 	if from != "" {
 		b.WriteString(c.e.Bold(from) + "  ")
@@ -175,7 +208,7 @@ func (c *reading) row(m *link.Message, from string) error {
 	if m.Value == nil {
 		b.WriteString(c.e.Faint("null"))
 	}
-	b.WriteString(env.Clean(string(m.Value)))
+	b.WriteString(env.Clean(string(plain(it))))
 	b.WriteByte('\n')
 	_, err := c.e.Out.Write([]byte(b.String()))
 	return err

@@ -115,7 +115,7 @@ func (t *tail) run(ctx context.Context, args []string) error {
 	}
 	begun := time.Now()
 	n, err := t.follow(ctx, sources, idle)
-	if t.e.ErrTTY || t.passed > 0 || n > 0 && errors.Is(err, context.Canceled) {
+	if t.e.ErrTTY || t.tally() != "" || n > 0 && errors.Is(err, context.Canceled) {
 		t.e.Say("read %d from %d targets in %v%s", n, len(sources), time.Since(begun).Round(time.Millisecond), t.tally())
 	}
 	if errors.Is(err, context.Canceled) {

@@ -54,7 +54,8 @@ var homes = []struct {
 	in     string // folders, and what is below them
 }{
 	{"go.etcd.io/raft/v3", "broker/cluster/group"},
-	{"google.golang.org/protobuf", "broker/cluster/group"},
+	{"google.golang.org/protobuf", "broker/cluster/group cli/decode"},
+	{"github.com/bufbuild/protocompile", "cli/decode"},
 	{"go.etcd.io/bbolt", "broker/storage/meta"},
 	{"github.com/minio/minio-go/v7", "broker/storage/blob"},
 	{"github.com/tidwall/btree", "broker/kernel broker/storage/memlog"},
