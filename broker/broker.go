@@ -24,6 +24,7 @@ import (
 	"github.com/robustmq/rmq/broker/amqp"
 	"github.com/robustmq/rmq/broker/auth"
 	"github.com/robustmq/rmq/broker/bridge"
+	"github.com/robustmq/rmq/broker/chaos"
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/cluster/group"
 	"github.com/robustmq/rmq/broker/cluster/transport"
@@ -122,6 +123,11 @@ type Config struct {
 	// start. "": what it has, and sync at first.
 	Durability kernel.Durability
 
+	// Chaos is what goes wrong from the start; more can be added while the broker runs. Fired is told each time; nil: the
+	// log is.
+	Chaos chaos.Plan
+	Fired func(chaos.Firing)
+
 	// Workers drive the shards' logs; 0: one per processor, at most 4.
 	Workers    int
 	DataShards int
@@ -152,6 +158,7 @@ type Broker struct {
 	authFile  *authFile // nil: it does not change
 	options   *option.Live
 	trace     *trace.Tracer
+	chaos     *chaos.Engine
 	following following
 	obeying   obeying
 
@@ -191,6 +198,13 @@ func Open(ctx context.Context, cfg Config) (_ *Broker, err error) {
 			err = errors.Join(err, b.Close(ctx))
 		}
 	}()
+	if cfg.Fired == nil {
+		cfg.Fired = func(f chaos.Firing) { cfg.Log.Info("planned fault", "what", f.String()) }
+	}
+	b.chaos = chaos.New(cfg.Link, cfg.Fired)
+	if err := b.chaos.Run(cfg.Chaos); err != nil {
+		return nil, err
+	}
 	if err := b.openEngine(); err != nil {
 		return nil, err
 	}
@@ -322,15 +336,15 @@ func (b *Broker) openServers(ctx context.Context) (err error) {
 	quotas := setting.NewLiveQuotas(b.kernel)
 	b.bridges = bridge.New(bridge.Config{Kernel: b.kernel, Clock: b.kernel.Clock(), Link: b.cfg.Link, Log: b.cfg.Log})
 	b.mqtt = mqtt.New(mqtt.Config{
-		Kernel: b.kernel, Version: version, Auth: a, Options: b.options, Quotas: quotas, Trace: b.trace, Ban: b.kernel.PutBan, Bridges: b.bridges.Connected,
+		Kernel: b.kernel, Version: version, Auth: a, Options: b.options, Quotas: quotas, Trace: b.trace, Chaos: b.chaos, Ban: b.kernel.PutBan, Bridges: b.bridges.Connected,
 		Clock: b.kernel.Clock(), Link: b.cfg.Link, Log: b.cfg.Log,
 	})
 	b.kafka = kafka.New(kafka.Config{
-		Kernel: b.kernel, ClusterID: cluster, NodeID: int32(b.self()), Authenticator: a, Users: a.Guards, Quotas: quotas, Trace: b.trace,
+		Kernel: b.kernel, ClusterID: cluster, NodeID: int32(b.self()), Authenticator: a, Users: a.Guards, Quotas: quotas, Trace: b.trace, Chaos: b.chaos,
 		Broker: b.kernel.Clock(), Link: b.cfg.Link, ExactStreams: b.cfg.Profile == Production, LogDir: b.cfg.DataDir,
 		Advertise: b.advertise,
 	})
-	b.amqp = amqp.New(amqp.Config{Kernel: b.kernel, Auth: a, Trace: b.trace, Link: b.cfg.Link, Log: b.cfg.Log, Product: "rmq", Version: version, Cluster: cluster})
+	b.amqp = amqp.New(amqp.Config{Kernel: b.kernel, Auth: a, Trace: b.trace, Chaos: b.chaos, Link: b.cfg.Link, Log: b.cfg.Log, Product: "rmq", Version: version, Cluster: cluster})
 
 	source := admin.New(admin.Config{
 		Kernel: b.kernel, Auth: a, WAL: func() storage.LogStats { return b.engine.Log().Stats() }, Shards: b.shards, Clock: b.cfg.Time,
@@ -505,6 +519,9 @@ func (b *Broker) URLs() adminapi.URLs { return b.urls }
 
 // Auth is who there is and what they may do, for tests that make users.
 func (b *Broker) Auth() *auth.Auth { return b.auth }
+
+// Chaos is what goes wrong here by plan.
+func (b *Broker) Chaos() *chaos.Engine { return b.chaos }
 
 // Kernel is the broker's kernel, for tests that look inside.
 func (b *Broker) Kernel() *kernel.Kernel { return b.kernel }

@@ -30,6 +30,7 @@
 package testkit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,6 +43,7 @@ import (
 	"time"
 
 	"github.com/robustmq/rmq/broker"
+	"github.com/robustmq/rmq/broker/chaos"
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/kernel"
 )
@@ -59,7 +61,8 @@ type Broker struct {
 
 	mu      sync.Mutex
 	untap   func()
-	printed bool // the timeline, by a Want that gave up; guarded by mu
+	printed bool          // the timeline, by a Want that gave up; guarded by mu
+	faulty  chan struct{} // closed when the next fault happens; nil: nobody waits
 }
 
 // Option changes what Run runs.
@@ -70,6 +73,8 @@ type config struct {
 	virtual *clock.Virtual
 	users   []user
 	from    *Snapshot // what the broker begins with, each time it is opened; nil: nothing
+	seed    uint64
+	plan    string
 }
 
 type user struct{ name, password string }
@@ -126,6 +131,12 @@ func prepare(t testing.TB, opts []Option) *Broker {
 	if b.cfg.virtual != nil {
 		b.cfg.broker.Time = b.cfg.virtual
 	}
+	plan, err := chaos.Parse([]byte(b.cfg.plan))
+	if err != nil {
+		t.Fatalf("testkit: %v", err)
+	}
+	plan.Seed = cmp.Or(b.cfg.seed, plan.Seed)
+	b.cfg.broker.Chaos, b.cfg.broker.Fired = plan, b.fired
 	b.events.start = time.Now()
 	if b.cfg.broker.Log == nil {
 		b.cfg.broker.Log = b.events.logger()

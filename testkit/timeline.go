@@ -28,7 +28,7 @@ type timeline struct {
 
 type event struct {
 	at   time.Duration
-	what string // "mqtt", "kafka", "amqp", "log", "clock"
+	what string // "mqtt", "kafka", "amqp", "log", "clock", "fault"
 	text string
 }
 
@@ -138,6 +138,7 @@ func (b *Broker) story() string {
 	var s strings.Builder
 	s.WriteString("what happened:\n")
 	b.events.print(&s)
+	b.faultsStory(&s)
 	s.WriteString("what there is now:\n")
 	before := s.Len()
 	k := b.Kernel()

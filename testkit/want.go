@@ -44,12 +44,14 @@ func (w *Want) until(what string, look func() (now string, ok bool)) {
 	timer := time.NewTimer(w.within)
 	defer timer.Stop()
 	for {
+		faulty := w.b.nextFault()
 		now, ok := look()
 		if ok {
 			return
 		}
 		select {
 		case <-changed:
+		case <-faulty:
 		case <-timer.C:
 			w.b.mu.Lock()
 			w.b.printed = true

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/robustmq/rmq/broker/amqpwire"
+	"github.com/robustmq/rmq/broker/chaos"
 	"github.com/robustmq/rmq/broker/kernel"
 )
 
@@ -139,6 +140,11 @@ func (ch *channel) methodFrame(payload []byte) (fail *failure, over bool) {
 	id, args, err := amqpwire.SplitMethod(payload)
 	if err != nil {
 		return wireFailure(err), false
+	}
+	if id != amqpwire.IDBasicPublish && ch.c.s.cfg.Chaos.On(chaos.AMQP) {
+		if fail, gone := ch.disturbMethod(id); gone {
+			return fail, false
+		}
 	}
 	switch id {
 	case amqpwire.IDBasicPublish:

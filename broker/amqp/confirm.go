@@ -135,7 +135,7 @@ func (ch *channel) appendConfirms(dst []byte) []byte {
 		for ; n < ch.front; n++ {
 			switch st := ch.slot(n).state; {
 			case st == took || st == refused:
-				if outcome != unanswered && st != outcome {
+				if outcome != unanswered && (st != outcome || ch.single) {
 					break run
 				}
 				outcome, end = st, n

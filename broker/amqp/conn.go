@@ -457,15 +457,17 @@ func (c *conn) signal() {
 
 // block tells the client that its publishes cannot be taken for now; after a while they
 // are tried again.
-func (c *conn) block(what string) {
+func (c *conn) block(what string) { c.blockFor("low on "+what, blockedFor) }
+
+func (c *conn) blockFor(reason string, d time.Duration) {
 	if !c.caps.blocked || !c.blocked.CompareAndSwap(false, true) {
 		return
 	}
 	c.s.stats.Blocked.Add(1)
 	c.out.Append(func(dst []byte) []byte {
-		return amqpwire.AppendMethod(dst, 0, &amqpwire.ConnectionBlocked{Reason: "low on " + what})
+		return amqpwire.AppendMethod(dst, 0, &amqpwire.ConnectionBlocked{Reason: reason})
 	})
-	c.s.link.AfterFunc(blockedFor, c.unblock)
+	c.s.link.AfterFunc(d, c.unblock)
 }
 
 // unblock takes that back, or has it tried again later.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/amqpwire"
+	"github.com/robustmq/rmq/broker/chaos"
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/message"
@@ -100,6 +101,7 @@ func (cs *consumer) Deliver(d *kernel.Delivery) bool {
 	}
 	ch := cs.ch
 	c := ch.c
+	lost := c.s.cfg.Chaos.On(chaos.AMQP) && cs.losesDelivery(d)
 	ch.mu.Lock()
 	cs.granted--
 	if over := !cs.noAck && ch.global > 0 && ch.sum >= ch.global; ch.released || cs.cancelled || over {
@@ -114,7 +116,7 @@ func (cs *consumer) Deliver(d *kernel.Delivery) bool {
 	}
 	ch.tag++
 	cs.now = d
-	fits := c.out.Hold(cs.body)
+	fits := lost || c.out.Hold(cs.body)
 	cs.now = nil
 	if !fits {
 		ch.tag--

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/robustmq/rmq/broker/amqpwire"
+	"github.com/robustmq/rmq/broker/chaos"
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/message"
@@ -38,6 +39,8 @@ type pub struct {
 	late  []uint64   // answered beyond front, and not yet told
 	zero  uint64     // delivery tags count from here; the highest number while not in confirm mode
 	dirty bool       // in conn.confirms
+	// single: every confirm is of one publish.
+	single bool
 }
 
 func (p *pub) init() { p.base, p.front, p.zero = 1, 1, math.MaxUint64 }
@@ -57,6 +60,7 @@ const (
 	refused           // to be nacked
 	toldAck           // was acked out of turn
 	toldNack
+	lost // a planned fault: nothing is told
 )
 
 // bounce is a mandatory message, kept until it is known whether anybody takes it.
@@ -122,6 +126,12 @@ func (ch *channel) complete(body []byte) *failure {
 	part := &ch.part
 	part.state = wantMethod
 	c := ch.c
+	if c.s.cfg.Chaos.On(chaos.AMQP) {
+		if f, gone := ch.disturbPublish(); gone {
+			part.body = nil
+			return f
+		}
+	}
 	var f *failure
 	switch full := c.inflight.Load() > publishWindow; {
 	case c.s.k.Refusal() != nil: // parked on any connection: heartbeats are heard meanwhile
@@ -223,6 +233,13 @@ func newBounce(p *kernel.Publish) *bounce {
 
 // Published implements kernel.Publisher.
 func (ch *channel) Published(n uint64, r kernel.PublishResult) {
+	if ch.c.s.cfg.Chaos.On(chaos.AMQP) && ch.disturbConfirm(n, &r) {
+		return
+	}
+	ch.published(n, r)
+}
+
+func (ch *channel) published(n uint64, r kernel.PublishResult) {
 	c := ch.c
 	ok := r.Err == nil && !r.Rejected
 	// An exchange that was deleted meanwhile took nothing either.

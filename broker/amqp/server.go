@@ -10,6 +10,7 @@ import (
 
 	"github.com/robustmq/rmq/broker/amqpwire"
 	"github.com/robustmq/rmq/broker/auth"
+	"github.com/robustmq/rmq/broker/chaos"
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/trace"
@@ -22,6 +23,7 @@ type Config struct {
 	Link   clock.Clock // heartbeats and time limits; nil: the machine's
 	Log    *slog.Logger
 	Trace  *trace.Tracer // told what is seen of clients and done for them; nil: nobody asks
+	Chaos  *chaos.Engine // has methods go wrong as a plan says; nil: there is none
 
 	Product, Version, Cluster string // told to clients in connection.start
 

@@ -9,10 +9,12 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/auth"
+	"github.com/robustmq/rmq/broker/chaos"
 	"github.com/robustmq/rmq/broker/wire"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -50,6 +52,7 @@ type conn struct {
 	bans   *acl.Bans   // that the client was last held against
 	limits limits
 	silent time.Duration // for which the client is not read from, once its request is handled
+	lost   atomic.Bool   // what is answered does not arrive: a planned fault
 
 	mu        sync.Mutex
 	idle      sync.Cond // on mu: waiting has shrunk
@@ -208,12 +211,21 @@ func (c *conn) handle(body []byte) error {
 	if c.srv.cfg.Trace.On() {
 		c.traceRequest(h, len(body))
 	}
+	failed := codeNone
+	if c.srv.cfg.Chaos.On(chaos.Kafka) {
+		if failed, err = c.disturb(h); err != nil {
+			return err
+		}
+		if c.lost.Load() {
+			defer func() { c.settle(); wire.Reset(c.nc) }()
+		}
+	}
 	switch h.key {
 	case keyProduce:
-		return c.produce(h, rest)
+		return c.produce(h, rest, failed)
 	case keyFetch:
 		c.settle()
-		return c.fetch(h, rest)
+		return c.fetch(h, rest, failed)
 	}
 	held, since := c.held(), time.Time{}
 	if held != nil {
@@ -231,7 +243,12 @@ func (c *conn) handle(body []byte) error {
 	if held != nil && !waitingKeys[h.key] {
 		since = time.Now()
 	}
-	resp, err := c.answer(req)
+	var resp kmsg.Response
+	if failed != codeNone {
+		resp = failure(req, failed)
+	} else {
+		resp, err = c.answer(req)
+	}
 	if held != nil && !waitingKeys[h.key] {
 		c.silent = held.worked(c.srv.cfg.Link.Now(), since)
 	}
@@ -248,6 +265,9 @@ func (c *conn) handle(body []byte) error {
 // respond puts a response into the outbox. flexible is the first version whose response
 // header has tags; ApiVersions' never has, so that any client can read it.
 func (c *conn) respond(h header, flexible int16, resp kmsg.Response) {
+	if c.lost.Load() {
+		return
+	}
 	tagged := h.key != keyApiVersions && h.version >= flexible
 	var n int
 	c.out.Append(func(dst []byte) []byte {
@@ -307,7 +327,9 @@ func (c *conn) finished(p *produce) {
 	for ; n < len(c.waiting) && c.waiting[n].done; n++ {
 		q := c.waiting[n]
 		c.waitBytes -= q.size
-		c.out.Write(q.frame)
+		if !c.lost.Load() {
+			c.out.Write(q.frame)
+		}
 		c.srv.Stats.BytesOut.Add(uint64(len(q.frame)))
 		if c.srv.cfg.Trace.On() {
 			c.traceResponse(q.h, len(q.frame), silence(q.silent))

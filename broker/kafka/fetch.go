@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/robustmq/rmq/broker/acl"
+	"github.com/robustmq/rmq/broker/chaos"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/record"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -26,7 +27,10 @@ const (
 type fetching struct {
 	c         *conn
 	version   int16
-	committed bool // isolation level: read committed
+	h         header
+	failed    code  // a planned fault: of everything
+	broken    error // a planned fault that ends the connection
+	committed bool  // isolation level: read committed
 	minBytes  int
 	maxBytes  int
 	parts     []*fetchPart // in the order in which they share maxBytes
@@ -85,7 +89,7 @@ type partTold struct {
 }
 
 // fetch answers a Fetch request, waiting until there is as much as it asks for.
-func (c *conn) fetch(h header, body []byte) error {
+func (c *conn) fetch(h header, body []byte, failed code) error {
 	q := kmsg.NewPtrFetchRequest()
 	q.Version = h.version
 	if err := c.srv.decodes.decode(q, body); err != nil {
@@ -107,7 +111,11 @@ func (c *conn) fetch(h header, body []byte) error {
 		c.respondFetch(h, f, code)
 		return nil
 	}
+	f.h, f.failed = h, failed
 	f.wait(min(time.Duration(max(q.MaxWaitMillis, 0))*time.Millisecond, fetchWaitMax))
+	if f.broken != nil {
+		return f.broken
+	}
 	c.respondFetch(h, f, codeNone)
 	if f.session != nil {
 		f.session.end(f)
@@ -189,6 +197,27 @@ func (f *fetching) open() {
 		var err error
 		if p.log, err = f.c.srv.partition(&t, p.index); err != nil {
 			p.missing = codeOf(err)
+		}
+	}
+	f.disturb()
+}
+
+// disturb has partitions fail as the plan of faults says: each topic is asked about once.
+func (f *fetching) disturb() {
+	if f.failed == codeNone && !f.c.srv.cfg.Chaos.On(chaos.Kafka) {
+		return
+	}
+	failed := f.failed
+	for i, p := range f.parts {
+		if f.failed == codeNone && (i == 0 || !p.sameTopic(f.parts[i-1], f.version)) {
+			var err error
+			if failed, err = f.c.disturbTopic(f.h, p.address); err != nil {
+				f.broken = err
+				return
+			}
+		}
+		if failed != codeNone {
+			p.missing = failed
 		}
 	}
 }

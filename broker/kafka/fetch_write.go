@@ -18,6 +18,10 @@ import (
 // from v12 on every structure ends in tags, a partition's being 0: diverging epoch, and 1:
 // current leader (v16+), the answer's 0: those leaders.
 func (c *conn) respondFetch(h header, f *fetching, top code) {
+	if c.lost.Load() {
+		wire.Reset(c.nc)
+		return
+	}
 	flexible := h.version >= 12
 	b := wire.Get(1 << 10)
 	b = append(b, 0, 0, 0, 0)

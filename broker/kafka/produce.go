@@ -6,8 +6,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/robustmq/rmq/broker/chaos"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/record"
+	"github.com/robustmq/rmq/broker/wire"
 )
 
 // produce is one Produce request. It goes through three steps on the connection's
@@ -32,6 +34,7 @@ type produce struct {
 	frame   []byte        // the answer
 	size    int           // bytes of the request
 	refused code          // the first error of any partition
+	broken  error         // a planned fault that ends the connection
 	hold    hold
 
 	throttleAt int           // where in frame the time to be silent is; version 1+
@@ -88,12 +91,12 @@ func giveProduce(p *produce) {
 	clear(p.parts)
 	p.leaders = leaders{}
 	p.c, p.frame, p.topics, p.parts = nil, p.frame[:0], p.topics[:0], p.parts[:0]
-	p.h, p.message = header{}, ""
+	p.h, p.message, p.broken = header{}, "", nil
 	produces.Put(p)
 }
 
 // produce answers a Produce request, or starts to.
-func (c *conn) produce(h header, body []byte) error {
+func (c *conn) produce(h header, body []byte, failed code) error {
 	p := takeProduce(c, h, len(body))
 	held, since := c.held(), time.Time{}
 	if held != nil {
@@ -105,8 +108,9 @@ func (c *conn) produce(h header, body []byte) error {
 		return failf(BadRequest, "Produce version %d: %w", h.version, errMalformed)
 	}
 	p.traceProduce()
-	all := codeNone
+	all := failed
 	switch {
+	case failed != codeNone:
 	case p.acks < -1 || p.acks > 1:
 		all = codeInvalidAcks
 	case h.version < 3:
@@ -115,6 +119,13 @@ func (c *conn) produce(h header, body []byte) error {
 		all = noTransactions
 	}
 	p.judge(all)
+	if err := p.broken; err != nil {
+		giveProduce(p)
+		return err
+	}
+	if c.lost.Load() {
+		defer func() { c.settle(); wire.Reset(c.nc) }()
+	}
 	if held != nil {
 		now := c.srv.cfg.Link.Now()
 		p.silent = max(held.produce.take(now, len(body), silenceMax), held.worked(now, since))
@@ -193,6 +204,9 @@ func (p *produce) judge(all code) {
 		missing := all
 		if missing == codeNone {
 			missing = p.find(t, &found)
+		}
+		if missing == codeNone && p.c.srv.cfg.Chaos.On(chaos.Kafka) {
+			missing, p.broken = p.c.disturbTopic(p.h, found.topic.address())
 		}
 		if v >= 13 {
 			f = append(f, t.id[:]...)

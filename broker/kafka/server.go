@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/robustmq/rmq/broker/auth"
+	"github.com/robustmq/rmq/broker/chaos"
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/setting"
@@ -35,6 +36,8 @@ type Config struct {
 	Authenticator auth.Authority
 	// Trace is told what is seen of clients and done for them; nil: nobody asks.
 	Trace *trace.Tracer
+	// Chaos has requests go wrong as a plan says; nil: there is none.
+	Chaos *chaos.Engine
 	// Quotas say how much users and client ids may produce, consume and ask for; nil: none do.
 	Quotas *setting.LiveQuotas
 	// RequireSASL refuses everything else before it.
@@ -105,12 +108,13 @@ const (
 	TooSlow                      // the peer took nothing of what was written to it
 	Idle                         // the peer sent nothing for connections.max.idle.ms
 	Banned                       // its user or address is
+	Injected                     // a planned fault
 	reasons        = iota
 )
 
 var reasonNames = [reasons]string{
 	"closed by peer", "server closing", "bad length", "bad request", "unknown request", "not allowed",
-	"bad credentials", "failed without acks", "too slow", "idle", "banned",
+	"bad credentials", "failed without acks", "too slow", "idle", "banned", "planned fault",
 }
 
 func (r Reason) String() string { return reasonNames[r] }

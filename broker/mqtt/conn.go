@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/robustmq/rmq/broker/acl"
+	"github.com/robustmq/rmq/broker/chaos"
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/mqttwire"
@@ -66,6 +67,7 @@ type conn struct {
 	lastIn    atomic.Int64            // link time of the last packet, ns
 	parked    atomic.Pointer[parking] // nil: nothing ever was
 	limits    atomic.Pointer[limits]  // nil: nothing was limited; the reader's but for its wake
+	line      atomic.Pointer[line]    // nil: nothing ever was held back
 
 	mu     sync.Mutex
 	closed bool // no alarm any more, and no lease
@@ -271,6 +273,11 @@ func (c *conn) packet(f mqttwire.Frame) error {
 	if f.Type != mqttwire.PUBLISH && c.server.cfg.Trace.On() {
 		c.traceIn(f, "")
 	}
+	if f.Type != mqttwire.PUBLISH && f.Type != mqttwire.SUBSCRIBE && c.server.cfg.Chaos.On(chaos.MQTT) {
+		if _, gone := c.disturbIn(f.Type, ""); gone {
+			return nil
+		}
+	}
 	switch f.Type {
 	case mqttwire.PUBLISH:
 		return c.publish(f)
@@ -299,6 +306,9 @@ func (c *conn) packet(f mqttwire.Frame) error {
 	case mqttwire.PINGREQ:
 		if err := f.Empty(); err != nil {
 			return err
+		}
+		if c.disturbed() && c.disturb("", mqttwire.AppendPingresp) {
+			return nil
 		}
 		c.out.Hold(mqttwire.AppendPingresp)
 		c.traceOut("", mqttwire.AppendPingresp)
@@ -353,8 +363,10 @@ func (c *conn) end(r mqttwire.Reason, text string) {
 		if c.version == mqttwire.V5 {
 			d := mqttwire.Disconnect{Reason: r, Properties: c.reasonString(text, 2+1+1)}
 			write := func(dst []byte) []byte { return d.Append(dst, mqttwire.V5) }
-			c.out.Append(write)
-			c.traceOut("", write)
+			if !c.disturbed() || text == injected || !c.disturb("", write) {
+				c.out.Append(write)
+				c.traceOut("", write)
+			}
 		}
 		c.traceEnd(r, text)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/auth"
+	"github.com/robustmq/rmq/broker/chaos"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/mqttwire"
 	"github.com/robustmq/rmq/broker/setting"
@@ -33,6 +34,11 @@ func (c *conn) connect(f mqttwire.Frame) error {
 	c.traceIn(f, "")
 	if err != nil {
 		return err
+	}
+	if c.server.cfg.Chaos.On(chaos.MQTT) {
+		if _, gone := c.disturbIn(mqttwire.CONNECT, ""); gone {
+			return nil
+		}
 	}
 	if reason, full := c.server.crowded(c.nc); full {
 		c.refuse(reason, "")
@@ -127,8 +133,10 @@ func (c *conn) enter(p *mqttwire.Connect, assigned bool, id auth.Identity, login
 		c.end(mqttwire.PacketTooLarge, "")
 		return nil
 	}
-	c.out.Write(answer)
-	c.traceOut("", func([]byte) []byte { return answer })
+	if write := func([]byte) []byte { return answer }; !c.disturbed() || !c.disturb("", write) {
+		c.out.Write(answer)
+		c.traceOut("", write)
+	}
 	c.connected.Store(true)
 	c.enforce() // a ban may have come since the log-in
 	c.arm(c.patience())
@@ -263,8 +271,10 @@ func (c *conn) refuse(r mqttwire.Reason, text string) {
 	}
 	if answer {
 		write := func(dst []byte) []byte { return ack.Append(dst, c.version) }
-		c.out.Append(write)
-		c.traceOut("", write)
+		if !c.disturbed() || text == injected || !c.disturb("", write) {
+			c.out.Append(write)
+			c.traceOut("", write)
+		}
 	}
 	c.out.Linger()
 }

@@ -80,6 +80,9 @@ func (c *conn) deliver(d *kernel.Delivery, from settler) bool {
 // and may wait for the end of the publisher's batch.
 func (c *conn) put(d *kernel.Delivery, p *mqttwire.Publish) bool {
 	write := func(dst []byte) []byte { return p.Append(dst, c.version) }
+	if c.disturbed() && c.disturb(d.Msg.Address, write) {
+		return true
+	}
 	ok := false
 	switch {
 	case p.QoS > 0:
@@ -273,6 +276,10 @@ func (c *conn) advance(id uint16) {
 	}
 	ok := true
 	if p := c.flowLocked().window.next(); p != nil {
+		if c.disturbed() && c.disturb("", func([]byte) []byte { return p }) {
+			c.mu.Unlock()
+			return
+		}
 		if ok = c.out.Write(p); ok && c.server.cfg.Trace.On() {
 			c.traceSent("", p)
 		}

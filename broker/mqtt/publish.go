@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/robustmq/rmq/broker/acl"
+	"github.com/robustmq/rmq/broker/chaos"
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/mqttwire"
@@ -23,6 +24,14 @@ func (c *conn) publish(f mqttwire.Frame) error {
 		return err
 	}
 	c.traceIn(f, topic)
+	if c.server.cfg.Chaos.On(chaos.MQTT) {
+		switch act, gone := c.disturbIn(mqttwire.PUBLISH, topic); {
+		case gone:
+			return nil
+		case act.Do == chaos.Answer:
+			return c.failPublish(p, mqttwire.Reason(act.Code))
+		}
+	}
 	topic, ok := c.rewriteTopic(topic)
 	if !ok {
 		return c.unaccepted(p, notRewritten)
@@ -236,6 +245,9 @@ func (c *conn) pubrel(a *mqttwire.Ack) {
 // ack sends an acknowledgement.
 func (c *conn) ack(a *mqttwire.Ack) {
 	write := func(dst []byte) []byte { return a.Append(dst, c.version) }
+	if c.disturbed() && c.disturb("", write) {
+		return
+	}
 	if !c.out.Append(write) {
 		c.tooSlow()
 		return

@@ -9,6 +9,7 @@ import (
 
 	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/auth"
+	"github.com/robustmq/rmq/broker/chaos"
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/internal/fresh"
 	"github.com/robustmq/rmq/broker/kernel"
@@ -34,6 +35,8 @@ type Config struct {
 	Quotas *setting.LiveQuotas
 	// Trace is told what is seen of clients and done for them; nil: nobody asks.
 	Trace *trace.Tracer
+	// Chaos has packets go wrong as a plan says; nil: there is none.
+	Chaos *chaos.Engine
 	// Bridges calls f with each bridge to another broker, and whether it is connected; nil: there are none.
 	Bridges func(f func(name string, connected bool))
 	// Ban bans a client; nil: nobody is banned for coming and going too often.

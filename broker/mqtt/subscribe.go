@@ -5,6 +5,7 @@ import (
 	"context"
 	"strings"
 
+	"github.com/robustmq/rmq/broker/chaos"
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/mqttwire"
@@ -21,6 +22,17 @@ func (c *conn) subscribe(f mqttwire.Frame) error {
 	id, _ := p.Properties.Num(mqttwire.SubscriptionID)
 	ack := &w.suback
 	*ack = mqttwire.Suback{Type: mqttwire.SUBACK, PacketID: p.PacketID, Reasons: ack.Reasons[:0]}
+	if c.server.cfg.Chaos.On(chaos.MQTT) {
+		switch act, gone := c.disturbIn(mqttwire.SUBSCRIBE, ""); {
+		case gone:
+			return nil
+		case act.Do == chaos.Answer:
+			for range p.Filters {
+				ack.Reasons = append(ack.Reasons, mqttwire.Reason(act.Code))
+			}
+			return c.suback(ack)
+		}
+	}
 	subs := make([]kernel.Subscription, 0, len(p.Filters))
 	shared := make([]bool, 0, len(p.Filters))
 	var at []int // where in ack.Reasons each of subs is
@@ -241,6 +253,9 @@ func (c *conn) suback(ack *mqttwire.Suback) error {
 		}
 	}
 	write := func(dst []byte) []byte { return ack.Append(dst, c.version) }
+	if c.disturbed() && c.disturb("", write) {
+		return nil
+	}
 	if !c.out.Hold(write) {
 		c.tooSlow()
 	}

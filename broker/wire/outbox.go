@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"crypto/tls"
 	"errors"
 	"net"
 	"os"
@@ -576,6 +577,18 @@ func HalfClose(conn net.Conn) {
 			return
 		}
 	}
+}
+
+// Reset breaks a connection: the peer sees an error, not an end. What was not written is lost.
+func Reset(conn net.Conn) {
+	inner, _ := unwrap(conn)
+	if t, ok := inner.(*tls.Conn); ok {
+		inner, _ = unwrap(t.NetConn())
+	}
+	if t, ok := inner.(*net.TCPConn); ok {
+		_ = t.SetLinger(0) // best effort: it is closed in any case
+	}
+	_ = inner.Close()
 }
 
 // Wait returns once nothing is being written; after Close, that is when the

@@ -17,7 +17,7 @@ var layers = []string{
 	"broker/fault broker/message broker/clock broker/grammar fixtures broker/internal/*",
 	"broker/wire broker/vfs broker/telemetry broker/record broker/acl broker/option broker/trace broker/filter",
 	"broker/mqttwire broker/amqpwire broker/segment",
-	"broker/setting",
+	"broker/setting broker/chaos",
 	"broker/storage broker/adminapi",
 	"broker/storage/* broker/adminapi/*",
 	"broker/kernel/codec",
@@ -44,7 +44,7 @@ var layers = []string{
 var (
 	remote    = []string{"cli", "cli/*", "tui", "tui/*"}
 	local     = "cli/local"
-	remoteMay = []string{"broker/acl", "broker/setting", "broker/trace", "broker/adminapi", "broker/fault", "broker/message", "broker/grammar", "broker/filter", "broker/clock", "broker/telemetry"}
+	remoteMay = []string{"broker/acl", "broker/chaos", "broker/setting", "broker/trace", "broker/adminapi", "broker/fault", "broker/message", "broker/grammar", "broker/filter", "broker/clock", "broker/telemetry"}
 )
 
 // homes says where each third-party module may be used, by prefix of folder. One
@@ -61,7 +61,7 @@ var homes = []struct {
 	{"github.com/tidwall/btree", "broker/kernel broker/storage/memlog"},
 	{"github.com/klauspost/compress", "broker/record broker/kafka broker/storage cli/link testkit"},
 	{"github.com/pierrec/lz4/v4", "broker/record broker/kafka cli/link testkit"},
-	{"github.com/twmb/franz-go/pkg/kmsg", "broker/kafka cli/link testkit"},
+	{"github.com/twmb/franz-go/pkg/kmsg", "broker/kafka broker/chaos cli/link testkit"},
 	{"github.com/coder/websocket", "broker/wire broker/edge broker/mqtt broker/bridge cli/link testkit"},
 	{"github.com/quic-go/quic-go", "broker/edge cli/link testkit"},
 	{"github.com/prometheus/client_golang", "broker/telemetry broker/admin"},
@@ -80,7 +80,7 @@ var homes = []struct {
 	{"github.com/spf13/viper", "cli cmd"},
 	{"github.com/itchyny/gojq", "cli tui"},
 	{"github.com/itchyny/timefmt-go", "cli/format"},
-	{"gopkg.in/yaml.v3", "cli testkit"},
+	{"gopkg.in/yaml.v3", "cli testkit broker/chaos"},
 	{"charm.land/bubbletea/v2", "tui"},
 	{"charm.land/bubbles/v2", "tui"},
 	{"charm.land/lipgloss/v2", "tui"},
