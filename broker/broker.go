@@ -373,7 +373,7 @@ func (b *Broker) openServers(ctx context.Context) (err error) {
 			edge.AMQP:  edge.HandlerFunc(func(c net.Conn) { _ = b.amqp.ServeConn(c) }),
 			edge.HTTP:  b.http,
 		},
-		Users: a.Guards, Certs: b.certs, Link: b.cfg.Link, Log: b.cfg.Log,
+		Users: a.Guards, Certs: b.certs, Chaos: b.chaos, Link: b.cfg.Link, Log: b.cfg.Log,
 	})
 	return nil
 }

@@ -218,6 +218,55 @@ func (c Conn) ResetNext(p Packet) *Fault {
 	return c.next(p, chaos.Rule{Do: chaos.Reset})
 }
 
+func (c Conn) link(r chaos.Rule) *Fault {
+	c.b.t.Helper()
+	r.At, r.Client = "conn", c.client
+	return c.b.Fault(r)
+}
+
+// Reset breaks the connections that there are, and, until it is removed, those that come, as soon as it is known whose
+// they are.
+func (c Conn) Reset() *Fault {
+	c.b.t.Helper()
+	return c.link(chaos.Rule{Do: chaos.Reset})
+}
+
+// ResetOnce breaks one connection: one that there is, or else the next.
+func (c Conn) ResetOnce() *Fault {
+	c.b.t.Helper()
+	return c.link(chaos.Rule{Do: chaos.Reset, Times: 1})
+}
+
+// ResetAfter breaks connections once n more bytes have passed.
+func (c Conn) ResetAfter(n int) *Fault {
+	c.b.t.Helper()
+	return c.link(chaos.Rule{Do: chaos.Reset, Bytes: grammar.Size(n)})
+}
+
+// Hang has nothing pass any more, either way, until it is removed: neither side is told.
+func (c Conn) Hang() *Fault {
+	c.b.t.Helper()
+	return c.link(chaos.Rule{Do: chaos.Hang})
+}
+
+// Latency has everything that passes take longer, each way, by d and up to jitter more.
+func (c Conn) Latency(d, jitter time.Duration) *Fault {
+	c.b.t.Helper()
+	return c.link(chaos.Rule{Do: chaos.Delay, Delay: grammar.Duration(d), Jitter: grammar.Duration(jitter)})
+}
+
+// Bandwidth has no more than so many bytes pass each second, each way.
+func (c Conn) Bandwidth(bytes int) *Fault {
+	c.b.t.Helper()
+	return c.link(chaos.Rule{Do: chaos.Slow, Bytes: grammar.Size(bytes)})
+}
+
+// Refuse takes no more connections of a protocol, mqtt, kafka, amqp or http; "": of none.
+func (b *Broker) Refuse(protocol string) *Fault {
+	b.t.Helper()
+	return b.Fault(chaos.Rule{At: strings.TrimSuffix("conn/"+protocol, "/"), Do: chaos.Refuse})
+}
+
 // ---- Kafka --------------------------------------------------------------------
 
 // API is the requests of Kafka for one API.

@@ -290,3 +290,56 @@ func TestAMQPEnds(t *testing.T) {
 	}
 	b.Want(t).Queue("q").Ready(1).Unacked(0)
 }
+
+// A connection that hangs loses nothing: what was said meanwhile comes through once it goes on.
+func TestHang(t *testing.T) {
+	t.Parallel()
+	b := testkit.Run(t)
+	c := connect(t, b, func(o *paho3.ClientOptions) { o.SetClientID("dev1") })
+	hang := b.Conn("dev1").Hang()
+	if hang.Fired() != 1 {
+		t.Fatal("the connection does not hang")
+	}
+	token := c.Publish("a/b", 1, false, "x")
+	other := connect(t, b, nil)
+	done(t, other.Publish("a/c", 1, false, "y"))
+	if b.Topic("a/b").Count() != 0 {
+		t.Error("something has passed")
+	}
+	hang.Remove()
+	done(t, token)
+	b.Want(t).Topic("a").Count(2)
+}
+
+func TestConnections(t *testing.T) {
+	t.Parallel()
+	ctx, b := t.Context(), testkit.Run(t)
+	refuse := b.Refuse("mqtt")
+	c := paho3.NewClient(paho3.NewClientOptions().AddBroker(b.MQTT()).SetConnectRetry(false))
+	if token := c.Connect(); token.Wait() && token.Error() == nil {
+		t.Error("a refused connection is there")
+	}
+	refuse.Remove()
+
+	lost := make(chan struct{})
+	connect(t, b, func(o *paho3.ClientOptions) {
+		o.SetClientID("dev1").SetConnectionLostHandler(func(paho3.Client, error) { close(lost) })
+	})
+	b.Conn("dev1").ResetOnce()
+	<-lost
+	connect(t, b, func(o *paho3.ClientOptions) { o.SetClientID("dev1") })
+
+	k := must(kgo.NewClient(kgo.SeedBrokers(b.Bootstrap()), kgo.AllowAutoTopicCreation(), kgo.ProducerLinger(0), kgo.ClientID("shop"), kgo.RetryBackoffFn(func(int) time.Duration { return 0 })))(t)
+	defer k.Close()
+	slow, late := b.Conn("shop").Bandwidth(1<<20), b.Conn("shop").Latency(time.Millisecond, time.Millisecond)
+	check(t, k.ProduceSync(ctx, &kgo.Record{Topic: "orders", Value: make([]byte, 10_000)}).FirstErr())
+	if slow.Fired() == 0 || late.Fired() == 0 {
+		t.Errorf("slow %d, late %d connections", slow.Fired(), late.Fired())
+	}
+	cut := b.Fault(chaos.Rule{At: "conn/kafka", Client: "shop", Do: chaos.Reset, Bytes: 5000, Times: 1})
+	check(t, k.ProduceSync(ctx, &kgo.Record{Topic: "orders", Value: make([]byte, 10_000)}, &kgo.Record{Topic: "orders", Value: make([]byte, 3000)}).FirstErr())
+	cut.Remove()
+	if n := b.Topic("orders").Count(); n != 3 {
+		t.Errorf("%d records", n)
+	}
+}

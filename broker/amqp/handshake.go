@@ -106,6 +106,7 @@ func (c *conn) startOk(m *amqpwire.ConnectionStartOk) *failure {
 	}
 	if v, ok := m.ClientProperties.Get("connection_name"); ok && v.Kind == amqpwire.KindString {
 		c.name = v.Text()
+		wire.Name(c.nc, c.name)
 	}
 	var user, password string
 	switch m.Mechanism {

@@ -153,8 +153,11 @@ func (e *Engine) Run(p Plan) error {
 	for _, r := range p.Rules {
 		e.addLocked(r)
 	}
+	e.pruneLocked()
 	e.mu.Unlock()
-	e.show()
+	for s := range Seam(seams) {
+		e.tell(s)
+	}
 	return nil
 }
 
@@ -205,9 +208,11 @@ func (e *Engine) addLocked(spec Rule) Rule {
 	now := e.link.Now()
 	if r.From > 0 {
 		r.begins = now.Add(time.Duration(r.From))
+		e.link.AfterFunc(time.Duration(r.From), func() { e.tell(r.seam) })
 	}
 	if r.For > 0 {
 		r.ends = now.Add(time.Duration(r.From + r.For))
+		e.link.AfterFunc(time.Duration(r.From+r.For), func() { e.end(r) })
 	}
 	e.rules = append(e.rules, r)
 	return r.Rule
@@ -221,9 +226,11 @@ func (e *Engine) Remove(name string) error {
 		e.mu.Unlock()
 		return fault.Of(fault.NotFound, "remove rule", name)
 	}
+	seam := e.rules[i].seam
 	e.rules = slices.Delete(e.rules, i, i+1)
+	e.pruneLocked()
 	e.mu.Unlock()
-	e.show()
+	e.tell(seam)
 	return nil
 }
 
@@ -231,8 +238,11 @@ func (e *Engine) Remove(name string) error {
 func (e *Engine) Stop() {
 	e.mu.Lock()
 	e.rules = nil
+	e.pruneLocked()
 	e.mu.Unlock()
-	e.show()
+	for s := range Seam(seams) {
+		e.tell(s)
+	}
 }
 
 // List tells of all rules, in the order of adding, and of the seed.
@@ -259,13 +269,21 @@ func (e *Engine) OnChange(f func(Seam)) {
 // show has seams see the rules that there are.
 func (e *Engine) show() {
 	e.mu.Lock()
+	moved := e.pruneLocked()
+	e.mu.Unlock()
+	for _, s := range moved {
+		e.tell(s)
+	}
+}
+
+// pruneLocked has Ask see the rules that may fire, and returns the seams of which others are asked now.
+func (e *Engine) pruneLocked() (moved []Seam) {
 	var by [seams][]*rule
 	for _, r := range e.rules {
 		if !r.isOver() {
 			by[r.seam] = append(by[r.seam], r)
 		}
 	}
-	var moved []Seam
 	for s := range by {
 		was := e.live[s].Load()
 		if was != nil && slices.Equal(*was, by[s]) || was == nil && by[s] == nil {
@@ -277,13 +295,29 @@ func (e *Engine) show() {
 			e.live[s].Store(&by[s])
 		}
 	}
+	return moved
+}
+
+// tell has who keeps what it was answered look at the rules of a seam.
+func (e *Engine) tell(s Seam) {
+	e.mu.Lock()
 	tell := slices.Clone(e.changed)
 	e.mu.Unlock()
 	for _, f := range tell {
-		for _, s := range moved {
-			f(s)
-		}
+		f(s)
 	}
+}
+
+// end ends a rule whose time is over.
+func (e *Engine) end(r *rule) {
+	r.mu.Lock()
+	was := r.over
+	r.over = true
+	r.mu.Unlock()
+	if !was {
+		e.show()
+	}
+	e.tell(r.seam)
 }
 
 // Ask tells what happens to what passes; false: nothing does.
@@ -317,7 +351,7 @@ func (e *Engine) AskAll(q Ask, asked Asked) (acts []Act) {
 		return nil
 	}
 	for _, r := range e.of(q.Seam) {
-		if asked[r] || !r.about(&q) {
+		if asked[r] || !r.about(&q) || e.link.Now().Before(r.begins) {
 			continue
 		}
 		asked[r] = true
@@ -364,12 +398,7 @@ func (e *Engine) try(r *rule, q *Ask) (act Act, ok bool) {
 	}
 	r.mu.Lock()
 	if r.over || !r.ends.IsZero() && !now.Before(r.ends) {
-		over := !r.over
-		r.over = true
 		r.mu.Unlock()
-		if over {
-			e.show()
-		}
 		return act, false
 	}
 	r.seen++
@@ -390,8 +419,10 @@ func (e *Engine) try(r *rule, q *Ask) (act Act, ok bool) {
 	r.over = r.Times > 0 && r.fired >= uint64(r.Times)
 	over := r.over
 	r.mu.Unlock()
-	if over {
-		e.show()
+	if over { // it is asked no more; what it has done stands
+		e.mu.Lock()
+		e.pruneLocked()
+		e.mu.Unlock()
 	}
 	if e.told != nil {
 		e.told(f)

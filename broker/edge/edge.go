@@ -32,6 +32,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/robustmq/rmq/broker/chaos"
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/wire"
@@ -69,8 +70,9 @@ type Config struct {
 	// FirstWait is the time from accept to the bytes that tell the protocol: what a proxy says and
 	// the handshake of TLS are in it; 10 s.
 	FirstWait time.Duration
-	Link      clock.Clock  // link time, by which connections are let in at a rate; nil: the machine's
-	Log       *slog.Logger // nil: silent
+	Chaos     *chaos.Engine // has connections break as a plan says; nil: there is none
+	Link      clock.Clock   // link time, by which connections are let in at a rate; nil: the machine's
+	Log       *slog.Logger  // nil: silent
 }
 
 const (
@@ -128,11 +130,12 @@ const (
 	Closing                    // the server is
 	BadProxy                   // a proxy did not begin with a header of its protocol
 	BadHandshake               // TLS was not agreed upon, or the client's certificate is not taken
+	Injected                   // a planned fault
 	reasons      = iota
 )
 
 var reasonNames = [reasons]string{
-	"over limit", "too silent", "unknown protocol", "protocol not served", "went away", "closing", "bad proxy header", "bad TLS handshake",
+	"over limit", "too silent", "unknown protocol", "protocol not served", "went away", "closing", "bad proxy header", "bad TLS handshake", "planned fault",
 }
 
 func (r Reason) String() string { return reasonNames[r] }
@@ -155,7 +158,7 @@ type Server struct {
 
 	mu        sync.Mutex
 	listeners []*listener
-	conns     map[net.Conn]struct{}
+	conns     map[net.Conn]*link
 	started   bool
 	closed    bool
 	stop      chan struct{} // closed with closed
@@ -191,7 +194,11 @@ func New(cfg Config) *Server {
 	if cfg.Link == nil {
 		cfg.Link = clock.Wall{}
 	}
-	return &Server{cfg: cfg, conns: make(map[net.Conn]struct{}), stop: make(chan struct{})}
+	s := &Server{cfg: cfg, conns: make(map[net.Conn]*link), stop: make(chan struct{})}
+	if cfg.Chaos != nil {
+		cfg.Chaos.OnChange(s.disturb)
+	}
+	return s
 }
 
 // Stats returns the server's counters.
@@ -374,10 +381,11 @@ func (s *Server) accept(l *listener) {
 func (s *Server) admit(c net.Conn, l *listener) {
 	s.stats.Accepted.Add(1)
 	l.accepted.Add(1)
+	k := s.link(c, l)
 	s.mu.Lock()
 	full, closed := len(s.conns) >= s.cfg.MaxConns || l.spec.MaxConns > 0 && l.open.Load() >= int64(l.spec.MaxConns), s.closed
 	if !full && !closed {
-		s.conns[c] = struct{}{}
+		s.conns[c] = k
 		s.serving.Add(1)
 		l.open.Add(1)
 	}
@@ -389,7 +397,7 @@ func (s *Server) admit(c net.Conn, l *listener) {
 		s.refuse(c, l, OverLimit, nil)
 	default:
 		s.stats.Open.Add(1)
-		go s.serve(c, l)
+		go s.serve(c, l, k)
 	}
 }
 
@@ -404,8 +412,16 @@ func (s *Server) refuse(c net.Conn, l *listener, r Reason, err error) {
 }
 
 // serve finds out who the client is and what it speaks, and hands it over.
-func (s *Server) serve(c net.Conn, l *listener) {
-	client, p, err := s.open(c, l)
+func (s *Server) serve(c net.Conn, l *listener, k *link) {
+	if k.ask() {
+		s.refuse(c, l, Injected, nil)
+		s.served(c, l)
+		return
+	}
+	client, p, err := s.open(k.conn(), l)
+	if err == nil && k.speaks(p) {
+		err = &refusal{reason: Injected}
+	}
 	if err != nil {
 		s.refuse(c, l, err.reason, err.cause)
 		s.served(c, l)
@@ -434,8 +450,10 @@ func (s *Server) serve(c net.Conn, l *listener) {
 func (s *Server) served(c net.Conn, l *listener) {
 	_ = c.Close()
 	s.mu.Lock()
+	k := s.conns[c]
 	delete(s.conns, c)
 	s.mu.Unlock()
+	k.closed()
 	l.open.Add(-1)
 	s.stats.Open.Add(-1)
 	s.serving.Done()

@@ -207,7 +207,10 @@ func (c *conn) handle(body []byte) error {
 	if err := c.admit(h); err != nil {
 		return err
 	}
-	c.client = h.client
+	if c.client != h.client {
+		c.client = h.client
+		wire.Name(c.nc, h.client)
+	}
 	if c.srv.cfg.Trace.On() {
 		c.traceRequest(h, len(body))
 	}

@@ -31,6 +31,7 @@ func (c *conn) connect(f mqttwire.Frame) error {
 		c.maxOut = int32(min(n, mqttwire.PacketMax))
 	}
 	assigned, err := c.identify(&p)
+	wire.Name(c.nc, c.clientID)
 	c.traceIn(f, "")
 	if err != nil {
 		return err

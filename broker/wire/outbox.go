@@ -265,7 +265,7 @@ func (o *Outbox) Flush() {
 		return
 	}
 	l := o.load
-	if o.raw == nil || len(l.queue) > 0 {
+	if o.raw == nil || o.disturbed() || len(l.queue) > 0 {
 		o.startLocked()
 		o.mu.Unlock()
 		return
@@ -440,7 +440,7 @@ func (l *load) write(work []chunk) (total int, err error) {
 		total += len(work[i].b)
 	}
 	first := work[0].b
-	if len(work) == 1 && o.raw != nil {
+	if len(work) == 1 && o.raw != nil && !o.disturbed() {
 		n, err := l.tryNow(first)
 		if err != nil || n == total {
 			return total, err
@@ -465,7 +465,7 @@ func (l *load) write(work []chunk) (total int, err error) {
 				vec = vec[1:]
 			}
 		} else {
-			n, err = vec.WriteTo(o.conn)
+			n, err = vec.WriteTo(o.gather())
 		}
 		if err != nil && n > 0 && errors.Is(err, os.ErrDeadlineExceeded) {
 			o.armed, err = 0, nil // slow, but not stalled
@@ -481,6 +481,20 @@ func (l *load) write(work []chunk) (total int, err error) {
 	}
 	clear(l.vec[:cap(l.vec)])
 	return total, err
+}
+
+// disturbed tells whether what is written goes through a flow.
+func (o *Outbox) disturbed() bool {
+	v, ok := o.conn.(*Valve)
+	return ok && v.disturbed()
+}
+
+// gather is what many buffers are written to: the socket, which takes them at once, if it may be.
+func (o *Outbox) gather() net.Conn {
+	if v, ok := o.conn.(*Valve); ok && !v.disturbed() {
+		return v.Conn
+	}
+	return o.conn
 }
 
 // arm sets the deadline of the next write; not anew for each of many. Under mu, so
@@ -584,6 +598,9 @@ func Reset(conn net.Conn) {
 	inner, _ := unwrap(conn)
 	if t, ok := inner.(*tls.Conn); ok {
 		inner, _ = unwrap(t.NetConn())
+	}
+	if v, ok := inner.(*Valve); ok {
+		inner = v.Conn
 	}
 	if t, ok := inner.(*net.TCPConn); ok {
 		_ = t.SetLinger(0) // best effort: it is closed in any case

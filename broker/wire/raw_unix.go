@@ -11,6 +11,9 @@ import (
 // rawOf returns the handle for reads and writes that never park on their own, or
 // nil when conn has none: anything but a plain socket.
 func rawOf(conn net.Conn) syscall.RawConn {
+	if v, ok := conn.(*Valve); ok {
+		conn = v.Conn
+	}
 	switch conn.(type) {
 	case *net.TCPConn, *net.UnixConn:
 	default:

@@ -15,6 +15,7 @@ import (
 type Reader struct {
 	conn net.Conn
 	raw  syscall.RawConn // nil: read through conn
+	tap  *Valve          // nil: it has none
 	*reading
 }
 
@@ -28,6 +29,7 @@ type reading struct {
 	n       int                   // what attempt has read
 	err     error                 // what attempt has met
 	one     [1]byte               // where a connection without raw waits
+	valve   *Valve                // of the Reader, for attempt
 }
 
 func newReading() *reading {
@@ -40,6 +42,7 @@ func newReading() *reading {
 func NewReader(conn net.Conn) *Reader {
 	inner, prefix := unwrap(conn)
 	r := &Reader{conn: inner, raw: rawOf(inner), reading: newReading()}
+	r.tap, _ = inner.(*Valve)
 	if len(prefix) > 0 {
 		b := Get(len(prefix))
 		r.w = copy(b[:len(prefix)], prefix)
@@ -121,7 +124,7 @@ func (r *Reader) makeRoom(n int) {
 // readIdle waits, with no buffer, for the first bytes.
 func (r *Reader) readIdle() error {
 	r.Release()
-	if r.raw == nil {
+	if r.raw == nil || r.tap.disturbed() {
 		n, err := r.conn.Read(r.one[:])
 		if n == 0 {
 			return err
@@ -132,9 +135,12 @@ func (r *Reader) readIdle() error {
 		r.w = 1
 		return nil
 	}
-	r.n, r.err = 0, nil
+	r.n, r.err, r.valve = 0, nil, r.tap
 	if err := r.raw.Read(r.attempt); err != nil {
 		return err // a deadline, or closed
+	}
+	if r.n == 0 && r.err == nil { // disturbed meanwhile: nothing was read
+		return nil
 	}
 	if r.n > 0 {
 		r.w = r.n
@@ -150,6 +156,9 @@ func (r *Reader) readIdle() error {
 // try is the poller's callback: true when it has bytes or an error, false to be
 // called again once the socket is readable.
 func (r *reading) try(fd uintptr) bool {
+	if r.valve.disturbed() {
+		return readable(fd)
+	}
 	b := Get(r.size)
 	b = b[:cap(b)]
 	n, again, err := tryRead(fd, b)
