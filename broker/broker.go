@@ -40,6 +40,7 @@ import (
 	"github.com/robustmq/rmq/broker/storage/memlog"
 	"github.com/robustmq/rmq/broker/storage/meta"
 	"github.com/robustmq/rmq/broker/trace"
+	"github.com/robustmq/rmq/broker/vfs"
 )
 
 // Profiles choose defaults.
@@ -131,6 +132,10 @@ type Config struct {
 	// Workers drive the shards' logs; 0: one per processor, at most 4.
 	Workers    int
 	DataShards int
+	// FS is the file system that DataDir is on, and Checkpoints the store of checkpoints there; nil: the machine's, and
+	// a file on it.
+	FS          vfs.FS
+	Checkpoints func(path string) (filelog.CheckpointStore, error)
 	// Engine replaces what DataDir chooses; the broker closes it.
 	Engine storage.Engine
 	// Cluster names the nodes that this one is of; nil: it is alone.
@@ -162,10 +167,11 @@ type Broker struct {
 	following following
 	obeying   obeying
 
-	closing sync.Once
-	err     error
-	done    chan struct{} // closed when somebody asked for the end: Shutdown over the API
-	ask     sync.Once
+	stopping chan struct{} // closed when Close begins
+	closing  sync.Once
+	err      error
+	done     chan struct{} // closed when somebody asked for the end: Shutdown over the API
+	ask      sync.Once
 }
 
 // Open opens a broker: when it returns, every port accepts clients. The error says what
@@ -192,7 +198,7 @@ func Open(ctx context.Context, cfg Config) (_ *Broker, err error) {
 	if cfg.Workers == 0 {
 		cfg.Workers = min(max(runtime.GOMAXPROCS(0), 1), 4)
 	}
-	b := &Broker{cfg: cfg, following: following{poke: make(chan struct{}, 1)}, obeying: obeying{poke: make(chan struct{}, 1)}, started: cfg.Time.Now(), done: make(chan struct{}), addrs: make(map[edge.Proto]net.Addr)}
+	b := &Broker{cfg: cfg, following: following{poke: make(chan struct{}, 1)}, obeying: obeying{poke: make(chan struct{}, 1)}, started: cfg.Time.Now(), done: make(chan struct{}), stopping: make(chan struct{}), addrs: make(map[edge.Proto]net.Addr)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, b.Close(ctx))
@@ -241,9 +247,11 @@ func (b *Broker) openEngine() error {
 	case b.cfg.DataDir == "":
 		b.engine = memlog.New()
 	default:
-		e, err := filelog.Open(b.cfg.DataDir, filelog.Options{
-			Checkpoints: func(path string) (filelog.CheckpointStore, error) { return meta.Open(path) },
-		})
+		o := filelog.Options{FS: b.disk(), Checkpoints: b.cfg.Checkpoints}
+		if o.Checkpoints == nil {
+			o.Checkpoints = func(path string) (filelog.CheckpointStore, error) { return meta.Open(path) }
+		}
+		e, err := filelog.Open(b.cfg.DataDir, o)
 		if err != nil {
 			return err
 		}
@@ -258,8 +266,8 @@ func (b *Broker) openKernel(ctx context.Context) (err error) {
 	var peers kernel.Peers
 	if c := b.cfg.Cluster; c != nil {
 		at = *c
-		o.Transport, peers = c.Network.Channel(channelGroups), c.Network.Channel(channelKernel)
-		o.Urgent = c.Network.Channel(transport.ChanBeat)
+		o.Transport, peers = b.channel(channelGroups), b.channel(channelKernel)
+		o.Urgent = b.channel(transport.ChanBeat)
 	}
 	b.host = group.NewHost(o)
 	checkpoint := 0
@@ -540,6 +548,8 @@ func (b *Broker) Err() error { return b.kernel.Err() }
 // ended by then is cut off.
 func (b *Broker) Close(ctx context.Context) error {
 	b.closing.Do(func() {
+		close(b.stopping)
+		b.chaos.Close()
 		var errs []error
 		add := func(err error) { errs = append(errs, err) }
 		if b.edge != nil {

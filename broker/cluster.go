@@ -76,9 +76,9 @@ func (b *Broker) self() uint64 {
 // join gives frames of other nodes to the groups and to the kernel, which are about to open.
 func (b *Broker) join(k *kernel.Kernel) {
 	if c := b.cfg.Cluster; c != nil {
-		c.Network.Handle(channelGroups, b.host.Receive)
-		c.Network.Handle(transport.ChanBeat, b.host.Receive)
-		c.Network.Handle(channelKernel, k.Receive)
+		c.Network.Handle(channelGroups, b.disturbed(b.host.Receive))
+		c.Network.Handle(transport.ChanBeat, b.disturbed(b.host.Receive))
+		c.Network.Handle(channelKernel, b.disturbed(k.Receive))
 		if c.Member != nil {
 			b.follow(k)
 		}

@@ -65,6 +65,7 @@ func (c *Nodes) prepare(i int) *Broker {
 	} else { // all go by one
 		b.cfg.virtual, b.cfg.broker.Time, b.Clock.virtual = c.clock, c.clock, c.clock
 	}
+	b.node = &node{c: c, id: i + 1}
 	b.Clock.nodes = c.kernels
 	return b
 }

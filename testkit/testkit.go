@@ -46,13 +46,20 @@ import (
 	"github.com/robustmq/rmq/broker/chaos"
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/kernel"
+	"github.com/robustmq/rmq/broker/storage"
+	"github.com/robustmq/rmq/broker/storage/filelog"
+	"github.com/robustmq/rmq/broker/storage/memlog"
+	"github.com/robustmq/rmq/broker/vfs"
 )
 
 // Broker is a running broker.
 type Broker struct {
 	// Clock is broker time.
 	Clock *Clock
+	// Disk is what the broker keeps its data on: of a broker with DataDir or MemoryDisk.
+	Disk *Disk
 
+	node   *node // nil: it is not of a cluster
 	t      testing.TB
 	cfg    config
 	broker *broker.Broker
@@ -95,6 +102,20 @@ func Production() Option { return func(c *config) { c.broker.Profile = broker.Pr
 // DataDir keeps everything in a directory, which a later Run may open again.
 func DataDir(dir string) Option { return func(c *config) { c.broker.DataDir = dir } }
 
+// MemoryDisk keeps everything in files, as DataDir does, on a disk in memory. It outlives Restart.
+func MemoryDisk() Option {
+	return func(c *config) {
+		c.broker.DataDir, c.broker.FS = "/rmq", vfs.NewMem()
+		kept := checkpoints{memlog.New().Checkpoints()}
+		c.broker.Checkpoints = func(string) (filelog.CheckpointStore, error) { return kept, nil }
+	}
+}
+
+// checkpoints outlive the broker that writes them.
+type checkpoints struct{ storage.Checkpoints }
+
+func (checkpoints) Close() error { return nil }
+
 // User creates a user. With any, every client has to authenticate.
 func User(name, password string) Option {
 	return func(c *config) { c.users = append(c.users, user{name, password}) }
@@ -127,6 +148,7 @@ func prepare(t testing.TB, opts []Option) *Broker {
 	for _, o := range opts {
 		o(&b.cfg)
 	}
+	b.Disk = &Disk{b}
 	b.Clock = &Clock{b: b, virtual: b.cfg.virtual}
 	if b.cfg.virtual != nil {
 		b.cfg.broker.Time = b.cfg.virtual

@@ -44,6 +44,7 @@ type Ask struct {
 	// Part: it was asked about as a whole before, and now about what is of one topic. Rules that name no topic
 	// have decided.
 	Part bool
+	Grow int64 // bytes that a file operation needs of the device
 }
 
 // Act is what happens to it.
@@ -107,6 +108,7 @@ type Engine struct {
 	seed    uint64
 	rules   []*rule // in the order of adding, those that are over included
 	named   int     // names given
+	closed  bool
 	changed []func(Seam)
 }
 
@@ -126,6 +128,7 @@ type rule struct {
 	fired uint64
 	last  time.Time
 	over  bool
+	used  int64 // of Full: bytes that the device gave since
 }
 
 // New returns an engine without rules. Rules go by link time; told is called with each firing, from whichever
@@ -245,6 +248,17 @@ func (e *Engine) Stop() {
 	}
 }
 
+// Close has nothing go wrong any more. What has happened can still be asked.
+func (e *Engine) Close() {
+	e.mu.Lock()
+	e.closed = true
+	e.pruneLocked()
+	e.mu.Unlock()
+	for s := range Seam(seams) {
+		e.tell(s)
+	}
+}
+
 // List tells of all rules, in the order of adding, and of the seed.
 func (e *Engine) List() (seed uint64, all []State) {
 	e.mu.Lock()
@@ -280,7 +294,7 @@ func (e *Engine) show() {
 func (e *Engine) pruneLocked() (moved []Seam) {
 	var by [seams][]*rule
 	for _, r := range e.rules {
-		if !r.isOver() {
+		if !r.isOver() && !e.closed {
 			by[r.seam] = append(by[r.seam], r)
 		}
 	}
@@ -367,7 +381,7 @@ func (e *Engine) Has(s Seam, name string) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	i := e.findLocked(name)
-	if i < 0 {
+	if i < 0 || e.closed {
 		return false
 	}
 	r := e.rules[i]
@@ -400,6 +414,18 @@ func (e *Engine) try(r *rule, q *Ask) (act Act, ok bool) {
 	if r.over || !r.ends.IsZero() && !now.Before(r.ends) {
 		r.mu.Unlock()
 		return act, false
+	}
+	if r.Do == Full {
+		if q.Grow == 0 {
+			r.mu.Unlock()
+			return act, false
+		}
+		if r.used+q.Grow <= int64(r.Bytes) {
+			r.used += q.Grow
+			r.seen++
+			r.mu.Unlock()
+			return act, false
+		}
 	}
 	r.seen++
 	if r.seen <= uint64(r.After) || r.Chance > 0 && r.Chance < 1 && r.rand.Float64() >= r.Chance {

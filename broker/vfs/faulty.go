@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"sync"
+	"sync/atomic"
 )
 
 // Kind is what an operation does.
@@ -56,6 +57,7 @@ type Op struct {
 	Off  int64 // of a read or write
 
 	Data [][]byte // of a write: not to be changed, and not to be kept
+	Grow int64    // bytes by which the file gets longer, where the operation may do that
 }
 
 func (o Op) String() string { return fmt.Sprintf("%d %s %s %d", o.N, o.Kind, o.Path, o.Size) }
@@ -68,6 +70,11 @@ type Short struct {
 
 func (s *Short) Error() string { return fmt.Sprintf("short write of %d bytes: %v", s.Bytes, s.Err) }
 func (s *Short) Unwrap() error { return s.Err }
+
+// Hold makes an operation wait, and then happen.
+type Hold struct{ Wait func() }
+
+func (h *Hold) Error() string { return "held" }
 
 // ErrStopped is what a file system answers after StopAt stopped it.
 var ErrStopped = errors.New("vfs: stopped")
@@ -82,8 +89,10 @@ var ErrSkip = errors.New("vfs: skipped")
 type Faulty struct {
 	inner FS
 
-	mu   sync.Mutex
-	n    int
+	hooked atomic.Bool // there is a hook: without one an operation pays a load and a count
+	n      atomic.Int64
+
+	mu   sync.Mutex // held while the hook is called
 	hook func(Op) error
 }
 
@@ -92,7 +101,9 @@ var _ FS = (*Faulty)(nil)
 // NewFaulty wraps inner. The hook is called before each operation, one at a time; the
 // error it returns is the operation's, which then does not happen. nil: no faults.
 func NewFaulty(inner FS, hook func(Op) error) *Faulty {
-	return &Faulty{inner: inner, hook: hook}
+	f := &Faulty{inner: inner}
+	f.SetHook(hook)
+	return f
 }
 
 // SetHook replaces the hook.
@@ -100,13 +111,12 @@ func (f *Faulty) SetHook(hook func(Op) error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.hook = hook
+	f.hooked.Store(hook != nil)
 }
 
 // Ops is the number of operations so far that change something.
 func (f *Faulty) Ops() int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.n
+	return int(f.n.Load())
 }
 
 // StopAt is the hook that lets n-1 changes pass and nothing after them: the program
@@ -135,19 +145,46 @@ func FailNth(kind Kind, n int, err error) func(Op) error {
 
 // before asks the hook. The operation is to be done unless the error says otherwise.
 func (f *Faulty) before(op Op) error {
+	if !f.hooked.Load() {
+		if op.Kind.Changes() {
+			f.n.Add(1)
+		}
+		return nil
+	}
+	err := f.ask(&op)
+	if h, ok := errors.AsType[*Hold](err); ok {
+		h.Wait()
+		return nil
+	}
+	if err != nil {
+		return &fs.PathError{Op: op.Kind.String(), Path: op.Path, Err: err}
+	}
+	return nil
+}
+
+func (f *Faulty) ask(op *Op) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if op.Kind.Changes() {
-		f.n++
+		f.n.Add(1)
 	}
 	if f.hook == nil {
 		return nil
 	}
-	op.N = f.n
-	if err := f.hook(op); err != nil {
-		return &fs.PathError{Op: op.Kind.String(), Path: op.Path, Err: err}
+	op.N = int(f.n.Load())
+	return f.hook(*op)
+}
+
+// grow is by how much a file of the machine gets longer that is to reach to end.
+func (f *faultyFile) grow(end int64) int64 {
+	if !f.fs.hooked.Load() {
+		return 0
 	}
-	return nil
+	size, err := f.File.Size()
+	if err != nil {
+		return 0 // the operation will say so too
+	}
+	return max(end-size, 0)
 }
 
 // run does an operation unless the hook says otherwise.
@@ -241,7 +278,7 @@ func (f *faultyFile) WritevAt(bufs [][]byte, off int64) (int64, error) {
 	for _, b := range bufs {
 		size += int64(len(b))
 	}
-	err := f.fs.before(Op{Kind: OpWrite, Path: f.name, Size: size, Off: off, Data: bufs})
+	err := f.fs.before(Op{Kind: OpWrite, Path: f.name, Size: size, Off: off, Data: bufs, Grow: f.grow(off + size)})
 	if err == nil {
 		return f.File.WritevAt(bufs, off)
 	}
@@ -264,7 +301,7 @@ func (f *faultyFile) Truncate(size int64) error {
 }
 
 func (f *faultyFile) Reserve(size int64) error {
-	return f.fs.run(Op{Kind: OpReserve, Path: f.name, Size: size}, func() error { return f.File.Reserve(size) })
+	return f.fs.run(Op{Kind: OpReserve, Path: f.name, Size: size, Grow: f.grow(size)}, func() error { return f.File.Reserve(size) })
 }
 
 func (f *faultyFile) Sync() error {
