@@ -288,8 +288,11 @@ func (s *messages) click(_, y int, _ kind.Look) verb {
 }
 
 func (s *messages) headless() string {
-	if s.shown != nil {
+	switch {
+	case s.shown != nil:
 		return s.kind.Command(&s.shown.message)
+	case s.query.Where != "" || s.query.Filter != "":
+		return kind.ConsumeCommand(s.query)
 	}
 	return s.place.headless
 }

@@ -135,3 +135,16 @@ func TestLiveQuery(t *testing.T) {
 		}
 	}
 }
+
+// The command that shows the same takes the same text.
+func TestConsumeCommand(t *testing.T) {
+	for _, tt := range []struct{ src, want string }{
+		{`json.temp > 30 && qos == 1`, `rmq consume 'mqtt:#' --where 'json.temp > 30 && qos == 1'`},
+		{"fleet/+/temp !alarm", "rmq consume mqtt:fleet/+/temp"},
+	} {
+		q, _, err := LiveQuery(tt.src)
+		if got := ConsumeCommand(q); err != nil || got != tt.want {
+			t.Errorf("%s: %s, %v", tt.src, got, err)
+		}
+	}
+}

@@ -249,16 +249,7 @@ func wild(s string) bool {
 
 // Produce is the command that sends a message like m. What is no text goes as base64.
 func Produce(m *adminapi.Message) string {
-	target := "mqtt:" + m.Address
-	switch {
-	case m.Protocol == "kafka":
-		target = "kafka:" + m.Topic
-	case m.Protocol == "amqp" && m.Exchange == "" && m.RoutingKey != "":
-		target = "amqp:queue:" + m.RoutingKey
-	case m.Protocol == "amqp" && m.Exchange != "":
-		target = "amqp:" + m.Exchange + "/" + m.RoutingKey
-	}
-	out := []string{"rmq produce", quote(target)}
+	out := []string{"rmq produce", quote(TargetOf(m))}
 	value := string(m.Value)
 	switch {
 	case m.Value == nil:
@@ -286,10 +277,36 @@ func Produce(m *adminapi.Message) string {
 	return strings.Join(out, " ")
 }
 
+// TargetOf is where a message was published to, as commands take it.
+func TargetOf(m *adminapi.Message) string {
+	switch {
+	case m.Protocol == "kafka":
+		return "kafka:" + m.Topic
+	case m.Protocol == "amqp" && m.Exchange == "" && m.RoutingKey != "":
+		return "amqp:queue:" + m.RoutingKey
+	case m.Protocol == "amqp" && m.Exchange != "":
+		return "amqp:" + m.Exchange + "/" + m.RoutingKey
+	}
+	return "mqtt:" + m.Address
+}
+
 // shellText writes any text as a POSIX shell takes it.
 func shellText(s string) string {
 	if q := quote(s); q == s {
 		return s
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// ConsumeCommand is the command that shows what a query of live messages does.
+func ConsumeCommand(q adminapi.LiveQuery) string {
+	target := "#"
+	if q.Filter != "" {
+		target = q.Filter
+	}
+	out := "rmq consume " + quote("mqtt:"+target)
+	if q.Where != "" {
+		out += " --where " + shellText(q.Where)
+	}
+	return out
 }
