@@ -587,7 +587,7 @@ func (s *list[T]) status(l kind.Look) (left, right kind.Line) {
 	if !slices.ContainsFunc(cols, func(c column[T]) bool { return c.index == s.sortBy }) {
 		right = append(right, kind.Cell{Text: "by " + s.kind.Columns[s.sortBy].Field() + arrow(s.falling) + "  "})
 	}
-	if n := len(s.kind.Columns) - len(cols); n > 0 {
+	if n := len(s.kind.Columns) - len(cols); n > 0 && len(s.shown) > 0 {
 		right = append(right, kind.Cell{Text: hidden(n) + "  ", Tone: kind.Faint})
 	}
 	if len(s.shown) > s.rowsSeen() {
