@@ -93,3 +93,6 @@ func Truthy(v any) bool {
 	f, isNumber := v.(float64)
 	return v != nil && v != false && !(isNumber && math.IsNaN(f))
 }
+
+// Encode writes a value of Run, or of Data, as JSON.
+func Encode(v any) ([]byte, error) { return gojq.Marshal(v) }

@@ -118,7 +118,7 @@ func newAMQPProducer(ctx context.Context, t Target, o Options) (Producer, error)
 	if err != nil {
 		return nil, err
 	}
-	p := &amqpProducer{amqpClient: c, exchange: t.Exchange, key: t.Key, pending: make(chan amqpPending, inflightMax), done: make(chan struct{})}
+	p := &amqpProducer{amqpClient: c, exchange: t.Exchange, key: t.Key, mandatory: o.Routed, pending: make(chan amqpPending, inflightMax), done: make(chan struct{})}
 	if t.Queue != "" {
 		// Who names a queue means that queue: without one the message would vanish.
 		p.exchange, p.key, p.mandatory = "", t.Queue, true
@@ -177,8 +177,12 @@ func (p *amqpProducer) collect() {
 		switch {
 		case err != nil:
 			err = fault.New(fault.Timeout, "produce to", p.target.String(), "no confirm after %v", ackTimeout)
-		case p.wasReturned():
-			err = fault.New(fault.NotFound, "produce to", p.target.String(), "no such queue")
+		case p.mandatory && p.wasReturned():
+			why := "no such queue"
+			if p.target.Queue == "" {
+				why = "no queue is bound for it"
+			}
+			err = fault.New(fault.NotFound, "produce to", p.target.String(), "%s", why)
 		case !ok && p.ch.IsClosed():
 			err = p.reason("produce to")
 		case !ok:
@@ -329,7 +333,13 @@ func openAMQP(ctx context.Context, t Target, o ConsumeOptions) (reader, error) {
 
 func (r *amqpReader) subscribe(t Target, o ConsumeOptions) error {
 	exclusive := false
-	if t.Queue != "" {
+	if t.Queue != "" && o.Make {
+		exclusive = true
+		if _, err := r.ch.QueueDeclare(t.Queue, false, true, true, false, nil); err != nil {
+			return amqpError("create", t.String(), err)
+		}
+		r.queue = t.Queue
+	} else if t.Queue != "" {
 		q, err := r.ch.QueueDeclarePassive(t.Queue, false, false, false, false, nil)
 		if err != nil {
 			return amqpError("consume", t.String(), err)
@@ -451,6 +461,21 @@ func (r *amqpReader) pass(ctx context.Context) error {
 	}
 	return r.settle(ctx)
 }
+
+func (r *amqpReader) hold(meant bool) func() error {
+	last := r.last
+	return func() error {
+		if r.peek || !meant && r.choosy {
+			return nil
+		}
+		if err := last.Ack(false); err != nil {
+			return amqpError("acknowledge", r.target.String(), err)
+		}
+		return nil
+	}
+}
+
+func (r *amqpReader) waits() bool { return false }
 
 // close leaves in order, which waits for the broker to have taken the last
 // acknowledgement.

@@ -191,6 +191,16 @@ func openKafka(ctx context.Context, t Target, o ConsumeOptions) (reader, error) 
 	if err != nil {
 		return nil, err
 	}
+	if o.Make {
+		answer, err := kadm.NewClient(c).CreateTopic(ctx, 1, -1, nil, t.Topic)
+		if err == nil {
+			err = answer.Err
+		}
+		if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
+			c.Close()
+			return nil, kafkaError("create", t, err)
+		}
+	}
 	r := &kafkaReader{client: c, target: t, group: o.Group != ""}
 	bounds, err := kafkaBounds(ctx, c, t, o.From)
 	if err != nil {
@@ -325,6 +335,18 @@ func (r *kafkaReader) settle(context.Context) error {
 	}
 	return nil
 }
+
+func (r *kafkaReader) hold(bool) func() error {
+	last := r.last
+	return func() error {
+		if r.group {
+			r.client.MarkCommitRecords(last)
+		}
+		return nil
+	}
+}
+
+func (r *kafkaReader) waits() bool { return false }
 
 func (r *kafkaReader) pass(ctx context.Context) error { return r.settle(ctx) }
 

@@ -102,6 +102,8 @@ type Options struct {
 	ClientID string // "": one is made up
 	TLS      *tls.Config
 	VHost    string // AMQP; "": "/"
+	// Routed: what an exchange leads nowhere is an error (AMQP).
+	Routed bool
 	// Guard refuses what changes something at the broker, before it is reached; it is told what
 	// that is, as in "publish to kafka:orders". nil: nothing is refused.
 	Guard func(what string) error
@@ -174,6 +176,11 @@ type ConsumeOptions struct {
 	// Where tells which messages are meant; nil: all. What is not meant counts for
 	// nothing: it is passed over, and in an AMQP queue it stays in its place.
 	Where func(*Message) bool
+	// Ready is called when reading has begun: what is sent from then on is read.
+	Ready func() error
+	// Make makes what is read, if it is not there: a queue that dies with its reader, a
+	// Kafka topic.
+	Make bool
 }
 
 // reader is one subscription under way.
@@ -185,6 +192,11 @@ type reader interface {
 	settle(ctx context.Context) error
 	// pass says that it was not meant.
 	pass(ctx context.Context) error
+	// hold returns what settles, or passes over, the last message later, in the order in
+	// which they came.
+	hold(meant bool) func() error
+	// waits tells that the next message comes only when the last is settled.
+	waits() bool
 	close()
 }
 
@@ -204,18 +216,7 @@ func Consume(ctx context.Context, t Target, o ConsumeOptions, emit func(*Message
 		limited, cancel = context.WithTimeout(ctx, o.Timeout)
 		defer cancel()
 	}
-	var r reader
-	var err error
-	switch t.Protocol {
-	case MQTT:
-		r, err = openMQTT(limited, t, o)
-	case Kafka:
-		r, err = openKafka(limited, t, o)
-	case AMQP:
-		r, err = openAMQP(limited, t, o)
-	default:
-		err = fault.New(fault.Invalid, "consume", t.String(), "unknown protocol %q", t.Protocol)
-	}
+	r, err := open(limited, t, o)
 	if err != nil {
 		if limited.Err() != nil && ctx.Err() == nil {
 			err = fault.New(fault.Timeout, "consume", t.String(), "not connected after %v", o.Timeout)
@@ -223,7 +224,25 @@ func Consume(ctx context.Context, t Target, o ConsumeOptions, emit func(*Message
 		return 0, err
 	}
 	defer r.close()
+	if o.Ready != nil {
+		if err := o.Ready(); err != nil {
+			return 0, err
+		}
+	}
 	return drain(ctx, limited, r, t, o, emit)
+}
+
+// open begins to read a target.
+func open(ctx context.Context, t Target, o ConsumeOptions) (reader, error) {
+	switch t.Protocol {
+	case MQTT:
+		return openMQTT(ctx, t, o)
+	case Kafka:
+		return openKafka(ctx, t, o)
+	case AMQP:
+		return openAMQP(ctx, t, o)
+	}
+	return nil, fault.New(fault.Invalid, "consume", t.String(), "unknown protocol %q", t.Protocol)
 }
 
 // drain moves messages from r to emit until something says stop.

@@ -182,7 +182,16 @@ func (s *script) next(ctx context.Context) (*Message, error) {
 
 func (s *script) settle(context.Context) error { s.settled++; return nil }
 func (s *script) pass(context.Context) error   { s.passed++; return nil }
-func (s *script) close()                       {}
+func (s *script) hold(meant bool) func() error {
+	return func() error {
+		if meant {
+			return s.settle(nil)
+		}
+		return s.pass(nil)
+	}
+}
+func (s *script) waits() bool { return false }
+func (s *script) close()      {}
 
 func TestDrainStops(t *testing.T) {
 	second := step{after: time.Second}

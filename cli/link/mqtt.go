@@ -442,6 +442,16 @@ func (r *mqttReader) settle(ctx context.Context) error {
 
 func (r *mqttReader) pass(ctx context.Context) error { return r.settle(ctx) }
 
+func (r *mqttReader) hold(bool) func() error {
+	return func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), ackTimeout)
+		defer cancel()
+		return r.settle(ctx)
+	}
+}
+
+func (r *mqttReader) waits() bool { return true }
+
 func (r *mqttReader) close() { r.leave() }
 
 // mqttMessage reads MQTT's form.

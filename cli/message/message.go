@@ -1,5 +1,5 @@
 // Package message holds the commands that send and read messages: `rmq produce`, `consume`,
-// `tail`, `grep`. They speak the public protocols and so work on any broker.
+// `request`, `copy`, `tail`, `grep`. They speak the public protocols and so work on any broker.
 package message
 
 import (

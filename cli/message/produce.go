@@ -4,12 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"sync"
 	"time"
 
@@ -33,21 +31,11 @@ const inputMax = 64 << 20
 
 type produce struct {
 	connection
-	input      string
-	format     string
-	nul        bool
-	base64     bool
-	null       bool
-	key        string
-	headers    []string
-	properties []string
-	qos        int
-	retain     bool
-	partition  int
-	priority   int
-	expires    env.Duration
-	delay      env.Duration
-	repeat     int
+	input  string
+	format string
+	nul    bool
+	compose
+	repeat int
 }
 
 // NewProduce returns `rmq produce`.
@@ -72,24 +60,20 @@ func NewProduce(e *env.Env) *cobra.Command {
 	f.Var(&env.Choice{Value: &p.input, Of: []string{inputLines, inputNul, inputWhole, inputJSON}}, "input", "what standard input holds")
 	f.StringVarP(&p.format, "format", "f", "", "how each message stands in standard input, such as '%k %v\\n' (docs/FORMAT.md)")
 	f.BoolVarP(&p.nul, "null-separated", "0", false, "end each value with a NUL instead of a line end: the same as --input nul")
-	f.BoolVar(&p.base64, "base64", false, "values are base64")
-	f.BoolVar(&p.null, "null", false, "send no value: Kafka's tombstone; over MQTT with --retain it clears the retained message")
-	f.StringVarP(&p.key, "key", "k", "", "key")
-	f.StringArrayVarP(&p.headers, "header", "H", nil, "header (MQTT: user property), as name=value; repeatable")
-	f.StringArrayVarP(&p.properties, "property", "P", nil, "property, as name=value: content-type, correlation-id, reply-to, message-id, type…; repeatable")
-	f.IntVar(&p.qos, "qos", 1, "MQTT QoS; over AMQP 0 is transient, else persistent")
-	f.BoolVar(&p.retain, "retain", false, "keep it as the last value of its address")
-	f.IntVar(&p.partition, "partition", -1, "Kafka partition; -1 goes by key")
-	f.IntVar(&p.priority, "priority", 0, "AMQP priority, 0 to 255")
-	f.Var(&p.expires, "expires", "how long it is worth delivering")
-	f.Var(&p.delay, "delay", "how long the broker holds it back")
+	p.compose.flags(f)
 	f.IntVar(&p.repeat, "repeat", 1, "send each message so many times")
-	p.flags(f)
+	p.connection.flags(f)
 	return cmd
 }
 
 func (p *produce) run(cmd *cobra.Command, args []string) error {
 	ctx := cmd.Context()
+	if p.nul {
+		p.input = inputNul
+	}
+	if p.repeat < 1 {
+		return env.Failf(env.Usage, "--repeat %d sends nothing", p.repeat)
+	}
 	base, err := p.base(cmd)
 	if err != nil {
 		return err
@@ -98,14 +82,7 @@ func (p *produce) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	if t.Protocol == link.Kafka && p.partition >= 0 {
-		n := int32(p.partition)
-		t.Partition = &n
-		base.Partition = nil
-	}
-	if p.delay > 0 {
-		base.Headers = append(base.Headers, link.Header{Name: delayHeader(t.Protocol), Value: strconv.AppendInt(nil, time.Duration(p.delay).Milliseconds(), 10)})
-	}
+	p.at(&t, &base)
 	source, err := p.source(t.Protocol, args, base)
 	if err != nil {
 		return err
@@ -117,71 +94,10 @@ func (p *produce) run(cmd *cobra.Command, args []string) error {
 	return p.send(ctx, t, producer, source)
 }
 
-func delayHeader(protocol string) string {
-	if protocol == link.AMQP {
-		return "x-delay"
-	}
-	return "rmq-delay"
-}
-
-// base is what every message of this call has.
-func (p *produce) base(cmd *cobra.Command) (link.Message, error) {
-	m := link.Message{Retain: p.retain}
-	if p.nul {
-		p.input = inputNul
-	}
-	if p.qos < 0 || p.qos > 2 {
-		return m, env.Failf(env.Usage, "--qos %d is none of 0, 1, 2", p.qos)
-	}
-	if p.priority < 0 || p.priority > 255 {
-		return m, env.Failf(env.Usage, "--priority %d is not one of 0 to 255", p.priority)
-	}
-	if p.repeat < 1 {
-		return m, env.Failf(env.Usage, "--repeat %d sends nothing", p.repeat)
-	}
-	qos := uint8(p.qos)
-	m.QoS, m.Priority = &qos, uint8(p.priority)
-	if p.partition >= 0 {
-		n := int32(p.partition)
-		m.Partition = &n
-	}
-	if cmd.Flags().Changed("key") {
-		m.Key = []byte(p.key)
-	}
-	for _, s := range p.headers {
-		name, value, err := env.Pair(s)
-		if err != nil {
-			return m, env.Failf(env.Usage, "--header: %v", err)
-		}
-		m.Headers = append(m.Headers, link.Header{Name: name, Value: []byte(value)})
-	}
-	for _, s := range p.properties {
-		name, value, err := env.Pair(s)
-		if err != nil {
-			return m, env.Failf(env.Usage, "--property: %v", err)
-		}
-		if m.Properties == nil {
-			m.Properties = map[string]string{}
-		}
-		m.Properties[name] = value
-	}
-	return m, nil
-}
-
 // source yields the messages to send; io.EOF ends it.
 func (p *produce) source(protocol string, args []string, base link.Message) (func() (*link.Message, error), error) {
 	fresh := func(value []byte) (*link.Message, error) {
-		m := base
-		if p.base64 {
-			decoded := make([]byte, base64.StdEncoding.DecodedLen(len(value)))
-			n, err := base64.StdEncoding.Decode(decoded, bytes.TrimSpace(value))
-			if err != nil {
-				return nil, env.Failf(env.Usage, "a value is not base64: %v", err)
-			}
-			value = decoded[:n]
-		}
-		m.Value, m.Size = value, len(value)
-		return &m, nil
+		return p.fresh(base, value)
 	}
 	if p.format != "" && (p.null || len(args) == 2 || p.base64 || p.input != inputLines) {
 		return nil, env.Failf(env.Usage, "--format reads standard input: leave VALUE, --null, --base64 and --input out")

@@ -105,7 +105,7 @@ func badExpression(by string, err error) error {
 
 // meant tells whether a message matches, and counts those that do not.
 func (r *reading) meant(m *link.Message) bool {
-	switch r.filter.Eval(r.at(m).ForFilter()) {
+	switch r.filter.Eval(r.itemOf(m).ForFilter()) {
 	case filter.Yes:
 		return true
 	case filter.Unknown:
@@ -115,8 +115,8 @@ func (r *reading) meant(m *link.Message) bool {
 	return false
 }
 
-// at is a message with what is decoded of it, which is done once.
-func (r *reading) at(m *link.Message) *format.Item {
+// itemOf is a message with what is decoded of it, which is done once.
+func (r *reading) itemOf(m *link.Message) *format.Item {
 	if r.item == nil || r.item.Message != m {
 		r.item = r.decoding.item(m)
 	}
@@ -140,7 +140,7 @@ func (r *reading) tally() string {
 // for it. from stands before it in text, when it is one of several targets.
 func (c *reading) show(m *link.Message, from string) error {
 	c.shown++
-	it := c.at(m)
+	it := c.itemOf(m)
 	it.N = c.shown
 	if c.printer != nil {
 		_, err := c.e.Out.Write(c.printer.Append(nil, it))
