@@ -116,9 +116,12 @@ type Config struct {
 	// FirstUser is made, an administrator, where there is no user yet; "": nobody is.
 	FirstUser, FirstPassword string
 
-	Time clock.Clock // broker time; nil: the machine's
-	Link clock.Clock // link time; nil: the machine's
-	Log  *slog.Logger
+	// Hands are of the virtual clock that the broker goes by, and over its API they are moved; nil: it
+	// goes by Time and Link.
+	Hands *clock.Hands
+	Time  clock.Clock // broker time; nil: the machine's
+	Link  clock.Clock // link time; nil: the machine's
+	Log   *slog.Logger
 
 	// Durability of what is made and does not say its own: of the default namespace, at the first
 	// start. "": what it has, and sync at first.
@@ -167,6 +170,8 @@ type Broker struct {
 	following following
 	obeying   obeying
 
+	leaveHands func() // nil: it has none
+
 	stopping chan struct{} // closed when Close begins
 	closing  sync.Once
 	err      error
@@ -185,6 +190,9 @@ func Open(ctx context.Context, cfg Config) (_ *Broker, err error) {
 	}
 	if cfg.Host == "" {
 		cfg.Host = "127.0.0.1"
+	}
+	if cfg.Hands != nil {
+		cfg.Time, cfg.Link = cfg.Hands.Time(), cfg.Hands.Link()
 	}
 	if cfg.Time == nil {
 		cfg.Time = clock.Wall{}
@@ -237,7 +245,20 @@ func Open(ctx context.Context, cfg Config) (_ *Broker, err error) {
 		}
 	}
 	b.edge.Start()
+	if cfg.Hands != nil {
+		b.leaveHands = cfg.Hands.Join(b)
+	}
 	return b, nil
+}
+
+// Works and Settle implement clock.Settler: time has passed only when what it set going has happened.
+func (b *Broker) Works() uint64 { return b.kernel.Works() }
+
+func (b *Broker) Settle(ctx context.Context) error {
+	if err := errors.Join(b.mqtt.Settle(ctx), b.amqp.Settle(ctx)); err != nil {
+		return err
+	}
+	return b.kernel.Settle(ctx)
 }
 
 func (b *Broker) openEngine() error {
@@ -355,7 +376,7 @@ func (b *Broker) openServers(ctx context.Context) (err error) {
 	b.amqp = amqp.New(amqp.Config{Kernel: b.kernel, Auth: a, Trace: b.trace, Chaos: b.chaos, Link: b.cfg.Link, Log: b.cfg.Log, Product: "rmq", Version: version, Cluster: cluster})
 
 	source := admin.New(admin.Config{
-		Kernel: b.kernel, Auth: a, WAL: func() storage.LogStats { return b.engine.Log().Stats() }, Shards: b.shards, Clock: b.cfg.Time,
+		Kernel: b.kernel, Auth: a, WAL: func() storage.LogStats { return b.engine.Log().Stats() }, Shards: b.shards, Hands: b.cfg.Hands, Clock: b.cfg.Time, Link: b.cfg.Link,
 		Version: version, Commit: commit, Node: b.self(), Cluster: cluster, Profile: b.cfg.Profile, DataDir: b.cfg.DataDir, Started: b.started,
 		URLs: b.URLs, Listeners: b.listeners, Traffic: b.traffic, Warnings: b.warnings, Client: b.client, Bridges: b.bridges, Slow: b.slow, Trace: b.trace, Shutdown: b.askToEnd,
 	})
@@ -552,6 +573,9 @@ func (b *Broker) Close(ctx context.Context) error {
 		b.chaos.Close()
 		var errs []error
 		add := func(err error) { errs = append(errs, err) }
+		if b.leaveHands != nil {
+			b.leaveHands()
+		}
 		if b.edge != nil {
 			b.edge.StopListening()
 		}

@@ -342,6 +342,7 @@ func sample() *adminapitest.Fake {
 		Offsets: []adminapi.GroupOffset{{Topic: "orders", Partition: 0, Committed: 3, End: 43, Lag: 40, Member: "m1"}, {Topic: "orders", Partition: 1, Committed: -1}},
 	}}
 	f.R = []adminapi.Message{{Protocol: "mqtt", Address: "sensors/dev1", Topic: "sensors/dev1", Value: []byte("21.5\x1b[31m"), Time: at, QoS: &qos, Offset: &offset, Retain: true}}
+	f.Time = adminapi.Clock{Kind: adminapi.ClockVirtual, Now: at, Frozen: true}
 	f.A = []acl.Rule{{User: "ann", Actions: acl.Read | acl.Write, Name: "sensors/#"}, {Deny: true, Actions: acl.All, Name: "secret/#"}}
 	f.Set = []setting.Setting{{Namespace: "/", Kind: setting.KindShare, Name: "workers", Value: []byte(`{"strategy":"sticky"}`)},
 		{Namespace: "/", Kind: setting.KindRewrite, Name: "10-old", Value: []byte(`{"on":"all","filter":"old/#","regex":"^old/(.+)$","to":"new/$1"}`)},

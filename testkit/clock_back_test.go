@@ -44,11 +44,11 @@ func TestClockSetBack(t *testing.T) {
 			t.Error("nacked")
 		}
 	}
-	publish()                 // binds; one message
-	hands.Advance(-time.Hour) // beneath the broker
-	publish()                 // two messages
+	publish()             // binds; one message
+	hands.Back(time.Hour) // beneath the broker
+	publish()             // two messages
 	check(t, b.Close())
-	hands.Advance(-time.Hour) // while it is down
+	hands.Back(time.Hour) // while it is down
 	b.Restart()
 	publish()
 

@@ -20,7 +20,7 @@ type Nodes struct {
 	nodes []*Broker // by id from 1 on; nil: not running
 	disks []storage.Engine
 	opts  []Option
-	clock *clock.Virtual
+	hands *clock.Hands
 }
 
 // Cluster starts a cluster of n nodes that ends with the test. Every port of every node
@@ -60,13 +60,11 @@ func (c *Nodes) prepare(i int) *Broker {
 	if self > 1 {
 		b.cfg.users = nil // one node's are all nodes'
 	}
-	if c.clock == nil {
-		c.clock = b.cfg.virtual
-	} else { // all go by one
-		b.cfg.virtual, b.cfg.broker.Time, b.Clock.virtual = c.clock, c.clock, c.clock
+	if c.hands == nil {
+		c.hands = b.cfg.broker.Hands
 	}
+	b.cfg.broker.Hands = c.hands // all go by one
 	b.node = &node{c: c, id: i + 1}
-	b.Clock.nodes = c.kernels
 	return b
 }
 

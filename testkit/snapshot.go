@@ -36,8 +36,8 @@ func (b *Broker) Snapshot() *Snapshot {
 		b.t.Fatalf("testkit: snapshot: %v", err)
 	}
 	s := &Snapshot{image: image}
-	if b.cfg.virtual != nil {
-		s.at = b.cfg.virtual.Now()
+	if h := b.cfg.broker.Hands; h != nil {
+		s.at = h.Now()
 	}
 	b.events.add("test", "snapshot")
 	return s
@@ -50,7 +50,7 @@ func From(s *Snapshot) Option {
 	return func(c *config) {
 		c.from = s
 		if !s.at.IsZero() {
-			c.virtual = clock.NewVirtual(s.at)
+			c.broker.Hands = clock.NewHands(s.at)
 		}
 	}
 }
@@ -63,7 +63,7 @@ func (b *Broker) Restore(s *Snapshot) {
 	if b.cfg.broker.DataDir != "" {
 		b.t.Fatalf("testkit: a data directory is not put back: leave DataDir out")
 	}
-	if b.Clock.nodes != nil {
+	if b.cfg.broker.Cluster != nil {
 		b.t.Fatalf("testkit: a node of a cluster is not put back: the others would have what it lacks")
 	}
 	if err := b.Close(); err != nil {
@@ -71,13 +71,12 @@ func (b *Broker) Restore(s *Snapshot) {
 	}
 	b.cfg.broker.Ports = b.ports()
 	b.cfg.from, b.cfg.users = s, nil // they are in it
-	if b.cfg.virtual != nil {
+	if h := b.cfg.broker.Hands; h != nil {
 		at := s.at
 		if at.IsZero() {
-			at = b.cfg.virtual.Now()
+			at = h.Now()
 		}
-		b.cfg.virtual = clock.NewVirtual(at)
-		b.Clock.virtual, b.cfg.broker.Time = b.cfg.virtual, b.cfg.virtual
+		b.cfg.broker.Hands = clock.NewHands(at)
 	}
 	b.events.add("test", "restore")
 	if err := b.open(); err != nil {

@@ -76,12 +76,11 @@ type Broker struct {
 type Option func(*config)
 
 type config struct {
-	broker  broker.Config
-	virtual *clock.Virtual
-	users   []user
-	from    *Snapshot // what the broker begins with, each time it is opened; nil: nothing
-	seed    uint64
-	plan    string
+	broker broker.Config
+	users  []user
+	from   *Snapshot // what the broker begins with, each time it is opened; nil: nothing
+	seed   uint64
+	plan   string
 }
 
 type user struct{ name, password string }
@@ -93,7 +92,7 @@ func Virtual() Option { return VirtualAt(time.Now().Truncate(time.Second)) }
 
 // VirtualAt is Virtual at a given time.
 func VirtualAt(at time.Time) Option {
-	return func(c *config) { c.virtual = clock.NewVirtual(at) }
+	return func(c *config) { c.broker.Hands = clock.NewHands(at) }
 }
 
 // Production runs the profile that makes no streams by itself.
@@ -149,10 +148,7 @@ func prepare(t testing.TB, opts []Option) *Broker {
 		o(&b.cfg)
 	}
 	b.Disk = &Disk{b}
-	b.Clock = &Clock{b: b, virtual: b.cfg.virtual}
-	if b.cfg.virtual != nil {
-		b.cfg.broker.Time = b.cfg.virtual
-	}
+	b.Clock = &Clock{b: b}
 	plan, err := chaos.Parse([]byte(b.cfg.plan))
 	if err != nil {
 		t.Fatalf("testkit: %v", err)

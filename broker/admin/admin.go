@@ -32,7 +32,9 @@ type Config struct {
 	WAL    func() storage.LogStats
 	// Shards tells how the node's logs stand, by id.
 	Shards func() []adminapi.Shard
-	Clock  clock.Clock // broker time
+	Hands  *clock.Hands // of a virtual clock; nil: it is the machine's
+	Clock  clock.Clock  // broker time
+	Link   clock.Clock  // link time
 
 	Version, Commit string
 	Node            uint64
@@ -143,7 +145,7 @@ func (s *Source) Overview(context.Context) (adminapi.Overview, error) {
 	wal := s.c.WAL()
 	groups := s.groups(adminapi.DefaultNamespace)
 	o := adminapi.Overview{
-		At: s.c.Clock.Now(), Traffic: s.c.Traffic(),
+		At: s.c.Link.Now(), Traffic: s.c.Traffic(),
 		Topics: n.Streams, Partitions: n.Partitions, StreamBytes: n.StreamBytes, Queues: n.Queues, Ready: n.Ready, Unacked: n.Unacked,
 		Consumers: n.Consumers, Exchanges: n.Exchanges, Bindings: n.Bindings, Sessions: n.Sessions, Connected: n.Connected,
 		Subscriptions: n.Subscriptions, Groups: len(groups), Retained: n.Retained,

@@ -49,6 +49,9 @@
 //	GET    /v1/options                    []Option: what may be changed while the broker runs
 //	PATCH  /v1/options                    OptionsChange → []Option
 //	GET    /v1/trace?client=|topic=|ip=   TraceLine, one a line: what is seen of clients and done for them
+//	GET    /v1/clock                      Clock: the time that the broker goes by
+//	POST   /v1/clock/freeze · POST /v1/clock/resume → Clock
+//	POST   /v1/clock/advance              {by: "24h"} or {to: time}, {liveness} → Clock
 //	POST   /v1/shutdown
 //
 // Names are percent-encoded path segments ("sensors%2Fdev1"); ?namespace= chooses
@@ -208,6 +211,8 @@ type Source interface {
 	// what that is once it is changed, on every node.
 	Options(context.Context) ([]Option, error)
 	ChangeOptions(context.Context, OptionsChange) ([]Option, error)
+
+	Clocks
 
 	// Live calls emit with messages as they are published, until ctx ends (nil), emit
 	// fails (its error) or the broker closes. emit is called from one goroutine at a

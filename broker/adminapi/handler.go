@@ -248,6 +248,7 @@ func Handler(src Source, opt HandlerOptions) http.Handler {
 		return some(all), err
 	})
 
+	h.clocks(mux)
 	get(h, mux, "POST /v1/shutdown", SchemaDone, func(ctx context.Context, _ *http.Request) (Done, error) { return Done{}, src.Shutdown(ctx) })
 
 	mux.HandleFunc("/v1/", func(w http.ResponseWriter, r *http.Request) {

@@ -79,6 +79,7 @@ type conn struct {
 	waiting  atomic.Int64 // bytes that wait behind busy channels
 	blocked  atomic.Bool  // connection.blocked was sent
 	ended    atomic.Bool
+	cut      atomic.Bool // its client was silent for too long
 
 	flushing      atomic.Int32            // see flush.go
 	scratch       []byte                  // of whoever flushes
@@ -562,6 +563,7 @@ func (c *conn) onBeat() {
 	} else if c.silent++; c.silent >= silentMax && c.roomWait.Load() == 0 {
 		c.s.stats.HeartbeatsMissed.Add(1)
 		c.s.log.Info("connection closed: missed heartbeats from client", "protocol", "amqp", "peer", c.peer(), "user", c.user)
+		c.cut.Store(true)
 		c.out.Close(false)
 		return
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/robustmq/rmq/broker/auth"
 	"github.com/robustmq/rmq/broker/chaos"
 	"github.com/robustmq/rmq/broker/clock"
+	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/trace"
 )
@@ -45,7 +46,7 @@ const (
 
 // Server serves AMQP 0-9-1 on connections that it is given.
 //
-// Ownership: mu guards conns and closing. Server.mu is never held while a connection's
+// Ownership: mu guards conns, closing and left. Server.mu is never held while a connection's
 // locks are taken.
 type Server struct {
 	cfg   Config
@@ -58,6 +59,7 @@ type Server struct {
 	mu      sync.Mutex
 	conns   map[*conn]struct{}
 	closing bool
+	left    chan struct{} // closed, and nil again, when one is taken out of conns; nil: nobody waits
 	serving sync.WaitGroup
 }
 
@@ -123,9 +125,38 @@ func (s *Server) ServeConn(nc net.Conn) error {
 	s.stats.Connections.Add(-1)
 	s.mu.Lock()
 	delete(s.conns, c)
+	if s.left != nil {
+		close(s.left)
+		s.left = nil
+	}
 	s.mu.Unlock()
 	s.serving.Done()
 	return err
+}
+
+// Settle waits until the connections that are cut off have ended: what comes of that is handed to the
+// kernel then.
+func (s *Server) Settle(ctx context.Context) error {
+	for {
+		s.mu.Lock()
+		ending := false
+		for c := range s.conns {
+			ending = ending || c.cut.Load() || c.ended.Load()
+		}
+		if ending && s.left == nil {
+			s.left = make(chan struct{})
+		}
+		left := s.left
+		s.mu.Unlock()
+		if !ending {
+			return nil
+		}
+		select {
+		case <-left:
+		case <-ctx.Done():
+			return fault.New(fault.Timeout, "settle", "connections of AMQP", "%w", context.Cause(ctx))
+		}
+	}
 }
 
 // Close tells every client that the broker is closing, and waits until their connections

@@ -1,6 +1,7 @@
 package clock
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
@@ -13,5 +14,55 @@ func TestVirtualNeverGoesBack(t *testing.T) {
 	v.Advance(2 * time.Second)
 	if got, want := v.Now().Sub(start), time.Second+time.Hour; got != want {
 		t.Errorf("the clock stands at %v, want %v", got, want)
+	}
+}
+
+// A clock that runs calls what falls due by itself; one that was stopped has finished, and calls
+// nothing.
+func TestVirtualRuns(t *testing.T) {
+	start := time.Unix(1_700_000_000, 0)
+	v := NewVirtual(start)
+	rung := make(chan time.Time, 1)
+	v.AfterFunc(time.Hour, func() { t.Error("nobody advanced it by an hour") })
+	v.AfterFunc(time.Millisecond, func() { rung <- v.Now() })
+	v.Run()
+	if at := <-rung; at.Before(start.Add(time.Millisecond)) {
+		t.Errorf("called at %v", at)
+	}
+	v.AfterFunc(2*time.Millisecond, func() { rung <- v.Now() }) // beside one that is later
+	<-rung
+	v.Stop()
+	if now := v.Now(); v.Running() || v.Now() != now {
+		t.Error("it goes on")
+	}
+}
+
+// What is done every second is done once in a leap, and finds the clock at its end.
+func TestVirtualLeaps(t *testing.T) {
+	start := time.Unix(1_700_000_000, 0)
+	v := NewVirtual(start)
+	var at []time.Duration
+	var every func()
+	every = func() {
+		at = append(at, v.Now().Sub(start))
+		v.AfterFunc(time.Second, every)
+	}
+	v.AfterFunc(time.Second, every)
+	v.Leap(time.Hour)
+	v.Advance(time.Second)
+	if want := []time.Duration{time.Hour, time.Hour + time.Second}; !slices.Equal(at, want) {
+		t.Errorf("called at %v, want %v", at, want)
+	}
+}
+
+func TestVirtualSetBack(t *testing.T) {
+	start := time.Unix(1_700_000_000, 0)
+	v := NewVirtual(start)
+	called := false
+	v.AfterFunc(time.Minute, func() { called = true })
+	v.Back(time.Hour)
+	v.Advance(time.Hour)
+	if called || !v.Now().Equal(start) {
+		t.Errorf("called %v at %v", called, v.Now())
 	}
 }

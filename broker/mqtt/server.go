@@ -11,6 +11,7 @@ import (
 	"github.com/robustmq/rmq/broker/auth"
 	"github.com/robustmq/rmq/broker/chaos"
 	"github.com/robustmq/rmq/broker/clock"
+	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/internal/fresh"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/mqttwire"
@@ -174,6 +175,7 @@ type Server struct {
 	mu     sync.Mutex
 	conns  map[*conn]struct{} // guarded by mu
 	closed bool               // guarded by mu
+	left   chan struct{}      // closed, and nil again, when one is taken out of conns; nil: nobody waits
 	served sync.WaitGroup     // one for each conn in conns
 	ctx    context.Context    // ends when Close gives up waiting
 	stop   context.CancelFunc
@@ -227,9 +229,38 @@ func (s *Server) Take(nc net.Conn, over func()) {
 func (s *Server) forget(c *conn) {
 	s.mu.Lock()
 	delete(s.conns, c)
+	if s.left != nil {
+		close(s.left)
+		s.left = nil
+	}
 	s.mu.Unlock()
 	s.served.Done()
 	c.over()
+}
+
+// Settle waits until the connections that were told to end have: what comes of that is handed to the
+// kernel then.
+func (s *Server) Settle(ctx context.Context) error {
+	for {
+		s.mu.Lock()
+		ending := false
+		for c := range s.conns {
+			ending = ending || c.ended.Load()
+		}
+		if ending && s.left == nil {
+			s.left = make(chan struct{})
+		}
+		left := s.left
+		s.mu.Unlock()
+		if !ending {
+			return nil
+		}
+		select {
+		case <-left:
+		case <-ctx.Done():
+			return fault.New(fault.Timeout, "settle", "connections of MQTT", "%w", context.Cause(ctx))
+		}
+	}
 }
 
 // Close tells every client that the server is shutting down, and waits until all are

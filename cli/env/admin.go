@@ -15,7 +15,12 @@ import (
 const apiTimeout = 15 * time.Second
 
 // Admin returns a client of the broker that --url or --name means.
-func (e *Env) Admin() (*adminapi.Client, error) {
+func (e *Env) Admin() (*adminapi.Client, error) { return e.admin(apiTimeout) }
+
+// PatientAdmin returns one that waits for an answer for as long as its context says.
+func (e *Env) PatientAdmin() (*adminapi.Client, error) { return e.admin(0) }
+
+func (e *Env) admin(timeout time.Duration) (*adminapi.Client, error) {
 	base := e.URL
 	if base == "" {
 		run, err := e.Running()
@@ -24,10 +29,10 @@ func (e *Env) Admin() (*adminapi.Client, error) {
 		}
 		base = run.URLs.HTTP
 	}
-	return e.adminAt(base)
+	return e.adminAt(base, timeout)
 }
 
-func (e *Env) adminAt(base string) (*adminapi.Client, error) {
+func (e *Env) adminAt(base string, timeout time.Duration) (*adminapi.Client, error) {
 	if !strings.Contains(base, "://") {
 		base = "http://" + base
 	}
@@ -42,7 +47,7 @@ func (e *Env) adminAt(base string) (*adminapi.Client, error) {
 	}
 	// Streams last as long as they are read: only the wait for an answer is bounded.
 	plain := &http.Transport{
-		Proxy: http.ProxyFromEnvironment, ResponseHeaderTimeout: apiTimeout, DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+		Proxy: http.ProxyFromEnvironment, ResponseHeaderTimeout: timeout, DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
 	}
 	if e.apiCA != "" {
 		trust, err := (&TLS{cacert: e.apiCA}).Config()

@@ -73,7 +73,7 @@ func (e *Env) AdminOf(c *adminapi.Client, n *adminapi.Node) (*adminapi.Client, e
 	if u, err := url.Parse(c.Base()); err == nil {
 		host = u.Hostname()
 	}
-	return e.adminAt(reachable(at, host))
+	return e.adminAt(reachable(at, host), apiTimeout)
 }
 
 func overTLS(c *adminapi.Client) bool { return strings.HasPrefix(c.Base(), "https://") }

@@ -16,6 +16,7 @@ import (
 	"log/slog"
 
 	"github.com/robustmq/rmq/broker/adminapi"
+	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/cluster/transport"
 )
 
@@ -42,6 +43,10 @@ type Config struct {
 	KafkaAdvertise string
 	// FirstUser is made, an administrator, where there is no user yet; "": nobody is.
 	FirstUser, FirstPassword string
+
+	// Hands are of the virtual clock that the broker goes by, the same ones for all nodes of this
+	// process; nil: it goes by the machine's.
+	Hands *clock.Hands
 
 	// TLS is for connections between nodes; nil: they are plain.
 	TLS *tls.Config

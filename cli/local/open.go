@@ -33,7 +33,7 @@ func OpenBroker(ctx context.Context, c Config) (Broker, error) {
 	if c.Port != 0 {
 		ports = broker.OnePort(c.Port)
 	}
-	cfg := broker.Config{DataDir: c.DataDir, Profile: c.Profile, Host: c.Host, Ports: ports, Durability: kernel.Durability(c.Durability), KafkaAdvertise: c.KafkaAdvertise, FirstUser: c.FirstUser, FirstPassword: c.FirstPassword, Log: c.Log}
+	cfg := broker.Config{DataDir: c.DataDir, Profile: c.Profile, Host: c.Host, Ports: ports, Durability: kernel.Durability(c.Durability), KafkaAdvertise: c.KafkaAdvertise, FirstUser: c.FirstUser, FirstPassword: c.FirstPassword, Hands: c.Hands, Log: c.Log}
 	if err := c.Edge.open(&cfg); err != nil {
 		return nil, err
 	}

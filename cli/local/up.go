@@ -38,6 +38,7 @@ type up struct {
 	auth         string
 	first        string
 	advertise    string
+	clock        clockFlag
 	host         string
 	port         int
 	ports        [len(portFlags)]int
@@ -107,7 +108,7 @@ func NewUp(e *env.Env, open Open) *cobra.Command {
 			"own data has: what only they had is lost. Nodes join it then, with new data directories.\n\n" +
 			"Nodes prove to each other that they have the token, and send what they have to say as it is. With --node-cert,\n" +
 			"--node-key and --node-ca they speak TLS: each takes certificates of that authority only, for the address it dials.",
-		Example: "  rmq up\n  rmq up --memory --any-port --detach --wait --json\n  rmq up --data ./data --profile production\n" +
+		Example: "  rmq up\n  rmq up --memory --any-port --detach --wait --json\n  rmq up --memory --clock virtual   # time moves with rmq clock advance\n  rmq up --data ./data --profile production\n" +
 			"  rmq up --port 4000            # MQTT, Kafka, AMQP and HTTP on one port\n" +
 			"  rmq up --tls-cert server.pem --tls-key server.key --tls-ca devices.pem\n" +
 			"  rmq up --listener unix:///run/rmq.sock?mode=0660 --listener 'mqtt://127.0.0.1:1884?proxy-protocol=127.0.0.1'\n" +
@@ -129,6 +130,7 @@ func NewUp(e *env.Env, open Open) *cobra.Command {
 	f.StringVar(&u.advertise, "kafka-advertise", "", "where clients of Kafka are told to connect, as host or host:port (default: where they have come)")
 	f.StringVar(&u.first, "first-user", "", "while there are no users, make this one, an administrator; the password is taken from RMQ_PASSWORD or --password-file")
 	u.e.PasswordFlag(f)
+	f.Var(&u.clock, "clock", "whose time the broker goes by: real, the machine's; virtual, its own, which stands still until rmq clock moves it;\nrunning, its own, which runs meanwhile. virtual@TIME and running@TIME begin then")
 	f.StringVar(&u.host, "listen", "127.0.0.1", "address to listen on; others than this machine's need users")
 	f.IntVar(&u.port, "port", 0, "serve every protocol on this one port, alone")
 	for i, p := range portFlags {
@@ -236,6 +238,9 @@ func (u *up) config(cmd *cobra.Command) (c Config, err error) {
 		return c, &env.Failure{Exit: env.Usage, What: "--in-process is for many nodes", Hint: "say how many: rmq up -n 3 --in-process"}
 	}
 	if c.TLS, err = u.tls.config(u.e.Dir); err != nil {
+		return c, err
+	}
+	if c.Hands, err = u.hands(f.Changed("data")); err != nil {
 		return c, err
 	}
 	if u.memory && u.durability != "" {
@@ -635,6 +640,9 @@ func card(e *env.Env, run env.Run, c Config, took time.Duration, stop string) st
 		row("data", env.Clean(c.DataDir))
 	}
 	row("profile", c.Profile)
+	if c.Hands != nil {
+		row("clock", "virtual: rmq clock advance 24h")
+	}
 	row("try", "rmq produce mqtt:sensors/dev1/temp 21.5")
 	row("", "rmq consume kafka:sensors --from start -n 1")
 	row("watch", "rmq tui")

@@ -46,6 +46,7 @@ type Fake struct {
 	Ban  []acl.Ban
 	Br   []adminapi.Bridge
 	Opt  []adminapi.Option
+	Time adminapi.Clock
 	Fail error // every call fails with it, when not nil
 
 	Stopped  bool               // Shutdown was called
