@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/kernel/group"
 	"github.com/robustmq/rmq/broker/message"
@@ -54,38 +53,17 @@ func (r Record) String() string {
 	return fmt.Sprintf("%d/%d %s=%s", r.Partition, r.Offset, show(r.Key), show(r.Value))
 }
 
-// readMax bounds the bytes of one read of a partition.
-const readMax = 4 << 20
-
-// place is where a topic's records are.
-type place struct {
-	stream string // address
-	leaf   string // the address that a view keeps; "" for a stream
-	parts  []*kernel.Partition
-}
-
 // place finds the partitions that hold the topic.
-func (t Topic) place() (at place, ok bool) {
-	k := t.b.Kernel()
-	for _, address := range []string{t.name, message.FromKafkaName(t.name)} {
-		st, found := k.Stream(defaultNamespace, address)
-		first, last := 0, len(st.Parts)
-		if !found {
-			var p int32
-			if st, p, _, found = k.Leaf(defaultNamespace, address); !found {
-				continue
-			}
-			first, last, at.leaf = int(p), int(p)+1, address
-		}
-		at.stream = st.Address
-		for i := first; i < last; i++ {
-			if p, err := k.Partition(st.ID, int32(i)); err == nil {
-				at.parts = append(at.parts, p)
-			}
-		}
-		return at, true
-	}
-	return place{}, false
+func (t Topic) place() (kernel.Place, bool) { return t.b.Kernel().Place(defaultNamespace, t.name) }
+
+// each calls fn for the records of one partition.
+func each(at *kernel.Place, p *kernel.Partition, fn func(Record)) error {
+	index := p.Info().Index
+	_, err := at.Each(p, 0, func(rec *record.Record, made bool) bool {
+		fn(toRecord(rec, index, at.Stream, made))
+		return true
+	})
+	return err
 }
 
 // Exists tells whether there is such a topic. A view exists when a stream is home to its
@@ -101,8 +79,8 @@ func (t Topic) Records() []Record {
 	t.b.t.Helper()
 	var out []Record
 	at, _ := t.place()
-	for _, p := range at.parts {
-		if err := at.each(p, func(r Record) { out = append(out, r) }); err != nil {
+	for _, p := range at.Parts {
+		if err := each(&at, p, func(r Record) { out = append(out, r) }); err != nil {
 			t.b.t.Fatalf("testkit: topic %s: %v", t.name, err)
 		}
 	}
@@ -124,8 +102,8 @@ func (t Topic) Count() int {
 	t.b.t.Helper()
 	n := 0
 	at, _ := t.place()
-	for _, p := range at.parts {
-		if err := at.each(p, func(Record) { n++ }); err != nil {
+	for _, p := range at.Parts {
+		if err := each(&at, p, func(Record) { n++ }); err != nil {
 			t.b.t.Fatalf("testkit: topic %s: %v", t.name, err)
 		}
 	}
@@ -136,7 +114,7 @@ func (t Topic) Count() int {
 func (t Topic) most() int {
 	n := int64(0)
 	at, _ := t.place()
-	for _, p := range at.parts {
+	for _, p := range at.Parts {
 		i := p.Info()
 		n += i.End - i.Start
 	}
@@ -146,49 +124,7 @@ func (t Topic) most() int {
 // Partitions is how many partitions the topic has; 0 when it does not exist.
 func (t Topic) Partitions() int {
 	at, _ := t.place()
-	return len(at.parts)
-}
-
-// each calls fn for the records of one partition.
-func (at *place) each(p *kernel.Partition, fn func(Record)) error {
-	info := p.Info()
-	for offset := info.Start; offset < info.End; {
-		r, err := p.Read(offset, readMax, at.leaf, true)
-		if err != nil {
-			if fault.Is(err, fault.OutOfRange) { // retention went by meanwhile
-				if now := p.Info().Start; now > offset {
-					offset = now
-					continue
-				}
-			}
-			return err
-		}
-		for _, raw := range r.Batches {
-			for len(raw) > 0 {
-				b, rest, err := record.Next(raw)
-				if err != nil {
-					return err
-				}
-				raw = rest
-				if b.Control() {
-					continue
-				}
-				if err := b.Each(func(rec *record.Record) error {
-					if rec.Offset >= offset && rec.Offset < info.End {
-						fn(toRecord(rec, info.Index, at.stream, b.Made()))
-					}
-					return nil
-				}); err != nil {
-					return err
-				}
-			}
-		}
-		if r.Next <= offset {
-			return nil // nothing but gaps are left
-		}
-		offset = r.Next
-	}
-	return nil
+	return len(at.Parts)
 }
 
 func toRecord(rec *record.Record, partition int32, stream string, made bool) Record {
@@ -401,9 +337,9 @@ func (b *Broker) lag(g *GroupInfo) {
 	for i := range g.Offsets {
 		o := &g.Offsets[i]
 		at, _ := b.Topic(o.Topic).place()
-		for _, p := range at.parts {
+		for _, p := range at.Parts {
 			// A view's only partition is 0 to its readers, wherever it lies.
-			if in := p.Info(); in.Index == o.Partition || at.leaf != "" {
+			if in := p.Info(); in.Index == o.Partition || at.Leaf != "" {
 				o.End = in.End
 				o.Lag = max(in.End-max(o.Committed, in.Start), 0)
 				g.Lag += o.Lag

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
+	"strings"
 
 	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/adminapi"
@@ -69,7 +70,9 @@ func guard(a *auth.Auth, next http.Handler) http.Handler {
 
 // looks tells whether a request only looks, and at no message.
 func looks(r *http.Request) bool {
-	return r.Method == http.MethodGet && r.URL.Path != "/v1/live" && r.URL.Path != "/v1/trace" && r.URL.Path != "/v1/retained"
+	path := r.URL.EscapedPath() // a name may end as a call does, but for the slash
+	return r.Method == http.MethodGet && path != "/v1/live" && path != "/v1/trace" && path != "/v1/retained" &&
+		!strings.HasSuffix(path, "/records") && !strings.HasSuffix(path, "/messages")
 }
 
 func refuse(w http.ResponseWriter, status int, e adminapi.Error) {

@@ -52,6 +52,9 @@
 //	GET    /v1/clock                      Clock: the time that the broker goes by
 //	POST   /v1/clock/freeze · POST /v1/clock/resume → Clock
 //	POST   /v1/clock/advance              {by: "24h"} or {to: time}, {liveness} → Clock
+//	GET    /v1/topics/{name}/records?partition=&from=&where=&limit=  []Message
+//	GET    /v1/queues/{name}/messages?where=&limit=                  []Queued: nothing is consumed
+//	POST   /v1/want                       Want → Wanted: waits until something is so
 //	POST   /v1/shutdown
 //
 // Names are percent-encoded path segments ("sensors%2Fdev1"); ?namespace= chooses
@@ -213,6 +216,10 @@ type Source interface {
 	ChangeOptions(context.Context, OptionsChange) ([]Option, error)
 
 	Clocks
+	Inspection
+	// Want waits until something is so, and returns what it waited for; fault.Timeout says how that
+	// stands when it is not so in time.
+	Want(context.Context, Want) (Wanted, error)
 
 	// Live calls emit with messages as they are published, until ctx ends (nil), emit
 	// fails (its error) or the broker closes. emit is called from one goroutine at a

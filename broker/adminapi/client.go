@@ -434,19 +434,25 @@ func (c *Client) count(ctx context.Context, method, path string, v url.Values) (
 // call does one exchange: in (when not nil) as the body, the envelope's data into out
 // (when not nil).
 func (c *Client) call(ctx context.Context, method, path string, v url.Values, in, out any) error {
+	_, err := c.exchange(ctx, method, path, v, in, out)
+	return err
+}
+
+// exchange is call that returns what else the envelope has.
+func (c *Client) exchange(ctx context.Context, method, path string, v url.Values, in, out any) (Envelope, error) {
 	resp, err := c.do(ctx, method, path, v, in)
 	if err != nil {
-		return err
+		return Envelope{}, err
 	}
 	defer resp.Body.Close()
 	env, err := c.envelope(resp)
 	if err != nil || out == nil {
-		return err
+		return env, err
 	}
 	if err := json.Unmarshal(env.Data, out); err != nil {
-		return c.unreachable(fmt.Errorf("it answered %s in a form this release does not know: %w", env.Schema, err))
+		return env, c.unreachable(fmt.Errorf("it answered %s in a form this release does not know: %w", env.Schema, err))
 	}
-	return nil
+	return env, nil
 }
 
 func (c *Client) do(ctx context.Context, method, path string, v url.Values, in any) (*http.Response, error) {

@@ -249,6 +249,8 @@ func Handler(src Source, opt HandlerOptions) http.Handler {
 	})
 
 	h.clocks(mux)
+	h.inspection(mux)
+	put(h, mux, "POST /v1/want", SchemaWanted, func(ctx context.Context, _ *http.Request, w Want) (Wanted, error) { return src.Want(ctx, w) })
 	get(h, mux, "POST /v1/shutdown", SchemaDone, func(ctx context.Context, _ *http.Request) (Done, error) { return Done{}, src.Shutdown(ctx) })
 
 	mux.HandleFunc("/v1/", func(w http.ResponseWriter, r *http.Request) {

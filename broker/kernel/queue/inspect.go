@@ -45,3 +45,26 @@ func browsed(seq uint64, e *entry) Browsed {
 		Seq: seq, EnqueuedAt: e.enqueued, State: State(e.state()), Count: uint32(e.count), Failed: uint32(e.failed),
 	}
 }
+
+// BrowseAfter is Browse from behind the message that after names; nil: from the first.
+func (q *Queue) BrowseAfter(after *uint64, f func(Browsed) bool) {
+	if after == nil {
+		q.Browse(f)
+		return
+	}
+	priority, pos := priorityOf(*after), posOf(*after)
+	for pr := min(priority, len(q.lanes)-1); pr >= 0; pr-- {
+		pages := q.lanes[pr].pages
+		if pr == priority {
+			pages = pages[q.lanes[pr].find(pos>>pageBits):]
+		}
+		for _, p := range pages {
+			if !p.each(func(i int, e *entry) bool {
+				at := p.num<<pageBits | uint64(i)
+				return pr == priority && at <= pos || f(browsed(seqOf(pr, at), e))
+			}) {
+				return
+			}
+		}
+	}
+}

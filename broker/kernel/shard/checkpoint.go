@@ -448,3 +448,13 @@ func (m *Machine) QueueStats(id uint64) (queue.Stats, bool) {
 
 // QueueIDs lists the queues.
 func (m *Machine) QueueIDs() []uint64 { return m.queues.Keys() }
+
+// BrowseQueue calls fn for the messages of a queue in the order of queue.Browse, those behind the one
+// that after names, until it returns false.
+func (m *Machine) BrowseQueue(id uint64, after *uint64, fn func(queue.Browsed) bool) {
+	q, ok := m.queues.Get(id)
+	if !ok {
+		return
+	}
+	q.BrowseAfter(after, fn)
+}
