@@ -76,6 +76,11 @@ func WithHint(err error, format string, args ...any) error {
 	return &with
 }
 
+// ExitCode is what a command that was run for the user has ended with: it has said what there is to say.
+type ExitCode int
+
+func (c ExitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
+
 // ErrInterrupted is the cause of a context that Ctrl-C ended.
 var ErrInterrupted = errors.New("interrupted")
 
@@ -131,6 +136,9 @@ func readerLeft(err error) bool {
 func (e *Env) Fail(err error) int {
 	if err == nil || readerLeft(err) {
 		return OK
+	}
+	if code, ok := errors.AsType[ExitCode](err); ok {
+		return int(code)
 	}
 	f := Explain(err)
 	if f.Exit == Interrupted {

@@ -78,11 +78,13 @@ func Variables(urls adminapi.URLs) []Variable {
 	add("RMQ_URL", urls.HTTP)
 	add("RMQ_CONTROL_URL", urls.HTTP)
 	add("MQTT_URL", urls.MQTT)
+	hostPort(urls.MQTT, "MQTT", add)
 	add("MQTT_WS_URL", urls.MQTTWS)
 	add("MQTTS_URL", urls.MQTTS)
 	add("MQTT_WSS_URL", urls.MQTTWSS)
 	add("KAFKA_BOOTSTRAP_SERVERS", strings.TrimPrefix(urls.Kafka, "kafka://"))
 	add("AMQP_URL", urls.AMQP)
+	hostPort(urls.AMQP, "AMQP", add)
 	add("AMQPS_URL", urls.AMQPS)
 	return vars
 }

@@ -130,7 +130,7 @@ func NewUp(e *env.Env, open Open) *cobra.Command {
 	f.StringVar(&u.advertise, "kafka-advertise", "", "where clients of Kafka are told to connect, as host or host:port (default: where they have come)")
 	f.StringVar(&u.first, "first-user", "", "while there are no users, make this one, an administrator; the password is taken from RMQ_PASSWORD or --password-file")
 	u.e.PasswordFlag(f)
-	f.Var(&u.clock, "clock", "whose time the broker goes by: real, the machine's; virtual, its own, which stands still until rmq clock moves it;\nrunning, its own, which runs meanwhile. virtual@TIME and running@TIME begin then")
+	f.Var(&u.clock, "clock", clockUsage)
 	f.StringVar(&u.host, "listen", "127.0.0.1", "address to listen on; others than this machine's need users")
 	f.IntVar(&u.port, "port", 0, "serve every protocol on this one port, alone")
 	for i, p := range portFlags {
