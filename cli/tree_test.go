@@ -192,7 +192,7 @@ func commandLines(t *testing.T, line string) [][]string {
 func TestExamplesRun(t *testing.T) {
 	skip := map[string]bool{
 		"rmq up": true, "rmq tui": true, "rmq down": true, "rmq produce": true, "rmq consume": true, "rmq tail": true, "rmq grep": true, "rmq request": true, "rmq copy": true, "rmq help": true, // in scripts, and TestMessageExamplesRun
-		"rmq test": true, // in scripts
+		"rmq test":        true,                         // in scripts
 		"rmq user create": true, "rmq user alter": true, // want a terminal
 		"rmq acl import": true, "rmq user import": true, // want a file
 		"rmq node kill": true, "rmq node pause": true, "rmq node resume": true, "rmq node restart": true, "rmq node add": true, // want processes; in scripts
