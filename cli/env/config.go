@@ -286,8 +286,8 @@ func checkKeys(root *cobra.Command, path string, settings map[string]any) error 
 				}
 				continue
 			}
-			if flags[key] {
-				continue
+			if flags[key] || at == "" && key == requestsKey {
+				continue // requests are read when one is named
 			}
 			f := Failf(Usage, "unknown setting %s%s", at, key)
 			if path != "" {

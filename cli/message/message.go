@@ -24,6 +24,10 @@ type connection struct {
 	named    bool // the target named its host
 }
 
+const savedHelp = "TARGET may be @NAME: a request that is saved under requests in rmq.yaml, with its target, its value and other\n" +
+	"flags by their long names. A VALUE and flags that are given go over it:\n\n" +
+	"  requests:\n    order:\n      target: kafka:orders\n      value: {id: 7}\n      header: [source=shop]\n\n"
+
 const targetHelp = `TARGET is one of
 
   mqtt:sensors/dev1/temp          MQTT topic (to consume: a filter)
@@ -144,6 +148,15 @@ func (c *connection) completeTarget(cmd *cobra.Command, args []string, _ string)
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	return c.completeTargets(cmd, args, "")
+}
+
+// completeSaved completes the first argument of those that take a saved request too.
+func (c *connection) completeSaved(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+	out, directive := c.completeTarget(cmd, args, word)
+	if len(args) == 0 {
+		out = append(out, c.e.SavedNames()...)
+	}
+	return out, directive
 }
 
 // completeTargets completes any argument.

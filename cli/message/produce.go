@@ -45,7 +45,7 @@ func NewProduce(e *env.Env) *cobra.Command {
 		Use:   "produce TARGET [VALUE]",
 		Short: "Send messages over MQTT, Kafka or AMQP",
 		Long: "Send messages over MQTT, Kafka or AMQP, and wait until the broker has them.\n\nWithout VALUE, each line of standard input is a message; --input says otherwise. " +
-			"With -o json a receipt is\nprinted for each message, one a line.\n\n" + targetHelp,
+			"With -o json a receipt is\nprinted for each message, one a line.\n\n" + savedHelp + targetHelp,
 		Example: "  rmq produce mqtt:sensors/dev1/temp 21.5 --retain\n" +
 			"  rmq produce kafka:orders '{\"id\":7}' -k 7 -H source=shop -P content-type=application/json\n" +
 			"  seq 1000 | rmq produce amqp:queue:jobs\n" +
@@ -53,7 +53,7 @@ func NewProduce(e *env.Env) *cobra.Command {
 			"  printf 'k1=a\\nk2=b\\n' | rmq produce kafka:orders -f '%k=%v\\n'\n" +
 			"  rmq consume kafka:orders --from start --until-end -o json | rmq produce kafka:copy --input json",
 		Args:              env.Between([]string{"TARGET"}, "VALUE"),
-		ValidArgsFunction: p.completeTarget,
+		ValidArgsFunction: p.completeSaved,
 		RunE:              func(cmd *cobra.Command, args []string) error { return p.run(cmd, args) },
 	}
 	f := cmd.Flags()
@@ -68,6 +68,10 @@ func NewProduce(e *env.Env) *cobra.Command {
 
 func (p *produce) run(cmd *cobra.Command, args []string) error {
 	ctx := cmd.Context()
+	args, err := p.e.Saved(cmd, args)
+	if err != nil {
+		return err
+	}
 	if p.nul {
 		p.input = inputNul
 	}

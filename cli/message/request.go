@@ -35,13 +35,13 @@ func NewRequest(e *env.Env) *cobra.Command {
 			"says it: MQTT 5 by response topic and correlation data, AMQP by reply-to and correlation-id, with a queue that\n" +
 			"lives as long as the request, Kafka by the headers reply-to and correlation-id (for Spring kafka_replyTopic and\n" +
 			"kafka_correlationId too); the topic of replies is TOPIC.replies, which is made if it is not there.\n\n" +
-			"Without VALUE, all of standard input is the value. The exit code is 8 when not all replies came in time.\n\n" + targetHelp,
+			"Without VALUE, all of standard input is the value. The exit code is 8 when not all replies came in time.\n\n" + savedHelp + targetHelp,
 		Example: "  rmq request mqtt:rpc/echo hello\n" +
 			"  rmq request amqp:queue:jobs '{\"id\":7}' -P content-type=application/json --timeout 5s --jq .json\n" +
 			"  rmq request kafka:orders '{\"id\":7}' -k 7 -n 3 --timeout 2s\n" +
 			"  rmq request mqtt:rpc/echo < request.json",
 		Args:              env.Between([]string{"TARGET"}, "VALUE"),
-		ValidArgsFunction: r.completeTarget,
+		ValidArgsFunction: r.completeSaved,
 		RunE:              func(cmd *cobra.Command, args []string) error { return r.run(cmd, args) },
 	}
 	f := cmd.Flags()
@@ -54,6 +54,10 @@ func NewRequest(e *env.Env) *cobra.Command {
 
 func (r *request) run(cmd *cobra.Command, args []string) error {
 	ctx := cmd.Context()
+	args, err := r.e.Saved(cmd, args)
+	if err != nil {
+		return err
+	}
 	if r.n < 1 {
 		return env.Failf(env.Usage, "-n %d waits for no reply", r.n)
 	}
