@@ -8,6 +8,7 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 
+	"github.com/robustmq/rmq/broker/grammar"
 	"github.com/robustmq/rmq/tui/kind"
 )
 
@@ -206,7 +207,7 @@ func (m *Model) plotPaths() []string {
 }
 
 func (m *Model) setInterval(arg string) (tea.Cmd, error) {
-	d, err := time.ParseDuration(arg)
+	d, err := grammar.ParseDuration(arg)
 	if err != nil || d < intervalMin {
 		return nil, fmt.Errorf("a duration of at least %v, as 5s or 1m", intervalMin)
 	}

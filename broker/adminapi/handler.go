@@ -14,6 +14,7 @@ import (
 	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/grammar"
 	"github.com/robustmq/rmq/broker/setting"
 )
 
@@ -355,7 +356,7 @@ func (h *handler) retained(w http.ResponseWriter, r *http.Request) {
 func (h *handler) watch(w http.ResponseWriter, r *http.Request) {
 	interval := time.Second
 	if s := r.URL.Query().Get("interval"); s != "" {
-		d, err := time.ParseDuration(s)
+		d, err := grammar.ParseDuration(s)
 		if err != nil || d < WatchMin {
 			h.fail(w, r, fault.New(fault.Invalid, "watch", "", "interval %q is not a duration of at least %v", s, WatchMin))
 			return
@@ -392,7 +393,7 @@ func (h *handler) trace(w http.ResponseWriter, r *http.Request) {
 		q.Bytes, err = intParam(r, "bytes", 0, TraceBytesMax)
 	}
 	if s := v.Get("for"); s != "" && err == nil {
-		if q.For, err = time.ParseDuration(s); err != nil || q.For <= 0 {
+		if q.For, err = grammar.ParseDuration(s); err != nil || q.For <= 0 {
 			err = fault.New(fault.Invalid, "trace", "", "for %q is no duration", s)
 		}
 	}

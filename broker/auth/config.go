@@ -16,6 +16,7 @@ import (
 
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/grammar"
 	"github.com/robustmq/rmq/broker/wire"
 )
 
@@ -49,7 +50,7 @@ type Duration time.Duration
 
 // UnmarshalText reads a duration.
 func (d *Duration) UnmarshalText(text []byte) error {
-	v, err := time.ParseDuration(string(text))
+	v, err := grammar.ParseDuration(string(text))
 	if err == nil && v < 0 {
 		err = fmt.Errorf("%s is less than nothing", text)
 	}

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/robustmq/rmq/broker/grammar"
 	"github.com/robustmq/rmq/broker/internal/fresh"
 )
 
@@ -143,7 +144,7 @@ func (s *Option) set(v *Values, text string) error {
 		}
 		*p = int(n)
 	case *time.Duration:
-		d, err := duration(text)
+		d, err := grammar.ParseDuration(text)
 		if err != nil || d != 0 && int64(d) < s.least {
 			return fmt.Errorf("%q is no duration such as 250ms, 30s, 1h30m, 7d, of at least %v", text, time.Duration(s.least))
 		}
@@ -180,19 +181,6 @@ func number(text string, bytes bool) (int64, error) {
 		err = strconv.ErrRange
 	}
 	return n << shift, err
-}
-
-func duration(text string) (time.Duration, error) {
-	for suffix, unit := range map[string]time.Duration{"d": 24 * time.Hour, "w": 7 * 24 * time.Hour} {
-		if days, ok := strings.CutSuffix(text, suffix); ok {
-			n, err := strconv.ParseUint(days, 10, 16)
-			return time.Duration(n) * unit, err
-		}
-	}
-	if text == "0" {
-		return 0, nil
-	}
-	return time.ParseDuration(text)
 }
 
 // short writes a duration without the parts that are 0.
