@@ -18,6 +18,7 @@ import (
 	"github.com/robustmq/rmq/cli/ban"
 	"github.com/robustmq/rmq/cli/binding"
 	"github.com/robustmq/rmq/cli/bridge"
+	"github.com/robustmq/rmq/cli/chaos"
 	"github.com/robustmq/rmq/cli/clock"
 	"github.com/robustmq/rmq/cli/config"
 	"github.com/robustmq/rmq/cli/conform"
@@ -93,7 +94,7 @@ func New(e *env.Env, open local.Open) *cobra.Command {
 	add(groupMessages, message.NewProduce(e), message.NewConsume(e), message.NewRequest(e), message.NewCopy(e), message.NewTail(e), message.NewGrep(e))
 	add(groupBroker, clock.Command(e), local.NewTest(e, open))
 	add(groupThings, namespace.Command(e), topic.Command(e), queue.Command(e), exchange.Command(e), binding.Command(e), bridge.Command(e),
-		session.Command(e), retained.Command(e), group.Command(e), user.Command(e), acl.Command(e), setting.Share(e), setting.Rewrite(e), setting.Subscription(e), ban.Command(e), setting.Quota(e), trace.Command(e))
+		session.Command(e), retained.Command(e), group.Command(e), user.Command(e), acl.Command(e), setting.Share(e), setting.Rewrite(e), setting.Subscription(e), ban.Command(e), setting.Quota(e), trace.Command(e), chaos.Command(e))
 	add(groupRest, conform.Command(e), clicontext.Command(e, newForDocs), config.Command(e, newConfigShow(e)), newCompletion(e), newVersion(e), newExitCodes())
 	root.SetHelpCommand(newHelp(e))
 	root.SetHelpCommandGroupID(groupRest)

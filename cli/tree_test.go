@@ -194,7 +194,7 @@ func TestExamplesRun(t *testing.T) {
 		"rmq up": true, "rmq tui": true, "rmq down": true, "rmq produce": true, "rmq consume": true, "rmq tail": true, "rmq grep": true, "rmq request": true, "rmq copy": true, "rmq help": true, // in scripts, and TestMessageExamplesRun
 		"rmq test":        true,                         // in scripts
 		"rmq user create": true, "rmq user alter": true, // want a terminal
-		"rmq acl import": true, "rmq user import": true, // want a file
+		"rmq acl import": true, "rmq user import": true, "rmq chaos run": true, // want a file
 		"rmq node kill": true, "rmq node pause": true, "rmq node resume": true, "rmq node restart": true, "rmq node add": true, // want processes; in scripts
 		"rmq log inspect": true, "rmq doctor": true, // want a directory; in scripts
 		"rmq conform":      true,                                                // wants a broker; in scripts

@@ -17,6 +17,7 @@ import (
 
 	"github.com/robustmq/rmq/broker/adminapi"
 	"github.com/robustmq/rmq/broker/auth"
+	"github.com/robustmq/rmq/broker/chaos"
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel"
@@ -55,6 +56,8 @@ type Config struct {
 	Bridges Bridges
 	// Trace is where the protocol servers tell what they see.
 	Trace *trace.Tracer
+	// Chaos is what goes wrong by plan.
+	Chaos *chaos.Engine
 	// Slow returns who was slow to take MQTT messages, the slowest first.
 	Slow func() []adminapi.Slow
 	// Shutdown begins a clean end of the broker.

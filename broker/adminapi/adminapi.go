@@ -55,6 +55,9 @@
 //	GET    /v1/topics/{name}/records?partition=&from=&where=&limit=  []Message
 //	GET    /v1/queues/{name}/messages?where=&limit=                  []Queued: nothing is consumed
 //	POST   /v1/want                       Want → Wanted: waits until something is so
+//	GET    /v1/chaos                      Chaos: what goes wrong by plan, on the node that answers
+//	POST   /v1/chaos                      chaos.Rule → chaos.Rule · PUT chaos.Plan → Chaos · DELETE
+//	DELETE /v1/chaos/{name}
 //	POST   /v1/shutdown
 //
 // Names are percent-encoded path segments ("sensors%2Fdev1"); ?namespace= chooses
@@ -201,6 +204,8 @@ type Source interface {
 	Bans(context.Context) ([]acl.Ban, error)
 	PutBan(context.Context, acl.Ban) (acl.Ban, error)
 	DeleteBan(context.Context, acl.Ban) error
+
+	Faults
 
 	// Bridges returns the bridges to other brokers, without what is secret. AddBridge fails with
 	// fault.Exists for a name that is taken; RemoveBridge drops what waits to go out.

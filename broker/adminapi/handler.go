@@ -240,6 +240,8 @@ func Handler(src Source, opt HandlerOptions) http.Handler {
 		return Done{}, src.DeleteBan(ctx, b)
 	})
 
+	h.faults(mux)
+
 	get(h, mux, "GET /v1/options", SchemaOptions, func(ctx context.Context, _ *http.Request) ([]Option, error) {
 		all, err := src.Options(ctx)
 		return some(all), err

@@ -38,6 +38,8 @@ type Config struct {
 
 	// Auth is a file that names who knows clients, besides the table of users; "": nobody.
 	Auth string
+	// Chaos is a file with what goes wrong from the start; "": nothing does.
+	Chaos string
 	// KafkaAdvertise is where clients of Kafka are told to connect, as host or host:port; "": where
 	// they have come.
 	KafkaAdvertise string

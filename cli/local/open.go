@@ -4,13 +4,16 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"maps"
 	"net"
+	"os"
 	"slices"
 	"sync"
 
 	"github.com/robustmq/rmq/broker"
 	"github.com/robustmq/rmq/broker/auth"
+	"github.com/robustmq/rmq/broker/chaos"
 	"github.com/robustmq/rmq/broker/cluster/transport"
 	"github.com/robustmq/rmq/broker/edge"
 	"github.com/robustmq/rmq/broker/fault"
@@ -44,6 +47,15 @@ func OpenBroker(ctx context.Context, c Config) (Broker, error) {
 	}
 	if cfg.Auth, err = readAuth(c.Auth); err != nil {
 		return nil, err
+	}
+	if c.Chaos != "" {
+		text, err := os.ReadFile(c.Chaos)
+		if err == nil {
+			cfg.Chaos, err = chaos.Parse(text)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("--chaos %s: %w", c.Chaos, err)
+		}
 	}
 	if cl := c.Cluster; cl != nil {
 		if cl.Hub != nil {

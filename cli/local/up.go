@@ -36,6 +36,7 @@ type up struct {
 	profile      string
 	durability   string
 	auth         string
+	chaos        string
 	first        string
 	advertise    string
 	clock        clockFlag
@@ -127,6 +128,8 @@ func NewUp(e *env.Env, open Open) *cobra.Command {
 	env.DurabilityFlag(f, &u.durability, "of what is made and does not say its own; decided at the first start (default: sync)")
 	f.StringVar(&u.auth, "auth", "", "file, in YAML or JSON, that names who knows clients besides the users of rmq user: certificates, tokens, a password file, a service")
 	_ = f.SetAnnotation("auth", env.PathAnnotation, []string{"true"}) // fails for unknown flags only
+	f.StringVar(&u.chaos, "chaos", "", "file with a plan of what goes wrong, as rmq chaos run takes it")
+	_ = f.SetAnnotation("chaos", env.PathAnnotation, []string{"true"}) // fails for unknown flags only
 	f.StringVar(&u.advertise, "kafka-advertise", "", "where clients of Kafka are told to connect, as host or host:port (default: where they have come)")
 	f.StringVar(&u.first, "first-user", "", "while there are no users, make this one, an administrator; the password is taken from RMQ_PASSWORD or --password-file")
 	u.e.PasswordFlag(f)
@@ -206,6 +209,11 @@ func (u *up) run(cmd *cobra.Command) error {
 func (u *up) config(cmd *cobra.Command) (c Config, err error) {
 	f := cmd.Flags()
 	c = Config{Profile: u.profile, Host: u.host, Port: u.port, Durability: u.durability}
+	if u.chaos != "" {
+		if c.Chaos = u.chaos; !filepath.IsAbs(c.Chaos) {
+			c.Chaos = filepath.Join(u.e.Dir, c.Chaos)
+		}
+	}
 	if u.auth != "" {
 		if c.Auth = u.auth; !filepath.IsAbs(c.Auth) {
 			c.Auth = filepath.Join(u.e.Dir, c.Auth)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/adminapi"
+	"github.com/robustmq/rmq/broker/chaos"
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/setting"
 	"github.com/robustmq/rmq/broker/trace"
@@ -44,10 +45,12 @@ type Fake struct {
 	A    []acl.Rule
 	Set  []setting.Setting
 	Ban  []acl.Ban
-	Br   []adminapi.Bridge
-	Opt  []adminapi.Option
-	Time adminapi.Clock
-	Fail error // every call fails with it, when not nil
+
+	Faults *chaos.Engine // nil: none were planned
+	Br     []adminapi.Bridge
+	Opt    []adminapi.Option
+	Time   adminapi.Clock
+	Fail   error // every call fails with it, when not nil
 
 	Stopped  bool               // Shutdown was called
 	Password map[string]*string // as PutUser got them
