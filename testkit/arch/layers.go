@@ -44,7 +44,7 @@ var layers = []string{
 var (
 	remote    = []string{"cli", "cli/*", "tui", "tui/*"}
 	local     = "cli/local"
-	remoteMay = []string{"broker/acl", "broker/chaos", "broker/setting", "broker/trace", "broker/adminapi", "broker/fault", "broker/message", "broker/grammar", "broker/filter", "broker/clock", "broker/telemetry"}
+	remoteMay = []string{"broker/acl", "broker/chaos", "broker/setting", "broker/trace", "broker/adminapi", "broker/adminapi/declare", "broker/fault", "broker/message", "broker/grammar", "broker/filter", "broker/clock", "broker/telemetry"}
 )
 
 // homes says where each third-party module may be used, by prefix of folder. One
@@ -80,7 +80,7 @@ var homes = []struct {
 	{"github.com/spf13/viper", "cli cmd"},
 	{"github.com/itchyny/gojq", "cli tui"},
 	{"github.com/itchyny/timefmt-go", "cli/format"},
-	{"gopkg.in/yaml.v3", "cli testkit broker/chaos"},
+	{"gopkg.in/yaml.v3", "cli testkit fixtures broker/chaos"},
 	{"charm.land/bubbletea/v2", "tui"},
 	{"charm.land/bubbles/v2", "tui"},
 	{"charm.land/lipgloss/v2", "tui"},
