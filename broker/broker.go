@@ -159,6 +159,7 @@ type Broker struct {
 	http    *edge.HTTPHandler
 	certs   *edge.Certs
 	edge    *edge.Server
+	admin   *admin.Source
 	urls    adminapi.URLs
 	addrs   map[edge.Proto]net.Addr
 	started time.Time
@@ -375,7 +376,7 @@ func (b *Broker) openServers(ctx context.Context) (err error) {
 	})
 	b.amqp = amqp.New(amqp.Config{Kernel: b.kernel, Auth: a, Trace: b.trace, Chaos: b.chaos, Link: b.cfg.Link, Log: b.cfg.Log, Product: "rmq", Version: version, Cluster: cluster})
 
-	source := admin.New(admin.Config{
+	b.admin = admin.New(admin.Config{
 		Kernel: b.kernel, Auth: a, WAL: func() storage.LogStats { return b.engine.Log().Stats() }, Shards: b.shards, Hands: b.cfg.Hands, Clock: b.cfg.Time, Link: b.cfg.Link,
 		Version: version, Commit: commit, Node: b.self(), Cluster: cluster, Profile: b.cfg.Profile, DataDir: b.cfg.DataDir, Started: b.started,
 		URLs: b.URLs, Listeners: b.listeners, Traffic: b.traffic, Warnings: b.warnings, Client: b.client, Bridges: b.bridges, Slow: b.slow, Trace: b.trace, Chaos: b.chaos, Shutdown: b.askToEnd,
@@ -383,7 +384,7 @@ func (b *Broker) openServers(ctx context.Context) (err error) {
 	web := b.mqtt.WebSocket()
 	mux := http.NewServeMux()
 	mux.Handle("/mqtt", web)
-	mux.Handle("/", admin.Handler(source, a, b.cfg.Link))
+	mux.Handle("/", admin.Handler(b.admin, a, b.cfg.Link))
 	b.http = edge.NewHTTP(&http.Server{
 		Handler: mux, ReadHeaderTimeout: headerWait, MaxHeaderBytes: headerMax, IdleTimeout: idleWait,
 		ErrorLog: slog.NewLogLogger(b.cfg.Log.Handler(), slog.LevelDebug),
@@ -554,6 +555,9 @@ func (b *Broker) Chaos() *chaos.Engine { return b.chaos }
 
 // Kernel is the broker's kernel, for tests that look inside.
 func (b *Broker) Kernel() *kernel.Kernel { return b.kernel }
+
+// Admin is what the broker's administration API asks, for tests that ask without a client.
+func (b *Broker) Admin() adminapi.Source { return b.admin }
 
 // Done is closed when somebody asked the broker over its API to end. Whoever opened the
 // broker closes it then.

@@ -45,6 +45,9 @@ func Cluster(t testing.TB, n int, opts ...Option) *Nodes {
 			t.Fatalf("testkit: %v", err)
 		}
 	}
+	if err := c.nodes[0].load(t.Context()); err != nil {
+		t.Fatalf("testkit: %v", err)
+	}
 	return c
 }
 

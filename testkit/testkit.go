@@ -43,6 +43,7 @@ import (
 	"time"
 
 	"github.com/robustmq/rmq/broker"
+	"github.com/robustmq/rmq/broker/adminapi"
 	"github.com/robustmq/rmq/broker/chaos"
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/kernel"
@@ -81,6 +82,8 @@ type config struct {
 	from   *Snapshot // what the broker begins with, each time it is opened; nil: nothing
 	seed   uint64
 	plan   string
+
+	fixtures []fixture
 }
 
 type user struct{ name, password string }
@@ -180,6 +183,11 @@ func (b *Broker) open() error {
 		}
 	}
 	b.events.opened.Store(true)
+	if b.cfg.broker.Cluster == nil { // of a cluster, once all nodes are up
+		if err := b.load(ctx); err != nil {
+			return errors.Join(err, b.broker.Close(ctx))
+		}
+	}
 	b.untap = b.Kernel().Tap(kernel.Tap{See: b.events.published})
 	return nil
 }
@@ -290,3 +298,6 @@ func (b *Broker) HTTP() string { return b.broker.URLs().HTTP }
 
 // Kernel is the broker's kernel, for what this package does not offer.
 func (b *Broker) Kernel() *kernel.Kernel { return b.broker.Kernel() }
+
+// Admin is the administration API, asked without a client.
+func (b *Broker) Admin() adminapi.Source { return b.broker.Admin() }

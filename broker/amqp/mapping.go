@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/robustmq/rmq/broker/amqpwire"
+	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/message"
 )
 
@@ -599,4 +600,18 @@ func (c *converter) trim(content []byte) []byte {
 	}
 	p.Flags &^= amqpwire.FlagHeaders
 	return p.Append(nil)
+}
+
+// Inbound is the memory that mapping a publish in needs, for who makes messages as an AMQP client
+// would without being one. The zero value is ready. It is reused, so a message is valid until the next one.
+type Inbound struct{ in converter }
+
+// Message sets m to what a publish to an exchange by a routing key says, without its value.
+func (x *Inbound) Message(m *message.Message, exchange, key string, props *amqpwire.Properties, now func() time.Time) error {
+	x.in.now = now
+	_, f := x.in.inbound(m, exchange, key, message.AddressOf(exchange, key), props.Append(nil), "", "")
+	if f != nil {
+		return fault.New(fault.Invalid, "publish to", exchange, "%s", f.text)
+	}
+	return nil
 }
