@@ -122,9 +122,11 @@ func newAMQPProducer(ctx context.Context, t Target, o Options) (Producer, error)
 	if t.Queue != "" {
 		// Who names a queue means that queue: without one the message would vanish.
 		p.exchange, p.key, p.mandatory = "", t.Queue, true
-	} else if err := c.findExchange(); err != nil {
-		c.leave()
-		return nil, err
+	} else if t.Exchange != "" {
+		if err := c.findExchange(); err != nil {
+			c.leave()
+			return nil, err
+		}
 	}
 	if err := c.ch.Confirm(false); err != nil {
 		defer c.leave()
@@ -152,7 +154,11 @@ func (c *amqpClient) findExchange() error {
 }
 
 func (p *amqpProducer) Send(ctx context.Context, m *Message, done func(Receipt, error)) error {
-	confirm, err := p.ch.PublishWithDeferredConfirmWithContext(ctx, p.exchange, p.key, p.mandatory, false, amqpPublishing(m))
+	exchange, key, mandatory := p.exchange, p.key, p.mandatory
+	if exchange == "" && key == "" {
+		exchange, key, mandatory = amqpPlace(m)
+	}
+	confirm, err := p.ch.PublishWithDeferredConfirmWithContext(ctx, exchange, key, mandatory, false, amqpPublishing(m))
 	if err != nil {
 		if errors.Is(err, amqp.ErrClosed) {
 			return p.reason("produce to")
@@ -165,6 +171,14 @@ func (p *amqpProducer) Send(ctx context.Context, m *Message, done func(Receipt, 
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// amqpPlace is where a message says that it goes. One to a queue is not to vanish.
+func amqpPlace(m *Message) (exchange, key string, mandatory bool) {
+	if m.Queue != "" {
+		return "", m.Queue, true
+	}
+	return m.Exchange, m.RoutingKey, false
 }
 
 // collect tells the outcomes in the order in which the messages were sent.

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -17,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 
 	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/fixtures"
 )
 
 // openKafkaClient connects and is let in.
@@ -57,6 +59,10 @@ func openKafkaClient(ctx context.Context, t Target, o Options, more ...kgo.Opt) 
 
 // ---- produce
 
+// recordRetries is how often a record is sent before its producer gives up: for about ackTimeout, as
+// the client waits longer each time. Its own timeout goes by the record's time, which may be long ago.
+const recordRetries = 15
+
 type kafkaProducer struct {
 	client *kgo.Client
 	target Target
@@ -65,11 +71,14 @@ type kafkaProducer struct {
 func newKafkaProducer(ctx context.Context, t Target, o Options) (Producer, error) {
 	opts := []kgo.Opt{
 		kgo.AllowAutoTopicCreation(), kgo.UnknownTopicRetries(4), kgo.MaxBufferedRecords(inflightMax),
-		kgo.RecordDeliveryTimeout(ackTimeout), kgo.ProducerLinger(0),
+		kgo.RecordRetries(recordRetries), kgo.ProducerLinger(0),
 	}
-	if t.Partition != nil {
+	switch {
+	case t.Partition != nil:
 		opts = append(opts, kgo.RecordPartitioner(kgo.ManualPartitioner()))
-	} else {
+	case t.Topic == "":
+		opts = append(opts, kgo.RecordPartitioner(said{}))
+	default:
 		opts = append(opts, kgo.RecordPartitioner(choosing{kgo.StickyKeyPartitioner(nil)}))
 	}
 	c, err := openKafkaClient(ctx, t, o, opts...)
@@ -109,10 +118,9 @@ func (c choosingTopic) OnNewBatch() {
 
 func (p *kafkaProducer) Send(ctx context.Context, m *Message, done func(Receipt, error)) error {
 	rec := kafkaRecord(m)
-	rec.Topic = p.target.Topic
-	rec.Partition = -1
-	if p.target.Partition != nil {
-		rec.Partition = *p.target.Partition
+	rec.Topic, rec.Partition = cmp.Or(p.target.Topic, m.Topic), -1
+	if at := p.target.Partition; at != nil {
+		rec.Partition = *at
 	} else if m.Partition != nil {
 		rec.Partition = *m.Partition
 	}
@@ -124,6 +132,27 @@ func (p *kafkaProducer) Send(ctx context.Context, m *Message, done func(Receipt,
 		done(Receipt{Protocol: Kafka, Target: p.target.String(), Partition: &rec.Partition, Offset: &rec.Offset}, nil)
 	})
 	return nil
+}
+
+// said has each record go to the partition that it says, by its key when it says none, and
+// without a key to each in turn: what is sent again goes where it went before.
+type said struct{}
+
+func (said) ForTopic(string) kgo.TopicPartitioner { return new(saidTopic) }
+
+type saidTopic struct{ next int }
+
+func (*saidTopic) RequiresConsistency(*kgo.Record) bool { return true }
+
+func (t *saidTopic) Partition(r *kgo.Record, n int) int {
+	switch {
+	case r.Partition >= 0:
+		return int(r.Partition)
+	case r.Key != nil:
+		return int(fixtures.PartitionOf(r.Key, n))
+	}
+	t.next++
+	return (t.next - 1) % n
 }
 
 func (p *kafkaProducer) Close(ctx context.Context) error {

@@ -139,7 +139,8 @@ type Producer interface {
 	Close(ctx context.Context) error
 }
 
-// NewProducer connects to a target.
+// NewProducer connects to a target. One that names a broker and nothing there has each message
+// say where it goes: by its Topic and Partition, its Queue, or its Exchange and RoutingKey.
 func NewProducer(ctx context.Context, t Target, o Options) (Producer, error) {
 	if err := o.guard("publish to " + t.String()); err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -180,7 +181,7 @@ func newMQTTProducer(ctx context.Context, t Target, o Options) (Producer, error)
 }
 
 func (p *mqttProducer) Send(ctx context.Context, m *Message, done func(Receipt, error)) error {
-	pub := mqttPublish(p.target.Topic, m)
+	pub := mqttPublish(cmp.Or(p.target.Topic, m.Topic), m)
 	waiting := mqttPending{tell: done}
 	if pub.QoS > 0 {
 		// The session state sends into it while it holds its lock: never without room.

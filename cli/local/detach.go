@@ -104,11 +104,14 @@ func (u *up) start(ctx context.Context) error {
 	if err := cmd.Process.Release(); err != nil {
 		return err
 	}
+	if err := u.plant(ctx); err != nil {
+		return env.WithHint(err, "the broker is up without it; stop it: rmq down%s", nameFlag(u.name))
+	}
 	if u.e.Format() != env.FormatTable {
 		return u.report(ctx, run)
 	}
 	c := Config{DataDir: run.DataDir, Profile: u.profile}
-	_, err = io.WriteString(u.e.Out, card(u.e, run, c, took, "rmq down"+nameFlag(u.name)))
+	_, err = io.WriteString(u.e.Out, card(u.e, run, c, u.loaded, took, "rmq down"+nameFlag(u.name)))
 	return err
 }
 

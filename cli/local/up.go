@@ -23,6 +23,8 @@ import (
 	"github.com/robustmq/rmq/broker/storage"
 	"github.com/robustmq/rmq/broker/storage/filelog"
 	"github.com/robustmq/rmq/cli/env"
+	"github.com/robustmq/rmq/cli/link"
+	"github.com/robustmq/rmq/fixtures"
 )
 
 // up is the flags of `rmq up`.
@@ -48,6 +50,10 @@ type up struct {
 	json         bool
 	timeout      env.Duration
 	logLevel     string
+	seed         string   // a fixture to load
+	set          []string // its parameters
+	fixture      *fixtures.Fixture
+	loaded       string // what was, in words
 
 	nodes     int
 	inProcess bool
@@ -113,6 +119,7 @@ func NewUp(e *env.Env, open Open) *cobra.Command {
 			"  rmq up --port 4000            # MQTT, Kafka, AMQP and HTTP on one port\n" +
 			"  rmq up --tls-cert server.pem --tls-key server.key --tls-ca devices.pem\n" +
 			"  rmq up --listener unix:///run/rmq.sock?mode=0660 --listener 'mqtt://127.0.0.1:1884?proxy-protocol=127.0.0.1'\n" +
+			"  rmq up --memory --seed iot-fleet --set devices=1000\n" +
 			"  rmq up -n 3                   # three nodes\n" +
 			"  rmq up --node 2 --peers 1=10.0.0.1:7100,2=10.0.0.2:7100,3=10.0.0.3:7100 --token-file rmq.token\n" +
 			"  rmq up --join 10.0.0.1:7100 --token-file rmq.token",
@@ -166,6 +173,8 @@ func NewUp(e *env.Env, open Open) *cobra.Command {
 	for _, name := range []string{"node-cert", "node-key", "node-ca"} {
 		_ = f.SetAnnotation(name, env.PathAnnotation, []string{"true"}) // fails for unknown flags only
 	}
+	f.StringVar(&u.seed, "seed", "", "fixture to load once the broker is up: a name of rmq fixture list, or a file")
+	f.StringArrayVar(&u.set, "set", nil, "with --seed: change a parameter of the fixture, as name=value; repeatable")
 	f.Var(&u.timeout, "timeout", "with --detach: how long to wait for the broker to be up")
 	f.Var(&env.Choice{Value: &u.logLevel, Of: []string{"debug", "info", "warn", "error"}}, "log-level", "least severity that is logged")
 	return cmd
@@ -183,6 +192,11 @@ func (u *up) run(cmd *cobra.Command) error {
 	if err == nil {
 		err = u.free()
 	}
+	if err == nil && u.seed != "" {
+		u.fixture, err = env.OpenFixture(u.seed, u.set, "")
+	} else if err == nil && len(u.set) > 0 {
+		err = &env.Failure{Exit: env.Usage, What: "--set changes a parameter of a fixture", Hint: "name one: --seed iot-fleet"}
+	}
 	switch {
 	case child:
 		return u.child(cmd.Context(), config, err)
@@ -198,7 +212,11 @@ func (u *up) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if err := u.greet(cmd.Context(), config, time.Since(begun)); err != nil {
+	took := time.Since(begun)
+	if err := u.plant(cmd.Context()); err != nil {
+		return errors.Join(err, u.end(b, config))
+	}
+	if err := u.greet(cmd.Context(), config, took); err != nil {
 		// Nobody reads, so nobody will know where it listens.
 		return errors.Join(err, u.end(b, config))
 	}
@@ -580,6 +598,33 @@ func (u *up) portOf(address string, c Config) (flag, protocol string) {
 	return "port", ""
 }
 
+// plant loads the fixture that --seed names into the broker that is up now.
+func (u *up) plant(ctx context.Context) error {
+	f := u.fixture
+	if f == nil {
+		return nil
+	}
+	run, err := u.running()
+	if err != nil {
+		return err
+	}
+	u.e.URL = run.URLs.HTTP
+	defer func() { u.e.URL = "" }()
+	admin, err := u.e.Admin()
+	if err != nil {
+		return err
+	}
+	s, err := link.LoadFixture(ctx, f, admin, run.URLs, link.Target{}, link.Options{}, u.e.Progress(f.Name, f.Messages()))
+	if err != nil {
+		return fmt.Errorf("fixture %s: %w", f.Name, err)
+	}
+	u.loaded = s.Name + ": " + s.String()
+	if u.e.Format() != env.FormatTable { // the card says it else
+		u.e.Say("loaded %s", u.loaded)
+	}
+	return nil
+}
+
 // ---- the card
 
 // greet prints where the broker listens, and what to type next.
@@ -591,7 +636,7 @@ func (u *up) greet(ctx context.Context, c Config, took time.Duration) error {
 	if f := u.e.Format(); f != env.FormatTable {
 		return u.report(ctx, run)
 	}
-	_, err = io.WriteString(u.e.Out, card(u.e, run, c, took, "Ctrl-C"))
+	_, err = io.WriteString(u.e.Out, card(u.e, run, c, u.loaded, took, "Ctrl-C"))
 	return err
 }
 
@@ -618,7 +663,7 @@ func spaced(all ...string) string {
 	return strings.Join(slices.DeleteFunc(all, func(s string) bool { return s == "" }), "   ")
 }
 
-func card(e *env.Env, run env.Run, c Config, took time.Duration, stop string) string {
+func card(e *env.Env, run env.Run, c Config, loaded string, took time.Duration, stop string) string {
 	var b strings.Builder
 	row := func(name, text string) {
 		if text != "" {
@@ -651,6 +696,7 @@ func card(e *env.Env, run env.Run, c Config, took time.Duration, stop string) st
 	if c.Hands != nil {
 		row("clock", "virtual: rmq clock advance 24h")
 	}
+	row("loaded", loaded)
 	row("try", "rmq produce mqtt:sensors/dev1/temp 21.5")
 	row("", "rmq consume kafka:sensors --from start -n 1")
 	row("watch", "rmq tui")
