@@ -220,6 +220,11 @@ func (l *Loader) Flush(ctx context.Context) error {
 		l.idle.Broadcast()
 	})
 	defer stop()
+	for _, p := range l.producers[MQTT] {
+		if err := p.(*mqttProducer).arrived(ctx); err != nil {
+			return err
+		}
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for l.waiting > 0 && ctx.Err() == nil {

@@ -254,6 +254,22 @@ func (p *mqttProducer) outcome(cp packets.ControlPacket) (unmatched bool, err er
 	return code == packets.PubackNoMatchingSubscribers, nil
 }
 
+// arrived returns once the broker has read all that was sent, QoS 0 too: it answers in order.
+func (p *mqttProducer) arrived(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, ackTimeout)
+	defer cancel()
+	ack, err := p.Unsubscribe(ctx, &paho.Unsubscribe{Topics: []string{"rmq/nothing"}})
+	if err == nil || ack != nil {
+		return nil // whatever it says of that
+	}
+	select {
+	case <-p.gone:
+		return p.reason()
+	default:
+	}
+	return fault.New(fault.Timeout, "produce to", p.target.Address, "the broker does not answer: %w", err)
+}
+
 func (p *mqttProducer) Close(context.Context) error {
 	close(p.pending)
 	<-p.done // each wait in it is bounded
