@@ -32,6 +32,7 @@ import (
 	"github.com/robustmq/rmq/cli/namespace"
 	"github.com/robustmq/rmq/cli/queue"
 	"github.com/robustmq/rmq/cli/retained"
+	"github.com/robustmq/rmq/cli/sendraw"
 	"github.com/robustmq/rmq/cli/session"
 	"github.com/robustmq/rmq/cli/setting"
 	"github.com/robustmq/rmq/cli/topic"
@@ -96,6 +97,7 @@ func New(e *env.Env, open local.Open) *cobra.Command {
 	add(groupBroker, clock.Command(e), local.NewTest(e, open))
 	add(groupMessages, fixture.Command(e))
 
+	add(groupMessages, fixture.Command(e), sendraw.Command(e))
 	add(groupThings, namespace.Command(e), topic.Command(e), queue.Command(e), exchange.Command(e), binding.Command(e), bridge.Command(e),
 		session.Command(e), retained.Command(e), group.Command(e), user.Command(e), acl.Command(e), setting.Share(e), setting.Rewrite(e), setting.Subscription(e), ban.Command(e), setting.Quota(e), trace.Command(e), chaos.Command(e))
 	add(groupRest, conform.Command(e), clicontext.Command(e, newForDocs), config.Command(e, newConfigShow(e)), newCompletion(e), newVersion(e), newExitCodes())
