@@ -298,7 +298,7 @@ func (l *loader) Group(ctx context.Context, g fixtures.Group) error {
 		return fault.New(fault.NotFound, "commit offsets", g.Topic, "no such topic")
 	}
 	c := &shard.GroupCommit{Generation: -1}
-	for _, p := range at.parts {
+	for _, p := range at.Parts {
 		i := p.Info()
 		c.Offsets = append(c.Offsets, shard.GroupOffset{
 			Topic: g.Topic, Partition: i.Index, Offset: group.Offset{Offset: max(i.Start, i.End-g.Behind), LeaderEpoch: -1, CommittedAt: l.b.Clock.Now().UnixMilli()},
@@ -306,9 +306,11 @@ func (l *loader) Group(ctx context.Context, g fixtures.Group) error {
 	}
 	// Its coordinator is the node that leads the group's shard.
 	k := l.b.Kernel()
-	for _, other := range l.b.Clock.kernels() {
-		if other.Leads(other.GroupShard(defaultNamespace, g.Name)) {
-			k = other
+	if n := l.b.node; n != nil {
+		for _, other := range n.c.kernels() {
+			if other.Leads(other.GroupShard(defaultNamespace, g.Name)) {
+				k = other
+			}
 		}
 	}
 	done := make(chan error, 1)

@@ -127,6 +127,8 @@ func newAMQPProducer(ctx context.Context, t Target, o Options) (Producer, error)
 			c.leave()
 			return nil, err
 		}
+	} else {
+		p.mandatory = true // each message says for itself
 	}
 	if err := c.ch.Confirm(false); err != nil {
 		defer c.leave()

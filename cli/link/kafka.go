@@ -81,6 +81,12 @@ func newKafkaProducer(ctx context.Context, t Target, o Options) (Producer, error
 	default:
 		opts = append(opts, kgo.RecordPartitioner(choosing{kgo.StickyKeyPartitioner(nil)}))
 	}
+	switch o.Acks {
+	case "1":
+		opts = append(opts, kgo.RequiredAcks(kgo.LeaderAck()), kgo.DisableIdempotentWrite())
+	case "0":
+		opts = append(opts, kgo.RequiredAcks(kgo.NoAck()), kgo.DisableIdempotentWrite())
+	}
 	c, err := openKafkaClient(ctx, t, o, opts...)
 	if err != nil {
 		return nil, err
@@ -522,4 +528,32 @@ func kafkaError(op string, t Target, err error) error {
 		}
 	}
 	return fault.New(fault.Unavailable, op, t.String(), "%w", err)
+}
+
+// Replicas tells how many nodes keep a topic of Kafka, and how many have to have a record before
+// acks=all is answered; 0: the broker does not say.
+func Replicas(ctx context.Context, t Target, o Options) (replicas, inSync int, err error) {
+	c, err := openKafkaClient(ctx, t, o)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer c.Close()
+	admin := kadm.NewClient(c)
+	meta, err := admin.Metadata(ctx, t.Topic)
+	if err != nil {
+		return 0, 0, kafkaError("describe", t, err)
+	}
+	for _, p := range meta.Topics[t.Topic].Partitions {
+		replicas = max(replicas, len(p.Replicas))
+	}
+	configs, err := admin.DescribeTopicConfigs(ctx, t.Topic)
+	if err != nil || len(configs) == 0 {
+		return replicas, 0, nil // an old broker, or one that does not let us ask
+	}
+	for _, x := range configs[0].Configs {
+		if x.Key == "min.insync.replicas" && x.Value != nil {
+			inSync, _ = strconv.Atoi(*x.Value) // what is no number is not said
+		}
+	}
+	return replicas, inSync, nil
 }

@@ -104,6 +104,7 @@ type Options struct {
 	VHost    string // AMQP; "": "/"
 	// Routed: what an exchange leads nowhere is an error (AMQP).
 	Routed bool
+	Acks   string // Kafka, to produce: all ("" too), 1 or 0
 	// Guard refuses what changes something at the broker, before it is reached; it is told what
 	// that is, as in "publish to kafka:orders". nil: nothing is refused.
 	Guard func(what string) error
@@ -270,7 +271,14 @@ func drain(ctx, limited context.Context, r reader, t Target, o ConsumeOptions, e
 		if o.Where != nil && !o.Where(m) {
 			deal = r.pass
 		} else {
-			if err := emit(m); err != nil {
+			err := emit(m)
+			if errors.Is(err, ErrRefused) {
+				if err := refuse(r); err != nil {
+					return n, err
+				}
+				continue
+			}
+			if err != nil {
 				return n, err
 			}
 			n++
@@ -284,6 +292,20 @@ func drain(ctx, limited context.Context, r reader, t Target, o ConsumeOptions, e
 		}
 	}
 	return n, nil
+}
+
+// ErrRefused, of emit, has a message of an AMQP queue come again.
+var ErrRefused = errors.New("refused")
+
+func refuse(r reader) error {
+	a, ok := r.(*amqpReader)
+	if !ok {
+		return fault.New(fault.Unsupported, "refuse", "", "only AMQP takes a message back")
+	}
+	if err := a.last.Reject(true); err != nil {
+		return amqpError("refuse", a.target.String(), err)
+	}
+	return nil
 }
 
 func nextWithin(ctx context.Context, r reader, idle time.Duration) (*Message, error) {
