@@ -9,6 +9,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -141,6 +142,9 @@ type Config struct {
 	Checkpoints func(path string) (filelog.CheckpointStore, error)
 	// Engine replaces what DataDir chooses; the broker closes it.
 	Engine storage.Engine
+	// Snapshot, if set, opens what the broker begins with: a file of package storage/snapshot. It is read
+	// twice. Where there is something already, the broker does not open.
+	Snapshot func() (io.ReadCloser, error)
 	// Cluster names the nodes that this one is of; nil: it is alone.
 	Cluster *Cluster
 }
@@ -278,6 +282,9 @@ func (b *Broker) openEngine() error {
 			return err
 		}
 		b.engine = e
+	}
+	if b.cfg.Snapshot != nil {
+		return b.install()
 	}
 	return nil
 }
