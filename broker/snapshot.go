@@ -101,4 +101,3 @@ func (b *Broker) install() error {
 	}
 	return nil
 }
-

@@ -98,6 +98,7 @@ func New(e *env.Env, open local.Open) *cobra.Command {
 	add(groupMessages, message.NewProduce(e), message.NewConsume(e), message.NewRequest(e), message.NewCopy(e), message.NewTail(e), message.NewGrep(e))
 	add(groupBroker, clock.Command(e), local.NewTest(e, open))
 	add(groupMessages, fixture.Command(e), sendraw.Command(e), bench.Command(e), simulate.Command(e))
+	add(groupBroker, local.NewSnapshot(e))
 	add(groupThings, namespace.Command(e), topic.Command(e), queue.Command(e), exchange.Command(e), binding.Command(e), bridge.Command(e),
 		session.Command(e), retained.Command(e), group.Command(e), user.Command(e), acl.Command(e), setting.Share(e), setting.Rewrite(e), setting.Subscription(e), ban.Command(e), setting.Quota(e), trace.Command(e), chaos.Command(e))
 	add(groupRest, conform.Command(e), clicontext.Command(e, newForDocs), config.Command(e, newConfigShow(e)), newCompletion(e), newVersion(e), newExitCodes())

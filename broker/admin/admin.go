@@ -7,6 +7,7 @@ package admin
 import (
 	"context"
 	"encoding/hex"
+	"io"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -60,6 +61,8 @@ type Config struct {
 	Chaos *chaos.Engine
 	// Slow returns who was slow to take MQTT messages, the slowest first.
 	Slow func() []adminapi.Slow
+	// Snapshot writes all that the broker holds.
+	Snapshot func(ctx context.Context, w io.Writer) error
 	// Shutdown begins a clean end of the broker.
 	Shutdown func()
 }

@@ -71,7 +71,7 @@ func guard(a *auth.Auth, next http.Handler) http.Handler {
 // looks tells whether a request only looks, and at no message.
 func looks(r *http.Request) bool {
 	path := r.URL.EscapedPath() // a name may end as a call does, but for the slash
-	return r.Method == http.MethodGet && path != "/v1/live" && path != "/v1/trace" && path != "/v1/retained" &&
+	return r.Method == http.MethodGet && path != "/v1/live" && path != "/v1/trace" && path != "/v1/retained" && path != "/v1/snapshot" &&
 		!strings.HasSuffix(path, "/records") && !strings.HasSuffix(path, "/messages")
 }
 

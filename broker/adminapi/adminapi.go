@@ -58,6 +58,7 @@
 //	GET    /v1/chaos                      Chaos: what goes wrong by plan, on the node that answers
 //	POST   /v1/chaos                      chaos.Rule → chaos.Rule · PUT chaos.Plan → Chaos · DELETE
 //	DELETE /v1/chaos/{name}
+//	GET    /v1/snapshot                   a file: all that the broker holds at one moment
 //	POST   /v1/shutdown
 //
 // Names are percent-encoded path segments ("sensors%2Fdev1"); ?namespace= chooses
@@ -74,6 +75,7 @@ package adminapi
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"github.com/robustmq/rmq/broker/acl"
@@ -235,6 +237,9 @@ type Source interface {
 	// reached, which the last line says, or as Live ends. The first line is empty: what happens
 	// after it is seen.
 	Trace(ctx context.Context, q TraceQuery, emit func(TraceLine) error) error
+
+	// Snapshot writes a file of all that the broker holds at one moment: docs/format/snapshot.md.
+	Snapshot(ctx context.Context, w io.Writer) error
 
 	// Shutdown begins a clean end of the broker and returns.
 	Shutdown(context.Context) error

@@ -85,6 +85,7 @@ func Handler(src Source, opt HandlerOptions) http.Handler {
 	mux.HandleFunc("GET /v1/watch", h.watch)
 	mux.HandleFunc("GET /v1/live", h.live)
 	mux.HandleFunc("GET /v1/trace", h.trace)
+	mux.HandleFunc("GET /v1/snapshot", func(w http.ResponseWriter, r *http.Request) { h.file(w, r, src.Snapshot) })
 
 	list(h, mux, "GET /v1/topics", SchemaTopics, src.Topics, func(t Topic) string { return t.Name })
 	one(h, mux, "GET /v1/topics/{name}", SchemaTopic, src.Topic)

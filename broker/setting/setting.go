@@ -27,6 +27,11 @@ type Setting struct {
 // Kind says what a setting is about.
 type Kind string
 
+// Kinds lists all of them.
+func Kinds() []Kind {
+	return []Kind{KindBridge, KindOption, KindQuota, KindRewrite, KindShare, KindSubscription}
+}
+
 // KindShare: a Share, by the name of the group, or EveryGroup.
 const KindShare Kind = "share"
 

@@ -49,6 +49,8 @@ type Config struct {
 	// Hands are of the virtual clock that the broker goes by, the same ones for all nodes of this
 	// process; nil: it goes by the machine's.
 	Hands *clock.Hands
+	// Snapshot is the file that the broker begins with, where there is nothing yet; "": nothing.
+	Snapshot string
 
 	// TLS is for connections between nodes; nil: they are plain.
 	TLS *tls.Config

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"os"
@@ -37,6 +38,9 @@ func OpenBroker(ctx context.Context, c Config) (Broker, error) {
 		ports = broker.OnePort(c.Port)
 	}
 	cfg := broker.Config{DataDir: c.DataDir, Profile: c.Profile, Host: c.Host, Ports: ports, Durability: kernel.Durability(c.Durability), KafkaAdvertise: c.KafkaAdvertise, FirstUser: c.FirstUser, FirstPassword: c.FirstPassword, Hands: c.Hands, Log: c.Log}
+	if c.Snapshot != "" {
+		cfg.Snapshot = func() (io.ReadCloser, error) { return os.Open(c.Snapshot) }
+	}
 	if err := c.Edge.open(&cfg); err != nil {
 		return nil, err
 	}

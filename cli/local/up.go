@@ -42,6 +42,7 @@ type up struct {
 	first        string
 	advertise    string
 	clock        clockFlag
+	snapshot     string
 	host         string
 	port         int
 	ports        [len(portFlags)]int
@@ -120,6 +121,7 @@ func NewUp(e *env.Env, open Open) *cobra.Command {
 			"  rmq up --tls-cert server.pem --tls-key server.key --tls-ca devices.pem\n" +
 			"  rmq up --listener unix:///run/rmq.sock?mode=0660 --listener 'mqtt://127.0.0.1:1884?proxy-protocol=127.0.0.1'\n" +
 			"  rmq up --memory --seed iot-fleet --set devices=1000\n" +
+			"  rmq up --memory --snapshot before   # as a snapshot has it\n" +
 			"  rmq up -n 3                   # three nodes\n" +
 			"  rmq up --node 2 --peers 1=10.0.0.1:7100,2=10.0.0.2:7100,3=10.0.0.3:7100 --token-file rmq.token\n" +
 			"  rmq up --join 10.0.0.1:7100 --token-file rmq.token",
@@ -141,6 +143,7 @@ func NewUp(e *env.Env, open Open) *cobra.Command {
 	f.StringVar(&u.first, "first-user", "", "while there are no users, make this one, an administrator; the password is taken from RMQ_PASSWORD or --password-file")
 	u.e.PasswordFlag(f)
 	f.Var(&u.clock, "clock", clockUsage)
+	f.StringVar(&u.snapshot, "snapshot", "", "begin with what a snapshot holds, by its name or file, where there is no data yet")
 	f.StringVar(&u.host, "listen", "127.0.0.1", "address to listen on; others than this machine's need users")
 	f.IntVar(&u.port, "port", 0, "serve every protocol on this one port, alone")
 	for i, p := range portFlags {
@@ -285,6 +288,14 @@ func (u *up) config(cmd *cobra.Command) (c Config, err error) {
 	}
 	if c.Cluster, err = u.member(c.DataDir); err != nil {
 		return c, err
+	}
+	if u.snapshot != "" {
+		if c.Cluster != nil || u.nodes > 1 {
+			return c, &env.Failure{Exit: env.Usage, What: "--snapshot is for a broker that is alone", Hint: "leave it out, or --nodes"}
+		}
+		if c.Snapshot, err = wholeSnapshot(u.e, u.snapshot); err != nil {
+			return c, err
+		}
 	}
 	if c.TLS != nil && c.Cluster == nil && (u.nodes == 1 || u.inProcess) {
 		return c, &env.Failure{Exit: env.Usage, What: "--node-cert is for nodes that reach each other over a network", Hint: "leave it out; for the ports of clients there is --tls-cert"}
@@ -487,6 +498,10 @@ func (u *up) explain(err error, c Config) error {
 		f.Exit = env.Auth
 		f.What = fmt.Sprintf("%s: a broker without users listens on this machine only", fe.Target)
 		f.Hint = "make one as it starts: RMQ_PASSWORD=… rmq up --first-user NAME --listen " + u.host + "   or start it without --listen, and then: rmq user create NAME"
+	case fe != nil && fe.Op == "load" && fe.Kind == fault.Conflict:
+		f.Exit = env.Conflict
+		f.What = fmt.Sprintf("%s has data already, over which no snapshot is put", c.DataDir)
+		f.Hint = "leave --snapshot out   or use another directory: " + elsewhere + " --snapshot " + env.Quote(u.snapshot) + "   or memory: rmq up --memory --snapshot " + env.Quote(u.snapshot)
 	case fe != nil && fe.Op == "join":
 		u.explainJoin(f, fe, elsewhere)
 	case fe != nil && fe.Op == "forsake":

@@ -50,7 +50,8 @@ type Fake struct {
 	Br     []adminapi.Bridge
 	Opt    []adminapi.Option
 	Time   adminapi.Clock
-	Fail   error // every call fails with it, when not nil
+	Fail   error  // every call fails with it, when not nil
+	File   []byte // a snapshot
 
 	Stopped  bool               // Shutdown was called
 	Password map[string]*string // as PutUser got them
