@@ -25,7 +25,9 @@
 //
 // # Who owns what
 //
-// Run's cleanup closes the broker, and fails the test when closing failed, when a part of
+// Run's cleanup closes the broker. Where the test has failed, it says before what the broker saw, and keeps
+// all that it holds in a file, of which it prints the command that opens it (TESTKIT_BUNDLE_DIR says in which
+// directory; off: in none). It fails the test when closing failed, when a part of
 // the broker had stopped, or when one of its goroutines is still there.
 package testkit
 
@@ -261,6 +263,9 @@ func (b *Broker) cleanup() {
 		b.mu.Unlock()
 		if !printed && os.Getenv("RMQ_TESTKIT_QUIET") == "" {
 			b.t.Logf("testkit: what the broker saw\n%s", b.story())
+		}
+		if os.Getenv("RMQ_TESTKIT_QUIET") == "" {
+			b.keep()
 		}
 	}
 	if err := b.Close(); err != nil {

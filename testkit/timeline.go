@@ -99,6 +99,19 @@ func (l *timeline) print(s *strings.Builder) {
 	}
 }
 
+// of returns the events of one kind, one a line.
+func (l *timeline) of(what string) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var s strings.Builder
+	for i := range l.events {
+		if e := &l.events[(l.next+i)%len(l.events)]; e.what == what {
+			fmt.Fprintf(&s, "%10.6fs  %s\n", e.at.Seconds(), e.text)
+		}
+	}
+	return s.String()
+}
+
 // logger returns a logger whose lines become events.
 func (l *timeline) logger() *slog.Logger { return slog.New(logHandler{l: l}) }
 
