@@ -7,7 +7,6 @@ import (
 	"io"
 
 	"github.com/robustmq/rmq/broker/admin"
-	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/storage/memlog"
 	"github.com/robustmq/rmq/broker/storage/snapshot"
@@ -19,7 +18,7 @@ func (b *Broker) Snapshot(ctx context.Context, to io.Writer, notes ...snapshot.N
 	about := b.kernel.AboutSnapshot()
 	about.Release, _ = admin.Build()
 	about.Profile = b.cfg.Profile
-	_, about.Virtual = b.cfg.Time.(*clock.Virtual)
+	about.Virtual = b.cfg.Hands != nil
 	w, err := snapshot.NewWriter(to, about)
 	if err == nil {
 		err = b.kernel.Snapshot(ctx, w)

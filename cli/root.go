@@ -94,7 +94,7 @@ func New(e *env.Env, open local.Open) *cobra.Command {
 		}
 		root.AddCommand(cmds...)
 	}
-	add(groupBroker, local.NewUp(e, open), local.NewDown(e), local.NewStatus(e), local.NewNode(e), tui.Command(e, func() tui.Tell { return local.Teller(e) }), local.NewEnv(e), local.NewDoctor(e), local.NewLog(e))
+	add(groupBroker, local.NewUp(e, open), local.NewDown(e), local.NewStatus(e), local.NewNode(e), tui.Command(e, func() tui.Tell { return local.Teller(e) }, reopen(e)), local.NewEnv(e), local.NewDoctor(e), local.NewLog(e))
 	add(groupMessages, message.NewProduce(e), message.NewConsume(e), message.NewRequest(e), message.NewCopy(e), message.NewTail(e), message.NewGrep(e))
 	add(groupBroker, clock.Command(e), local.NewTest(e, open))
 	add(groupMessages, fixture.Command(e), sendraw.Command(e), bench.Command(e), simulate.Command(e))
@@ -105,6 +105,13 @@ func New(e *env.Env, open local.Open) *cobra.Command {
 	root.SetHelpCommand(newHelp(e))
 	root.SetHelpCommandGroupID(groupRest)
 	return root
+}
+
+// reopen is how `rmq tui` has a snapshot or a bundle opened.
+func reopen(e *env.Env) tui.Reopen {
+	return func(ctx context.Context, file string) (string, func() error, error) {
+		return local.Reopen(ctx, e, file)
+	}
 }
 
 // Main runs one command line and returns its exit code.

@@ -76,7 +76,7 @@ func fileName(test string) string {
 
 // keep tells where the bundle of a failed test is, and how to open it.
 func (b *Broker) keep() {
-	if b.Clock.nodes != nil {
+	if b.cfg.broker.Cluster != nil {
 		return // of a cluster no node alone has one moment
 	}
 	switch path, err := b.bundle(); {

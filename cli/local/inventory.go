@@ -13,7 +13,7 @@ import (
 	"github.com/robustmq/rmq/broker"
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/kernel"
-	"github.com/robustmq/rmq/broker/kernel/group"
+	gm "github.com/robustmq/rmq/broker/kernel/group"
 	"github.com/robustmq/rmq/broker/setting"
 )
 
@@ -112,10 +112,10 @@ func inventoryIn(k *kernel.Kernel, ns string, add func(what, name string, secret
 	for _, m := range k.RetainedMessages(ns, "#", retainedMost) {
 		add("retained", m.Address, []any{m.Value, m.Headers, m.Native}, "%d bytes", len(m.Value))
 	}
-	k.Groups(ns, func(id string, g *group.Group) {
+	k.Groups(ns, func(id string, g *gm.Group) {
 		d := g.Describe()
 		var offsets []string
-		g.Offsets(func(topic string, partition int32, o group.Offset) bool {
+		g.Offsets(func(topic string, partition int32, o gm.Offset) bool {
 			offsets = append(offsets, fmt.Sprintf("%s/%d:%d", topic, partition, o.Offset))
 			return true
 		})

@@ -22,7 +22,7 @@ import (
 // NewSnapshot returns `rmq snapshot`.
 func NewSnapshot(e *env.Env) *cobra.Command {
 	cmd := env.Noun("snapshot", "All that a broker holds at one moment, in a file: to begin another broker with, and to compare",
-		newSnapshotSave(e), newSnapshotList(e), newSnapshotDiff(e), newSnapshotDelete(e))
+		newSnapshotSave(e), newSnapshotList(e), newSnapshotShow(e), newSnapshotDiff(e), newSnapshotDelete(e))
 	cmd.Long = "All that a broker holds at one moment, in a file: to begin another broker with (rmq up --snapshot NAME), and to compare.\n\n" +
 		"A snapshot has what outlives a restart: topics and their records, queues, sessions with what waits for them, retained\n" +
 		"messages, groups, users and settings; nothing of what has durability memory, or dies with its connection. The hashes\n" +
@@ -216,6 +216,63 @@ func newSnapshotList(e *env.Env) *cobra.Command {
 			return e.Print(v)
 		},
 	}
+}
+
+func newSnapshotShow(e *env.Env) *cobra.Command {
+	var note string
+	cmd := &cobra.Command{
+		Use:   "show NAME",
+		Short: "Show what a snapshot is of, and the notes in it",
+		Long: "Show what a snapshot is of, and the notes in it: those of a bundle, which a test leaves that has failed, are its\n" +
+			"timeline, what its broker said, and what that held. --note prints one of them.",
+		Example:           "  rmq snapshot show before\n  rmq snapshot show ./TestOrders-1.rmq --note timeline",
+		Args:              env.Exactly("NAME"),
+		ValidArgsFunction: completeSnapshots(e),
+		RunE: func(_ *cobra.Command, args []string) error {
+			path, err := snapshotPath(e, args[0])
+			if err != nil {
+				return err
+			}
+			s, err := readSnapshot(args[0], path)
+			if err != nil {
+				return err
+			}
+			if note == "" {
+				v := snapshotView(s)
+				if len(s.Notes) > 0 {
+					v.Fields = append(v.Fields, env.Field{Name: "notes", Value: strings.Join(s.Notes, " ")})
+				}
+				return e.Print(v)
+			}
+			f, err := os.Open(path)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			c, err := snapshot.Check(f)
+			if err != nil {
+				return unreadable(err, args[0])
+			}
+			text, ok := c.Note(note)
+			switch {
+			case !ok && len(s.Notes) == 0:
+				return env.Failf(env.NotFound, "%s has no notes", args[0])
+			case !ok:
+				f := env.Failf(env.NotFound, "%s has no note %s", args[0], note)
+				f.Hint = "it has " + strings.Join(s.Notes, ", ")
+				return f
+			case e.Output == env.FormatJSON || e.Output == env.FormatYAML:
+				return e.Print(env.View{Schema: "rmq.snapshot-note/1", Data: struct {
+					Name string `json:"name"`
+					Text string `json:"text"`
+				}{note, string(text)}})
+			}
+			_, err = e.Out.Write(text)
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&note, "note", "", "print this one")
+	return cmd
 }
 
 // snapshotNames are those of the user's data directory, in order.

@@ -5,6 +5,8 @@ package tui
 import (
 	"cmp"
 	"context"
+	"errors"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -19,10 +21,13 @@ import (
 // returns what has become of it.
 type Tell = func(ctx context.Context, node, verb string) (string, error)
 
+// Reopen runs a broker that holds what a snapshot or bundle does, and returns where it answers.
+type Reopen = func(ctx context.Context, file string) (url string, end func() error, err error)
+
 // Command returns `rmq tui`. tell is asked for the way to the nodes that run on this machine; nil: there
 // is none.
-func Command(e *env.Env, tell func() Tell) *cobra.Command {
-	var namespace, filter, accent string
+func Command(e *env.Env, tell func() Tell, reopen Reopen) *cobra.Command {
+	var namespace, filter, accent, replay string
 	mouse := true
 	screen, theme := tui.Screens()[0], tui.Themes()[0]
 	interval := env.Duration(tui.Interval)
@@ -36,19 +41,30 @@ func Command(e *env.Env, tell func() Tell) *cobra.Command {
 			"Screens, which : goes to by name (topics lag>10 with a filter, topic orders to one of them), with the key of some and the command that\n" +
 			"tells the same; and what else : does:\n" + tui.Commands(),
 		Example: "  rmq tui\n  rmq tui --screen messages --filter 'fleet/+/temp'\n  rmq tui --screen groups --filter 'lag>100'\n" +
-			"  rmq tui --url http://broker.example:15672 --user ops",
+			"  rmq tui --url http://broker.example:15672 --user ops\n  rmq tui --replay ./TestOrders-1.rmq   # its timeline: rmq snapshot show ./TestOrders-1.rmq --note timeline",
 		Args: env.Exactly(),
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) (failed error) {
 			if err := check(e, screen); err != nil {
 				return err
 			}
 			if err := tui.Check(screen, filter); err != nil {
 				return &env.Failure{Exit: env.Usage, What: "--filter: " + err.Error(), Hint: "rmq tui --help, or ? on the screen"}
 			}
+			if replay != "" {
+				url, end, err := reopen(cmd.Context(), replay)
+				if err != nil {
+					return err
+				}
+				defer func() { failed = errors.Join(failed, end()) }()
+				e.URL, e.User = url, ""
+			}
 			find := func() (adminapi.Source, string, error) {
 				c, err := e.Admin()
 				if err != nil {
 					return nil, "", err
+				}
+				if replay != "" {
+					return c, filepath.Base(replay) + "  as it was", nil
 				}
 				return c, where(e, c), nil
 			}
@@ -65,6 +81,7 @@ func Command(e *env.Env, tell func() Tell) *cobra.Command {
 	f := cmd.Flags()
 	f.Var(&env.Choice{Value: &screen, Of: tui.Screens()}, "screen", "the screen to begin with")
 	f.StringVar(&filter, "filter", "", "filter it, in the words of its / key")
+	f.StringVar(&replay, "replay", "", "look at what a snapshot or bundle holds, in a broker of its own whose time stands still")
 	f.Var(&interval, "interval", "how often to ask the broker")
 	f.Var(&env.Choice{Value: &theme, Of: tui.Themes()}, "theme", "colours; auto asks the terminal whether it is dark or light")
 	f.StringVar(&accent, "accent", "", "colour of the program's name: red, yellow…, 0 to 255, or #rrggbb (default: that of the context)")

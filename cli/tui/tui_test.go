@@ -18,7 +18,7 @@ func run(t *testing.T, term string, tty bool, args ...string) *env.Failure {
 		In: strings.NewReader(""), Out: &out, Err: &out, InTTY: tty, OutTTY: tty, Home: t.TempDir(),
 		Getenv: func(name string) string { return map[string]string{"TERM": term}[name] },
 	}
-	cmd := Command(e, func() Tell { return nil })
+	cmd := Command(e, func() Tell { return nil }, nil)
 	cmd.SetArgs(args)
 	cmd.SetOut(&out)
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true

@@ -1,0 +1,39 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+
+	"github.com/robustmq/rmq/broker"
+	"github.com/robustmq/rmq/broker/clock"
+	"github.com/robustmq/rmq/cli/env"
+)
+
+// Reopen runs a broker in memory, on a free port of this machine, that holds what a snapshot or a bundle does, and
+// whose time stands still at the moment of that: nothing expires while somebody looks. end closes it.
+func Reopen(ctx context.Context, e *env.Env, name string) (url string, end func() error, err error) {
+	path, err := wholeSnapshot(e, name)
+	if err != nil {
+		return "", nil, err
+	}
+	s, err := readSnapshot(name, path)
+	if err != nil {
+		return "", nil, err
+	}
+	ports := broker.OnePort(broker.None)
+	ports.HTTP = 0
+	b, err := broker.Open(ctx, broker.Config{
+		Profile: s.Profile, Ports: ports, Time: clock.NewVirtual(s.Taken),
+		Snapshot: func() (io.ReadCloser, error) { return os.Open(path) },
+	})
+	if err != nil {
+		return "", nil, err
+	}
+	return b.URLs().HTTP, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		defer cancel()
+		return errors.Join(b.Err(), b.Close(ctx))
+	}, nil
+}
