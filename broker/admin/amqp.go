@@ -8,6 +8,7 @@ import (
 	"github.com/robustmq/rmq/broker/adminapi"
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel"
+	"github.com/robustmq/rmq/broker/message"
 )
 
 // This file is AMQP's topology: queues, exchanges, bindings.
@@ -234,19 +235,40 @@ func (s *Source) Bindings(_ context.Context, q adminapi.Query) ([]adminapi.Bindi
 }
 
 func (s *Source) Bind(ctx context.Context, b adminapi.Binding) error {
-	return s.c.Kernel.Bind(ctx, binding(b))
+	x, err := binding(b)
+	if err != nil {
+		return err
+	}
+	return s.c.Kernel.Bind(ctx, x)
 }
 
 func (s *Source) Unbind(ctx context.Context, b adminapi.Binding) error {
-	return s.c.Kernel.Unbind(ctx, binding(b))
+	x, err := binding(b)
+	if err != nil {
+		return err
+	}
+	return s.c.Kernel.Unbind(ctx, x)
 }
 
-func binding(b adminapi.Binding) kernel.Binding {
+func binding(b adminapi.Binding) (kernel.Binding, error) {
 	out := kernel.Binding{
 		Namespace: namespace(b.Namespace), Source: exchangeName(b.Source), Destination: b.Destination, ToExchange: b.ToExchange, Key: b.Key,
 	}
 	for _, a := range b.Arguments {
 		out.Arguments = append(out.Arguments, kernel.Argument{Name: a.Name, Value: a.Value})
+		kind, value, _ := strings.Cut(a.Value, ":")
+		switch {
+		case a.Name != "x-match":
+			h := message.Header{Name: a.Name}
+			if kind != "void" { // with it any value will do
+				h.Value = []byte(value)
+			}
+			out.Match = append(out.Match, h)
+		case value == "all" || value == "all-with-x" || value == "any" || value == "any-with-x":
+			out.MatchAny, out.MatchX = strings.HasPrefix(value, "any"), strings.HasSuffix(value, "-with-x")
+		default:
+			return out, fault.New(fault.Invalid, "bind", b.Source, "x-match %q is none of all, any, all-with-x, any-with-x", value)
+		}
 	}
-	return out
+	return out, nil
 }
