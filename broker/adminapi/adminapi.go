@@ -48,6 +48,7 @@
 //	POST   /v1/bridges/{name}/pause · POST /v1/bridges/{name}/resume → Bridge
 //	GET    /v1/options                    []Option: what may be changed while the broker runs
 //	PATCH  /v1/options                    OptionsChange → []Option
+//	POST   /v1/explain                    ExplainQuestion → Explanation: who would get a message, and why
 //	GET    /v1/trace?client=|topic=|ip=   TraceLine, one a line: what is seen of clients and done for them
 //	GET    /v1/clock                      Clock: the time that the broker goes by
 //	POST   /v1/clock/freeze · POST /v1/clock/resume → Clock
@@ -227,6 +228,8 @@ type Source interface {
 	// Want waits until something is so, and returns what it waited for; fault.Timeout says how that
 	// stands when it is not so in time.
 	Want(context.Context, Want) (Wanted, error)
+	// Explain tells who would get a message, and why. It publishes nothing.
+	Explain(context.Context, ExplainQuestion) (Explanation, error)
 
 	// Live calls emit with messages as they are published, until ctx ends (nil), emit
 	// fails (its error) or the broker closes. emit is called from one goroutine at a

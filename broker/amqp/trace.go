@@ -65,7 +65,7 @@ func (c *conn) tracePublish(channel uint16, p *kernel.Publish) {
 	c.trace(&e)
 
 	e = trace.Event{What: trace.Route, Topic: address}
-	r := c.s.k.Explain(p)
+	r := c.s.k.Explain(p, "")
 	r.Each(e.Add)
 	if len(e.Fields) == 0 {
 		e.Text = "nobody wants it"

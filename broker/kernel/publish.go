@@ -169,15 +169,7 @@ func (k *Kernel) publish(p *Publish, door bool) error {
 // resolve finds who is to have the message, and makes its home when capture asks for one.
 func (k *Kernel) resolve(sp *space, p *Publish) *resolved {
 	m := &p.Msg
-	var r *resolved
-	if p.ViaExchange {
-		r = k.byExchange(sp, p.Exchange, p.Key, m.Address, m.Headers)
-		for _, key := range p.CC {
-			r = k.merge(sp, r, k.byExchange(sp, p.Exchange, key, m.Address, m.Headers), m.Address)
-		}
-	} else {
-		r = k.byAddress(sp, m.Address, m.Headers)
-	}
+	r := k.routed(sp, p, nil)
 	if r.home == nil && r.err == nil && k.cfg.Capture && !p.held && m.Source != message.Kafka && r.found && message.Capturable(m.Address) {
 		switch made, err := k.capture(sp.name, m.Address); {
 		case err != nil:
@@ -187,6 +179,30 @@ func (k *Kernel) resolve(sp *space, p *Publish) *resolved {
 		}
 	}
 	return r
+}
+
+// routed finds who is to have the message, as things are. why is told how, unless it is nil.
+func (k *Kernel) routed(sp *space, p *Publish, why *reasons) *resolved {
+	m := &p.Msg
+	if !p.ViaExchange {
+		if why == nil {
+			return k.byAddress(sp, m.Address, m.Headers)
+		}
+		return k.findByAddress(sp, m.Address, m.Headers, why)
+	}
+	r := k.byKey(sp, p, p.Key, why)
+	for _, key := range p.CC {
+		r = k.merge(sp, r, k.byKey(sp, p, key, why), m.Address, why)
+	}
+	return r
+}
+
+// byKey is routed for one routing key.
+func (k *Kernel) byKey(sp *space, p *Publish, key string, why *reasons) *resolved {
+	if why == nil {
+		return k.byExchange(sp, p.Exchange, key, p.Msg.Address, p.Msg.Headers)
+	}
+	return k.findByExchange(sp, p.Exchange, key, p.Msg.Address, p.Msg.Headers, why)
 }
 
 // withoutCycles leaves out the queues in which a dead letter died before without anybody
@@ -202,7 +218,7 @@ func (k *Kernel) withoutCycles(sp *space, r *resolved, m *message.Message) *reso
 	if len(out.bound) == len(r.bound) {
 		return r
 	}
-	k.complete(sp, out, m.Address)
+	k.complete(sp, out, m.Address, nil)
 	return out
 }
 
@@ -253,11 +269,11 @@ func (k *Kernel) deliverLive(p *Publish, r *resolved, res *PublishResult) (logge
 	d := deliveries.Get().(*Delivery)
 	for i := range r.subs {
 		s := &r.subs[i]
-		if s.noLocal && (p.From != nil && p.From.route == s.route || p.relayed && p.relayedFrom == s.route.client()) {
+		if p.own(s) {
 			continue
 		}
 		res.Subscribers++
-		if m.QoS > 0 && s.qos > 0 {
+		if s.waits(m.QoS) {
 			logged = true
 			continue
 		}
@@ -278,6 +294,15 @@ func (k *Kernel) deliverLive(p *Publish, r *resolved, res *PublishResult) (logge
 	*d = Delivery{}
 	deliveries.Put(d)
 	return logged || len(r.queues) > 0 || r.home != nil
+}
+
+// waits tells whether the session is given a message of that QoS from the log, when it is there: at
+// QoS 0 it gets it now or never.
+func (s *sessionMatch) waits(qos uint8) bool { return qos > 0 && s.qos > 0 }
+
+// own tells whether a session is not to have the message, for it is its own and it asked so.
+func (p *Publish) own(s *sessionMatch) bool {
+	return s.noLocal && (p.From != nil && p.From.route == s.route || p.relayed && p.relayedFrom == s.route.client())
 }
 
 // append adds the message to one shard's next entry.
@@ -420,7 +445,7 @@ func (op *publishOp) applied(br *shard.BatchResult, or *shard.OpResult, err erro
 }
 
 // merge joins the answers for several routing keys of one message.
-func (k *Kernel) merge(sp *space, a, b *resolved, address string) *resolved {
+func (k *Kernel) merge(sp *space, a, b *resolved, address string, why *reasons) *resolved {
 	out := &resolved{found: a.found || b.found}
 	seen := make(map[*queue]bool)
 	for _, r := range [...]*resolved{a, b} {
@@ -431,7 +456,7 @@ func (k *Kernel) merge(sp *space, a, b *resolved, address string) *resolved {
 			}
 		}
 	}
-	k.complete(sp, out, address)
+	k.complete(sp, out, address, why)
 	return out
 }
 

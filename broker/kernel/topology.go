@@ -379,9 +379,18 @@ func (k *Kernel) byAddress(sp *space, address string, headers []message.Header) 
 	if r, ok := sp.cache.Get(byName, address, v); ok {
 		return r
 	}
+	r := k.findByAddress(sp, address, headers, nil)
+	if r.err == nil && !r.looked {
+		sp.cache.Put(byName, strings.Clone(address), v, r)
+	}
+	return r
+}
+
+// findByAddress finds what byAddress answers. why is told how, unless it is nil.
+func (k *Kernel) findByAddress(sp *space, address string, headers []message.Header, why *reasons) *resolved {
 	r := &resolved{found: true}
 	k.topo.mu.RLock()
-	m := matcher{sp: sp, seen: make(map[string]bool), dests: make(map[*queue]bool), headers: headers}
+	m := matcher{sp: sp, seen: make(map[string]bool), dests: make(map[*queue]bool), headers: headers, why: why}
 	dotted := message.AMQPKey(address)
 	// (1) the queue of that name, (2) amq.topic and what hangs behind it, (3) exchanges
 	// whose levels begin the address (MAPPING.md, Names).
@@ -399,10 +408,7 @@ func (k *Kernel) byAddress(sp *space, address string, headers []message.Header) 
 	}
 	k.topo.mu.RUnlock()
 	r.bound, r.looked = m.queues, m.looked
-	k.complete(sp, r, address)
-	if r.err == nil && !r.looked {
-		sp.cache.Put(byName, strings.Clone(address), v, r)
-	}
+	k.complete(sp, r, address, why)
 	return r
 }
 
@@ -413,9 +419,18 @@ func (k *Kernel) byExchange(sp *space, name, key, address string, headers []mess
 	if r, ok := sp.cache.Get(name, key, v); ok {
 		return r
 	}
+	r := k.findByExchange(sp, name, key, address, headers, nil)
+	if r.found && !r.looked && r.err == nil {
+		sp.cache.Put(strings.Clone(name), strings.Clone(key), v, r)
+	}
+	return r
+}
+
+// findByExchange finds what byExchange answers. why is told how, unless it is nil.
+func (k *Kernel) findByExchange(sp *space, name, key, address string, headers []message.Header, why *reasons) *resolved {
 	r := &resolved{}
 	k.topo.mu.RLock()
-	m := matcher{sp: sp, seen: make(map[string]bool), dests: make(map[*queue]bool), headers: headers}
+	m := matcher{sp: sp, seen: make(map[string]bool), dests: make(map[*queue]bool), headers: headers, why: why}
 	if name == "" {
 		r.found = true
 		m.queue(key)
@@ -424,12 +439,9 @@ func (k *Kernel) byExchange(sp *space, name, key, address string, headers []mess
 		m.walk(name, key, true)
 	}
 	k.topo.mu.RUnlock()
-	r.bound = m.queues
+	r.bound, r.looked = m.queues, m.looked
 	if r.found {
-		k.complete(sp, r, address)
-		if !m.looked && r.err == nil {
-			sp.cache.Put(strings.Clone(name), strings.Clone(key), v, r)
-		}
+		k.complete(sp, r, address, why)
 	}
 	return r
 }
@@ -445,12 +457,13 @@ func (t *topology) versionOf(sp *space, address string) uint64 {
 }
 
 // complete adds sessions and the home stream, and sorts what is logged by shard.
-func (k *Kernel) complete(sp *space, r *resolved, address string) {
+func (k *Kernel) complete(sp *space, r *resolved, address string, why *reasons) {
 	r.queues = append([]*queue(nil), r.bound...)
 	var found []*subscriber
 	found = sp.subs.Match(found, route.Slashed(address))
 	at := make(map[*sessionRoute]int)
 	for _, s := range found {
+		why.subscriber(s)
 		if s.queue != nil {
 			r.queues = append(r.queues, s.queue)
 			continue
@@ -510,6 +523,7 @@ type matcher struct {
 	headers []message.Header
 	looked  bool // at headers
 	hops    int
+	why     *reasons // told what is passed; nil: nobody asks
 }
 
 func (m *matcher) queue(name string) bool {
@@ -517,6 +531,7 @@ func (m *matcher) queue(name string) bool {
 	if q == nil {
 		return false
 	}
+	m.why.queue(q)
 	if !m.dests[q] {
 		m.dests[q] = true
 		m.queues = append(m.queues, q)
@@ -533,40 +548,45 @@ func (m *matcher) walk(name, key string, wild bool) bool {
 	}
 	m.seen[name] = true
 	m.hops++
+	m.why.enter(x, key, wild)
 	led := false
-	follow := func(t target) {
+	follow := func(t target, bound, wanted string) {
+		m.why.push(name, bound, wanted)
 		if t.toExchange {
 			led = m.walk(t.name, key, wild) || led
 		} else {
 			led = m.queue(t.name) || led
 		}
+		m.why.pop()
 	}
 	switch x.spec.Type {
 	case Direct:
 		for _, t := range x.direct[key] {
-			follow(t)
+			follow(t, key, "")
 		}
 	case Fanout:
 		for _, t := range x.all {
-			follow(t)
+			follow(t, "", "")
 		}
 	case Topic:
 		var found []patternTarget
 		for _, t := range x.patterns.Match(found, route.DottedKey(key)) {
 			if wild || t.key == key {
-				follow(t.target)
+				follow(t.target, t.key, "")
 			}
 		}
 	case Headers:
 		m.looked = true
 		for i := range x.headers {
-			if x.headers[i].match.Match(m.headers) {
-				follow(x.headers[i].target)
+			if b := &x.headers[i]; b.match.Match(m.headers) {
+				follow(b.target, b.key, m.why.wanted(&b.match))
 			}
 		}
 	}
 	if !led && x.spec.Alternate != "" {
+		m.why.push(name, alternate, "")
 		led = m.walk(x.spec.Alternate, key, wild)
+		m.why.pop()
 	}
 	return led
 }

@@ -86,7 +86,7 @@ func (c *conn) traceRoute(p *kernel.Publish) {
 	}
 	e := trace.Event{What: trace.Route, Topic: address}
 	if k := c.server.cfg.Kernel; k != nil {
-		r := k.Explain(p)
+		r := k.Explain(p, "")
 		r.Each(e.Add)
 		if len(e.Fields) == 0 {
 			e.Text = "nobody wants it"

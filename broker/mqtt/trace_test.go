@@ -79,7 +79,7 @@ func TestTraceClient(t *testing.T) {
 		"in SUBSCRIBE b; packet id=1; filter=b QoS 2, no local false, retain as published false, retain handling 0; subscription identifier=3",
 		"out SUBACK; packet id=1; granted=QoS 2",
 		`in PUBLISH a/1; qos=1; packet id=2 "hello"`,
-		"route  a/1; session=other QoS 1, here",
+		"route  a/1; session=other QoS 1, here (a/#)",
 		"out PUBACK; packet id=2; reason=success")
 
 	other.publish(msg("b", "x", 1))

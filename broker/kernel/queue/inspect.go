@@ -68,3 +68,18 @@ func (q *Queue) BrowseAfter(after *uint64, f func(Browsed) bool) {
 		}
 	}
 }
+
+// Next tells which consumer would get a message of that tag, if it came now. A message that others
+// wait before does so too: 0.
+func (q *Queue) Next(tag uint32) (consumer uint64) {
+	if q.limits.Dispatch.Keyed() && !q.limits.SingleActive {
+		if a := q.keyed(tag); a != nil && a.waiting {
+			return a.ID
+		}
+		return 0
+	}
+	if a := q.pick(); a != nil && q.ready == 0 {
+		return a.ID
+	}
+	return 0
+}

@@ -60,3 +60,12 @@ func (m *Machine) DispatchOf(id uint64) (queue.Dispatch, bool) {
 	}
 	return q.Limits().Dispatch, true
 }
+
+// NextOf tells which consumer of a queue would get a message, if it came now; 0: it would wait.
+func (m *Machine) NextOf(id uint64, address, from string) (consumer uint64) {
+	q, ok := m.queues.Get(id)
+	if !ok {
+		return 0
+	}
+	return q.Next(key(q.Limits().Dispatch, []byte(address), []byte(from)) << queue.KeyShift)
+}
