@@ -41,6 +41,7 @@ import (
 	"github.com/robustmq/rmq/cli/trace"
 	"github.com/robustmq/rmq/cli/tui"
 	"github.com/robustmq/rmq/cli/user"
+	"github.com/robustmq/rmq/cli/wait"
 )
 
 // Groups of commands in the help.
@@ -94,24 +95,16 @@ func New(e *env.Env, open local.Open) *cobra.Command {
 		}
 		root.AddCommand(cmds...)
 	}
-	add(groupBroker, local.NewUp(e, open), local.NewDown(e), local.NewStatus(e), local.NewNode(e), tui.Command(e, func() tui.Tell { return local.Teller(e) }, reopen(e)), local.NewEnv(e), local.NewDoctor(e), local.NewLog(e))
+	add(groupBroker, local.NewUp(e, open), local.NewDown(e), local.NewStatus(e), local.NewNode(e), tui.Command(e, func() tui.Tell { return local.Teller(e) }), local.NewEnv(e), local.NewDoctor(e), local.NewLog(e), wait.Command(e), local.NewLogs(e))
 	add(groupMessages, message.NewProduce(e), message.NewConsume(e), message.NewRequest(e), message.NewCopy(e), message.NewTail(e), message.NewGrep(e))
 	add(groupBroker, clock.Command(e), local.NewTest(e, open))
 	add(groupMessages, fixture.Command(e), sendraw.Command(e), bench.Command(e), simulate.Command(e))
-	add(groupBroker, local.NewSnapshot(e))
 	add(groupThings, namespace.Command(e), topic.Command(e), queue.Command(e), exchange.Command(e), binding.Command(e), bridge.Command(e),
 		session.Command(e), retained.Command(e), group.Command(e), user.Command(e), acl.Command(e), setting.Share(e), setting.Rewrite(e), setting.Subscription(e), ban.Command(e), setting.Quota(e), trace.Command(e), chaos.Command(e))
 	add(groupRest, conform.Command(e), clicontext.Command(e, newForDocs), config.Command(e, newConfigShow(e)), newCompletion(e), newVersion(e), newExitCodes())
 	root.SetHelpCommand(newHelp(e))
 	root.SetHelpCommandGroupID(groupRest)
 	return root
-}
-
-// reopen is how `rmq tui` has a snapshot or a bundle opened.
-func reopen(e *env.Env) tui.Reopen {
-	return func(ctx context.Context, file string) (string, func() error, error) {
-		return local.Reopen(ctx, e, file)
-	}
 }
 
 // Main runs one command line and returns its exit code.

@@ -12,7 +12,7 @@
 // Every answer that is not a stream is an Envelope: {schema, data, next,
 // warnings, error}. Schema names the shape of data and its version; a field may be
 // added to a shape within a version, never removed or given another meaning.
-// The streams, /v1/watch, /v1/live and /v1/trace, are NDJSON: one value of one type a line.
+// The streams, /v1/watch, /v1/changes, /v1/live and /v1/trace, are NDJSON: one value of one type a line.
 //
 //	GET    /v1/status                     Status
 //	GET    /v1/overview                   Overview
@@ -48,6 +48,7 @@
 //	POST   /v1/bridges/{name}/pause · POST /v1/bridges/{name}/resume → Bridge
 //	GET    /v1/options                    []Option: what may be changed while the broker runs
 //	PATCH  /v1/options                    OptionsChange → []Option
+//	GET    /v1/changes                    Changed, one a line: something is to be looked at again
 //	POST   /v1/explain                    ExplainQuestion → Explanation: who would get a message, and why
 //	GET    /v1/trace?client=|topic=|ip=   TraceLine, one a line: what is seen of clients and done for them
 //	GET    /v1/clock                      Clock: the time that the broker goes by
@@ -228,6 +229,10 @@ type Source interface {
 	// Want waits until something is so, and returns what it waited for; fault.Timeout says how that
 	// stands when it is not so in time.
 	Want(context.Context, Want) (Wanted, error)
+	// Changes calls emit at once, and then after whatever may have changed what the lists tell, until
+	// ctx ends (nil) or emit fails. Several changes may share a line.
+	Changes(ctx context.Context, emit func(Changed) error) error
+
 	// Explain tells who would get a message, and why. It publishes nothing.
 	Explain(context.Context, ExplainQuestion) (Explanation, error)
 

@@ -86,6 +86,7 @@ func Handler(src Source, opt HandlerOptions) http.Handler {
 	mux.HandleFunc("GET /v1/live", h.live)
 	mux.HandleFunc("GET /v1/trace", h.trace)
 	mux.HandleFunc("GET /v1/snapshot", func(w http.ResponseWriter, r *http.Request) { h.file(w, r, src.Snapshot) })
+	mux.HandleFunc("GET /v1/changes", h.changes)
 	h.explain(mux)
 
 	list(h, mux, "GET /v1/topics", SchemaTopics, src.Topics, func(t Topic) string { return t.Name })
