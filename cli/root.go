@@ -16,7 +16,6 @@ import (
 
 	"github.com/robustmq/rmq/cli/acl"
 	"github.com/robustmq/rmq/cli/ban"
-	"github.com/robustmq/rmq/cli/bench"
 	"github.com/robustmq/rmq/cli/binding"
 	"github.com/robustmq/rmq/cli/bridge"
 	"github.com/robustmq/rmq/cli/chaos"
@@ -26,17 +25,14 @@ import (
 	clicontext "github.com/robustmq/rmq/cli/context"
 	"github.com/robustmq/rmq/cli/env"
 	"github.com/robustmq/rmq/cli/exchange"
-	"github.com/robustmq/rmq/cli/fixture"
 	"github.com/robustmq/rmq/cli/group"
 	"github.com/robustmq/rmq/cli/local"
 	"github.com/robustmq/rmq/cli/message"
 	"github.com/robustmq/rmq/cli/namespace"
 	"github.com/robustmq/rmq/cli/queue"
 	"github.com/robustmq/rmq/cli/retained"
-	"github.com/robustmq/rmq/cli/sendraw"
 	"github.com/robustmq/rmq/cli/session"
 	"github.com/robustmq/rmq/cli/setting"
-	"github.com/robustmq/rmq/cli/simulate"
 	"github.com/robustmq/rmq/cli/topic"
 	"github.com/robustmq/rmq/cli/trace"
 	"github.com/robustmq/rmq/cli/tui"
@@ -98,7 +94,7 @@ func New(e *env.Env, open local.Open) *cobra.Command {
 	add(groupBroker, local.NewUp(e, open), local.NewDown(e), local.NewStatus(e), local.NewNode(e), tui.Command(e, func() tui.Tell { return local.Teller(e) }), local.NewEnv(e), local.NewDoctor(e), local.NewLog(e), wait.Command(e), local.NewLogs(e))
 	add(groupMessages, message.NewProduce(e), message.NewConsume(e), message.NewRequest(e), message.NewCopy(e), message.NewTail(e), message.NewGrep(e))
 	add(groupBroker, clock.Command(e), local.NewTest(e, open))
-	add(groupMessages, fixture.Command(e), sendraw.Command(e), bench.Command(e), simulate.Command(e))
+	add(groupMessages, message.NewProduce(e), message.NewConsume(e), message.NewRequest(e), message.NewCopy(e), message.NewTail(e), message.NewGrep(e), message.NewDLQ(e))
 	add(groupThings, namespace.Command(e), topic.Command(e), queue.Command(e), exchange.Command(e), binding.Command(e), bridge.Command(e),
 		session.Command(e), retained.Command(e), group.Command(e), user.Command(e), acl.Command(e), setting.Share(e), setting.Rewrite(e), setting.Subscription(e), ban.Command(e), setting.Quota(e), trace.Command(e), chaos.Command(e))
 	add(groupRest, conform.Command(e), clicontext.Command(e, newForDocs), config.Command(e, newConfigShow(e)), newCompletion(e), newVersion(e), newExitCodes())
