@@ -201,8 +201,8 @@ func TestExamplesRun(t *testing.T) {
 		"rmq bench produce": true, "rmq bench latency": true, "rmq bench consume": true, "rmq bench connect": true, "rmq simulate": true, "rmq fixture load": true, "rmq fixture gen": true, // want a broker, and stream; in scripts
 		"rmq logs": true, // wants a broker; in scripts
 		"rmq dlq show": true, "rmq dlq redrive": true, "rmq dlq purge": true, "rmq logs": true, // want a broker; in scripts
-		"rmq conform":      true,                                                // wants a broker; in scripts
-		"rmq trace client": true, "rmq trace topic": true, "rmq trace ip": true, // streams; in scripts
+		"rmq conform":      true,                                                                           // wants a broker; in scripts
+		"rmq trace client": true, "rmq trace topic": true, "rmq trace ip": true, "rmq trace message": true, // streams; in scripts
 	}
 	runnable(tree(), func(c *cobra.Command) {
 		if skip[c.CommandPath()] {

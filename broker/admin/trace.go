@@ -69,16 +69,18 @@ func bound[T int | time.Duration](asked, otherwise, most T) T {
 func traceOf(q adminapi.TraceQuery) (what trace.Query, err error) {
 	invalid := func(format string, args ...any) error { return fault.New(fault.Invalid, "trace", "", format, args...) }
 	asked := 0
-	for _, s := range []string{q.Client, q.Topic, q.IP} {
+	for _, s := range []string{q.Client, q.Topic, q.IP, q.Mark} {
 		if s != "" {
 			asked++
 		}
 	}
 	switch {
 	case asked != 1:
-		return what, invalid("one of client, topic and ip says what to trace")
+		return what, invalid("one of client, topic, ip and mark says what to trace")
 	case q.Client != "":
 		what.Client = q.Client
+	case q.Mark != "":
+		what.Mark = q.Mark
 	case q.Topic != "":
 		if !mqttwire.ValidFilter([]byte(q.Topic)) {
 			return what, invalid("%q is no topic filter", q.Topic)

@@ -61,6 +61,7 @@
 //	POST   /v1/chaos                      chaos.Rule → chaos.Rule · PUT chaos.Plan → Chaos · DELETE
 //	DELETE /v1/chaos/{name}
 //	GET    /v1/snapshot                   a file: all that the broker holds at one moment
+//	GET    /v1/trace?client=|topic=|ip=|mark=  TraceLine, one a line: what is seen of clients and done for them
 //	POST   /v1/shutdown
 //
 // Names are percent-encoded path segments ("sensors%2Fdev1"); ?namespace= chooses

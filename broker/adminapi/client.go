@@ -362,6 +362,7 @@ func (c *Client) Trace(ctx context.Context, q TraceQuery, emit func(TraceLine) e
 	set(v, "client", q.Client)
 	set(v, "topic", q.Topic)
 	set(v, "ip", q.IP)
+	set(v, "mark", q.Mark)
 	number(v, "count", q.Count)
 	number(v, "bytes", q.Bytes)
 	if q.For > 0 {

@@ -392,7 +392,7 @@ func (h *handler) live(w http.ResponseWriter, r *http.Request) {
 
 func (h *handler) trace(w http.ResponseWriter, r *http.Request) {
 	v := r.URL.Query()
-	q := TraceQuery{Client: v.Get("client"), Topic: v.Get("topic"), IP: v.Get("ip")}
+	q := TraceQuery{Client: v.Get("client"), Topic: v.Get("topic"), IP: v.Get("ip"), Mark: v.Get("mark")}
 	var err error
 	if q.Count, err = intParam(r, "count", 0, TraceCountMax); err == nil {
 		q.Bytes, err = intParam(r, "bytes", 0, TraceBytesMax)

@@ -657,11 +657,12 @@ type LiveEvent struct {
 	Stats   *LiveStats `json:"stats,omitempty"` // at least once a second while anything matches
 }
 
-// TraceQuery chooses what a trace shows: one of Client, Topic and IP is set.
+// TraceQuery chooses what a trace shows: one of Client, Topic, IP and Mark is set.
 type TraceQuery struct {
 	Client string // client id
 	Topic  string // filter over topics, as MQTT has it
 	IP     string // address, or network: 10.0.0.0/8
+	Mark   string // of messages: what trace.MarkHeader says
 
 	// Where it ends; 0: TraceCount, TraceBytes, TraceFor.
 	Count, Bytes int

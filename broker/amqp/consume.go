@@ -12,6 +12,7 @@ import (
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/message"
+	"github.com/robustmq/rmq/broker/trace"
 )
 
 // Deliveries go out on credit. A consumer has credit at its queue for
@@ -50,7 +51,8 @@ type deliveries struct {
 	global    int // prefetch of the channel; 0: no limit
 	sum       int // unacknowledged deliveries to consumers
 	unacked   unacked
-	conv      converter // for what goes out
+	conv      converter              // for what goes out
+	traced    map[uint64]trace.Event // what is told once a delivery that was traced is settled; by tag
 
 	// Of the reader.
 	settles []*source // with settlements gathered
@@ -138,7 +140,7 @@ func (cs *consumer) Deliver(d *kernel.Delivery) bool {
 	tag := ch.tag
 	ch.mu.Unlock()
 	if c.s.cfg.Trace.On() {
-		c.traceDelivery(ch.id, amqpwire.IDBasicDeliver, cs.tag, tag, d)
+		ch.traceDelivery(amqpwire.IDBasicDeliver, cs.tag, tag, d, cs.noAck)
 	}
 	c.said.Store(true)
 	c.s.stats.Delivered.Add(1)
@@ -495,7 +497,7 @@ func (g *getter) Deliver(d *kernel.Delivery) bool {
 	tag := ch.tag
 	ch.mu.Unlock()
 	if c.s.cfg.Trace.On() {
-		c.traceDelivery(ch.id, amqpwire.IDBasicGetOk, "", tag, d)
+		ch.traceDelivery(amqpwire.IDBasicGetOk, "", tag, d, g.noAck)
 	}
 	c.s.stats.Delivered.Add(1)
 	c.s.stats.DeliveredBytes.Add(uint64(len(d.Msg.Value)))

@@ -202,6 +202,7 @@ func (ch *channel) hand(part *content, body []byte) (f *failure, crowded bool) {
 	p.Msg.Value = body
 	p.Namespace, p.ViaExchange, p.Admitted = c.vhost, true, true
 	p.Exchange, p.Key, p.CC = part.exchange, part.key, cc
+	p.Told = nil
 	if c.s.cfg.Trace.On() {
 		c.tracePublish(ch.id, p)
 	}

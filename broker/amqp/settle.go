@@ -145,6 +145,9 @@ func (ch *channel) settlement(id amqpwire.MethodID, s amqpwire.Settlement) *fail
 	default:
 		ch.c.s.stats.Requeued.Add(n)
 	}
+	if n > 0 && ch.c.s.cfg.Trace.On() {
+		ch.traceSettled(id, ch.picked, outcome)
+	}
 	if inTx {
 		ch.txSettle(ch.picked, outcome)
 		return nil

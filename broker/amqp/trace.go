@@ -8,6 +8,7 @@ import (
 
 	"github.com/robustmq/rmq/broker/amqpwire"
 	"github.com/robustmq/rmq/broker/kernel"
+	"github.com/robustmq/rmq/broker/message"
 	"github.com/robustmq/rmq/broker/trace"
 	"github.com/robustmq/rmq/broker/wire"
 )
@@ -20,6 +21,27 @@ import (
 func (c *conn) traced(address string) bool {
 	t := c.s.cfg.Trace
 	return t.On() && t.Wants(c.name, wire.PeerOf(c.nc).Remote, address)
+}
+
+// tracedMessage tells whether anybody wants an event of this connection about a message, and what it is
+// marked with.
+func (c *conn) tracedMessage(m *message.Message) (mark string, ok bool) {
+	for i := range m.Headers {
+		if m.Headers[i].Name == trace.MarkHeader {
+			mark = string(m.Headers[i].Value)
+			break
+		}
+	}
+	t := c.s.cfg.Trace
+	return mark, t.On() && t.WantsMessage(c.name, wire.PeerOf(c.nc).Remote, m.Address, mark)
+}
+
+// tracePlace is where a message rests; nil: in no log.
+func tracePlace(p kernel.Place) *trace.Place {
+	if p == (kernel.Place{}) {
+		return nil
+	}
+	return &trace.Place{Shard: p.Shard, Entry: p.Entry, Log: p.Log, Offset: p.Offset, Stream: p.Stream, Partition: p.Partition}
 }
 
 func (c *conn) trace(e *trace.Event) {
@@ -54,32 +76,55 @@ func (c *conn) traceSent(channel uint16, m amqpwire.Method) {
 // tracePublish tells of a message that came, and where it goes.
 func (c *conn) tracePublish(channel uint16, p *kernel.Publish) {
 	address := p.Msg.Address
-	if !c.traced(address) {
+	mark, ok := c.tracedMessage(&p.Msg)
+	if !ok {
 		return
 	}
-	e := trace.Event{What: trace.In, Packet: amqpwire.IDBasicPublish.String(), Topic: address}
+	of := trace.Event{Topic: strings.Clone(address), Mark: mark, Message: c.s.cfg.Trace.Number()}
+	e := of
+	e.What, e.Packet = trace.In, amqpwire.IDBasicPublish.String()
 	e.Add("channel", channel)
 	e.Add("exchange", p.Exchange)
 	e.Add("routing key", p.Key)
 	e.Carry(p.Msg.Value)
 	c.trace(&e)
 
-	e = trace.Event{What: trace.Route, Topic: address}
+	e = of
+	e.What = trace.Route
 	r := c.s.k.Explain(p, "")
 	r.Each(e.Add)
 	if len(e.Fields) == 0 {
 		e.Text = "nobody wants it"
 	}
 	c.trace(&e)
+	p.Told = func(at kernel.Place) {
+		e := of
+		e.What, e.Place = trace.Log, tracePlace(at)
+		c.trace(&e)
+	}
 }
 
-// traceDelivery tells of a message that is in the outbox.
-func (c *conn) traceDelivery(channel uint16, id amqpwire.MethodID, consumer string, tag uint64, d *kernel.Delivery) {
-	if !c.traced(d.Msg.Address) {
+// traceDelivery tells of a message that is in the outbox, and has its acknowledgement told, if there is to
+// be one.
+func (ch *channel) traceDelivery(id amqpwire.MethodID, consumer string, tag uint64, d *kernel.Delivery, noAck bool) {
+	c := ch.c
+	mark, ok := c.tracedMessage(d.Msg)
+	if !ok {
 		return
 	}
-	e := trace.Event{What: trace.Out, Packet: id.String(), Topic: d.Msg.Address}
-	e.Add("channel", channel)
+	e := trace.Event{What: trace.Out, Packet: id.String(), Topic: strings.Clone(d.Msg.Address), Mark: mark, Place: tracePlace(d.At)}
+	if !noAck {
+		ch.mu.Lock()
+		if ch.deliveries.traced == nil {
+			ch.deliveries.traced = make(map[uint64]trace.Event)
+		}
+		ch.deliveries.traced[tag] = trace.Event{What: trace.Ack, Topic: e.Topic, Mark: mark, Place: e.Place}
+		ch.mu.Unlock()
+	}
+	e.Add("channel", ch.id)
+	if q := d.From; q != nil {
+		e.Add("queue", q.Queue())
+	}
 	if consumer != "" {
 		e.Add("consumer tag", consumer)
 	}
@@ -89,6 +134,32 @@ func (c *conn) traceDelivery(channel uint16, id amqpwire.MethodID, consumer stri
 	}
 	e.Carry(d.Msg.Value)
 	c.trace(&e)
+}
+
+// traceSettled tells of deliveries that are settled, of those that were traced.
+func (ch *channel) traceSettled(id amqpwire.MethodID, settled []pending, outcome kernel.Outcome) {
+	var told []trace.Event
+	ch.mu.Lock()
+	for i := range settled {
+		e, ok := ch.deliveries.traced[settled[i].tag]
+		if !ok {
+			continue
+		}
+		delete(ch.deliveries.traced, settled[i].tag)
+		e.Add("delivery tag", settled[i].tag)
+		told = append(told, e)
+	}
+	ch.mu.Unlock()
+	for i := range told {
+		told[i].Packet = id.String()
+		switch outcome {
+		case kernel.Reject:
+			told[i].Text = "rejected: it is dead-lettered or dropped"
+		case kernel.Requeue, kernel.Release:
+			told[i].Text = "given back to the queue"
+		}
+		ch.c.trace(&told[i])
+	}
 }
 
 // traceEnd tells why the connection has ended.

@@ -63,6 +63,11 @@ func (c *conn) offsetCommit(q *kmsg.OffsetCommitRequest) kmsg.Response {
 	case <-c.ctx.Done():
 		o.err = errClosing
 	}
+	if o.err == nil && c.srv.cfg.Trace.On() {
+		for i := range commit.Offsets {
+			c.traceCommit(c.client, text(q.Group), &commit.Offsets[i])
+		}
+	}
 	for i, at := range places {
 		p := &resp.Topics[at.topic].Partitions[at.part]
 		switch {

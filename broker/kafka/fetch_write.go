@@ -125,6 +125,9 @@ func (c *conn) respondFetch(h header, f *fetching, top code) {
 	c.out.Flush()
 	c.srv.Stats.BytesOut.Add(uint64(len(b) + records))
 	if c.srv.cfg.Trace.On() {
+		for _, s := range splices {
+			c.traceFetched(h, s.p)
+		}
 		c.traceResponse(h, len(b)+records, silence(c.silent))
 	}
 	c.srv.Stats.FetchedSize.Add(uint64(records))

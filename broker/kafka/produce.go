@@ -353,6 +353,13 @@ func (s *Server) countProduced(b record.Batch) {
 
 // Appended implements kernel.Appended.
 func (p *produce) Appended(tag uint64, r kernel.AppendResult) {
+	if r.Err == nil && p.c.srv.cfg.Trace.On() {
+		for i := range p.parts {
+			if part := &p.parts[i]; part.batch != nil && part.place == int(tag) {
+				p.traceAppended(part, r.BaseOffset)
+			}
+		}
+	}
 	place := p.frame[tag:tag:len(p.frame)]
 	stamp := int64(-1)
 	if p.h.version >= 2 && r.Err == nil {

@@ -42,6 +42,10 @@ type Publish struct {
 	Reply Publisher // told the outcome; nil when nobody waits
 	Tag   uint64    // handed back to Reply
 
+	// Told, when not nil, is told where the message rests, for each shard that has applied it, before
+	// Reply is. It is called by applying goroutines, and must not block.
+	Told func(Place)
+
 	Batch *Batch // collects the sinks reached at once; nil when each is to flush itself
 
 	// Here, at QoS 0: sessions that are connected to another node do not get it, and it is not
@@ -75,6 +79,17 @@ type PublishResult struct {
 	Rejected bool
 }
 
+// Place is where a message rests: in one of a shard's logs.
+type Place struct {
+	Shard  uint32
+	Entry  uint64 // of the shard's own log that brought it; 0 where it is not known
+	Log    uint64
+	Offset int64
+	// Stream and Partition, when the log is a partition's.
+	Stream    string
+	Partition int32
+}
+
 // ---- deliveries ------------------------------------------------------------
 
 // Delivery is one message on its way out.
@@ -87,6 +102,7 @@ type Delivery struct {
 	Count       uint32 // deliveries before this one
 	Failed      uint32 // of those, the ones that failed: AMQP's x-delivery-count
 	Ready       uint32 // messages left ready in the queue, for basic.get-ok
+	At          Place  // where the message rests; the zero value when it is in no log
 
 	// The rest is for MQTT sessions.
 	PacketID uint16 // 0 at QoS 0

@@ -98,7 +98,7 @@ func (s *shardRun) deliver(e *shard.Effect) {
 	}
 	d := Delivery{
 		No: e.No, Redelivered: e.Redelivered, Count: e.Count, Failed: e.Failed, Ready: uint32(min(max(e.Ready, 0), 1<<32-1)),
-		PacketID: e.PacketID, QoS: e.QoS, Retain: e.Retain, From: a,
+		PacketID: e.PacketID, QoS: e.QoS, Retain: e.Retain, From: a, At: Place{Shard: uint32(s.id), Log: e.Log, Offset: e.Offset},
 	}
 	err := s.message(qm.Ref{Log: e.Log, Offset: e.Offset}, func(m *message.Message) {
 		d.Msg = m

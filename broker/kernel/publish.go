@@ -326,8 +326,9 @@ func (k *Kernel) append(p *Publish, r *resolved, sr *shardRoute, op *publishOp, 
 	}
 	err := sr.shard.publish(func(g *pending) {
 		batch, rec := addRecord(&g.b, sr.log, m, stream, once)
+		w := op.telling(p, r, sr, rec)
 		if len(sr.queues) == 0 && !sessions {
-			g.await(batch, -1, op)
+			g.await(batch, -1, w)
 			return
 		}
 		rt := shard.Route{
@@ -337,11 +338,41 @@ func (k *Kernel) append(p *Publish, r *resolved, sr *shardRoute, op *publishOp, 
 		if p.From != nil {
 			rt.From = p.From.route.client()
 		}
-		g.await(batch, g.b.Route(&rt), op)
+		g.await(batch, g.b.Route(&rt), w)
 	})
 	if err != nil {
 		op.applied(nil, nil, err)
 	}
+}
+
+// telling is who is told that a shard has applied the message as record rec of its batch: op, after
+// p.Told, if that is to know.
+func (op *publishOp) telling(p *Publish, r *resolved, sr *shardRoute, rec int) waiter {
+	if p.Told == nil {
+		return op
+	}
+	at := Place{Shard: uint32(sr.shard.id), Log: sr.log}
+	if sr.log != 0 {
+		at.Stream, at.Partition = r.home.Address, r.part
+	}
+	return &toldOp{op: op, fn: p.Told, at: at, s: sr.shard, rec: int64(rec)}
+}
+
+// toldOp tells where a message rests.
+type toldOp struct {
+	op  *publishOp
+	fn  func(Place)
+	at  Place
+	s   *shardRun
+	rec int64
+}
+
+func (w *toldOp) applied(br *shard.BatchResult, or *shard.OpResult, err error) {
+	if err == nil && br != nil && br.Err == nil {
+		w.at.Entry, w.at.Offset = w.s.index, br.Base+w.rec
+		w.fn(w.at)
+	}
+	w.op.applied(br, or, err)
 }
 
 var headerScratch = sync.Pool{New: func() any { s := make([]message.Header, 0, 32); return &s }}

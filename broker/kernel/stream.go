@@ -211,6 +211,11 @@ type Partition struct {
 	t     *tail
 }
 
+// At is the place of a record of the partition.
+func (p *Partition) At(offset int64) Place {
+	return Place{Shard: uint32(p.s.id), Log: p.log, Offset: offset, Stream: p.st.Address, Partition: p.index}
+}
+
 // Partition returns the handle of a partition led by this node; fault.NotFound when there
 // is none.
 func (k *Kernel) Partition(id StreamID, index int32) (*Partition, error) {

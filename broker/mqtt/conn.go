@@ -12,6 +12,7 @@ import (
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/mqttwire"
+	"github.com/robustmq/rmq/broker/trace"
 	"github.com/robustmq/rmq/broker/wire"
 )
 
@@ -81,11 +82,12 @@ type flow struct {
 	publishing int                 // QoS 1 publishes in progress
 	receiving  map[uint16]struct{} // QoS 2 publishes in progress, until PUBCOMP
 	aliasesOut map[string]uint16
-	lease      clock.Timer         // ends a connection whose authentication expires
-	left       map[string]struct{} // shared subscriptions that the rules have ended
-	replays    []*replay           // at most replaysMax
-	timed      *underWay           // nil: nothing was timed
-	leaving    sync.WaitGroup      // who ends them, and who replays; the connection's end waits for it
+	lease      clock.Timer            // ends a connection whose authentication expires
+	left       map[string]struct{}    // shared subscriptions that the rules have ended
+	replays    []*replay              // at most replaysMax
+	timed      *underWay              // nil: nothing was timed
+	traced     map[uint16]trace.Event // what is told once a delivery that was traced is acknowledged; by packet id
+	leaving    sync.WaitGroup         // who ends them, and who replays; the connection's end waits for it
 }
 
 // flowLocked returns what is under way. Caller holds c.mu.
@@ -109,6 +111,7 @@ type work struct {
 	in          inbound
 	out         kernel.Publish
 	batch       kernel.Batch // flushed before anything that may wait
+	number      string       // of the publish, when it is traced
 
 	packets, bytes, messages uint64 // not yet in Stats
 }

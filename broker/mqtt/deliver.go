@@ -93,7 +93,9 @@ func (c *conn) put(d *kernel.Delivery, p *mqttwire.Publish) bool {
 		ok = c.out.AppendWithin(c.server.cfg.DropAbove, write)
 	}
 	if ok {
-		c.traceOut(d.Msg.Address, write)
+		if c.server.cfg.Trace.On() {
+			c.traceDelivery(d, p.PacketID, write)
+		}
 	} else {
 		c.traceWhy(trace.Drop, d.Msg.Address, "the client does not keep up")
 	}
@@ -211,6 +213,9 @@ func (c *conn) forgo(d *kernel.Delivery, from settler) {
 
 // puback handles PUBACK: a QoS 1 delivery is done.
 func (c *conn) puback(a *mqttwire.Ack) {
+	if c.server.cfg.Trace.On() {
+		c.traceAck(a)
+	}
 	if a.PacketID >= sharedIDMin {
 		c.settle(a.PacketID, outcome(a.Reason))
 		return
@@ -242,6 +247,9 @@ func (c *conn) pubrelOut(id uint16, known bool) {
 
 // pubcomp handles PUBCOMP: a QoS 2 delivery is done.
 func (c *conn) pubcomp(a *mqttwire.Ack) {
+	if c.server.cfg.Trace.On() {
+		c.traceAck(a)
+	}
 	if c.session.Ack(a.PacketID, true) {
 		c.advance(a.PacketID)
 	}

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/robustmq/rmq/broker/kernel"
+	"github.com/robustmq/rmq/broker/message"
 	"github.com/robustmq/rmq/broker/mqttwire"
 	"github.com/robustmq/rmq/broker/trace"
 	"github.com/robustmq/rmq/broker/wire"
@@ -20,6 +21,22 @@ func (c *conn) traced(topic string) bool {
 	return t.On() && t.Wants(c.clientID, wire.PeerOf(c.nc).Remote, topic)
 }
 
+// tracedMessage tells whether anybody wants an event of this connection about a message.
+func (c *conn) tracedMessage(topic, mark string) bool {
+	t := c.server.cfg.Trace
+	return t.On() && t.WantsMessage(c.clientID, wire.PeerOf(c.nc).Remote, topic, mark)
+}
+
+// markOf is what a message is marked with, in its properties or its headers.
+func markOf(ps mqttwire.Properties) string {
+	for p, rest, ok := ps.Next(); ok; p, rest, ok = rest.Next() {
+		if p.ID == mqttwire.UserProperty && string(p.Key) == trace.MarkHeader {
+			return string(p.Value)
+		}
+	}
+	return ""
+}
+
 // trace tells what happened, to who wants to know.
 func (c *conn) trace(e *trace.Event) {
 	e.At, e.Protocol, e.Client, e.User = c.server.cfg.Clock.Now().UTC(), "mqtt", c.clientID, c.user
@@ -32,12 +49,94 @@ func (c *conn) traceIn(f mqttwire.Frame, topic string) {
 		c.traceFilters(f)
 		return
 	}
+	if f.Type == mqttwire.PUBLISH {
+		c.tracePublish(f, topic)
+		return
+	}
 	if !c.traced(topic) {
 		return
 	}
 	e := describe(c.version, f)
 	e.What, e.Topic = trace.In, topic
 	c.trace(&e)
+}
+
+// tracePublish tells of a PUBLISH, which has a number from here on if anybody wants to know.
+func (c *conn) tracePublish(f mqttwire.Frame, topic string) {
+	c.work.number = ""
+	if !c.server.cfg.Trace.On() {
+		return
+	}
+	mark := markOf(c.work.publish.Properties)
+	if !c.tracedMessage(topic, mark) {
+		return
+	}
+	c.work.number = c.server.cfg.Trace.Number()
+	e := describe(c.version, f)
+	e.What, e.Topic, e.Mark, e.Message = trace.In, topic, mark, c.work.number
+	c.trace(&e)
+}
+
+// traceDelivery tells of a PUBLISH that is in the outbox, and has its acknowledgement told. Caller holds
+// c.mu when it has a packet identifier.
+func (c *conn) traceDelivery(d *kernel.Delivery, id uint16, write func(dst []byte) []byte) {
+	mark := traceMark(d.Msg)
+	if !c.tracedMessage(d.Msg.Address, mark) {
+		return
+	}
+	f, n, _, err := mqttwire.ReadFrame(write(nil), c.version, mqttwire.PacketMax)
+	if err != nil || n == 0 {
+		return
+	}
+	e := describe(c.version, f)
+	e.What, e.Topic, e.Mark, e.Place = trace.Out, d.Msg.Address, mark, tracePlace(d.At)
+	if id != 0 {
+		fl := c.flowLocked()
+		if fl.traced == nil {
+			fl.traced = make(map[uint16]trace.Event)
+		}
+		fl.traced[id] = trace.Event{What: trace.Ack, Topic: e.Topic, Mark: mark, Place: e.Place}
+	}
+	c.trace(&e)
+}
+
+// traceAck tells that a delivery is acknowledged, if it was traced.
+func (c *conn) traceAck(a *mqttwire.Ack) {
+	c.mu.Lock()
+	var e trace.Event
+	ok := false
+	if c.flow != nil {
+		e, ok = c.flow.traced[a.PacketID]
+		delete(c.flow.traced, a.PacketID)
+	}
+	c.mu.Unlock()
+	if !ok {
+		return
+	}
+	e.Packet = a.Type.String()
+	e.Add("packet id", a.PacketID)
+	if c.version == mqttwire.V5 {
+		e.Add("reason", a.Reason)
+	}
+	c.trace(&e)
+}
+
+// traceMark is what a message is marked with.
+func traceMark(m *message.Message) string {
+	for i := range m.Headers {
+		if m.Headers[i].Name == trace.MarkHeader {
+			return string(m.Headers[i].Value)
+		}
+	}
+	return ""
+}
+
+// tracePlace is where a message rests; nil: in no log.
+func tracePlace(p kernel.Place) *trace.Place {
+	if p == (kernel.Place{}) {
+		return nil
+	}
+	return &trace.Place{Shard: p.Shard, Entry: p.Entry, Log: p.Log, Offset: p.Offset, Stream: p.Stream, Partition: p.Partition}
 }
 
 // traceFilters tells of SUBSCRIBE and UNSUBSCRIBE: to who traces a topic, if one of the filters is that
@@ -81,10 +180,22 @@ func (c *conn) traceSent(topic string, packet []byte) {
 // traceRoute tells where a PUBLISH goes.
 func (c *conn) traceRoute(p *kernel.Publish) {
 	address := p.Msg.Address
-	if !c.server.cfg.Trace.On() || !c.traced(address) {
+	p.Told = nil
+	if !c.server.cfg.Trace.On() {
 		return
 	}
-	e := trace.Event{What: trace.Route, Topic: address}
+	mark := traceMark(&p.Msg)
+	if !c.tracedMessage(address, mark) {
+		return
+	}
+	e := trace.Event{What: trace.Route, Topic: address, Mark: mark, Message: c.work.number}
+	rests := e
+	rests.What, rests.Topic = trace.Log, strings.Clone(address)
+	p.Told = func(at kernel.Place) {
+		e := rests
+		e.Place = tracePlace(at)
+		c.trace(&e)
+	}
 	if k := c.server.cfg.Kernel; k != nil {
 		r := k.Explain(p, "")
 		r.Each(e.Add)

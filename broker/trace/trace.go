@@ -31,6 +31,8 @@ const (
 	In    = "in"    // a packet came
 	Out   = "out"   // a packet was handed to the connection
 	Route = "route" // where a message that came goes
+	Log   = "log"   // a message is committed, and rests at a place
+	Ack   = "ack"   // a client has acknowledged a delivery
 	Wait  = "wait"  // a message is held until there is room
 	Drop  = "drop"  // a message is not taken, or not delivered
 	End   = "end"   // the connection has ended
@@ -52,6 +54,26 @@ type Event struct {
 	Payload []byte `json:"payload,omitempty"`
 	Size    int    `json:"size,omitempty"`
 	Text    string `json:"text,omitempty"` // why
+
+	// Mark is what the publisher of the message has marked it with: the header MarkHeader.
+	Mark string `json:"mark,omitempty"`
+	// Message is the same in all that is told of one publish on its way in.
+	Message string `json:"message,omitempty"`
+	// Place is where the message rests, by which its deliveries are known on every node.
+	Place *Place `json:"place,omitempty"`
+}
+
+// MarkHeader is the name of a header (over MQTT, of a user property) that marks a message to be followed.
+const MarkHeader = "x-rmq-trace"
+
+// Place is where a message rests: in a partition of a stream, or with the bodies of a shard.
+type Place struct {
+	Shard     uint32 `json:"shard"`
+	Entry     uint64 `json:"entry,omitempty"` // of the shard's log
+	Log       uint64 `json:"log"`
+	Offset    int64  `json:"offset"`
+	Stream    string `json:"stream,omitempty"`
+	Partition int32  `json:"partition,omitempty"`
 }
 
 // Field is one property of a packet.
@@ -66,7 +88,7 @@ const (
 	fieldMax   = 512  // bytes of a field's value
 	fieldsMax  = 64   // fields of an event; the last says how many there were more
 	watchesMax = 16   // lookers at one node
-	eventLen   = 64   // what Len counts for the rest of an event
+	eventLen   = 128  // what Len counts for the rest of an event
 	watchedMax = 1024 // events that wait for one
 )
 
@@ -112,7 +134,7 @@ func cut[T ~string | ~[]byte](s T, most int) string {
 
 // Len is about how many bytes an event has.
 func (e *Event) Len() int {
-	n := len(e.Client) + len(e.User) + len(e.Remote) + len(e.Packet) + len(e.Topic) + len(e.Payload) + len(e.Text) + eventLen
+	n := len(e.Client) + len(e.User) + len(e.Remote) + len(e.Packet) + len(e.Topic) + len(e.Payload) + len(e.Text) + len(e.Mark) + len(e.Message) + eventLen
 	for i := range e.Fields {
 		n += len(e.Fields[i].Name) + len(e.Fields[i].Value)
 	}
@@ -124,10 +146,13 @@ type Query struct {
 	Client string
 	IP     netip.Prefix
 	Topic  func(topic string) bool
+	Mark   string // of messages
 }
 
-func (q *Query) wants(client string, remote net.Addr, topic string) bool {
+func (q *Query) wants(client string, remote net.Addr, topic, mark string) bool {
 	switch {
+	case q.Mark != "":
+		return mark == q.Mark
 	case q.Topic != nil:
 		return topic != "" && q.Topic(topic)
 	case q.Client != "":
@@ -162,10 +187,14 @@ func (w *Watch) Dropped() uint64 { return w.dropped.Load() }
 
 // Tracer is where servers tell and operators look. A nil one traces nothing. Safe for concurrent use.
 type Tracer struct {
-	node uint64
-	mu   sync.Mutex // held by who changes watches
-	all  atomic.Pointer[[]*Watch]
+	node    uint64
+	numbers atomic.Uint64
+	mu      sync.Mutex // held by who changes watches
+	all     atomic.Pointer[[]*Watch]
 }
+
+// Number is a name for a publish, which no other has.
+func (t *Tracer) Number() string { return fmt.Sprintf("%d-%d", t.node, t.numbers.Add(1)) }
 
 // New returns the Tracer of a node.
 func New(node uint64) *Tracer { return &Tracer{node: node} }
@@ -205,12 +234,17 @@ func (w *Watch) Stop() {
 
 // Wants tells whether anybody wants events of a client, an address or a topic; "" where it has none.
 func (t *Tracer) Wants(client string, remote net.Addr, topic string) bool {
+	return t.WantsMessage(client, remote, topic, "")
+}
+
+// WantsMessage is Wants of a message that is marked; "": it is not.
+func (t *Tracer) WantsMessage(client string, remote net.Addr, topic, mark string) bool {
 	if !t.On() {
 		return false
 	}
 	if all := t.all.Load(); all != nil {
 		for _, w := range *all {
-			if w.q.wants(client, remote, topic) {
+			if w.q.wants(client, remote, topic, mark) {
 				return true
 			}
 		}
@@ -229,7 +263,7 @@ func (t *Tracer) Emit(remote net.Addr, e *Event) {
 		e.Remote = remote.String()
 	}
 	for _, w := range *all {
-		if !w.q.wants(e.Client, remote, e.Topic) {
+		if !w.q.wants(e.Client, remote, e.Topic, e.Mark) {
 			continue
 		}
 		select {

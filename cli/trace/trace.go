@@ -17,9 +17,10 @@ import (
 	"github.com/robustmq/rmq/cli/env"
 )
 
-// Command returns `rmq trace`.
-func Command(e *env.Env) *cobra.Command {
-	return env.Noun("trace", "What the broker sees of clients and does for them, while it happens", newClient(e), newTopic(e), newIP(e))
+// Command returns `rmq trace`, with more verbs.
+func Command(e *env.Env, more ...*cobra.Command) *cobra.Command {
+	verbs := append([]*cobra.Command{newClient(e), newTopic(e), newIP(e)}, more...)
+	return env.Noun("trace", "What the broker sees of clients and does for them, while it happens", verbs...)
 }
 
 func newClient(e *env.Env) *cobra.Command {

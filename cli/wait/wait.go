@@ -30,7 +30,7 @@ func Command(e *env.Env) *cobra.Command {
 			"  ready\n" +
 			"  topic NAME     exists | gone | records>=N\n" +
 			"  queue NAME     exists | gone | empty | ready>=N | unacked=0 | consumers>=1\n" +
-			"  session ID     exists | gone | connected | away | backlog=0 | inflight=0\n" +
+			"  session ID     exists | gone | connected | away | backlog=0 | inflight=0 | subscriptions>=1\n" +
 			"  group ID       exists | gone | lag=0 | members>=N\n" +
 			"  nodes          up>=N\n\n" +
 			"Numbers are compared by =, !=, <, <=, > and >=, which a shell wants in quotes. Several conditions on one thing hold\n" +
@@ -81,7 +81,7 @@ var kinds = map[string]struct {
 	"ready":   {},
 	"topic":   {true, []string{"exists", "gone"}, []string{"records"}},
 	"queue":   {true, []string{"exists", "gone", "empty"}, []string{"ready", "unacked", "consumers"}},
-	"session": {true, []string{"exists", "gone", "connected", "away"}, []string{"backlog", "inflight"}},
+	"session": {true, []string{"exists", "gone", "connected", "away"}, []string{"backlog", "inflight", "subscriptions"}},
 	"group":   {true, []string{"exists", "gone"}, []string{"lag", "members"}},
 	"nodes":   {false, nil, []string{"up"}},
 }
@@ -209,7 +209,7 @@ func (c *condition) look(ctx context.Context, a *adminapi.Client) (state, error)
 	case "session":
 		var x adminapi.Session
 		x, err = a.Session(ctx, ref)
-		s["connected"], s["away"], s["backlog"], s["inflight"] = word(x.Connected), word(!x.Connected), x.Backlog, int64(x.Inflight)
+		s["connected"], s["away"], s["backlog"], s["inflight"], s["subscriptions"] = word(x.Connected), word(!x.Connected), x.Backlog, int64(x.Inflight), int64(len(x.Subscriptions))
 	case "group":
 		var g adminapi.Group
 		g, err = a.Group(ctx, ref)
