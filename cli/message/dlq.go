@@ -13,6 +13,7 @@ import (
 
 	"github.com/robustmq/rmq/broker/adminapi"
 	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/filter"
 	"github.com/robustmq/rmq/cli/env"
 	"github.com/robustmq/rmq/cli/link"
 )
@@ -325,6 +326,7 @@ func newDeadPurge(e *env.Env) *cobra.Command {
 
 type redrive struct {
 	dead
+	where  string
 	to     string
 	edit   string
 	rate   env.Rate
@@ -358,6 +360,7 @@ func newRedrive(e *env.Env) *cobra.Command {
 			"others that were not. The exit code is 3 when some could not be sent.\n\n" + dlqHelp,
 		Example: "  rmq dlq redrive amqp:queue:jobs.dead --dry-run\n" +
 			"  rmq dlq redrive amqp:queue:jobs.dead -n 100 --rate 10/s\n" +
+			"  rmq dlq redrive amqp:queue:jobs.dead --where 'json.tries < 3' --to-queue\n" +
 			"  rmq dlq redrive kafka:orders.DLT --edit '.value.currency //= \"EUR\"'\n" +
 			"  rmq dlq redrive kafka:orders.DLT --to kafka:orders.fixed",
 		Args:              env.Exactly("TARGET"),
@@ -366,6 +369,7 @@ func newRedrive(e *env.Env) *cobra.Command {
 	}
 	r.common(cmd, 0, "send back at most so many; 0: all")
 	f := cmd.Flags()
+	f.StringVarP(&r.where, "where", "w", "", "only letters for which this holds, such as 'json.id > 30' (docs/FILTER.md); others stay")
 	f.StringVar(&r.to, "to", "", "where to send all of them: another TARGET, also of another protocol")
 	f.StringVar(&r.edit, "edit", "", editHelp)
 	f.Var(&r.rate, "rate", "how fast at most: 100/s, 30/m")
@@ -377,6 +381,12 @@ func (r *redrive) run(ctx context.Context, arg string) error {
 	edit, err := newEditor(r.edit)
 	if err != nil {
 		return err
+	}
+	var meant *filter.Filter
+	if r.where != "" {
+		if meant, err = filter.Compile(r.where, filter.Options{Now: r.e.Now}); err != nil {
+			return badExpression("--where", err)
+		}
 	}
 	t, letters, o, err := r.open(ctx, arg)
 	if err != nil {
@@ -394,6 +404,10 @@ func (r *redrive) run(ctx context.Context, arg string) error {
 	done := &redriven{From: t.String(), DryRun: r.change.DryRun, To: map[string]int{}}
 	begun := time.Now()
 	err = r.each(ctx, t, letters, func(l *link.Letter) error {
+		if meant != nil && !meant.Match(l.ForFilter()) {
+			done.Passed++
+			return nil
+		}
 		ok, err := edit.edit(l.Message)
 		if err != nil {
 			return err
