@@ -48,7 +48,7 @@ func tracing(t *testing.T, url string, args ...string) (events *json.Decoder, sa
 // A client is traced on whichever node it is, and the trace ends at its bound on all of them.
 func TestTraceOnNodes(t *testing.T) {
 	c := testkit.Cluster(t, 3)
-	events, said, ended := tracing(t, c.Node(1).HTTP(), "client", "dev1", "-n", "6")
+	events, said, ended := tracing(t, c.Node(1).HTTP(), "client", "dev1", "-n", "7")
 	nc, err := net.Dial("tcp", strings.TrimPrefix(c.Node(3).MQTT(), "mqtt://"))
 	if err != nil {
 		t.Fatal(err)
@@ -62,7 +62,7 @@ func TestTraceOnNodes(t *testing.T) {
 		_, _ = p.Publish(t.Context(), &paho.Publish{Topic: "a/b", QoS: 1, Payload: []byte("hello")})
 		_ = p.Disconnect(&paho.Disconnect{})
 	}()
-	for i, want := range []string{"in CONNECT", "out CONNACK", "in PUBLISH", "route ", "out PUBACK", "in DISCONNECT"} {
+	for i, want := range []string{"in CONNECT", "out CONNACK", "in PUBLISH", "route ", "log ", "out PUBACK", "in DISCONNECT"} {
 		var e trace.Event
 		if err := events.Decode(&e); err != nil {
 			t.Fatalf("event %d: %v", i, err)
@@ -74,7 +74,7 @@ func TestTraceOnNodes(t *testing.T) {
 			t.Errorf("PUBLISH is of %s, %q", e.Topic, e.Payload)
 		}
 	}
-	if !said.Scan() || said.Text() != "6 events; the bound of count is reached" {
+	if !said.Scan() || said.Text() != "7 events; the bound of count is reached" {
 		t.Errorf("said %q", said.Text())
 	}
 	if code := <-ended; code != env.OK {

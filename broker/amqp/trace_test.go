@@ -86,7 +86,7 @@ func TestTrace(t *testing.T) {
 		"in basic.consume; channel=1; Queue=jobs.eu; ConsumerTag=me",
 		`in basic.publish; channel=1; exchange=; routing key=jobs.eu "hello"`,
 		"route ; queue=jobs.eu",
-		`out basic.deliver; channel=1; consumer tag=me; delivery tag=1 "hello"`,
+		`out basic.deliver; channel=1; queue=jobs.eu; consumer tag=me; delivery tag=1 "hello"`,
 		"in basic.ack; channel=1; DeliveryTag=1",
 		"in connection.close", "out connection.close-ok", "end ",
 	} {

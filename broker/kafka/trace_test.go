@@ -45,8 +45,8 @@ func TestTrace(t *testing.T) {
 			}
 		}
 	}
-	want(client, "in Produce a/b ", "out Produce  ", "in Fetch  ", "out Fetch  ", "end   closed by peer")
-	want(topic, "in Produce a/b ")
+	want(client, "in Produce a/b ", "log Produce a/b ", "out Produce  ", "in Fetch  ", "out Fetch a/b ", "out Fetch  ", "end   closed by peer")
+	want(topic, "in Produce a/b ", "log Produce a/b ", "out Fetch a/b ")
 	if len(client.Events)+len(topic.Events) > 0 {
 		t.Errorf("and then %+v", <-client.Events)
 	}

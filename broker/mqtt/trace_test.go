@@ -80,6 +80,7 @@ func TestTraceClient(t *testing.T) {
 		"out SUBACK; packet id=1; granted=QoS 2",
 		`in PUBLISH a/1; qos=1; packet id=2 "hello"`,
 		"route  a/1; session=other QoS 1, here (a/#)",
+		"log  a/1",
 		"out PUBACK; packet id=2; reason=success")
 
 	other.publish(msg("b", "x", 1))
@@ -89,6 +90,7 @@ func TestTraceClient(t *testing.T) {
 	wantSeen(t, w,
 		`out PUBLISH b; qos=1; packet id=1; subscription identifier=3 "x"`,
 		"in PUBACK; packet id=1; reason=success",
+		"ack PUBACK b; packet id=1; reason=success",
 		"in PINGREQ", "out PINGRESP")
 
 	if r := c.publish(msg("$SYS/x", "", 1)); !r.Failed() {
