@@ -54,10 +54,10 @@ func (r Record) String() string {
 }
 
 // place finds the partitions that hold the topic.
-func (t Topic) place() (kernel.Place, bool) { return t.b.Kernel().Place(defaultNamespace, t.name) }
+func (t Topic) place() (kernel.TopicPlace, bool) { return t.b.Kernel().Place(defaultNamespace, t.name) }
 
 // each calls fn for the records of one partition.
-func each(at *kernel.Place, p *kernel.Partition, fn func(Record)) error {
+func each(at *kernel.TopicPlace, p *kernel.Partition, fn func(Record)) error {
 	index := p.Info().Index
 	_, err := at.Each(p, 0, func(rec *record.Record, made bool) bool {
 		fn(toRecord(rec, index, at.Stream, made))

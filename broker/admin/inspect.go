@@ -52,7 +52,7 @@ func (s *gathered[T]) room(size int) bool {
 }
 
 // recordOf is a record of a topic in the form of the API.
-func recordOf(ns string, at *kernel.Place, partition int32, rec *record.Record, m *message.Message) adminapi.Message {
+func recordOf(ns string, at *kernel.TopicPlace, partition int32, rec *record.Record, m *message.Message) adminapi.Message {
 	out := messageOf(ns, m, len(m.Value))
 	offset := rec.Offset
 	out.Partition, out.Offset = &partition, &offset

@@ -188,7 +188,7 @@ type counted struct {
 }
 
 // goOn counts what has come since. It begins again when something has gone.
-func (c *counted) goOn(w *want, at *kernel.Place) error {
+func (c *counted) goOn(w *want, at *kernel.TopicPlace) error {
 	id := fmt.Sprintf("%x %s %d", at.ID, at.Leaf, len(at.Parts))
 	again := c.id != id
 	for i, p := range at.Parts {

@@ -8,8 +8,8 @@ import (
 
 // This file reads topics and looks into queues for who inspects the broker, without being a client.
 
-// Place is where the records of a topic are: a stream's partitions, or the one that a leaf view is of.
-type Place struct {
+// TopicPlace is where the records of a topic are: a stream's partitions, or the one that a leaf view is of.
+type TopicPlace struct {
 	ID     StreamID
 	Stream string // address
 	Leaf   string // the address that a view keeps; "" for a stream
@@ -17,7 +17,7 @@ type Place struct {
 }
 
 // Place finds a topic by any spelling of its name: "sensors", "sensors/dev1/temp", "sensors.dev1.temp".
-func (k *Kernel) Place(ns, name string) (at Place, ok bool) {
+func (k *Kernel) Place(ns, name string) (at TopicPlace, ok bool) {
 	for _, address := range []string{name, message.FromKafkaName(name)} {
 		st, found := k.Stream(ns, address)
 		first, last := 0, len(st.Parts)
@@ -36,7 +36,7 @@ func (k *Kernel) Place(ns, name string) (at Place, ok bool) {
 		}
 		return at, true
 	}
-	return Place{}, false
+	return TopicPlace{}, false
 }
 
 // placeMax bounds the bytes of one read of a partition.
@@ -44,7 +44,7 @@ const placeMax = 4 << 20
 
 // Each calls fn for the records of one partition from an offset on, until it returns false. What it is
 // given is valid until it returns. next is the offset to go on from.
-func (at *Place) Each(p *Partition, from int64, fn func(rec *record.Record, made bool) bool) (next int64, err error) {
+func (at *TopicPlace) Each(p *Partition, from int64, fn func(rec *record.Record, made bool) bool) (next int64, err error) {
 	info := p.Info()
 	offset := max(from, info.Start)
 	for offset < info.End {
@@ -91,6 +91,6 @@ func (at *Place) Each(p *Partition, from int64, fn func(rec *record.Record, made
 }
 
 // Message is a record of the place as the kernel has it. It shares the record's memory.
-func (at *Place) Message(rec *record.Record, made bool) message.Message {
+func (at *TopicPlace) Message(rec *record.Record, made bool) message.Message {
 	return message.FromRecord(rec.Key, rec.Value, rec.Headers, rec.Time, at.Stream, made)
 }

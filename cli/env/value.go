@@ -88,16 +88,19 @@ func Pair(s string) (name, value string, err error) {
 	return name, value, nil
 }
 
-// Rate reads how many of something there are to be in a time: "100/s", "30/m", "5/h". It is kept by
-// what is between two of them.
+// Rate reads how many of something there are to be in a time: "100/s", "30/m", "5/h", and "100", which
+// is a second's. It is kept by what is between two of them; 0: as many as can be.
 type Rate time.Duration
 
 func (r *Rate) Set(s string) error {
-	n, unit, _ := strings.Cut(s, "/")
+	n, unit, given := strings.Cut(s, "/")
+	if !given {
+		unit = "s"
+	}
 	per, known := map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour}[unit]
 	f, err := strconv.ParseFloat(n, 64)
 	if err != nil || !known || !(f > 0) || float64(per)/f < 1 || float64(per)/f > float64(24*time.Hour) {
-		return fmt.Errorf("%q is not a rate such as 100/s, 30/m, 5/h", s)
+		return fmt.Errorf("%q is not a rate such as 100, 100/s, 30/m, 5/h", s)
 	}
 	*r = Rate(float64(per) / f)
 	return nil
@@ -109,3 +112,11 @@ func (r *Rate) String() string {
 	return strconv.FormatFloat(float64(time.Second)/float64(*r), 'f', -1, 64) + "/s"
 }
 func (r *Rate) Type() string { return "rate" }
+
+// PerSecond is how many there are in a second; 0: as many as can be.
+func (r Rate) PerSecond() float64 {
+	if r == 0 {
+		return 0
+	}
+	return float64(time.Second) / float64(r)
+}

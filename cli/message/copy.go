@@ -23,7 +23,7 @@ type copying struct {
 	from    string
 	edit    string
 	qos     int
-	rate    float64
+	rate    env.Rate
 
 	jq     *format.JQ
 	copied atomic.Int64
@@ -61,7 +61,7 @@ func NewCopy(e *env.Env) *cobra.Command {
 	f.StringVarP(&c.options.Group, "group", "g", "", "share the messages with all who name this group, and go on where it stopped")
 	f.IntVar(&c.qos, "qos", 1, "MQTT: the most to ask for")
 	f.StringVar(&c.edit, "edit", "", "a jq expression that makes of each message what is sent")
-	f.Float64Var(&c.rate, "rate", 0, "at most so many messages a second")
+	f.Var(&c.rate, "rate", "at most so many messages in a time: 100, 100/s, 30/m")
 	c.whereFlag(f)
 	f.Var(&c.idle, "idle", "stop when nothing has come for so long")
 	f.Var(&c.timeout, "timeout", "stop after so long")
@@ -77,8 +77,6 @@ func (c *copying) run(ctx context.Context, args []string) error {
 		return env.Failf(env.Usage, "--qos %d is none of 0, 1, 2", c.qos)
 	case o.N < 0:
 		return env.Failf(env.Usage, "-n %d is less than nothing", o.N)
-	case c.rate < 0 || c.rate > 0 && c.rate < 1e-6:
-		return env.Failf(env.Usage, "--rate %v is no rate", c.rate)
 	}
 	position, err := link.ParsePosition(c.from, c.e.Now())
 	if err != nil {
@@ -111,7 +109,7 @@ func (c *copying) run(ctx context.Context, args []string) error {
 	case from.Protocol == link.MQTT && o.UntilEnd:
 		o.From = link.Position{Kind: link.AtStart} // what is retained
 	}
-	o.QoS, o.Rate = uint8(c.qos), c.rate
+	o.QoS, o.Rate = uint8(c.qos), c.rate.PerSecond()
 	o.Options, o.To = connect, connectTo
 	o.To.Routed = true
 	o.Edit = func(m *link.Message) ([]*link.Message, error) { return c.edited(ctx, m) }
