@@ -91,13 +91,58 @@ func New(e *env.Env, open local.Open) *cobra.Command {
 		}
 		root.AddCommand(cmds...)
 	}
-	add(groupBroker, local.NewUp(e, open), local.NewDown(e), local.NewStatus(e), local.NewNode(e), tui.Command(e, func() tui.Tell { return local.Teller(e) }), local.NewEnv(e), local.NewDoctor(e), local.NewLog(e), wait.Command(e), local.NewLogs(e))
-	add(groupMessages, message.NewProduce(e), message.NewConsume(e), message.NewRequest(e), message.NewCopy(e), message.NewTail(e), message.NewGrep(e))
-	add(groupBroker, clock.Command(e), local.NewTest(e, open))
-	add(groupMessages, message.NewProduce(e), message.NewConsume(e), message.NewRequest(e), message.NewCopy(e), message.NewTail(e), message.NewGrep(e), message.NewDLQ(e))
-	add(groupThings, namespace.Command(e), topic.Command(e), queue.Command(e), exchange.Command(e), binding.Command(e), bridge.Command(e),
-		session.Command(e), retained.Command(e), group.Command(e), user.Command(e), acl.Command(e), setting.Share(e), setting.Rewrite(e), setting.Subscription(e), ban.Command(e), setting.Quota(e), trace.Command(e), chaos.Command(e))
-	add(groupRest, conform.Command(e), clicontext.Command(e, newForDocs), config.Command(e, newConfigShow(e)), newCompletion(e), newVersion(e), newExitCodes())
+	add(groupBroker,
+		local.NewUp(e, open),
+		local.NewDown(e),
+		local.NewStatus(e),
+		local.NewNode(e),
+		tui.Command(e, func() tui.Tell { return local.Teller(e) }),
+		local.NewEnv(e),
+		local.NewDoctor(e),
+		local.NewLog(e),
+		local.NewLogs(e),
+		wait.Command(e),
+		clock.Command(e),
+		local.NewTest(e, open),
+	)
+	add(groupMessages,
+		message.NewProduce(e),
+		message.NewConsume(e),
+		message.NewRequest(e),
+		message.NewCopy(e),
+		message.NewTail(e),
+		message.NewGrep(e),
+		message.NewDLQ(e),
+	)
+	add(groupThings,
+		namespace.Command(e),
+		topic.Command(e),
+		queue.Command(e),
+		exchange.Command(e),
+		binding.Command(e),
+		bridge.Command(e),
+		session.Command(e),
+		retained.Command(e),
+		group.Command(e),
+		user.Command(e),
+		acl.Command(e),
+		setting.Share(e),
+		setting.Rewrite(e),
+		setting.Subscription(e),
+		ban.Command(e),
+		setting.Quota(e),
+		trace.Command(e, message.NewFollow(e)),
+		trace.NewExplain(e),
+		chaos.Command(e),
+	)
+	add(groupRest,
+		conform.Command(e),
+		clicontext.Command(e, newForDocs),
+		config.Command(e, newConfigShow(e)),
+		newCompletion(e),
+		newVersion(e),
+		newExitCodes(),
+	)
 	root.SetHelpCommand(newHelp(e))
 	root.SetHelpCommandGroupID(groupRest)
 	return root
