@@ -16,6 +16,7 @@ import (
 
 	"github.com/robustmq/rmq/cli/acl"
 	"github.com/robustmq/rmq/cli/ban"
+	"github.com/robustmq/rmq/cli/bench"
 	"github.com/robustmq/rmq/cli/binding"
 	"github.com/robustmq/rmq/cli/bridge"
 	"github.com/robustmq/rmq/cli/chaos"
@@ -25,14 +26,17 @@ import (
 	clicontext "github.com/robustmq/rmq/cli/context"
 	"github.com/robustmq/rmq/cli/env"
 	"github.com/robustmq/rmq/cli/exchange"
+	"github.com/robustmq/rmq/cli/fixture"
 	"github.com/robustmq/rmq/cli/group"
 	"github.com/robustmq/rmq/cli/local"
 	"github.com/robustmq/rmq/cli/message"
 	"github.com/robustmq/rmq/cli/namespace"
 	"github.com/robustmq/rmq/cli/queue"
 	"github.com/robustmq/rmq/cli/retained"
+	"github.com/robustmq/rmq/cli/sendraw"
 	"github.com/robustmq/rmq/cli/session"
 	"github.com/robustmq/rmq/cli/setting"
+	"github.com/robustmq/rmq/cli/simulate"
 	"github.com/robustmq/rmq/cli/topic"
 	"github.com/robustmq/rmq/cli/trace"
 	"github.com/robustmq/rmq/cli/tui"
@@ -96,7 +100,7 @@ func New(e *env.Env, open local.Open) *cobra.Command {
 		local.NewDown(e),
 		local.NewStatus(e),
 		local.NewNode(e),
-		tui.Command(e, func() tui.Tell { return local.Teller(e) }),
+		tui.Command(e, func() tui.Tell { return local.Teller(e) }, reopen(e)),
 		local.NewEnv(e),
 		local.NewDoctor(e),
 		local.NewLog(e),
@@ -104,6 +108,7 @@ func New(e *env.Env, open local.Open) *cobra.Command {
 		wait.Command(e),
 		clock.Command(e),
 		local.NewTest(e, open),
+		local.NewSnapshot(e),
 	)
 	add(groupMessages,
 		message.NewProduce(e),
@@ -113,6 +118,10 @@ func New(e *env.Env, open local.Open) *cobra.Command {
 		message.NewTail(e),
 		message.NewGrep(e),
 		message.NewDLQ(e),
+		fixture.Command(e),
+		simulate.Command(e),
+		bench.Command(e),
+		sendraw.Command(e),
 	)
 	add(groupThings,
 		namespace.Command(e),
@@ -146,6 +155,13 @@ func New(e *env.Env, open local.Open) *cobra.Command {
 	root.SetHelpCommand(newHelp(e))
 	root.SetHelpCommandGroupID(groupRest)
 	return root
+}
+
+// reopen is how `rmq tui` has a snapshot or a bundle opened.
+func reopen(e *env.Env) tui.Reopen {
+	return func(ctx context.Context, file string) (string, func() error, error) {
+		return local.Reopen(ctx, e, file)
+	}
 }
 
 // Main runs one command line and returns its exit code.

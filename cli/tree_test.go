@@ -199,7 +199,7 @@ func TestExamplesRun(t *testing.T) {
 		"rmq snapshot save": true, "rmq snapshot diff": true, "rmq snapshot delete": true, "rmq snapshot show": true, // want a snapshot; in scripts
 		"rmq log inspect": true, "rmq doctor": true, // want a directory; in scripts
 		"rmq bench produce": true, "rmq bench latency": true, "rmq bench consume": true, "rmq bench connect": true, "rmq simulate": true, "rmq fixture load": true, "rmq fixture gen": true, // want a broker, and stream; in scripts
-		"rmq logs": true, // wants a broker; in scripts
+
 		"rmq dlq show": true, "rmq dlq redrive": true, "rmq dlq purge": true, "rmq logs": true, // want a broker; in scripts
 		"rmq conform":      true,                                                                           // wants a broker; in scripts
 		"rmq trace client": true, "rmq trace topic": true, "rmq trace ip": true, "rmq trace message": true, // streams; in scripts

@@ -34,7 +34,7 @@ type bench struct {
 	tls   env.TLS
 	vhost string
 
-	rate      float64
+	rate      env.Rate
 	clients   int
 	consumers int
 	size      env.Size
@@ -87,7 +87,7 @@ func verb(e *env.Env, mode, short, example string) *cobra.Command {
 	f.Var(&b.warmUp, "warm-up", "how long to go on before it counts")
 	f.StringArrayVar(&b.failIf, "fail-if", nil, "end with 9 if this holds, as 'p99>5ms'; repeatable")
 	if mode != "consume" {
-		f.Float64Var(&b.rate, "rate", b.rate, "how many a second are due, of all clients together; 0: the next as soon as there is room")
+		f.Var(&b.rate, "rate", "how many are due in a time, of all clients together: 1000, 1000/s, 30/m; 0: the next as soon as there is room")
 	}
 	if mode == "produce" || mode == "latency" {
 		f.Var(&b.size, "size", "bytes of a value")
@@ -115,7 +115,7 @@ func (b *bench) run(cmd *cobra.Command, arg string) error {
 	}
 	r.Mode, r.Target, r.Protocol, r.Clients = b.mode, b.target.String(), b.target.Protocol, b.clients
 	if b.mode != "consume" {
-		r.RateAsked = b.rate
+		r.RateAsked = float64(b.rate)
 	}
 	if b.mode == "produce" || b.mode == "latency" {
 		r.Size = int64(b.size)
@@ -141,8 +141,6 @@ func (b *bench) read(ctx context.Context, arg string) (err error) {
 	switch {
 	case b.clients < 1 || b.clients > clientsMax || b.consumers < 1 || b.consumers > clientsMax:
 		return env.Failf(env.Usage, "clients and consumers are 1 to %d", clientsMax)
-	case b.rate < 0 || b.rate > 10_000_000 || math.IsNaN(b.rate):
-		return env.Failf(env.Usage, "--rate %v is none of 0 to 10000000", b.rate)
 	case b.qos < 0 || b.qos > 2:
 		return env.Failf(env.Usage, "--qos %d is none of 0, 1, 2", b.qos)
 	case b.count < 0:

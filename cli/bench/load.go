@@ -103,8 +103,8 @@ type schedule struct {
 func (b *bench) schedule(client int, start time.Time) schedule {
 	s := schedule{next: start, end: start.Add(time.Duration(b.warmUp) + time.Duration(b.length)), left: -1}
 	if b.rate > 0 {
-		s.every = time.Duration(float64(b.clients) / b.rate * float64(time.Second))
-		s.next = start.Add(time.Duration(float64(client) / b.rate * float64(time.Second)))
+		s.every = time.Duration(float64(b.clients) / float64(b.rate) * float64(time.Second))
+		s.next = start.Add(time.Duration(float64(client) / float64(b.rate) * float64(time.Second)))
 	}
 	if b.count > 0 {
 		s.end = start.Add(1 << 62)

@@ -89,34 +89,37 @@ func Pair(s string) (name, value string, err error) {
 }
 
 // Rate reads how many of something there are to be in a time: "100/s", "30/m", "5/h", and "100", which
-// is a second's. It is kept by what is between two of them; 0: as many as can be.
-type Rate time.Duration
+// is a second's. It is kept by the second; 0: as many as can be.
+type Rate float64
+
+// rateMost bounds a rate, by the second.
+const rateMost = 10_000_000
 
 func (r *Rate) Set(s string) error {
 	n, unit, given := strings.Cut(s, "/")
 	if !given {
 		unit = "s"
 	}
-	per, known := map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour}[unit]
+	per, known := map[string]float64{"s": 1, "m": 60, "h": 3600}[unit]
 	f, err := strconv.ParseFloat(n, 64)
-	if err != nil || !known || !(f > 0) || float64(per)/f < 1 || float64(per)/f > float64(24*time.Hour) {
+	if err != nil || !known || !(f >= 0) || f/per > rateMost || f > 0 && f/per < 1.0/(24*3600) {
 		return fmt.Errorf("%q is not a rate such as 100, 100/s, 30/m, 5/h", s)
 	}
-	*r = Rate(float64(per) / f)
+	*r = Rate(f / per)
 	return nil
 }
 func (r *Rate) String() string {
 	if *r == 0 {
 		return ""
 	}
-	return strconv.FormatFloat(float64(time.Second)/float64(*r), 'f', -1, 64) + "/s"
+	return strconv.FormatFloat(float64(*r), 'f', -1, 64) + "/s"
 }
 func (r *Rate) Type() string { return "rate" }
 
-// PerSecond is how many there are in a second; 0: as many as can be.
-func (r Rate) PerSecond() float64 {
+// Every is what is between two of them; 0: nothing.
+func (r Rate) Every() time.Duration {
 	if r == 0 {
 		return 0
 	}
-	return float64(time.Second) / float64(r)
+	return time.Duration(float64(time.Second) / float64(r))
 }

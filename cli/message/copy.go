@@ -109,7 +109,7 @@ func (c *copying) run(ctx context.Context, args []string) error {
 	case from.Protocol == link.MQTT && o.UntilEnd:
 		o.From = link.Position{Kind: link.AtStart} // what is retained
 	}
-	o.QoS, o.Rate = uint8(c.qos), c.rate.PerSecond()
+	o.QoS, o.Rate = uint8(c.qos), float64(c.rate)
 	o.Options, o.To = connect, connectTo
 	o.To.Routed = true
 	o.Edit = func(m *link.Message) ([]*link.Message, error) { return c.edited(ctx, m) }

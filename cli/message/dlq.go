@@ -429,7 +429,7 @@ func (r *redrive) run(ctx context.Context, arg string) error {
 func (r *redrive) each(ctx context.Context, t link.Target, letters link.Letters, do func(*link.Letter) error, done *redriven) error {
 	var pace <-chan time.Time
 	if r.rate > 0 {
-		ticker := time.NewTicker(time.Duration(r.rate))
+		ticker := time.NewTicker(r.rate.Every())
 		defer ticker.Stop()
 		pace = ticker.C
 	}

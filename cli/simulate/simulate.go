@@ -36,7 +36,7 @@ type simulation struct {
 	length  env.Duration
 	vhost   string
 	devices int
-	rate    float64
+	rate    env.Rate
 
 	f  *fixtures.Fixture
 	o  link.Options
@@ -63,7 +63,7 @@ func Command(e *env.Env) *cobra.Command {
 	s.flags.Add(f)
 	f.Var(&s.length, "for", "how long to send (default: until Ctrl-C)")
 	f.IntVar(&s.devices, "devices", 0, "how many devices: the same as --set devices=N")
-	f.Float64Var(&s.rate, "rate", 0, "messages a second: the same as --set rate=N")
+	f.Var(&s.rate, "rate", "messages in a time, as 500, 500/s, 30/m: the same as --set rate=N")
 	f.StringVar(&s.vhost, "vhost", "/", "AMQP virtual host")
 	e.BrokerFlags(f)
 	return cmd
@@ -75,7 +75,7 @@ func (s *simulation) run(cmd *cobra.Command, name string) error {
 		s.flags.Set = append(s.flags.Set, "devices="+strconv.Itoa(s.devices))
 	}
 	if cmd.Flags().Changed("rate") {
-		s.flags.Set = append(s.flags.Set, "rate="+strconv.FormatFloat(s.rate, 'f', -1, 64))
+		s.flags.Set = append(s.flags.Set, "rate="+strconv.FormatFloat(float64(s.rate), 'f', -1, 64))
 	}
 	var err error
 	if s.f, err = s.flags.Open(name); err != nil {

@@ -18,13 +18,14 @@ type explain struct {
 	e       *env.Env
 	q       adminapi.ExplainQuestion
 	qos     int
+	size    env.Size
 	headers []string
 	publish string
 }
 
 // NewExplain returns `rmq explain`.
 func NewExplain(e *env.Env) *cobra.Command {
-	x := &explain{e: e}
+	x := &explain{e: e, size: 1}
 	cmd := &cobra.Command{
 		Use:   "explain TARGET",
 		Short: "Tell who would get a message, and who would not, and why",
@@ -48,7 +49,7 @@ func NewExplain(e *env.Env) *cobra.Command {
 	f.BoolVar(&x.q.Retain, "retain", false, "published with RETAIN")
 	f.StringArrayVarP(&x.headers, "header", "H", nil, "header (MQTT: user property), as name=value; repeatable")
 	f.StringArrayVar(&x.q.CC, "cc", nil, "AMQP: a further routing key; repeatable")
-	f.IntVar(&x.q.Size, "size", 1, "bytes that it carries")
+	f.Var(&x.size, "size", "bytes that it carries")
 	f.StringVar(&x.q.User, "as", "", "the user who publishes it")
 	f.StringVar(&x.q.Client, "client", "", "the MQTT client id that publishes it")
 	f.StringVar(&x.q.Host, "host", "", "the IP address that it is published from")
@@ -124,10 +125,8 @@ func (x *explain) ask(target string) error {
 		return f
 	case x.qos < 0 || x.qos > 2:
 		return env.Failf(env.Usage, "--qos %d is none of 0, 1, 2", x.qos)
-	case x.q.Size < 0:
-		return env.Failf(env.Usage, "--size %d is less than nothing", x.q.Size)
 	}
-	q.Protocol, q.Topic, q.Exchange, q.Key, q.QoS = t.Protocol, t.Topic, t.Exchange, t.Key, uint8(x.qos)
+	q.Protocol, q.Topic, q.Exchange, q.Key, q.QoS, q.Size = t.Protocol, t.Topic, t.Exchange, t.Key, uint8(x.qos), int(x.size)
 	if t.Queue != "" {
 		q.Key = t.Queue
 	}
