@@ -112,9 +112,11 @@ func (m *Model) acceptCommand() tea.Cmd {
 		m.prompt.err = err
 		return nil
 	}
-	m.typing = false
-	m.prompt.close()
 	m.prompt.used(commanding, src)
+	if m.prompt.purpose == commanding { // else it asks for something itself
+		m.typing = false
+		m.prompt.close()
+	}
 	return cmd
 }
 
@@ -131,6 +133,8 @@ func (m *Model) doCommand(src string) (tea.Cmd, error) {
 			return nil, err
 		}
 		return m.traceOf(q), nil
+	case t.place == whoAt:
+		return m.whoGets(arg), nil
 	case t.run != nil:
 		if t.run.arg == "" && arg != "" {
 			return nil, fmt.Errorf("%s takes nothing", t.name)

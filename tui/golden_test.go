@@ -96,6 +96,7 @@ var scenes = []scene{
 	{"exchanges-tree", keys("4", "t")},
 	{"subscriptions-tree", keys("6", "t", "j", "j")},
 	{"retained-tree", keys("8", "t")},
+	{"who", func(d *driver) { d.keys("6", "w"); d.typed("fleet/berlin/temp"); keys("enter")(d) }},
 	{"trace-nothing", func(d *driver) { d.say("trace") }},
 	{"trace", func(d *driver) { d.happen(); keys("5", "T")(d) }},
 	{"trace-event", func(d *driver) { d.happen(); keys("5", "T", "k", "k", "enter")(d) }},

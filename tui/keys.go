@@ -35,6 +35,7 @@ const (
 	diff
 	plotIt
 	traceIt
+	askWho
 	copyIt
 	copyCommand
 	export
@@ -98,6 +99,7 @@ var keymap = []binding{
 	{verb: plotIt, keys: []string{"v"}, shown: "v", short: "plot", long: "plot a number of the value"},
 	{verb: mark, keys: []string{"m"}, shown: "m", long: "mark it, to compare others"},
 	{verb: diff, keys: []string{"d"}, shown: "d", short: "diff", long: "compare: marked, or before"},
+	{verb: askWho, keys: []string{"w"}, shown: "w", short: "who", long: "who would get a message"},
 	{verb: traceIt, keys: []string{"T"}, shown: "T", long: "trace this client, or this topic"},
 	{verb: wipe, keys: []string{"c"}, shown: "c", short: "clear", long: "forget these messages"},
 	{verb: pause, keys: []string{"p", "space"}, shown: "p", short: "pause", long: "hold everything still; go on"},

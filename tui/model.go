@@ -371,6 +371,8 @@ func (m *Model) canHere(v verb) bool {
 		return m.paused.IsZero()
 	case killNode, pauseNode, resumeNode, restartNode:
 		return m.tells()
+	case askWho:
+		return m.at == subscriptionsAt || m.at == exchangesAt || m.at == liveAt
 	case traceIt:
 		s, ok := m.screen().(tracer)
 		if ok {
@@ -427,6 +429,11 @@ func (m *Model) act(v verb) tea.Cmd {
 	case command:
 		m.typing = true
 		return m.prompt.open(commanding, "")
+	case askWho:
+		if m.at == liveAt && m.messages().current() != nil {
+			return m.whoGets(kind.TargetOf(m.messages().current()))
+		}
+		return m.whoGets("")
 	case traceIt:
 		q, _ := m.screen().(tracer).trace()
 		return m.traceOf(q)
@@ -560,6 +567,9 @@ func (m *Model) parse(src string) error {
 		_, _, err := kind.LiveQuery(src)
 		return err
 	}
+	if p, ok := m.screen().(parser); ok {
+		return p.parse(src)
+	}
 	fields := m.screen().fields()
 	if fields == nil {
 		return fmt.Errorf("the screen %s has nothing to filter", places[m.at].name)
@@ -579,6 +589,9 @@ func (m *Model) use(src string) tea.Cmd {
 	}
 	if m.at == liveAt {
 		return m.listen()
+	}
+	if _, ok := m.screen().(parser); ok {
+		return m.ask()
 	}
 	return nil
 }

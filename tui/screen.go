@@ -65,6 +65,8 @@ type (
 	tracer interface {
 		trace() (q adminapi.TraceQuery, ok bool)
 	}
+	// parser reads what is typed in place of a filter, of which its question is made.
+	parser interface{ parse(src string) error }
 	// exporter writes what is shown: everything of each item, or the columns.
 	exporter interface {
 		exported() []any
@@ -96,6 +98,7 @@ var places = []place{
 	{"9", "messages", "live", "rmq consume 'mqtt:#'", func(p place, opt *Options) screen { return newMessages(opt.Namespace, p) }},
 	{"0", "nodes", "node", "rmq node list", listOf(kind.Nodes)},
 	{"", "trace", "trace", "rmq trace client ID", func(p place, _ *Options) screen { return newTraced(p) }},
+	{"", "who", "who", "rmq explain mqtt:TOPIC", func(p place, opt *Options) screen { return newWho(p, opt.Namespace) }},
 	{"", "partitions", "part", "rmq topic list -o json", listOf(kind.Partitions)},
 	{"", "errors", "err", "rmq status -o json", listOf(kind.Errors)},
 	{"", "bans", "ban", "rmq ban list", listOf(kind.Bans)},
@@ -106,10 +109,13 @@ var places = []place{
 
 // Indexes of places that are treated apart.
 const (
-	overviewAt = 0
-	liveAt     = 8
-	nodesAt    = 9
-	tracedAt   = 10
+	overviewAt      = 0
+	exchangesAt     = 3
+	subscriptionsAt = 5
+	liveAt          = 8
+	nodesAt         = 9
+	tracedAt        = 10
+	whoAt           = 11
 )
 
 // placeOf is the index of the screen of that name, or -1.
