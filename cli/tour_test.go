@@ -71,3 +71,18 @@ func tour(t *testing.T, page, bin string) {
 		t.Fatalf("%d steps", steps)
 	}
 }
+
+// TestReadmeScreen wants the screen in the README to be the one that is drawn.
+func TestReadmeScreen(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	frame, err := os.ReadFile("../tui/testdata/frames/80x24/overview.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(readme), "```text\n"+strings.TrimRight(string(frame), "\n")+"\n```") {
+		t.Error("the README shows another screen than tui/testdata/frames/80x24/overview.txt")
+	}
+}

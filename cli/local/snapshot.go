@@ -380,7 +380,7 @@ func newSnapshotDiff(e *env.Env) *cobra.Command {
 				Tables: []env.Table{t}, Empty: "they hold the same",
 			})
 			if err == nil && len(diffs) > 0 {
-				err = env.Failf(env.Negative, "they differ in %d things", len(diffs))
+				err = env.Failf(env.Negative, "they differ (%d)", len(diffs))
 			}
 			return err
 		},
