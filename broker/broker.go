@@ -567,6 +567,12 @@ func (b *Broker) Kernel() *kernel.Kernel { return b.kernel }
 // Admin is what the broker's administration API asks, for tests that ask without a client.
 func (b *Broker) Admin() adminapi.Source { return b.admin }
 
+// Connections lists the connections of AMQP.
+func (b *Broker) Connections() []amqp.ConnInfo { return b.amqp.Connections() }
+
+// Clients lists the clients of MQTT that are connected.
+func (b *Broker) Clients() []mqtt.Client { return b.mqtt.Clients() }
+
 // Done is closed when somebody asked the broker over its API to end. Whoever opened the
 // broker closes it then.
 func (b *Broker) Done() <-chan struct{} { return b.done }

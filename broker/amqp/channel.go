@@ -47,6 +47,8 @@ type channel struct {
 	names     nameCache
 	reply     string // queue of the direct reply-to consumer; "" when there is none
 
+	uncommitted atomic.Int64 // what tx keeps
+
 	busy    atomic.Bool
 	waitMu  sync.Mutex
 	waiting []item

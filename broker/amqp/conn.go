@@ -71,6 +71,8 @@ type conn struct {
 	acking     atomic.Int32 // attachments whose deliveries this connection acknowledges
 	info       atomic.Pointer[ConnInfo]
 
+	uncommitted atomic.Int64 // of all channels
+
 	// Publishes that the kernel has not answered.
 	inflight atomic.Int64 // bytes
 	roomMu   sync.Mutex

@@ -559,6 +559,7 @@ func (ch *channel) release(lost bool) {
 	}
 	ch.consumers, ch.getters, ch.unacked, ch.sum = nil, nil, unacked{}, 0
 	ch.mu.Unlock()
+	ch.keepsNone()
 
 	ctx, cancel := releaseCtx()
 	defer cancel()

@@ -200,7 +200,7 @@ func (c *conn) open(m *amqpwire.ConnectionOpen) *failure {
 	if name == "" {
 		name = c.peer() + " -> " + c.nc.LocalAddr().String()
 	}
-	c.info.Store(&ConnInfo{Name: name, Peer: c.peer(), User: c.user, Namespace: c.vhost, Since: c.s.link.Now()})
+	c.info.Store(&ConnInfo{Name: name, Peer: c.peer(), User: c.user, Namespace: c.vhost, Since: c.s.link.Now(), Owner: c.owner})
 	c.send(0, &amqpwire.ConnectionOpenOk{})
 	c.enforce() // a ban may have come since the log-in
 	return nil

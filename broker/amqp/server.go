@@ -195,6 +195,11 @@ type ConnInfo struct {
 	Channels  int
 	Consumers int
 	Since     time.Time
+	Owner     uint64 // as its consumers have it in the kernel
+	Blocked   bool   // it was told that publishes wait
+
+	// Uncommitted is how many publishes and acknowledgements wait for tx.commit.
+	Uncommitted int
 }
 
 // Connections lists the connections that have completed their handshake.
@@ -205,6 +210,7 @@ func (s *Server) Connections() []ConnInfo {
 		if info := c.info.Load(); info != nil {
 			i := *info
 			i.Channels, i.Consumers = int(c.nchannels.Load()), int(c.nconsumers.Load())
+			i.Blocked, i.Uncommitted = c.blocked.Load(), int(c.uncommitted.Load())
 			out = append(out, i)
 		}
 	}

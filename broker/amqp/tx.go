@@ -34,6 +34,15 @@ func (ch *channel) txSelect() {
 	}
 }
 
+// keeps counts what the transaction keeps.
+func (ch *channel) keeps(n int) {
+	ch.uncommitted.Add(int64(n))
+	ch.c.uncommitted.Add(int64(n))
+}
+
+// keepsNone says that it has ended.
+func (ch *channel) keepsNone() { ch.c.uncommitted.Add(-ch.uncommitted.Swap(0)) }
+
 // txPublish keeps a publish, whose memory is borrowed.
 func (ch *channel) txPublish(p *kernel.Publish, mandatory bool) *failure {
 	tx := ch.tx
@@ -51,6 +60,7 @@ func (ch *channel) txPublish(p *kernel.Publish, mandatory bool) *failure {
 	}
 	tx.publishes = append(tx.publishes, &own)
 	tx.bounces = append(tx.bounces, b)
+	ch.keeps(1)
 	return nil
 }
 
@@ -59,6 +69,7 @@ func (ch *channel) txSettle(ps []pending, o kernel.Outcome) {
 	for _, p := range ps {
 		ch.tx.settles = append(ch.tx.settles, txSettle{p, o})
 	}
+	ch.keeps(len(ps))
 }
 
 func (ch *channel) txCommit() *failure {
@@ -80,6 +91,7 @@ func (ch *channel) txCommit() *failure {
 		ps[i] = s.pending
 	}
 	results, err := ch.c.s.k.Commit(ctx, tx.publishes, ops)
+	ch.keepsNone()
 	if err != nil {
 		return kernelFailure(err, "transaction")
 	}
@@ -106,6 +118,7 @@ func (ch *channel) txRollback() *failure {
 		return preconditionFailed("channel is not transactional")
 	}
 	ch.tx = new(transaction)
+	ch.keepsNone()
 	ps := make([]pending, len(tx.settles))
 	for i, s := range tx.settles {
 		ps[i] = s.pending

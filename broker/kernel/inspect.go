@@ -27,6 +27,7 @@ type SessionInfo struct {
 	Backlog             int64
 	BacklogBytes        int64
 	HasWill             bool
+	WillAt              int64 // ms when the will of a client that is gone is published; 0: it is not
 	Durability          Durability
 	Shard               uint32
 	Subscriptions       []Subscription
@@ -81,7 +82,7 @@ func (s *shardRun) sessionInfo(ms *shard.Session) SessionInfo {
 	st := ms.Backlog()
 	info := SessionInfo{
 		Connected: i.Connected, Expiry: i.Expiry, EndsAt: i.Ends, ReceiveMaximum: i.ReceiveMax, Inflight: i.Inflight, Receiving: i.Received,
-		Backlog: st.Ready, BacklogBytes: st.ReadyBytes, HasWill: i.HasWill, Durability: s.class.durability(), Shard: uint32(s.id),
+		Backlog: st.Ready, BacklogBytes: st.ReadyBytes, HasWill: i.HasWill, WillAt: i.WillAt, Durability: s.class.durability(), Shard: uint32(s.id),
 	}
 	info.Namespace, info.ClientID = shard.SplitSessionKey(ms.Key)
 	ms.Subscriptions(func(text string, o sm.Options) bool {

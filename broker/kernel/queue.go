@@ -223,6 +223,8 @@ type Attachment struct {
 	sink Sink
 	tag  string
 
+	owner uint64 // as of AttachSpec
+
 	// session is set for the backlog of a session: deliveries carry packet ids.
 	session *Session
 	share   *membership // of a session to a shared subscription
@@ -241,7 +243,7 @@ func (k *Kernel) Attach(ctx context.Context, spec AttachSpec) (*Attachment, erro
 }
 
 func (k *Kernel) attach(ctx context.Context, q *queue, spec AttachSpec) (*Attachment, error) {
-	a := &Attachment{k: k, id: k.newAttachmentID(), q: q, sink: spec.Sink, tag: spec.Tag, share: spec.share}
+	a := &Attachment{k: k, id: k.newAttachmentID(), q: q, sink: spec.Sink, tag: spec.Tag, owner: spec.Owner, share: spec.share}
 	k.attachMu.Lock()
 	k.attached[a.id] = a
 	k.attachMu.Unlock()

@@ -324,6 +324,13 @@ func (m *Machine) tickQueue(q *Queue, out *Outcome) {
 	m.queueDue(q)
 }
 
+// QueueAttachments calls fn for the attachments of a queue, with how many deliveries each has not settled.
+func (m *Machine) QueueAttachments(id uint64, fn func(spec queue.AttachSpec, unsettled int)) {
+	if q, ok := m.queues.Get(id); ok {
+		q.Attachments(func(spec queue.AttachSpec, _ uint64, unsettled int) { fn(spec, unsettled) })
+	}
+}
+
 // Attachments yields the attachments of every queue.
 func (m *Machine) Attachments(yield func(id, attachment uint64)) {
 	m.queues.Scan(func(id uint64, q *Queue) bool {
