@@ -122,6 +122,7 @@ func (c *Nodes) Start(id int) *Broker {
 }
 
 func (c *Nodes) cleanup() {
+	c.audit()
 	for i := range c.nodes {
 		c.hub.Node(uint64(i + 1)).Leave()
 	}
@@ -130,6 +131,19 @@ func (c *Nodes) cleanup() {
 			b.cleanup()
 		}
 		_ = c.disks[i].Close()
+	}
+}
+
+// audit looks at all nodes that run as one broker.
+func (c *Nodes) audit() {
+	var all []*Broker
+	for _, b := range c.nodes {
+		if b != nil && b.broker != nil {
+			all = append(all, b)
+		}
+	}
+	if len(all) > 0 {
+		all[0].cfg.audit.end(c.t, all...)
 	}
 }
 

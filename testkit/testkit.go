@@ -18,6 +18,7 @@
 //   - Virtual makes broker time stand still; Clock.Advance moves it, and returns when all
 //     that was due has happened: expired messages are in their dead-letter queue, wills are
 //     published.
+//   - Audit fails a test that leaves something in the broker, and says whose it is.
 //   - Snapshot takes all that the broker holds, Restore puts it back, and From begins another
 //     broker with it: so an expensive state is made once, for any number of tests.
 //
@@ -84,6 +85,7 @@ type config struct {
 	from   *Snapshot // what the broker begins with, each time it is opened; nil: nothing
 	seed   uint64
 	plan   string
+	audit  audit
 
 	fixtures []fixture
 }
@@ -141,7 +143,10 @@ func Run(t testing.TB, opts ...Option) *Broker {
 	if err := b.open(); err != nil {
 		t.Fatalf("testkit: %v", err)
 	}
-	t.Cleanup(b.cleanup)
+	t.Cleanup(func() {
+		b.cfg.audit.end(t, b)
+		b.cleanup()
+	})
 	return b
 }
 
@@ -155,6 +160,9 @@ func prepare(t testing.TB, opts []Option) *Broker {
 	b.Disk = &Disk{b}
 	b.Clock = &Clock{b: b}
 	plan, err := chaos.Parse([]byte(b.cfg.plan))
+	if err == nil {
+		err = b.cfg.audit.check()
+	}
 	if err != nil {
 		t.Fatalf("testkit: %v", err)
 	}

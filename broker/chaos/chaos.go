@@ -394,7 +394,7 @@ func (r *rule) about(q *Ask) bool {
 	case r.way == in && !q.In, r.way == out && q.In:
 	case r.what != "" && r.what != q.What:
 	case q.Part && r.Topic == "":
-	case !match(r.Client, q.Client), !match(r.Topic, q.Topic), !match(r.Listener, q.Listener):
+	case !Match(r.Client, q.Client), !Match(r.Topic, q.Topic), !Match(r.Listener, q.Listener):
 	default:
 		return true
 	}
@@ -478,8 +478,8 @@ func (q *Ask) place() string {
 	return s
 }
 
-// match tells whether a text fits a pattern, in which * stands for any text; "" fits everything.
-func match(pattern, text string) bool {
+// Match tells whether a text fits a pattern, in which * stands for any text; "" fits everything.
+func Match(pattern, text string) bool {
 	if pattern == "" {
 		return true
 	}
