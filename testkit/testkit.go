@@ -86,6 +86,7 @@ type config struct {
 	seed   uint64
 	plan   string
 	audit  audit
+	kept   *memlog.Engine // of MemoryDisk: it has the checkpoints; nil without
 
 	fixtures []fixture
 }
@@ -112,7 +113,8 @@ func DataDir(dir string) Option { return func(c *config) { c.broker.DataDir = di
 func MemoryDisk() Option {
 	return func(c *config) {
 		c.broker.DataDir, c.broker.FS = "/rmq", vfs.NewMem()
-		kept := checkpoints{memlog.New().Checkpoints()}
+		c.kept = memlog.New()
+		kept := checkpoints{c.kept.Checkpoints()}
 		c.broker.Checkpoints = func(string) (filelog.CheckpointStore, error) { return kept, nil }
 	}
 }
@@ -276,7 +278,11 @@ func (b *Broker) cleanup() {
 			b.keep()
 		}
 	}
-	if err := b.Close(); err != nil {
+	err := b.Close()
+	if b.cfg.kept != nil {
+		err = errors.Join(err, b.cfg.kept.Close())
+	}
+	if err != nil {
 		b.t.Errorf("testkit: close: %v", err)
 		return
 	}
