@@ -50,6 +50,11 @@ func TestWhoMayUseTheAPI(t *testing.T) {
 	}{
 		{"ann", "GET", "/v1/nodes", 200}, {"ann", "GET", "/v1/acl", 200}, {"ann", "GET", "/v1/retained", 403}, {"ann", "GET", "/v1/live", 403},
 		{"ann", "DELETE", "/v1/users/ann", 403}, {"ann", "POST", "/v1/shutdown", 403}, {"root", "GET", "/v1/retained", 200},
+		{"ann", "GET", "/v1/snapshot", 403}, {"ann", "GET", "/v1/topics/t/records", 403}, {"ann", "GET", "/v1/queues/q/messages", 403},
+		{"ann", "GET", "/v1/%6Cive", 403}, {"ann", "GET", "/v1/%74race?client=c", 403}, {"ann", "GET", "/v1/%73napshot", 403},
+		{"ann", "GET", "/v1/topics/t/%72ecords", 403}, {"ann", "GET", "/v1/queues/q/message%73", 403}, {"ann", "GET", "/v1/topics/a%2Frecords", 404},
+		{"ann", "GET", "/v1/topics/records", 404}, {"ann", "PUT", "/v1/chaos", 403}, {"ann", "POST", "/v1/clock/advance", 403},
+		{"root", "GET", "/v1/%73napshot", 200},
 	} {
 		if got := status(tt.user, tt.method, tt.path); got != tt.want {
 			t.Errorf("%s %s by %s: %d, want %d", tt.method, tt.path, tt.user, got, tt.want)

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/robustmq/rmq/broker/acl"
@@ -68,11 +70,26 @@ func guard(a *auth.Auth, next http.Handler) http.Handler {
 	})
 }
 
-// looks tells whether a request only looks, and at no message.
+// looks tells whether a request only looks, and at no message. It reads a path as the mux does, which
+// unescapes each segment by itself: a name may hold a slash, and a call may be written "%6Cive".
 func looks(r *http.Request) bool {
-	path := r.URL.EscapedPath() // a name may end as a call does, but for the slash
-	return r.Method == http.MethodGet && path != "/v1/live" && path != "/v1/trace" && path != "/v1/retained" && path != "/v1/snapshot" &&
-		!strings.HasSuffix(path, "/records") && !strings.HasSuffix(path, "/messages")
+	if r.Method != http.MethodGet {
+		return false
+	}
+	path := strings.Split(r.URL.EscapedPath(), "/") // "", "v1", call, name, what of it
+	for i, segment := range path {
+		var err error
+		if path[i], err = url.PathUnescape(segment); err != nil {
+			return false
+		}
+	}
+	switch {
+	case len(path) > 4:
+		return path[4] != "records" && path[4] != "messages"
+	case len(path) > 2:
+		return !slices.Contains([]string{"live", "trace", "retained", "snapshot"}, path[2])
+	}
+	return true
 }
 
 func refuse(w http.ResponseWriter, status int, e adminapi.Error) {
