@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/robustmq/rmq/broker/chaos"
+	"github.com/robustmq/rmq/broker/grammar"
 	"github.com/robustmq/rmq/broker/mqttwire"
 	"github.com/robustmq/rmq/testkit"
 )
@@ -135,6 +136,21 @@ func TestDelayedAndDoubled(t *testing.T) {
 	if one, two := <-got, <-got; one != "x" || two != "x" {
 		t.Errorf("got %s and %s", one, two)
 	}
+}
+
+// Who has more held back than is kept for a client is ended, and nobody else has to wait for it.
+func TestTooMuchDelayed(t *testing.T) {
+	t.Parallel()
+	ctx, b := t.Context(), testkit.Run(t)
+	slow, over := connect5(t, b, "slow", true)
+	must(slow.Subscribe(ctx, &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: "a"}}}))(t)
+	b.Fault(chaos.Rule{At: "mqtt/out/PUBLISH", Client: "slow", Do: chaos.Delay, Delay: grammar.Duration(time.Hour)})
+	pub, _ := connect5(t, b, "pub", true)
+	for range 17 {
+		must(pub.Publish(ctx, &paho.Publish{Topic: "a", Payload: make([]byte, 4<<20)}))(t)
+	}
+	<-over
+	must(pub.Publish(ctx, &paho.Publish{Topic: "a", QoS: 1}))(t)
 }
 
 func TestEnds(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/robustmq/rmq/broker/chaos"
+	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/mqttwire"
 	"github.com/robustmq/rmq/broker/wire"
 )
@@ -169,10 +170,11 @@ func (c *conn) failPublish(p *mqttwire.Publish, r mqttwire.Reason) error {
 type line struct {
 	c *conn
 
-	mu      sync.Mutex
+	mu      sync.Mutex // not held while the connection is told to end: what it is sent then comes here too
 	waiting []held
 	bytes   int
-	running bool
+	timer   clock.Timer // for the first one; nil: nothing waits
+	over    bool        // the connection is
 }
 
 type held struct {
@@ -186,53 +188,74 @@ const lineMax = 64 << 20
 // behind puts a packet behind what is held back; false: nothing is.
 func (l *line) behind(packet []byte) bool {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.waiting) == 0 {
-		return false
+	some, fits := len(l.waiting) > 0, true
+	if some {
+		fits = l.putLocked(packet, 0)
 	}
-	l.putLocked(held{packet: append([]byte(nil), packet...)})
-	return true
+	l.mu.Unlock()
+	if !fits {
+		l.c.tooSlow()
+	}
+	return some
 }
 
 func (l *line) hold(packet []byte, delay time.Duration) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.putLocked(held{append([]byte(nil), packet...), delay})
-	if !l.running {
-		l.running = true
+	fits := l.putLocked(packet, delay)
+	if l.timer == nil && len(l.waiting) > 0 {
 		l.nextLocked()
+	}
+	l.mu.Unlock()
+	if !fits {
+		l.c.tooSlow()
 	}
 }
 
-func (l *line) putLocked(h held) {
-	if l.bytes += len(h.packet); l.bytes > lineMax {
-		l.c.tooSlow()
-		return
+func (l *line) putLocked(packet []byte, delay time.Duration) (fits bool) {
+	switch {
+	case l.over:
+		return true // nobody is there to get it
+	case l.bytes+len(packet) > lineMax:
+		return false
 	}
-	l.waiting = append(l.waiting, h)
+	l.bytes += len(packet)
+	l.waiting = append(l.waiting, held{append([]byte(nil), packet...), delay})
+	return true
 }
 
 // nextLocked waits for the first one. Caller holds l.mu.
 func (l *line) nextLocked() {
-	l.c.server.cfg.Link.AfterFunc(l.waiting[0].delay, l.due)
+	l.timer = l.c.server.cfg.Link.AfterFunc(l.waiting[0].delay, l.due)
 }
 
 // due sends the first one, and those behind it that waited for it alone.
 func (l *line) due() {
 	l.mu.Lock()
-	defer l.mu.Unlock()
+	taken := true
 	for first := true; len(l.waiting) > 0 && (first || l.waiting[0].delay == 0); first = false {
 		h := l.waiting[0]
 		l.waiting[0] = held{}
 		l.waiting = l.waiting[1:]
 		l.bytes -= len(h.packet)
-		if !l.c.out.Write(h.packet) { // closed, or full
-			l.c.tooSlow()
-		}
+		taken = l.c.out.Write(h.packet) && taken
 	}
-	if len(l.waiting) == 0 {
-		l.running, l.waiting = false, nil
-		return
+	if l.timer = nil; len(l.waiting) > 0 {
+		l.nextLocked()
+	} else {
+		l.waiting = nil
 	}
-	l.nextLocked()
+	l.mu.Unlock()
+	if !taken { // closed, or full
+		l.c.tooSlow()
+	}
+}
+
+// end lets go of what is held back for a client that is gone.
+func (l *line) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.over, l.waiting, l.bytes = true, nil, 0
+	if l.timer != nil {
+		l.timer.Stop()
+	}
 }

@@ -182,6 +182,9 @@ func (c *conn) close(err error) {
 	}
 	c.out.Close(true)
 	c.out.Wait()
+	if l := c.line.Load(); l != nil {
+		l.end()
+	}
 	c.server.forget(c)
 }
 
