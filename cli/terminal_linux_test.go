@@ -230,7 +230,9 @@ func TestTerminal(t *testing.T) {
 	// The broker lets through what an expression means, and nothing else.
 	x.types("\x1b")
 	x.sees(" message fleet/dev1/temp")
-	x.types("\x1b/")
+	x.types("\x1b") // alone: with what follows it at once it is Alt
+	x.sees("2 messages")
+	x.types("/")
 	x.sees(" /")
 	x.types("json.temp >")
 	x.sees("column")

@@ -401,27 +401,31 @@ func TestRetainedDoesNotGoBack(t *testing.T) {
 		r.greet(mqttwire.Connack{})
 		r.publish(mqttwire.Publish{QoS: 1, PacketID: 1, Retain: true, Topic: []byte("a/m"), Payload: []byte("theirs")})
 		r.acked(mqttwire.PUBACK, 1)
+		// A message may come more than once: as it is published, as it is retained, and again when it is not
+		// known to have arrived.
+		until := func(topics ...string) {
+			for len(topics) > 0 {
+				p := r.published()
+				if string(p.Payload) != "ours" {
+					t.Errorf("%s: %s came back", protocol, p.Topic)
+				}
+				topics = slices.DeleteFunc(topics, func(s string) bool { return s == string(p.Topic) })
+				r.ack(mqttwire.PUBACK, p.PacketID, 0)
+			}
+		}
 		for _, topic := range []string{"a/a", "a/z"} {
 			m := message.Message{Source: message.MQTT, Address: topic, Value: []byte("ours"), QoS: 1, Retain: true}
 			if err := b.Kernel().Publish(&kernel.Publish{Namespace: "/", Msg: m}); err != nil {
 				t.Fatal(err)
 			}
-			r.ack(mqttwire.PUBACK, r.published().PacketID, 0)
+			until(topic)
 		}
 		b.Want(t).Retained("a/m", 1)
 		b.Want(t).Retained("a/z", 1)
 		r.greet(mqttwire.Connack{})
-		for range 2 {
-			p := r.published()
-			if string(p.Payload) != "ours" {
-				t.Errorf("%s: %s came back", protocol, p.Topic)
-			}
-			r.ack(mqttwire.PUBACK, p.PacketID, 0)
-		}
+		until("a/a", "a/z") // a/m lies between them
 		send(t, b, "ours", 1)
-		if p := r.published(); string(p.Topic) != "a/x" {
-			t.Errorf("%s: %s came back", protocol, p.Topic)
-		}
+		until("a/x")
 	}
 }
 
