@@ -207,10 +207,11 @@ func TestLostAnswer(t *testing.T) {
 func TestKafkaFails(t *testing.T) {
 	t.Parallel()
 	ctx, b := t.Context(), testkit.Run(t)
-	p := must(kgo.NewClient(kgo.SeedBrokers(b.Bootstrap()), kgo.AllowAutoTopicCreation(), kgo.ProducerLinger(0)))(t)
+	p := must(kgo.NewClient(kgo.SeedBrokers(b.Bootstrap()), kgo.AllowAutoTopicCreation(), kgo.ProducerLinger(0),
+		kgo.RetryBackoffFn(func(int) time.Duration { return 0 })))(t)
 	defer p.Close()
+	planned := []*testkit.Fault{b.API("Produce").FailNext(1, kerr.NotLeaderForPartition.Code)}
 	check(t, p.ProduceSync(ctx, &kgo.Record{Topic: "orders", Value: []byte("x")}).FirstErr())
-	var planned []*testkit.Fault
 	for api, code := range map[string]int16{
 		"Fetch": kerr.NotLeaderForPartition.Code, "ListOffsets": kerr.NotLeaderForPartition.Code, "FindCoordinator": kerr.CoordinatorNotAvailable.Code,
 		"JoinGroup": kerr.CoordinatorLoadInProgress.Code, "OffsetFetch": kerr.CoordinatorLoadInProgress.Code,
