@@ -149,12 +149,28 @@ func (c *mqttClient) reason() error {
 
 const reasonWait = time.Second
 
+// whileThere is a context that ends with the connection too: paho goes on to wait for an answer that cannot come.
+func (c *mqttClient) whileThere(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() { // ends with the context
+		select {
+		case <-c.gone:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
+}
+
 func (c *mqttClient) leave() {
 	_ = c.Disconnect(&paho.Disconnect{}) // the connection closes either way
 	_ = c.states.Close()
 }
 
 // ---- produce
+
+// packetMax is what MQTT can say of the length of a packet (MQTT 5 section 1.5.5), less room for what is not the value.
+const packetMax = 1<<28 - 1 - 1<<18
 
 type mqttProducer struct {
 	*mqttClient
@@ -181,6 +197,9 @@ func newMQTTProducer(ctx context.Context, t Target, o Options) (Producer, error)
 }
 
 func (p *mqttProducer) Send(ctx context.Context, m *Message, done func(Receipt, error)) error {
+	if len(m.Value) > packetMax {
+		return fault.New(fault.TooLarge, "produce to", p.target.String(), "MQTT has no packet for a value of %d bytes", len(m.Value))
+	}
 	pub := mqttPublish(cmp.Or(p.target.Topic, m.Topic), m)
 	waiting := mqttPending{tell: done}
 	if pub.QoS > 0 {
@@ -258,6 +277,8 @@ func (p *mqttProducer) outcome(cp packets.ControlPacket) (unmatched bool, err er
 func (p *mqttProducer) arrived(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, ackTimeout)
 	defer cancel()
+	ctx, answered := p.whileThere(ctx)
+	defer answered()
 	ack, err := p.Unsubscribe(ctx, &paho.Unsubscribe{Topics: []string{"rmq/nothing"}})
 	if err == nil || ack != nil {
 		return nil // whatever it says of that
@@ -370,7 +391,9 @@ func openMQTT(ctx context.Context, t Target, o ConsumeOptions) (reader, error) {
 		return nil, err
 	}
 	r.mqttClient = c
-	ack, err := c.Subscribe(ctx, &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: filter, QoS: o.QoS, RetainAsPublished: false}}})
+	asking, answered := c.whileThere(ctx)
+	defer answered()
+	ack, err := c.Subscribe(asking, &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: filter, QoS: o.QoS, RetainAsPublished: false}}})
 	if err != nil {
 		defer c.leave()
 		switch {
@@ -382,6 +405,12 @@ func openMQTT(ctx context.Context, t Target, o ConsumeOptions) (reader, error) {
 				text = ack.Properties.ReasonString
 			}
 			return nil, mqttFault("subscribe to", filter, ack.Reasons[0], text)
+		case asking.Err() != nil:
+			err := c.reason()
+			if f, ok := errors.AsType[*fault.Error](err); ok && f.Kind == fault.Invalid { // what is asked for, not the connection
+				return nil, fault.New(f.Kind, "subscribe to", filter, "%w", f.Err)
+			}
+			return nil, err
 		}
 		return nil, fault.New(fault.Invalid, "subscribe to", filter, "%w", err)
 	}
