@@ -50,7 +50,10 @@ type bench struct {
 	limits []limit
 }
 
-const clientsMax = 10_000
+const (
+	clientsMax = 10_000
+	sizeMax    = 256 << 20 // of a value: no protocol here has more in one
+)
 
 // Command returns `rmq bench`.
 func Command(e *env.Env) *cobra.Command {
@@ -120,7 +123,9 @@ func (b *bench) run(cmd *cobra.Command, arg string) error {
 	if b.mode == "produce" || b.mode == "latency" {
 		r.Size = int64(b.size)
 	}
-	b.describe(cmd.Context(), r)
+	asking, cancel := context.WithTimeout(context.WithoutCancel(cmd.Context()), drainMax) // after Ctrl-C too
+	b.describe(asking, r)
+	cancel()
 	r.Failed = []string{}
 	for _, l := range b.limits {
 		if l.holds(r) {
@@ -147,6 +152,8 @@ func (b *bench) read(ctx context.Context, arg string) (err error) {
 		return env.Failf(env.Usage, "-n %d is less than nothing", b.count)
 	case b.mode == "latency" && b.size < stampLen:
 		return env.Failf(env.Usage, "--size %d: to tell how long it took, a message has at least %d bytes", b.size, stampLen)
+	case b.size > sizeMax:
+		return env.Failf(env.Usage, "--size %d: a value has %d bytes at most", b.size, int64(sizeMax))
 	case b.length == 0:
 		return env.Failf(env.Usage, "--for 0 measures nothing")
 	}
@@ -176,7 +183,9 @@ func (b *bench) read(ctx context.Context, arg string) (err error) {
 		b.target.User = b.e.User
 	}
 	if b.target.User != "" && b.target.Password == "" {
-		b.target.Password = b.e.Getenv("RMQ_PASSWORD")
+		if b.target.Password, err = b.e.Password(); err != nil {
+			return err
+		}
 	}
 	if b.target.TLS {
 		b.link.TLS, err = b.tls.Config()

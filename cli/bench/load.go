@@ -179,7 +179,8 @@ func (b *bench) produce(ctx context.Context) (*Result, error) {
 				}
 				qos := uint8(b.qos)
 				msg := &link.Message{Value: value, QoS: &qos, Time: time.Now()}
-				err := p.Send(ctx, msg, func(_ link.Receipt, err error) {
+				// What is under way on Ctrl-C is waited for: it is no error.
+				err := p.Send(context.WithoutCancel(ctx), msg, func(_ link.Receipt, err error) {
 					if err != nil || b.mode == "produce" {
 						m.done(due, len(value), err)
 					}
