@@ -3,6 +3,7 @@ package context
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -69,8 +70,9 @@ func newList(e *env.Env) *cobra.Command {
 				if where == nil {
 					where = c.Settings["name"]
 				}
+				protected, _ := strconv.ParseBool(fmt.Sprint(c.Settings[env.KeyProtected])) // what is none is false
 				all = append(all, c)
-				t.Rows = append(t.Rows, []any{mark, c.Name, where, c.Settings["user"], c.Settings[env.KeyProtected] == true})
+				t.Rows = append(t.Rows, []any{mark, c.Name, where, c.Settings["user"], protected})
 			}
 			return e.Print(env.View{Schema: "rmq.contexts/1", Data: all, Tables: []env.Table{t}, Empty: "there is no context; make one: rmq context create NAME url=http://host:15672"})
 		},

@@ -2,6 +2,7 @@ package env
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -61,9 +62,27 @@ func FlagError(cmd *cobra.Command, err error) error {
 		return f
 	}
 	if bad, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
-		f.What = "--" + bad.GetFlag().Name + ": " + oneLine(bad.Unwrap())
+		f.What = "--" + bad.GetFlag().Name + ": " + badValue(bad.GetFlag(), bad.Unwrap())
 	}
 	return f
+}
+
+// badValue says why a flag does not take a value.
+func badValue(f *pflag.Flag, err error) string {
+	bad, ok := errors.AsType[*strconv.NumError](err)
+	switch {
+	case !ok:
+		return oneLine(err)
+	case f.Value.Type() == "bool":
+		return strconv.Quote(bad.Num) + " is neither true nor false"
+	case errors.Is(err, strconv.ErrRange):
+		return bad.Num + " is out of range"
+	case strings.HasPrefix(f.Value.Type(), "float"):
+		return strconv.Quote(bad.Num) + " is not a number"
+	case strings.HasPrefix(f.Value.Type(), "uint"):
+		return strconv.Quote(bad.Num) + " is not a whole number from 0 up"
+	}
+	return strconv.Quote(bad.Num) + " is not a whole number"
 }
 
 // Exactly wants as many arguments as there are names, and says which one is missing.

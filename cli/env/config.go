@@ -74,6 +74,9 @@ func (e *Env) Origins() []Origin { return e.origins }
 
 // fill sets a flag by the strongest layer that has a value, unless it was given.
 func (e *Env) fill(cmd *cobra.Command, f *pflag.Flag, layers []layer) (Origin, error) {
+	if o, ok := e.filled[f]; ok {
+		return o, nil
+	}
 	var values []Layered // the strongest first
 	var set []func() error
 	in := "" // where the strongest lies in its file
@@ -101,14 +104,23 @@ func (e *Env) fill(cmd *cobra.Command, f *pflag.Flag, layers []layer) (Origin, e
 		o.From = "flag"
 	case len(set) > 0:
 		if err := set[0](); err != nil {
-			return o, Failf(Usage, "%s%s: %v", values[0].From, in, err)
+			return o, Failf(Usage, "%s%s: %s", values[0].From, in, badValue(f, err))
 		}
 		f.Changed, o.From, o.Over = true, values[0].From, values[1:]
+		o.Value = f.Value.String()
+		e.keep(f, o)
 	case len(values) > 0:
 		o.Over = nil // it is the default
 	}
 	o.Value = f.Value.String()
 	return o, nil
+}
+
+func (e *Env) keep(f *pflag.Flag, o Origin) {
+	if e.filled == nil {
+		e.filled = make(map[*pflag.Flag]Origin)
+	}
+	e.filled[f] = o
 }
 
 func setFlag(f *pflag.Flag, l layer, key string) error {
@@ -174,7 +186,9 @@ func (e *Env) layers(cmd *cobra.Command) ([]layer, error) {
 			return nil, err
 		}
 		if !f.Changed {
-			e.Context = e.chosenContext()
+			if e.Context = e.chosenContext(); e.Context != "" && e.Context != NoContext {
+				e.keep(f, Origin{Flag: f.Name, Value: e.Context, From: e.currentFile()})
+			}
 		}
 		if e.Context == NoContext {
 			e.Context = ""
@@ -326,7 +340,7 @@ func CheckSetting(root *cobra.Command, key, value string) error {
 		}
 		found = true
 		if bad := f.Value.Set(value); bad != nil {
-			err = Failf(Usage, "%s: %v", key, bad)
+			err = Failf(Usage, "%s: %s", key, badValue(f, bad))
 		}
 	}
 	var walk func(*cobra.Command, []string)

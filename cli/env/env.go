@@ -29,6 +29,8 @@ import (
 	"runtime"
 	"strconv"
 	"time"
+
+	"github.com/spf13/pflag"
 )
 
 // Env is everything outside the process, and the flags that every command has.
@@ -64,8 +66,9 @@ type Env struct {
 
 	passwordFile, apiCA string
 
-	origins []Origin // of settings that configuration filled in
-	printed bool     // an envelope went to Out: Fail adds none
+	origins []Origin               // of settings that configuration filled in
+	filled  map[*pflag.Flag]Origin // those that it has set: flags that commands share are found so by the next one
+	printed bool                   // an envelope went to Out: Fail adds none
 }
 
 // System returns the process's own.
