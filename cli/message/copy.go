@@ -9,8 +9,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/itchyny/gojq"
 	"github.com/spf13/cobra"
 
+	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/message"
 	"github.com/robustmq/rmq/cli/env"
 	"github.com/robustmq/rmq/cli/format"
@@ -129,7 +131,11 @@ func (c *copying) run(ctx context.Context, args []string) error {
 	case errors.Is(err, context.Canceled):
 		return context.Cause(ctx)
 	}
-	err = c.explain(ctx, from, err)
+	failed := from
+	if f, ok := errors.AsType[*fault.Error](err); ok && f.Op == "produce to" {
+		failed = to
+	}
+	err = c.explain(ctx, failed, err)
 	if f := env.Explain(err); n > 0 && f.Exit != env.TimedOut {
 		return &env.Failure{Exit: env.Partly, What: fmt.Sprintf("%d copied, then: %s", n, f.What), Hint: f.Hint, Err: err}
 	}
@@ -219,7 +225,7 @@ func (c *copying) jqEdit(ctx context.Context, m *link.Message) ([]*link.Message,
 	var made []*link.Message
 	err = c.jq.Run(ctx, data, func(v any) error {
 		if _, ok := v.(map[string]any); !ok {
-			return env.Failf(env.Usage, "--edit makes %T of a message, not an object as -o json prints it", v)
+			return env.Failf(env.Usage, "--edit gives %s, not an object as -o json prints it", gojq.TypeOf(v))
 		}
 		b, err := format.Encode(v)
 		if err != nil {
@@ -227,6 +233,11 @@ func (c *copying) jqEdit(ctx context.Context, m *link.Message) ([]*link.Message,
 		}
 		out := &link.Message{}
 		if err := json.Unmarshal(b, out); err != nil {
+			if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+				f := env.Failf(env.Usage, "--edit gives a message whose %s is %s, which it cannot be", wrong.Field, wrong.Value)
+				f.Hint = "a value as JSON is under json: --edit '.json = 5'"
+				return f
+			}
 			return env.Failf(env.Usage, "--edit makes of a message what is none: %v", err)
 		}
 		after, err := memberJSON(v)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -105,7 +106,7 @@ func parse(ns string, args []string) (condition, error) {
 	}
 	c, rest := condition{kind: args[0], ns: ns}, args[1:]
 	if k.named {
-		if len(rest) == 0 {
+		if len(rest) == 0 || rest[0] == "" {
 			return usage("%s of which name?", c.kind)
 		}
 		c.name, rest = rest[0], rest[1:]
@@ -134,15 +135,14 @@ func parseTerm(text string, words, counts []string) (term, error) {
 		if !ok {
 			continue
 		}
+		if !slices.Contains(counts, what) {
+			break
+		}
 		n, err := strconv.ParseInt(number, 10, 64)
 		if err != nil {
 			return term{}, fmt.Errorf("%q is no whole number", number)
 		}
-		for _, c := range counts {
-			if what == c {
-				return term{what, op, n}, nil
-			}
-		}
+		return term{what, op, n}, nil
 	}
 	return term{}, fmt.Errorf("%q is none of %s", text, strings.Join(append(append([]string(nil), words...), counts...), ", "))
 }
