@@ -14,7 +14,7 @@ import (
 // Command returns `rmq context`. Settings are tried on trees of commands that scratch makes.
 func Command(e *env.Env, scratch func() *cobra.Command) *cobra.Command {
 	cmd := env.Noun("context", "Named settings for one broker: where it is, who asks, whether it is protected",
-		newList(e), newShow(e), newCreate(e, scratch), newSet(e, scratch), newUnset(e), newUse(e), newDelete(e))
+		newList(e), newShow(e), newCreate(e, scratch), newSet(e, scratch), newUnset(e, scratch), newUse(e), newDelete(e))
 	cmd.Long = "Named settings for one broker: where it is, who asks, whether it is protected.\n\n" +
 		"Any flag of any command can stand in a context, by its long name, after a command's name for that command\n" +
 		"alone. What a person sets most:\n\n" +
@@ -145,21 +145,34 @@ func newCreate(e *env.Env, scratch func() *cobra.Command) *cobra.Command {
 }
 
 func newSet(e *env.Env, scratch func() *cobra.Command) *cobra.Command {
+	return alter(e, "set", "SETTING=VALUE", "Change settings of a context",
+		"  rmq context set prod protected=true context-color=red\n  rmq context set lab consume.timeout=30s",
+		func(c *env.Context, pairs []string) error { return assign(e, scratch, c, pairs) })
+}
+
+func newUnset(e *env.Env, scratch func() *cobra.Command) *cobra.Command {
+	return alter(e, "unset", "SETTING", "Take settings out of a context", "  rmq context unset prod protected",
+		func(c *env.Context, keys []string) error {
+			for _, key := range keys {
+				put(c.Settings, strings.Split(key, "."), nil)
+			}
+			return e.WriteContext(scratch(), *c)
+		})
+}
+
+// alter makes a verb that changes one context by what is named behind it.
+func alter(e *env.Env, verb, what, short, example string, change func(*env.Context, []string) error) *cobra.Command {
 	return &cobra.Command{
-		Use:               "set NAME SETTING=VALUE...",
-		Short:             "Change settings of a context",
-		Example:           "  rmq context set prod protected=true context-color=red\n  rmq context set lab bench.duration=30s",
-		Args:              env.AtLeast("NAME"),
-		ValidArgsFunction: names(e),
+		Use: verb + " NAME " + what + "...", Short: short, Example: example, Args: env.AtLeast("NAME"), ValidArgsFunction: names(e),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := e.ReadContext(cmd.Root(), args[0])
 			if err != nil {
 				return err
 			}
 			if len(args) == 1 {
-				return env.Failf(env.Usage, "%s: SETTING=VALUE is missing", cmd.CommandPath())
+				return env.Failf(env.Usage, "%s: %s is missing", cmd.CommandPath(), what)
 			}
-			if err := assign(e, scratch, &c, args[1:]); err != nil {
+			if err := change(&c, args[1:]); err != nil {
 				return err
 			}
 			return e.PrintMachine(one(c))
@@ -201,32 +214,6 @@ func put(settings map[string]any, path []string, value any) {
 		return
 	}
 	settings[path[0]] = value
-}
-
-func newUnset(e *env.Env) *cobra.Command {
-	return &cobra.Command{
-		Use:               "unset NAME SETTING...",
-		Short:             "Take settings out of a context",
-		Example:           "  rmq context unset prod protected",
-		Args:              env.AtLeast("NAME"),
-		ValidArgsFunction: names(e),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := e.ReadContext(cmd.Root(), args[0])
-			if err != nil {
-				return err
-			}
-			if len(args) == 1 {
-				return env.Failf(env.Usage, "%s: SETTING is missing", cmd.CommandPath())
-			}
-			for _, key := range args[1:] {
-				put(c.Settings, strings.Split(key, "."), nil)
-			}
-			if err := e.WriteContext(cmd.Root(), c); err != nil {
-				return err
-			}
-			return e.PrintMachine(one(c))
-		},
-	}
 }
 
 func newUse(e *env.Env) *cobra.Command {
