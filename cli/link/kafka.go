@@ -52,10 +52,16 @@ func openKafkaClient(ctx context.Context, t Target, o Options, more ...kgo.Opt) 
 		if k, ok := errors.AsType[*kerr.Error](err); ok {
 			return nil, kafkaFault("connect to", t.Address, k)
 		}
+		if _, ok := errors.AsType[*kgo.ErrFirstReadEOF](err); ok {
+			err = ErrAtOnce
+		}
 		return nil, unreachable(t, err)
 	}
 	return c, nil
 }
+
+// ErrAtOnce is what a broker of Kafka does that wants SASL, or TLS, and gets none of it.
+var ErrAtOnce = errors.New("it ends the connection at once: it wants a user, or TLS, or does not speak Kafka")
 
 // ---- produce
 
@@ -519,6 +525,8 @@ func kafkaError(op string, t Target, err error) error {
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
+	case strings.HasPrefix(err.Error(), "invalid record partitioning choice"): // it has no name in the client
+		return fault.New(fault.NotFound, op, t.String(), "the topic has no such partition")
 	case errors.Is(err, kgo.ErrRecordTimeout), errors.Is(err, kgo.ErrRecordRetries):
 		return fault.New(fault.Timeout, op, t.String(), "%w", err)
 	}

@@ -253,6 +253,7 @@ func (u *up) config(cmd *cobra.Command) (c Config, err error) {
 		if c.FirstPassword == "" {
 			return c, &env.Failure{Exit: env.Usage, What: "--first-user " + u.first + " has no password", Hint: "set RMQ_PASSWORD, or --password-file FILE"}
 		}
+		u.e.User = u.first // to load --seed, and to tell how the broker is
 	}
 	if err := env.CheckName(u.name); err != nil {
 		return c, err
@@ -629,7 +630,13 @@ func (u *up) plant(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s, err := link.LoadFixture(ctx, f, admin, run.URLs, link.Target{}, link.Options{}, u.e.Progress(f.Name, f.Messages()))
+	base := link.Target{User: u.e.User}
+	if base.User != "" {
+		if base.Password, err = u.e.Password(); err != nil {
+			return err
+		}
+	}
+	s, err := link.LoadFixture(ctx, f, admin, run.URLs, base, link.Options{}, u.e.Progress(f.Name, f.Messages()))
 	if err != nil {
 		return fmt.Errorf("fixture %s: %w", f.Name, err)
 	}

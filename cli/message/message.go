@@ -5,6 +5,7 @@ package message
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -86,6 +87,8 @@ func (c *connection) explain(ctx context.Context, t link.Target, err error) erro
 		return err
 	}
 	switch {
+	case f.Kind == fault.NotFound && t.Partition != nil && slices.Contains(c.topics(ctx), t.Topic):
+		return env.WithHint(err, "see how many partitions it has: rmq topic get %s", env.Quote("kafka:"+t.Topic))
 	case f.Kind == fault.NotFound && t.Protocol == link.Kafka:
 		if near := env.Closest(t.Topic, c.topics(ctx)); near != "" && near != t.Topic {
 			return env.WithHint(err, "did you mean kafka:%s?", near)
@@ -100,6 +103,8 @@ func (c *connection) explain(ctx context.Context, t link.Target, err error) erro
 		return env.WithHint(err, "see what there is: rmq exchange list   or create it: rmq exchange create %s", env.Quote(t.Exchange))
 	case f.Kind == fault.Unauthorized:
 		return env.WithHint(err, "give --user NAME with RMQ_PASSWORD, or %s://user:password@host/…", t.Protocol)
+	case errors.Is(err, link.ErrAtOnce) && t.User == "":
+		return env.WithHint(err, "give --user NAME with RMQ_PASSWORD, or kafka://user:password@host/…")
 	case f.Kind == fault.Unavailable && f.Op == "connect to" && c.named:
 		return env.WithHint(err, "check the address; without one the target is the broker that rmq up started: %s", t)
 	case f.Kind == fault.Unavailable && f.Op == "connect to":

@@ -94,7 +94,9 @@ func (s *simulation) run(cmd *cobra.Command, name string) error {
 	}
 	base := link.Target{User: s.e.User}
 	if s.e.User != "" {
-		base.Password = s.e.Getenv("RMQ_PASSWORD")
+		if base.Password, err = s.e.Password(); err != nil {
+			return err
+		}
 	}
 	s.o = link.Options{VHost: s.vhost}
 	s.at = func(protocol string) (link.Target, error) {
