@@ -48,6 +48,8 @@ func TestRefused(t *testing.T) {
 		{"rules: [{at: mqt/PUBACK, do: drop}]", "one of conn, mqtt, kafka, amqp, disk, node"},
 		{"rules: [{at: mqtt/PUBAK, do: drop}]", `mqtt has no "PUBAK"`},
 		{"rules: [{at: kafka/Prod, do: reset}]", "did you mean Produce?"},
+		{"rules:\n- {at: conn, do: reset, tims: 3}", `line 2: a plan has no "tims"; did you mean times?`},
+		{"rules: 7", "line 1: `7` cannot stand there"},
 		{"rules: [{at: mqtt/PUBACK, do: nack}]", "one of drop, delay, duplicate, answer, disconnect, reset"},
 		{"rules: [{at: mqtt/PUBACK, do: answer}]", "answer needs one"},
 		{"rules: [{at: mqtt/PUBACK, do: answer, code: 0x8B}]", `"server shutting down" cannot be in PUBACK`},
@@ -70,7 +72,7 @@ func TestRefused(t *testing.T) {
 		{"rules: [{at: conn, do: hang, for: 5}]", "not a duration"},
 		{"rules: [{name: a, at: conn, do: hang}, {name: a, at: conn, do: hang}]", `two rules have the name "a"`},
 		{"rules: [{at: conn, do: hang, often: 3}]", "often"},
-		{"- 1", "cannot unmarshal"},
+		{"- 1", "line 1: a list cannot stand there"},
 	} {
 		_, err := Parse([]byte(tt.plan))
 		if err == nil || !strings.Contains(err.Error(), tt.want) || !fault.Is(err, fault.Invalid) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -122,9 +123,35 @@ func Parse(text []byte) (p Plan, err error) {
 	d := yaml.NewDecoder(bytes.NewReader(text))
 	d.KnownFields(true)
 	if err := d.Decode(&p); err != nil && !errors.Is(err, io.EOF) {
-		return p, invalid("%s", strings.TrimPrefix(err.Error(), "yaml: "))
+		return p, misread(err)
 	}
 	return p, p.Check()
+}
+
+// misread says what of a plan is not understood, in a plan's words.
+func misread(err error) error {
+	bad, ok := errors.AsType[*yaml.TypeError](err)
+	if !ok {
+		return invalid("%s", strings.TrimPrefix(err.Error(), "yaml: "))
+	}
+	if line, rest, ok := strings.Cut(bad.Errors[0], ": field "); ok {
+		name, _, _ := strings.Cut(rest, " ")
+		var known []string
+		for _, f := range append(reflect.VisibleFields(reflect.TypeFor[Plan]()), reflect.VisibleFields(reflect.TypeFor[Rule]())...) {
+			field, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+			known = append(known, field)
+		}
+		return invalid("%s: a plan has no %q%s", line, name, near(name, known))
+	}
+	if line, rest, ok := strings.Cut(bad.Errors[0], ": cannot unmarshal "); ok {
+		what, _, _ := strings.Cut(rest, " into ")
+		if _, value, ok := strings.Cut(what, " "); ok {
+			what = value
+		}
+		what = cmp.Or(map[string]string{"!!seq": "a list", "!!map": "a mapping"}[what], what)
+		return invalid("%s: %s cannot stand there", line, what)
+	}
+	return invalid("%s", bad.Errors[0])
 }
 
 // Check tells what is wrong with a plan, nil: nothing.

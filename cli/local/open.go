@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"net"
 	"os"
@@ -20,6 +21,7 @@ import (
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/storage/filelog"
+	"github.com/robustmq/rmq/cli/env"
 )
 
 // clusterName is what nodes of any cluster say to each other: its token tells them apart.
@@ -54,6 +56,9 @@ func OpenBroker(ctx context.Context, c Config) (Broker, error) {
 	}
 	if c.Chaos != "" {
 		text, err := os.ReadFile(c.Chaos)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, env.Failf(env.NotFound, "--chaos: %v", err)
+		}
 		if err == nil {
 			cfg.Chaos, err = chaos.Parse(text)
 		}
