@@ -20,7 +20,7 @@ const cutMax = 10 * time.Second
 // Log 0 is as of the end of the cut: it may name what no shard has yet, as after a crash.
 func (k *Kernel) Cut(ctx context.Context, fn func() error) error {
 	if k.Clustered() {
-		return fault.New(fault.Unsupported, "cut", "", "other nodes of the cluster do not wait meanwhile")
+		return fault.New(fault.Unsupported, "take a snapshot", "", "only of a broker that is alone: other nodes of a cluster do not wait meanwhile")
 	}
 	if err := k.saveAll(ctx); err != nil { // the most of it, before anybody has to wait
 		return err

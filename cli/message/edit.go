@@ -11,6 +11,7 @@ import (
 	"github.com/itchyny/gojq"
 
 	"github.com/robustmq/rmq/cli/env"
+	"github.com/robustmq/rmq/cli/format"
 	"github.com/robustmq/rmq/cli/link"
 )
 
@@ -23,6 +24,9 @@ const editHelp = "a jq program that changes each: it gets {key, value, headers, 
 func newEditor(program string) (*editor, error) {
 	if program == "" {
 		return nil, nil
+	}
+	if _, err := format.CompileJQ(program); err != nil { // it says where
+		return nil, env.BadFormat("--edit", err)
 	}
 	q, err := gojq.Parse(program)
 	if err != nil {

@@ -123,6 +123,10 @@ func (x *explain) ask(target string) error {
 		f := env.Failf(env.Usage, "%s is a broker elsewhere", env.Clean(target))
 		f.Hint = "rmq explain " + env.Quote(t.String()) + " --url http://host:15672"
 		return f
+	case t.Partition != nil:
+		f := env.Failf(env.Usage, "%s: which partition is the producer's choice", env.Clean(target))
+		f.Hint = "rmq explain " + env.Quote("kafka:"+t.Topic)
+		return f
 	case x.qos < 0 || x.qos > 2:
 		return env.Failf(env.Usage, "--qos %d is none of 0, 1, 2", x.qos)
 	}

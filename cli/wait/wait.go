@@ -114,6 +114,9 @@ func parse(ns string, args []string) (condition, error) {
 	if len(rest) == 0 && c.kind != "ready" {
 		return usage("%s: what is to hold of it? One of %s", strings.TrimSpace(c.kind+" "+c.name), strings.Join(append(append([]string(nil), k.words...), k.counts...), ", "))
 	}
+	if len(rest) > 0 && c.kind == "ready" {
+		return usage("ready: what is %s?", env.Quote(rest[0]))
+	}
 	for _, text := range rest {
 		t, err := parseTerm(text, k.words, k.counts)
 		if err != nil {

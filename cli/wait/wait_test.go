@@ -32,7 +32,7 @@ func TestCondition(t *testing.T) {
 		}
 	}
 	for _, args := range [][]string{
-		nil, {"quene", "q"}, {"queue"}, {"queue", "q"}, {"queue", "q", "ready"}, {"queue", "q", "ready>=x"}, {"queue", "q", "lag=0"}, {"queue", "", "gone"}, {"nodes"}, {"topic", "t", "connected"},
+		nil, {"quene", "q"}, {"queue"}, {"queue", "q"}, {"queue", "q", "ready"}, {"queue", "q", "ready>=x"}, {"queue", "q", "lag=0"}, {"queue", "", "gone"}, {"ready", "soon"}, {"nodes"}, {"topic", "t", "connected"},
 	} {
 		if _, err := parse("/", args); err == nil {
 			t.Errorf("%v is taken", args)
