@@ -43,7 +43,7 @@ func (b *Broker) disturbFile(op vfs.Op) error {
 	}
 	switch act.Do {
 	case chaos.Delay:
-		return &vfs.Hold{Wait: func() { chaos.Wait(b.cfg.Link, act.Delay, b.stopping) }}
+		return &vfs.Hold{Wait: func() { b.chaos.Wait(act, b.stopping) }}
 	case chaos.Full:
 		return syscall.ENOSPC
 	case chaos.Tear:
@@ -92,7 +92,7 @@ func (b *Broker) pass(node uint64, frame []byte, on func([]byte) error) error {
 		return on(again)
 	default:
 		later := slices.Clone(frame)
-		b.cfg.Link.AfterFunc(act.Delay, func() {
+		b.chaos.After(act, func() {
 			select {
 			case <-b.stopping:
 			default:

@@ -138,6 +138,34 @@ func TestDelayedAndDoubled(t *testing.T) {
 	}
 }
 
+// A delay ends with the rule: what it holds back goes on its way.
+func TestDelayTakenBack(t *testing.T) {
+	t.Parallel()
+	ctx, b := t.Context(), testkit.Run(t)
+	got := make(chan string, 10)
+	sub := connect(t, b, func(o *paho3.ClientOptions) { o.SetClientID("sub") })
+	done(t, sub.Subscribe("a", 1, func(_ paho3.Client, m paho3.Message) { got <- string(m.Payload()) }))
+	pub, _ := connect5(t, b, "pub", true)
+	hour := grammar.Duration(time.Hour)
+	out := b.Fault(chaos.Rule{At: "mqtt/out/PUBLISH", Client: "sub", Do: chaos.Delay, Delay: hour})
+	for _, s := range []string{"1", "2"} {
+		must(pub.Publish(ctx, &paho.Publish{Topic: "a", QoS: 1, Payload: []byte(s)}))(t)
+	}
+	b.Want(t).Fault(out).Fired(2)
+	in := b.Fault(chaos.Rule{At: "mqtt/in/PUBLISH", Client: "sub", Do: chaos.Delay, Delay: hour})
+	token := sub.Publish("a", 1, false, "3")
+	b.Want(t).Fault(in).Fired(1)
+	in.Remove()
+	b.Want(t).Fault(out).Fired(3)
+	out.Remove()
+	done(t, token) // its PUBACK was behind them
+	for _, want := range []string{"1", "2", "3"} {
+		if s := <-got; s != want {
+			t.Fatalf("got %s, want %s", s, want)
+		}
+	}
+}
+
 // Who has more held back than is kept for a client is ended, and nobody else has to wait for it.
 func TestTooMuchDelayed(t *testing.T) {
 	t.Parallel()

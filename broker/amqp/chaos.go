@@ -36,7 +36,7 @@ func (ch *channel) obey(act chaos.Act, id amqpwire.MethodID) (f *failure, gone b
 	switch act.Do {
 	case chaos.Delay:
 		c.endBatch() // what came before it is not to wait too
-		chaos.Wait(c.s.link, act.Delay, c.ctx.Done())
+		c.s.cfg.Chaos.Wait(act, c.ctx.Done())
 		return nil, c.ended.Load()
 	case chaos.Close:
 		return ch.refuse(failf(uint16(act.Code), injected).at(id)), true
@@ -91,7 +91,7 @@ func (ch *channel) disturbConfirm(n uint64, r *kernel.PublishResult) (gone bool)
 		r.Rejected = true
 	case act.Do == chaos.Delay:
 		later := *r
-		ch.c.s.link.AfterFunc(act.Delay, func() { ch.published(n, later) })
+		ch.c.s.cfg.Chaos.After(act, func() { ch.published(n, later) })
 		return true
 	case act.Do == chaos.Drop:
 		ch.c.inflight.Add(-int64(ch.lose(n)))

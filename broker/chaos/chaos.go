@@ -20,8 +20,10 @@ package chaos
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -54,6 +56,8 @@ type Act struct {
 	Code  int           // of the protocol
 	Delay time.Duration // jitter included
 	Bytes int64
+
+	back context.Context // ends when the rule is taken back
 }
 
 // Firing is one time that a rule fired.
@@ -121,6 +125,9 @@ type rule struct {
 	code   int
 	begins time.Time // zero: has begun
 	ends   time.Time // zero: never
+	back   context.Context
+	goes   context.CancelFunc
+	timers [2]clock.Timer // for begins and ends; nil: there is none
 
 	mu    sync.Mutex
 	rand  *rand.Rand
@@ -152,6 +159,7 @@ func (e *Engine) Run(p Plan) error {
 		return err
 	}
 	e.mu.Lock()
+	takeBack(e.rules)
 	e.seed, e.rules = p.Seed, nil
 	for _, r := range p.Rules {
 		e.addLocked(r)
@@ -201,6 +209,7 @@ func (e *Engine) findLocked(name string) int {
 // addLocked adds what is known to compile, under a name that is free.
 func (e *Engine) addLocked(spec Rule) Rule {
 	r, _ := compile(spec)
+	r.back, r.goes = context.WithCancel(context.Background())
 	for r.Name == "" || spec.Name == "" && e.findLocked(r.Name) >= 0 {
 		e.named++
 		r.Name = fmt.Sprintf("%s-%d", strings.ToLower(cmp.Or(r.what, r.seam.String())), e.named)
@@ -211,11 +220,11 @@ func (e *Engine) addLocked(spec Rule) Rule {
 	now := e.link.Now()
 	if r.From > 0 {
 		r.begins = now.Add(time.Duration(r.From))
-		e.link.AfterFunc(time.Duration(r.From), func() { e.tell(r.seam) })
+		r.timers[0] = e.link.AfterFunc(time.Duration(r.From), func() { e.tell(r.seam) })
 	}
 	if r.For > 0 {
 		r.ends = now.Add(time.Duration(r.From + r.For))
-		e.link.AfterFunc(time.Duration(r.From+r.For), func() { e.end(r) })
+		r.timers[1] = e.link.AfterFunc(time.Duration(r.From+r.For), func() { e.end(r) })
 	}
 	e.rules = append(e.rules, r)
 	return r.Rule
@@ -230,6 +239,7 @@ func (e *Engine) Remove(name string) error {
 		return fault.Of(fault.NotFound, "remove rule", name)
 	}
 	seam := e.rules[i].seam
+	takeBack(e.rules[i : i+1])
 	e.rules = slices.Delete(e.rules, i, i+1)
 	e.pruneLocked()
 	e.mu.Unlock()
@@ -240,6 +250,7 @@ func (e *Engine) Remove(name string) error {
 // Stop takes all rules back.
 func (e *Engine) Stop() {
 	e.mu.Lock()
+	takeBack(e.rules)
 	e.rules = nil
 	e.pruneLocked()
 	e.mu.Unlock()
@@ -248,9 +259,22 @@ func (e *Engine) Stop() {
 	}
 }
 
+// takeBack ends what rules have begun: what they hold back goes on.
+func takeBack(rules []*rule) {
+	for _, r := range rules {
+		r.goes()
+		for _, t := range r.timers {
+			if t != nil {
+				t.Stop()
+			}
+		}
+	}
+}
+
 // Close has nothing go wrong any more. What has happened can still be asked.
 func (e *Engine) Close() {
 	e.mu.Lock()
+	takeBack(e.rules)
 	e.closed = true
 	e.pruneLocked()
 	e.mu.Unlock()
@@ -361,10 +385,9 @@ type Asked map[*rule]bool
 // AskAll asks every rule, once each: of a connection, which is asked about again as more is known of it, and when
 // there are more rules. It returns all that fire.
 func (e *Engine) AskAll(q Ask, asked Asked) (acts []Act) {
-	if !e.On(q.Seam) {
-		return nil
-	}
-	for _, r := range e.of(q.Seam) {
+	rules := e.of(q.Seam)
+	maps.DeleteFunc(asked, func(r *rule, _ bool) bool { return !slices.Contains(rules, r) }) // a rule does not come back
+	for _, r := range rules {
 		if asked[r] || !r.about(&q) || e.link.Now().Before(r.begins) {
 			continue
 		}
@@ -434,7 +457,7 @@ func (e *Engine) try(r *rule, q *Ask) (act Act, ok bool) {
 	}
 	r.fired++
 	r.last = now
-	act = Act{Rule: r.Name, Do: r.Do, Code: r.code, Delay: time.Duration(r.Delay), Bytes: int64(r.Bytes)}
+	act = Act{Rule: r.Name, Do: r.Do, Code: r.code, Delay: time.Duration(r.Delay), Bytes: int64(r.Bytes), back: r.back}
 	if r.Jitter > 0 {
 		act.Delay += time.Duration(r.rand.Int64N(int64(r.Jitter) + 1))
 	}
@@ -504,18 +527,43 @@ func Match(pattern, text string) bool {
 	}
 }
 
-// Wait waits for so long, by a clock, or until done is closed: false then.
-func Wait(c clock.Clock, d time.Duration, done <-chan struct{}) bool {
-	if d <= 0 {
+// After calls f once what is done to something has taken its time, or at once when the rule is taken back, unless cancel
+// is called before.
+func (e *Engine) After(a Act, f func()) (cancel func()) {
+	var mu sync.Mutex
+	var timer clock.Timer
+	var early func() bool
+	end := func(call bool) {
+		mu.Lock()
+		g := f
+		if f = nil; g != nil {
+			timer.Stop()
+			early()
+		}
+		mu.Unlock()
+		if g != nil && call {
+			g()
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	timer = e.link.AfterFunc(a.Delay, func() { end(true) })
+	early = context.AfterFunc(a.back, func() { end(true) })
+	return func() { end(false) }
+}
+
+// Wait waits as After does, or until done is closed: false then.
+func (e *Engine) Wait(a Act, done <-chan struct{}) bool {
+	if a.Delay <= 0 {
 		return true
 	}
 	over := make(chan struct{})
-	t := c.AfterFunc(d, func() { close(over) })
+	cancel := e.After(a, func() { close(over) })
 	select {
 	case <-over:
 		return true
 	case <-done:
-		t.Stop()
+		cancel()
 		return false
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/grammar"
 )
 
 func TestParse(t *testing.T) {
@@ -246,4 +247,56 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("as JSON it is another plan: %s, %v", b, err)
 		}
 	})
+}
+
+// What a rule holds back goes on when it is taken back, however that is done.
+func TestTakenBack(t *testing.T) {
+	for name, back := range map[string]func(*Engine) error{
+		"remove": func(e *Engine) error { return e.Remove("late") },
+		"run":    func(e *Engine) error { return e.Run(Plan{}) },
+		"stop":   func(e *Engine) error { e.Stop(); return nil },
+		"close":  func(e *Engine) error { e.Close(); return nil },
+	} {
+		e := New(clock.NewVirtual(time.Unix(0, 0)), nil)
+		if _, err := e.Add(Rule{Name: "late", At: "mqtt/PUBACK", Do: Delay, Delay: grammar.Duration(time.Hour)}); err != nil {
+			t.Fatal(err)
+		}
+		act, ok := e.Ask(Ask{Seam: MQTT, What: "PUBACK"})
+		if !ok {
+			t.Fatal("it did not fire")
+		}
+		later, never := make(chan struct{}), make(chan struct{})
+		e.After(act, func() { close(later) })
+		cancel := e.After(act, func() { close(never) })
+		cancel()
+		if err := back(e); err != nil {
+			t.Fatal(err)
+		}
+		if !e.Wait(act, nil) {
+			t.Errorf("%s: it waits still", name)
+		}
+		<-later
+		select {
+		case <-never:
+			t.Errorf("%s: what was cancelled was called", name)
+		default:
+		}
+	}
+}
+
+// A connection remembers of the rules that it was asked about those alone that there are.
+func TestAskedForgets(t *testing.T) {
+	e, asked := New(clock.NewVirtual(time.Unix(0, 0)), nil), make(Asked)
+	for range 10 {
+		r, err := e.Add(Rule{At: "conn", Do: Slow, Bytes: 1})
+		if err != nil || len(e.AskAll(Ask{Seam: Conn}, asked)) != 1 || len(e.AskAll(Ask{Seam: Conn}, asked)) != 0 {
+			t.Fatalf("a rule is asked once: %v", err)
+		}
+		if err := e.Remove(r.Name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if e.AskAll(Ask{Seam: Conn}, asked); len(asked) != 0 {
+		t.Errorf("%d rules that are gone are remembered", len(asked))
+	}
 }

@@ -219,12 +219,11 @@ const slowSteps = 10
 // pass is told that n bytes have passed, and takes the time that takes. An error breaks the connection.
 func (f *flow) pass(n int) error {
 	total := f.passed.Add(int64(n))
-	var d time.Duration
-	f.each(chaos.Delay, func(a chaos.Act) { d += a.Delay })
-	f.each(chaos.Slow, func(a chaos.Act) { d += time.Duration(n) * time.Second / time.Duration(a.Bytes) })
-	if d > 0 {
-		chaos.Wait(f.k.s.cfg.Link, d, f.over)
-	}
+	f.each(chaos.Delay, func(a chaos.Act) { f.k.s.cfg.Chaos.Wait(a, f.over) })
+	f.each(chaos.Slow, func(a chaos.Act) {
+		a.Delay = time.Duration(n) * time.Second / time.Duration(a.Bytes)
+		f.k.s.cfg.Chaos.Wait(a, f.over)
+	})
 	var err error
 	f.each(chaos.Reset, func(a chaos.Act) {
 		if total > a.Bytes {
@@ -284,7 +283,7 @@ func (f *flow) Write(c net.Conn, p []byte) (total int, err error) {
 }
 
 func (f *flow) Close(c net.Conn) error {
-	f.each(chaos.Linger, func(a chaos.Act) { chaos.Wait(f.k.s.cfg.Link, a.Delay, f.k.s.stop) })
+	f.each(chaos.Linger, func(a chaos.Act) { f.k.s.cfg.Chaos.Wait(a, f.k.s.stop) })
 	f.k.closed()
 	return c.Close()
 }

@@ -2,10 +2,8 @@ package mqtt
 
 import (
 	"sync"
-	"time"
 
 	"github.com/robustmq/rmq/broker/chaos"
-	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/mqttwire"
 	"github.com/robustmq/rmq/broker/wire"
 )
@@ -37,7 +35,7 @@ func (c *conn) disturb(topic string, write func(dst []byte) []byte) bool {
 			c.line.CompareAndSwap(nil, &line{c: c})
 			l = c.line.Load()
 		}
-		l.hold(packet, act.Delay)
+		l.hold(packet, act)
 	case chaos.Duplicate:
 		again := append([]byte(nil), packet...)
 		if f.Type == mqttwire.PUBLISH && f.Flags&6 != 0 {
@@ -137,7 +135,7 @@ func (c *conn) disturbIn(t mqttwire.Type, topic string) (act chaos.Act, gone boo
 		return act, true
 	case chaos.Delay:
 		c.rest() // what came before it is not to wait too
-		chaos.Wait(c.server.cfg.Link, act.Delay, c.server.ctx.Done())
+		c.server.cfg.Chaos.Wait(act, c.server.ctx.Done())
 		return act, c.ended.Load()
 	case chaos.Answer:
 		if t == mqttwire.CONNECT {
@@ -173,13 +171,13 @@ type line struct {
 	mu      sync.Mutex // not held while the connection is told to end: what it is sent then comes here too
 	waiting []held
 	bytes   int
-	timer   clock.Timer // for the first one; nil: nothing waits
-	over    bool        // the connection is
+	cancel  func() // the waiting for the first one; nil: nothing waits
+	over    bool   // the connection is
 }
 
 type held struct {
 	packet []byte
-	delay  time.Duration // behind what is before it
+	act    chaos.Act // whose delay it waits for, behind what is before it; zero: for that alone
 }
 
 // lineMax bounds, in bytes, what is held back for a client; at it the connection ends, as for who does not read.
@@ -190,7 +188,7 @@ func (l *line) behind(packet []byte) bool {
 	l.mu.Lock()
 	some, fits := len(l.waiting) > 0, true
 	if some {
-		fits = l.putLocked(packet, 0)
+		fits = l.putLocked(packet, chaos.Act{})
 	}
 	l.mu.Unlock()
 	if !fits {
@@ -199,10 +197,10 @@ func (l *line) behind(packet []byte) bool {
 	return some
 }
 
-func (l *line) hold(packet []byte, delay time.Duration) {
+func (l *line) hold(packet []byte, act chaos.Act) {
 	l.mu.Lock()
-	fits := l.putLocked(packet, delay)
-	if l.timer == nil && len(l.waiting) > 0 {
+	fits := l.putLocked(packet, act)
+	if l.cancel == nil && len(l.waiting) > 0 {
 		l.nextLocked()
 	}
 	l.mu.Unlock()
@@ -211,7 +209,7 @@ func (l *line) hold(packet []byte, delay time.Duration) {
 	}
 }
 
-func (l *line) putLocked(packet []byte, delay time.Duration) (fits bool) {
+func (l *line) putLocked(packet []byte, act chaos.Act) (fits bool) {
 	switch {
 	case l.over:
 		return true // nobody is there to get it
@@ -219,27 +217,27 @@ func (l *line) putLocked(packet []byte, delay time.Duration) (fits bool) {
 		return false
 	}
 	l.bytes += len(packet)
-	l.waiting = append(l.waiting, held{append([]byte(nil), packet...), delay})
+	l.waiting = append(l.waiting, held{append([]byte(nil), packet...), act})
 	return true
 }
 
 // nextLocked waits for the first one. Caller holds l.mu.
 func (l *line) nextLocked() {
-	l.timer = l.c.server.cfg.Link.AfterFunc(l.waiting[0].delay, l.due)
+	l.cancel = l.c.server.cfg.Chaos.After(l.waiting[0].act, l.due)
 }
 
 // due sends the first one, and those behind it that waited for it alone.
 func (l *line) due() {
 	l.mu.Lock()
 	taken := true
-	for first := true; len(l.waiting) > 0 && (first || l.waiting[0].delay == 0); first = false {
+	for first := true; len(l.waiting) > 0 && (first || l.waiting[0].act.Delay == 0); first = false {
 		h := l.waiting[0]
 		l.waiting[0] = held{}
 		l.waiting = l.waiting[1:]
 		l.bytes -= len(h.packet)
 		taken = l.c.out.Write(h.packet) && taken
 	}
-	if l.timer = nil; len(l.waiting) > 0 {
+	if l.cancel = nil; len(l.waiting) > 0 {
 		l.nextLocked()
 	} else {
 		l.waiting = nil
@@ -255,7 +253,7 @@ func (l *line) end() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.over, l.waiting, l.bytes = true, nil, 0
-	if l.timer != nil {
-		l.timer.Stop()
+	if l.cancel != nil {
+		l.cancel()
 	}
 }
