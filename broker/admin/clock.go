@@ -32,10 +32,12 @@ func (s *Source) FreezeClock(ctx context.Context, frozen bool) (adminapi.Clock, 
 	if err != nil {
 		return adminapi.Clock{}, err
 	}
+	set := h.Run
 	if frozen {
-		h.Freeze()
-	} else {
-		h.Run()
+		set = h.Freeze
+	}
+	if err := set(ctx); err != nil {
+		return adminapi.Clock{}, fault.New(fault.Timeout, "move clock", "", "%w", err)
 	}
 	return s.Clock(ctx)
 }

@@ -1,6 +1,8 @@
 package clock
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -64,5 +66,58 @@ func TestVirtualSetBack(t *testing.T) {
 	v.Advance(time.Hour)
 	if called || !v.Now().Equal(start) {
 		t.Errorf("called %v at %v", called, v.Now())
+	}
+}
+
+// at rest is a broker that tells when it is waited for, and has come to rest when it is told.
+type atRest struct{ asked, told chan struct{} }
+
+func (a *atRest) Works() uint64 { return 0 }
+func (a *atRest) Settle(context.Context) error {
+	a.asked <- struct{}{}
+	<-a.told
+	return nil
+}
+
+// A clock that is frozen while it is moved stays frozen.
+func TestFreezeWhileMoving(t *testing.T) {
+	h, a := NewHands(time.Unix(1_700_000_000, 0)), &atRest{make(chan struct{}), make(chan struct{})}
+	if err := h.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer h.Join(a)()
+	moved, frozen := make(chan error), make(chan error)
+	go func() { moved <- h.Advance(t.Context(), time.Hour, false) }()
+	<-a.asked
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := h.Freeze(gone); !errors.Is(err, context.Canceled) {
+		t.Errorf("who went away: %v", err)
+	}
+	go func() { frozen <- h.Freeze(t.Context()) }()
+	close(a.told)
+	if err := errors.Join(<-moved, <-frozen); err != nil {
+		t.Fatal(err)
+	}
+	if !h.Frozen() {
+		t.Error("the clock runs")
+	}
+}
+
+// Who goes away does not leave behind a move that goes on, however much is due on the way.
+func TestMoveIsLeft(t *testing.T) {
+	h := NewHands(time.Unix(1_700_000_000, 0))
+	ctx, cancel := context.WithCancel(t.Context())
+	n := 0
+	var every func()
+	every = func() {
+		if n++; n == 3 {
+			cancel()
+		}
+		h.Time().AfterFunc(time.Second, every)
+	}
+	h.Time().AfterFunc(time.Second, every)
+	if err := h.Advance(ctx, time.Hour, false); !errors.Is(err, context.Canceled) || n != 3 {
+		t.Errorf("%v, after %d", err, n)
 	}
 }

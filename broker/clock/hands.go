@@ -64,9 +64,22 @@ func (h *Hands) joined() []Settler {
 func (h *Hands) Now() time.Time { return h.time.Now() }
 func (h *Hands) Frozen() bool   { return !h.time.Running() }
 
-// Freeze has broker time stand still from now on, and Run lets it go on as fast as the machine's.
-func (h *Hands) Freeze() { h.time.Stop() }
-func (h *Hands) Run()    { h.time.Run() }
+// Freeze has broker time stand still from now on, and Run lets it go on as fast as the machine's. A
+// move that is under way ends first: it would leave the clock as it found it.
+func (h *Hands) Freeze(ctx context.Context) error { return h.still(ctx, h.time.Stop) }
+func (h *Hands) Run(ctx context.Context) error    { return h.still(ctx, h.time.Run) }
+
+// still calls fn while nobody moves the clock.
+func (h *Hands) still(ctx context.Context, fn func()) error {
+	select {
+	case h.moving <- struct{}{}:
+		defer func() { <-h.moving }()
+	case <-ctx.Done():
+		return fmt.Errorf("the clock is being moved by another: %w", context.Cause(ctx))
+	}
+	fn()
+	return nil
+}
 
 // ErrPast is that time does not go back.
 var ErrPast = errors.New("time does not go back")
@@ -89,12 +102,14 @@ func (h *Hands) Advance(ctx context.Context, d time.Duration, liveness bool) err
 }
 
 func (h *Hands) move(ctx context.Context, liveness bool, to func(now time.Time) time.Time) error {
-	select {
-	case h.moving <- struct{}{}:
-		defer func() { <-h.moving }()
-	case <-ctx.Done():
-		return fmt.Errorf("the clock is being moved by another: %w", context.Cause(ctx))
+	var err error
+	if refused := h.still(ctx, func() { err = h.moveAlone(ctx, liveness, to) }); refused != nil {
+		return refused
 	}
+	return err
+}
+
+func (h *Hands) moveAlone(ctx context.Context, liveness bool, to func(now time.Time) time.Time) error {
 	if !h.Frozen() { // it goes on once it is where it was to go
 		h.time.Stop()
 		defer h.time.Run()
@@ -115,6 +130,9 @@ func (h *Hands) move(ctx context.Context, liveness bool, to func(now time.Time) 
 		}
 	}
 	for {
+		if err := ctx.Err(); err != nil { // what is due on the way may be much
+			return fmt.Errorf("the clock stands at %s: %w", stamp(h.time.Now()), context.Cause(ctx))
+		}
 		next, ok := h.time.Next()
 		if !ok || next.After(end) {
 			return m.step(ctx, end)

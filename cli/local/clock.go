@@ -1,6 +1,7 @@
 package local
 
 import (
+	"context"
 	"strings"
 	"time"
 
@@ -56,7 +57,7 @@ func (c *clockFlag) open() *clock.Hands {
 	}
 	h := clock.NewHands(at)
 	if c.kind == clockRunning {
-		h.Run()
+		_ = h.Run(context.Background()) // nobody moves it yet
 	}
 	return h
 }
