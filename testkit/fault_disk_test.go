@@ -1,6 +1,8 @@
 package testkit_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -8,6 +10,8 @@ import (
 	paho3 "github.com/eclipse/paho.mqtt.golang"
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/robustmq/rmq/broker/chaos"
+	"github.com/robustmq/rmq/broker/grammar"
 	"github.com/robustmq/rmq/testkit"
 )
 
@@ -52,6 +56,26 @@ func TestSlowSync(t *testing.T) {
 	if slow.Fired() == 0 {
 		t.Error("nothing was synced before the acknowledgement")
 	}
+}
+
+// A snapshot that waits for a disk that hangs holds nobody back once its client has gone.
+func TestSnapshotIsLeft(t *testing.T) {
+	t.Parallel()
+	b := testkit.Run(t, testkit.MemoryDisk())
+	c := connect(t, b, nil)
+	done(t, c.Publish("a/b", 1, false, "x"))
+	hang := b.Fault(chaos.Rule{At: "disk", Do: chaos.Delay, Delay: grammar.Duration(time.Hour)})
+	ctx, cancel := context.WithCancel(t.Context())
+	cut := make(chan error)
+	go func() { cut <- b.Kernel().Cut(ctx, func() error { return nil }) }()
+	b.Want(t).Fault(hang).Fired(1)
+	cancel()
+	if err := <-cut; !errors.Is(err, context.Canceled) {
+		t.Errorf("the cut has ended with %v", err)
+	}
+	hang.Remove()
+	done(t, c.Publish("a/b", 1, false, "y"))
+	b.Want(t).Topic("a").Count(2)
 }
 
 // What a node acknowledged is there after it was killed; who is cut off from the others acknowledges nothing.

@@ -76,7 +76,12 @@ func (k *Kernel) saveAll(ctx context.Context) error {
 	}
 	var err error
 	for range n {
-		err = errors.Join(err, <-errs)
+		select {
+		case one := <-errs:
+			err = errors.Join(err, one)
+		case <-ctx.Done():
+			return fault.New(fault.Timeout, "cut", "", "%w", context.Cause(ctx))
+		}
 	}
 	if err == nil && k.meta.unsaved.Load() > 0 {
 		err = k.meta.checkpoint(ctx)
