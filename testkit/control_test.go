@@ -133,6 +133,14 @@ func TestWantOverHTTP(t *testing.T) {
 	if o := <-ready; o.err != nil || o.got.Queue.Ready != 1 {
 		t.Errorf("%+v, %v", o.got, o.err)
 	}
+	large := connect(t, b, nil)
+	for range 5 {
+		done(t, large.Publish("large", 1, false, make([]byte, 4<<20)))
+	}
+	all := wants(adminapi.Want{Topic: "large", Where: "size > 0", If: []adminapi.Condition{"messages=5"}})
+	if o := <-all; o.err != nil || len(o.got.Messages) != adminapi.InspectBytes/(4<<20) {
+		t.Errorf("%d messages, %v", len(o.got.Messages), o.err)
+	}
 	gone := wants(adminapi.Want{Topic: "sensors", If: []adminapi.Condition{adminapi.Gone}})
 	check(t, api.DeleteTopic(ctx, adminapi.Ref{Name: "sensors"}))
 	if o := <-gone; o.err != nil {

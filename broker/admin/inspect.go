@@ -51,6 +51,13 @@ func (s *gathered[T]) room(size int) bool {
 	return true
 }
 
+// keep keeps one with a value of that size, if it and all before it fit.
+func (s *gathered[T]) keep(size int, one func() T) {
+	if !s.more && s.room(size) {
+		s.all = append(s.all, one())
+	}
+}
+
 // recordOf is a record of a topic in the form of the API.
 func recordOf(ns string, at *kernel.TopicPlace, partition int32, rec *record.Record, m *message.Message) adminapi.Message {
 	out := messageOf(ns, m, len(m.Value))
@@ -63,7 +70,7 @@ func recordOf(ns string, at *kernel.TopicPlace, partition int32, rec *record.Rec
 }
 
 // Records shows the records of a topic, by any spelling of its name.
-func (s *Source) Records(_ context.Context, q adminapi.RecordsQuery) ([]adminapi.Message, bool, error) {
+func (s *Source) Records(ctx context.Context, q adminapi.RecordsQuery) ([]adminapi.Message, bool, error) {
 	f, err := s.where(q.Where)
 	if err != nil {
 		return nil, false, err
@@ -83,7 +90,7 @@ func (s *Source) Records(_ context.Context, q adminapi.RecordsQuery) ([]adminapi
 		if _, err := at.Each(p, q.From, func(rec *record.Record, made bool) bool {
 			m := at.Message(rec, made)
 			if !meant(f, &m) {
-				return true
+				return ctx.Err() == nil // there may be much of them, and nobody who waits any more
 			}
 			if !out.room(len(m.Value)) {
 				return false
@@ -94,6 +101,9 @@ func (s *Source) Records(_ context.Context, q adminapi.RecordsQuery) ([]adminapi
 			return nil, false, err
 		}
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, false, fault.New(fault.Timeout, "read topic", q.Name, "%w", context.Cause(ctx))
+	}
 	if !found && q.Partition != nil {
 		return nil, false, fault.New(fault.NotFound, "read topic", q.Name, "it has no partition %d", *q.Partition)
 	}
@@ -101,7 +111,7 @@ func (s *Source) Records(_ context.Context, q adminapi.RecordsQuery) ([]adminapi
 }
 
 // Queued shows the messages of a queue.
-func (s *Source) Queued(_ context.Context, q adminapi.QueuedQuery) ([]adminapi.Queued, bool, error) {
+func (s *Source) Queued(ctx context.Context, q adminapi.QueuedQuery) ([]adminapi.Queued, bool, error) {
 	f, err := s.where(q.Where)
 	if err != nil {
 		return nil, false, err
@@ -109,7 +119,7 @@ func (s *Source) Queued(_ context.Context, q adminapi.QueuedQuery) ([]adminapi.Q
 	out := gather[adminapi.Queued](q.Limit)
 	err = s.c.Kernel.LookQueue(namespace(q.Namespace), q.Name, func(m *message.Message, at kernel.Queued) bool {
 		if !meant(f, m) {
-			return true
+			return ctx.Err() == nil
 		}
 		if !out.room(len(m.Value)) {
 			return false
@@ -126,5 +136,8 @@ func (s *Source) Queued(_ context.Context, q adminapi.QueuedQuery) ([]adminapi.Q
 		out.all = append(out.all, x)
 		return true
 	})
+	if err == nil && ctx.Err() != nil {
+		err = fault.New(fault.Timeout, "look into queue", q.Name, "%w", context.Cause(ctx))
+	}
 	return out.all, out.more, err
 }

@@ -26,18 +26,30 @@ func (s *Source) Want(ctx context.Context, q adminapi.Want) (adminapi.Wanted, er
 	timer := time.NewTimer(w.within) // in real time, also when broker time is virtual
 	defer timer.Stop()
 	for {
+		began := time.Now()
 		got, now, ok, err := w.look(ctx)
 		if err != nil || ok {
 			return got, err
 		}
-		select {
-		case <-changed:
-		case <-timer.C:
-			return got, fault.New(fault.Timeout, "want", w.kind+" "+w.name, "%s did not come true within %v: %s", w.what(), w.within, now)
-		case <-ctx.Done():
-			return got, fault.New(fault.Timeout, "want", w.kind+" "+w.name, "%w", context.Cause(ctx))
+		rest := time.After(time.Since(began)) // who waits on a busy broker does not look all the time
+		for woken, rested := false, false; !woken || !rested; {
+			select {
+			case <-changed:
+				woken = true
+			case <-rest:
+				rested = true
+			case <-timer.C:
+				return got, fault.New(fault.Timeout, "want", w.kind+" "+w.name, "%s did not come true within %v: %s", w.what(), w.within, now)
+			case <-ctx.Done():
+				return got, w.left(ctx)
+			}
 		}
 	}
+}
+
+// left is that nobody waits any more.
+func (w *want) left(ctx context.Context) error {
+	return fault.New(fault.Timeout, "want", w.kind+" "+w.name, "%w", context.Cause(ctx))
 }
 
 // want is the waiting of one call.
@@ -112,7 +124,7 @@ func (w *want) thing(ctx context.Context) (got adminapi.Wanted, fields map[strin
 		}
 		fields = adminapi.Fields(q)
 		if w.where != nil {
-			if got.Messages, err = w.queued(&fields); err != nil {
+			if got.Messages, err = w.queued(ctx, &fields); err != nil {
 				return got, nil, err
 			}
 		}
@@ -133,29 +145,31 @@ func (w *want) thing(ctx context.Context) (got adminapi.Wanted, fields map[strin
 		got.Group = &g
 		return got, adminapi.Fields(g), nil
 	}
-	n := 0
+	n, some := 0, gather[adminapi.Message](adminapi.WantMessages)
 	for _, m := range w.s.c.Kernel.RetainedMessages(w.ns, w.name, adminapi.ListMax) {
 		if meant(w.where, &m) {
-			if n++; n <= adminapi.WantMessages {
-				got.Messages = append(got.Messages, messageOf(w.ns, &m, len(m.Value)))
-			}
+			n++
+			some.keep(len(m.Value), func() adminapi.Message { return messageOf(w.ns, &m, len(m.Value)) })
 		}
 	}
+	got.Messages = some.all
 	return got, map[string]any{"messages": float64(n)}, nil
 }
 
-func (w *want) queued(fields *map[string]any) (some []adminapi.Message, err error) {
-	n := 0
-	err = w.s.c.Kernel.LookQueue(w.ns, w.name, func(m *message.Message, _ kernel.Queued) bool {
+func (w *want) queued(ctx context.Context, fields *map[string]any) ([]adminapi.Message, error) {
+	n, some := 0, gather[adminapi.Message](adminapi.WantMessages)
+	err := w.s.c.Kernel.LookQueue(w.ns, w.name, func(m *message.Message, _ kernel.Queued) bool {
 		if meant(w.where, m) {
-			if n++; n <= adminapi.WantMessages {
-				some = append(some, messageOf(w.ns, m, len(m.Value)))
-			}
+			n++
+			some.keep(len(m.Value), func() adminapi.Message { return messageOf(w.ns, m, len(m.Value)) })
 		}
-		return true
+		return ctx.Err() == nil
 	})
+	if err == nil && ctx.Err() != nil {
+		err = w.left(ctx)
+	}
 	(*fields)["messages"] = float64(n)
-	return some, err
+	return some.all, err
 }
 
 // ofTopic is the topic with its records counted, as Records shows them: those of a view, and of a
@@ -169,13 +183,13 @@ func (w *want) ofTopic(ctx context.Context, ref adminapi.Ref) (got adminapi.Want
 	if err != nil {
 		return got, nil, err
 	}
-	if err := w.topic.goOn(w, &at); err != nil {
+	if err := w.topic.goOn(ctx, w, &at); err != nil {
 		return got, nil, err
 	}
 	t.Records = w.topic.records
 	fields = adminapi.Fields(t)
 	fields["messages"] = float64(w.topic.meant)
-	got.Topic, got.Messages = &t, w.topic.messages
+	got.Topic, got.Messages = &t, w.topic.messages.all
 	return got, fields, nil
 }
 
@@ -184,18 +198,20 @@ type counted struct {
 	id             string // of the places that it is of
 	next, start    []int64
 	records, meant int64
-	messages       []adminapi.Message // of Where
+	messages       *gathered[adminapi.Message] // of Where
 }
 
 // goOn counts what has come since. It begins again when something has gone.
-func (c *counted) goOn(w *want, at *kernel.TopicPlace) error {
+func (c *counted) goOn(ctx context.Context, w *want, at *kernel.TopicPlace) error {
 	id := fmt.Sprintf("%x %s %d", at.ID, at.Leaf, len(at.Parts))
 	again := c.id != id
 	for i, p := range at.Parts {
 		again = again || p.Info().Start != c.start[i]
 	}
 	if again {
-		*c = counted{id: id, next: make([]int64, len(at.Parts)), start: make([]int64, len(at.Parts))}
+		*c = counted{
+			id: id, next: make([]int64, len(at.Parts)), start: make([]int64, len(at.Parts)), messages: gather[adminapi.Message](adminapi.WantMessages),
+		}
 	}
 	for i, p := range at.Parts {
 		info := p.Info()
@@ -203,17 +219,19 @@ func (c *counted) goOn(w *want, at *kernel.TopicPlace) error {
 		next, err := at.Each(p, c.next[i], func(rec *record.Record, made bool) bool {
 			c.records++
 			if w.where == nil {
-				return true
+				return ctx.Err() == nil
 			}
 			if m := at.Message(rec, made); meant(w.where, &m) {
-				if c.meant++; c.meant <= adminapi.WantMessages {
-					c.messages = append(c.messages, recordOf(w.ns, at, info.Index, rec, &m))
-				}
+				c.meant++
+				c.messages.keep(len(m.Value), func() adminapi.Message { return recordOf(w.ns, at, info.Index, rec, &m) })
 			}
-			return true
+			return ctx.Err() == nil
 		})
 		if err != nil {
 			return err
+		}
+		if ctx.Err() != nil {
+			return w.left(ctx)
 		}
 		c.next[i] = next
 	}

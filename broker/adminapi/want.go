@@ -51,7 +51,7 @@ const (
 	WantWithin     = 10 * time.Second
 	WantWithinMax  = time.Hour
 	WantConditions = 32
-	WantMessages   = 1000 // that Wanted has at most
+	WantMessages   = 1000 // that Wanted has at most, and InspectBytes of values
 )
 
 // Wanted is what was waited for, as it is.
