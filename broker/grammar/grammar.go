@@ -26,8 +26,11 @@ func ParseDuration(s string) (time.Duration, error) {
 			continue
 		}
 		n, err := strconv.ParseUint(rest[:i], 10, 32)
-		if err != nil || time.Duration(n) > math.MaxInt64/u.size {
+		if err != nil {
 			return 0, badDuration(s)
+		}
+		if time.Duration(n) > math.MaxInt64/u.size {
+			return 0, longDuration(s)
 		}
 		total += time.Duration(n) * u.size
 		if rest = rest[i+1:]; rest == "" {
@@ -43,13 +46,18 @@ func ParseDuration(s string) (time.Duration, error) {
 	} else if s == "" || s == "-" {
 		return 0, badDuration(s)
 	}
-	if total < 0 {
-		return 0, badDuration(s)
+	if total < 0 { // it is more than can be counted
+		return 0, longDuration(s)
 	}
 	if negative {
 		total = -total
 	}
 	return total, nil
+}
+
+// longDuration is the error of one that nothing here can last.
+func longDuration(s string) error {
+	return fmt.Errorf("%q is too long: at most %dd", s, int64(math.MaxInt64/(24*time.Hour)))
 }
 
 func badDuration(s string) error {

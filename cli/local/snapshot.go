@@ -116,7 +116,8 @@ func newSnapshotSave(e *env.Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "save NAME",
 		Short: "Take a snapshot of a running broker",
-		Long: "Take a snapshot of a running broker, here or elsewhere (--url). Publishes wait for milliseconds, connections stay.\n\n" +
+		Long: "Take a snapshot of a running broker, here or elsewhere (--url). Publishes wait for milliseconds, connections stay.\n" +
+			"Of a cluster none can be taken: its other nodes go on meanwhile.\n\n" +
 			"NAME is a name, or a file that ends in " + snapshotExt + "; - writes it to standard output.",
 		Example: "  rmq snapshot save before\n  rmq snapshot save ./orders" + snapshotExt + " --url http://10.0.0.7:15672",
 		Args:    env.Exactly("NAME"),

@@ -29,13 +29,14 @@ const savedHelp = "TARGET may be @NAME: a request that is saved under requests i
 	"flags by their long names. A VALUE and flags that are given go over it:\n\n" +
 	"  requests:\n    order:\n      target: kafka:orders\n      value: {id: 7}\n      header: [source=shop]\n\n"
 
+const queueTarget = "  amqp:queue:NAME                 AMQP queue\n"
+
 const targetHelp = `TARGET is one of
 
   mqtt:sensors/dev1/temp          MQTT topic (to consume: a filter)
   kafka:orders, kafka:orders/3    Kafka topic, or one partition of it
   amqp:EXCHANGE/KEY               AMQP exchange and routing key
-  amqp:queue:NAME                 AMQP queue
-
+` + queueTarget + `
 at the broker that --name or --url means; or the same after a host, for any broker of that protocol:
 mqtt://user:password@host:1883/TOPIC, kafka://host:9092/TOPIC, amqp://host:5672/queue:NAME, and over TLS mqtts://,
 kafkas://, amqps://. The password may stand in RMQ_PASSWORD instead.`

@@ -3,6 +3,7 @@ package message
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -33,7 +34,7 @@ func NewTail(e *env.Env) *cobra.Command {
 		Long: "Follow several targets at once, over MQTT, Kafka and AMQP, until one of -n, --idle, --timeout or Ctrl-C.\n\n" +
 			"Before each message stands the target it came from; in a pipe a tab follows. Nothing is taken from anybody, so a\n" +
 			"queue is no target: follow the exchange that feeds it. --from is for Kafka topics; MQTT and AMQP tell what comes\n" +
-			"from now on.\n\n" + targetHelp,
+			"from now on.\n\n" + strings.Replace(targetHelp, queueTarget, "", 1),
 		Example: "  rmq tail mqtt:sensors/# kafka:orders amqp:amq.topic/#\n" +
 			"  rmq tail kafka:orders kafka:payments --from -15m --where 'json.amount > 1000'\n" +
 			"  rmq tail mqtt:a/# mqtt://test.example/a/# -o json -n 10",
