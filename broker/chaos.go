@@ -4,6 +4,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"sync"
 	"syscall"
 
 	"github.com/robustmq/rmq/broker/chaos"
@@ -21,7 +22,10 @@ func (b *Broker) disk() vfs.FS {
 		inner = vfs.OS{}
 	}
 	fs := vfs.NewFaulty(inner, nil)
+	var one sync.Mutex // two changes at once: the later sees what both made
 	heed := func(s chaos.Seam) {
+		one.Lock()
+		defer one.Unlock()
 		switch {
 		case s != chaos.Disk:
 		case b.chaos.On(chaos.Disk):
