@@ -51,7 +51,32 @@ func ParseEntry(entry []byte) (origin, number uint64, c Command, err error) {
 	if err := json.Unmarshal(entry[entryHeadLen:], &c); err != nil {
 		return 0, 0, c, err
 	}
+	if !c.whole() {
+		return 0, 0, c, fmt.Errorf("command %d lacks what it is about", c.Op)
+	}
 	return binary.LittleEndian.Uint64(entry), binary.LittleEndian.Uint64(entry[8:]), c, nil
+}
+
+// whole tells whether a command has what it is about: of one that was damaged on the way that cannot be
+// taken for granted.
+func (c *Command) whole() bool {
+	switch c.Op {
+	case CreateStream:
+		return c.Stream != nil
+	case CreateQueue:
+		return c.Queue != nil && len(c.Shards) > 0
+	case DeclareExchange:
+		return c.Exchange != nil
+	case Bind, Unbind:
+		return c.Binding != nil
+	case PutUser:
+		return c.User != nil
+	case StartNode, MarkNode, AnnounceNode, AddNode, SetNode, MoveNode:
+		return c.Node != nil
+	case TakeClaim, EndClaim:
+		return c.Claim != nil
+	}
+	return true
 }
 
 // Describe is ParseEntry for a person: hashes of passwords are left out, and what is secret.

@@ -460,7 +460,7 @@ func (s *State) addPartitions(c *Command) Result {
 	if !ok {
 		return Result{Err: fault.Of(fault.NotFound, "add partitions", c.Name)}
 	}
-	if int(c.N) <= old.Partitions || c.N > MaxPartitions {
+	if int(c.N) <= old.Partitions || c.N > MaxPartitions || len(c.Shards) == 0 {
 		return Result{Err: fault.New(fault.Invalid, "add partitions", c.Name, "%d wanted, %d there", c.N, old.Partitions)}
 	}
 	st := *old
