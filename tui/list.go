@@ -306,20 +306,8 @@ func (s *list[T]) do(v verb, l kind.Look) (asks bool) {
 		return false
 	}
 	switch v {
-	case up:
-		s.cursor--
-	case down:
-		s.cursor++
-	case pageUp:
-		s.cursor -= s.rowsSeen()
-		s.top -= s.rowsSeen()
-	case pageDown:
-		s.cursor += s.rowsSeen()
-		s.top += s.rowsSeen()
-	case first:
-		s.cursor = 0
-	case last:
-		s.cursor = len(s.shown) - 1
+	case up, down, pageUp, pageDown, first, last:
+		s.cursor, s.top = moved(v, s.cursor, s.top, s.rowsSeen(), len(s.shown))
 	case open:
 		s.pick()
 		return true
@@ -649,3 +637,23 @@ func (s *list[T]) body(t *theme, l kind.Look) []string {
 }
 
 func (s *list[T]) columns() []column[T] { return columns(s.kind.Columns, s.natural, s.width) }
+
+// moved is where the cursor and the first row that is seen are after a verb of movement, of n rows of which
+// so many are seen; who draws keeps them in bounds.
+func moved(v verb, cursor, top, seen, n int) (int, int) {
+	switch v {
+	case up:
+		cursor--
+	case down:
+		cursor++
+	case pageUp:
+		cursor, top = cursor-seen, top-seen
+	case pageDown:
+		cursor, top = cursor+seen, top+seen
+	case first:
+		cursor = 0
+	case last:
+		cursor = n - 1
+	}
+	return cursor, top
+}

@@ -172,20 +172,8 @@ func (s *messages) do(v verb, l kind.Look) (asks bool) {
 	case plotIt:
 		s.plotAll(&s.kept[s.cursor], nil)
 		return false
-	case up:
-		s.cursor--
-	case down:
-		s.cursor++
-	case pageUp:
-		s.cursor -= s.rowsSeen()
-		s.top -= s.rowsSeen()
-	case pageDown:
-		s.cursor += s.rowsSeen()
-		s.top += s.rowsSeen()
-	case first:
-		s.cursor = 0
-	case last:
-		s.cursor = len(s.kept) - 1
+	case up, down, pageUp, pageDown, first, last:
+		s.cursor, s.top = moved(v, s.cursor, s.top, s.rowsSeen(), len(s.kept))
 	case open:
 		s.pick(s.base+uint64(s.cursor), kind.Pretty)
 		return false

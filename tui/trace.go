@@ -176,20 +176,8 @@ func (s *traced) do(v verb, l kind.Look) (asks bool) {
 		return false
 	}
 	switch v {
-	case up:
-		s.cursor--
-	case down:
-		s.cursor++
-	case pageUp:
-		s.cursor -= s.rowsSeen()
-		s.top -= s.rowsSeen()
-	case pageDown:
-		s.cursor += s.rowsSeen()
-		s.top += s.rowsSeen()
-	case first:
-		s.cursor = 0
-	case last:
-		s.cursor = len(s.kept) - 1
+	case up, down, pageUp, pageDown, first, last:
+		s.cursor, s.top = moved(v, s.cursor, s.top, s.rowsSeen(), len(s.kept))
 	case open:
 		e := s.kept[s.cursor]
 		s.picked, s.page = &e, pager{}
