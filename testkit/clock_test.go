@@ -2,6 +2,7 @@ package testkit_test
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -89,6 +90,13 @@ func TestClockOverHTTP(t *testing.T) {
 			len(b.Retained("short/#")), len(b.Retained("gone/#")), count(b.Session("lost").Exists()),
 		}
 	}
+	var due []string
+	for _, d := range must(api.Due(ctx))(t).Due {
+		due = append(due, fmt.Sprintf("%v %s %s %d", d.Next.Sub(start), d.Kind, d.Name, d.Count))
+	}
+	if want := []string{"30m0s delayed later 1", "1h0m0s message work 1", "1h0m0s retained short/lived 1", "1h0m0s will lost 1"}; !slices.Equal(due, want) {
+		t.Errorf("due are %q, want %q", due, want)
+	}
 	for _, step := range []struct {
 		by   time.Duration
 		want [7]int
@@ -100,6 +108,11 @@ func TestClockOverHTTP(t *testing.T) {
 	} {
 		now, err := api.MoveClock(ctx, adminapi.ClockMove{By: step.by})
 		check(t, err)
+		if step.by == 31*time.Minute { // the will has come, the session is what is left
+			if left := must(api.Due(ctx))(t).Due; len(left) != 1 || left[0].Kind != "session" || left[0].Name != "lost" || !left[0].Next.Equal(start.Add(2*time.Hour)) {
+				t.Errorf("after an hour %+v is due", left)
+			}
+		}
 		if got := state(); got != step.want {
 			t.Errorf("at %v: work, dead, delayed, orders, short/#, gone/#, session are %v, want %v", now.Now, got, step.want)
 		}

@@ -135,6 +135,14 @@ func (m *Model) doCommand(src string) (tea.Cmd, error) {
 		return m.traceOf(q), nil
 	case t.place == whoAt:
 		return m.whoGets(arg), nil
+	case t.place == clockAt && !t.one || t.place == chaosAt && !t.one:
+		do := m.clockCommand
+		if t.place == chaosAt {
+			do = m.chaosCommand
+		}
+		if cmd, ok, err := do(arg); ok {
+			return cmd, err
+		}
 	case t.run != nil:
 		if t.run.arg == "" && arg != "" {
 			return nil, fmt.Errorf("%s takes nothing", t.name)
@@ -271,6 +279,10 @@ func (m *Model) candidates() []string {
 			all = t.run.values(m)
 		case t.place == tracedAt:
 			all = []string{"client ", "topic ", "ip "}
+		case t.place == clockAt && !t.one:
+			all = clockVerbs
+		case t.place == chaosAt && !t.one:
+			all = m.chaosWords(begun)
 		case t.one:
 			all = m.screens[t.place].(collection).names()
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/adminapi"
 	"github.com/robustmq/rmq/broker/adminapi/adminapitest"
+	"github.com/robustmq/rmq/broker/chaos"
 	"github.com/robustmq/rmq/broker/setting"
 )
 
@@ -30,6 +31,9 @@ type fixture struct {
 	Bridges   []adminapi.Bridge
 	Settings  []setting.Setting
 	Options   []adminapi.Option
+	Clock     adminapi.Clock
+	Dues      adminapi.Dues
+	Chaos     chaos.Plan
 }
 
 // load reads the fixture. Its times are as they stand there: midnight of 1 January 2000,
@@ -47,6 +51,10 @@ func load(t testing.TB) (*adminapitest.Fake, fixture) {
 	f := adminapitest.New()
 	f.S, f.O, f.T, f.Q, f.X, f.B, f.C, f.G, f.R, f.Node, f.Log = x.Status, x.Overview, x.Topics, x.Queues, x.Exchanges, x.Bindings, x.Sessions, x.Groups, x.Retained, x.Nodes, x.Shards
 	f.Ban, f.Br, f.Set, f.Opt = x.Bans, x.Bridges, x.Settings, x.Options
+	f.Time, f.Dues = x.Clock, x.Dues
+	if _, err := f.RunPlan(t.Context(), x.Chaos); err != nil {
+		t.Fatal(err)
+	}
 	return f, x
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/robustmq/rmq/broker/adminapi"
 	"github.com/robustmq/rmq/broker/adminapi/adminapitest"
+	"github.com/robustmq/rmq/broker/chaos"
 	"github.com/robustmq/rmq/broker/trace"
 )
 
@@ -104,6 +105,18 @@ var scenes = []scene{
 	{"node", keys("0", "enter")},
 	{"partitions", func(d *driver) { d.say("partitions"); d.pass(5) }},
 	{"partition", func(d *driver) { d.say("partition orders/eu/2") }},
+	{"clock", func(d *driver) { d.say("clock") }},
+	{"clock-typed", func(d *driver) { d.say("clock"); d.keys("a"); d.typed("36h liveness") }},
+	{"clock-due", func(d *driver) { d.say("clock"); keys("j", "enter")(d) }},
+	{"chaos", func(d *driver) { d.fire(); d.say("chaos"); d.pass(2) }},
+	{"chaos-rule", func(d *driver) { d.fire(); d.say("chaos"); keys("j", "enter")(d) }},
+	{"chaos-add", func(d *driver) {
+		d.say("chaos")
+		d.keys("a")
+		d.typed("mqtt/PUBACK drop client=dev* times=3")
+		d.keys("enter")
+	}},
+	{"chaos-remove", func(d *driver) { d.say("chaos"); keys("j", "D")(d) }},
 	{"errors", func(d *driver) { d.say("errors"); d.pass(3) }},
 	{"error", func(d *driver) { d.say("error malformed packet") }},
 	{"bans", func(d *driver) { d.say("bans") }},
@@ -121,6 +134,14 @@ var scenes = []scene{
 		d.lose()
 		d.pass(12)
 	}},
+}
+
+// fire has rules of the fixture's plan fire.
+func (d *driver) fire() {
+	for range 3 {
+		d.fake.Faults.Ask(chaos.Ask{Seam: chaos.MQTT, What: "PUBACK", Client: "dashboard", Topic: "alarms/berlin"})
+	}
+	d.fake.Faults.Ask(chaos.Ask{Seam: chaos.Kafka, What: "Produce", Topic: "orders"})
 }
 
 // publish lets the fixture's messages go by.

@@ -226,8 +226,8 @@ func (m *Model) answer(a feed.Answer) tea.Cmd {
 		if m.note, _ = a.Data.(string); a.Err != nil {
 			m.note = a.Err.Error()
 		}
-		if m.at == nodesAt && m.paused.IsZero() {
-			return m.ask()
+		if (m.at == nodesAt || m.at == clockAt || m.at == chaosAt) && m.paused.IsZero() {
+			return tea.Batch(m.askPulse(), m.ask())
 		}
 	case forExport:
 		if m.note, _ = a.Data.(string); a.Err != nil {
@@ -395,11 +395,19 @@ func (m *Model) key(msg tea.KeyPressMsg) tea.Cmd {
 		m.keyHelp(v)
 		return nil
 	}
-	switch v {
-	case goScreen:
+	if v == goScreen {
 		return m.show((int(msg.String()[0]-'0') + 9) % 10) // 0 is the tenth
+	}
+	return m.press(v, before)
+}
+
+// press does a verb that a key or the mouse asks for; before is what was asked for by the press before it.
+func (m *Model) press(v verb, before asked) tea.Cmd {
+	switch v {
 	case killNode, pauseNode, resumeNode, restartNode:
 		return m.tellNode(v, before)
+	case remove, stopAll:
+		return m.faultKey(v, before)
 	}
 	return m.act(v)
 }
@@ -437,6 +445,19 @@ func (m *Model) act(v verb) tea.Cmd {
 	case traceIt:
 		q, _ := m.screen().(tracer).trace()
 		return m.traceOf(q)
+	case add:
+		m.typing = true
+		if m.at == clockAt {
+			return m.prompt.open(commanding, "clock advance ")
+		}
+		return m.prompt.open(commanding, "chaos add ")
+	case freeze:
+		verb := "freeze"
+		if m.screen().(*clocked).clock.Frozen {
+			verb = "resume"
+		}
+		cmd, _, _ := m.clockCommand(verb) // neither can be wrong
+		return cmd
 	case export:
 		m.typing = true
 		return m.prompt.open(commanding, "export "+places[m.at].name+".json")

@@ -35,6 +35,8 @@ func (m *Model) click(msg tea.MouseClickMsg) tea.Cmd {
 		return nil
 	}
 	m.note = ""
+	before := m.asked
+	m.asked = asked{}
 	v := none
 	switch {
 	case msg.Button == tea.MouseRight:
@@ -54,7 +56,7 @@ func (m *Model) click(msg tea.MouseClickMsg) tea.Cmd {
 	if v == none || !m.can(v) {
 		return nil
 	}
-	return m.act(v)
+	return m.press(v, before)
 }
 
 // tabAt is the screen whose tab is at a column; -1: none is.

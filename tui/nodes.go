@@ -16,7 +16,7 @@ var nodeVerbs = map[verb]string{killNode: "kill", pauseNode: "pause", resumeNode
 // asked is what a key was pressed for the first time.
 type asked struct {
 	verb verb
-	node string
+	of   string // the node, or the rule
 }
 
 // forTell is who asked when a node was told something.

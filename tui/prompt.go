@@ -1,6 +1,7 @@
 package tui
 
 import (
+	"fmt"
 	"slices"
 
 	"charm.land/bubbles/v2/textinput"
@@ -35,6 +36,7 @@ type prompt struct {
 	input     textinput.Model
 	before    string // the filter when it was opened, to go back to
 	err       error  // of what is typed now
+	asked     string // what was accepted once, and asks to be once more
 	histories [purposes][]string
 	at        int    // in the history; its length is what was typed
 	typed     string // before the history was looked at
@@ -50,7 +52,8 @@ func newPrompt() prompt {
 // open begins with a text: the filter that is in use.
 func (p *prompt) open(why purpose, text string) tea.Cmd {
 	p.purpose = why
-	p.before, p.err, p.at, p.typed = text, nil, len(*p.history()), text
+	p.before, p.asked = text, ""
+	p.err, p.at, p.typed = nil, len(*p.history()), text
 	p.input.SetValue(text)
 	p.input.CursorEnd()
 	return p.input.Focus()
@@ -59,6 +62,16 @@ func (p *prompt) open(why purpose, text string) tea.Cmd {
 func (p *prompt) close() { p.input.Blur() }
 
 func (p *prompt) history() *[]string { return &p.histories[p.purpose] }
+
+// sure tells whether what is typed was accepted before. If not it asks, saying what it does.
+func (p *prompt) sure(does string) bool {
+	if p.asked == p.value() {
+		return true
+	}
+	p.asked = p.value()
+	p.err = fmt.Errorf("enter once more: it %s", does)
+	return false
+}
 
 // value is what is typed.
 func (p *prompt) value() string { return p.input.Value() }

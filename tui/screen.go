@@ -100,6 +100,8 @@ var places = []place{
 	{"", "trace", "trace", "rmq trace client ID", func(p place, _ *Options) screen { return newTraced(p) }},
 	{"", "who", "who", "rmq explain mqtt:TOPIC", func(p place, opt *Options) screen { return newWho(p, opt.Namespace) }},
 	{"", "partitions", "part", "rmq topic list -o json", listOf(kind.Partitions)},
+	{"", "clock", "clk", "rmq clock due", func(p place, opt *Options) screen { return newClocked(p, opt) }},
+	{"", "chaos", "chaos", "rmq chaos list", func(p place, opt *Options) screen { return newFaults(p, opt) }},
 	{"", "errors", "err", "rmq status -o json", listOf(kind.Errors)},
 	{"", "bans", "ban", "rmq ban list", listOf(kind.Bans)},
 	{"", "bridges", "brdg", "rmq bridge list", listOf(kind.Bridges)},
@@ -116,6 +118,8 @@ const (
 	nodesAt         = 9
 	tracedAt        = 10
 	whoAt           = 11
+	clockAt         = 13
+	chaosAt         = 14
 )
 
 // placeOf is the index of the screen of that name, or -1.

@@ -20,6 +20,8 @@
 //	overview.go  traffic and totals
 //	list.go      every list and what is behind its rows (table.go draws the rows)
 //	nodes.go     what keys do to nodes
+//	clock.go     the broker's time, and moving it
+//	chaos.go     what goes wrong by plan
 //	messages.go  live messages
 //	pager.go     text that scrolls
 //	prompt.go    filters as they are typed

@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/robustmq/rmq/broker/adminapi"
 	"github.com/robustmq/rmq/broker/clock"
@@ -15,6 +16,15 @@ func (s *Source) Clock(context.Context) (adminapi.Clock, error) {
 		return adminapi.Clock{Kind: adminapi.ClockReal, Now: s.c.Clock.Now().UTC()}, nil
 	}
 	return adminapi.Clock{Kind: adminapi.ClockVirtual, Now: h.Now().UTC(), Frozen: h.Frozen()}, nil
+}
+
+func (s *Source) Due(context.Context) (adminapi.Dues, error) {
+	due, more := s.c.Kernel.Due()
+	out := adminapi.Dues{Now: s.c.Clock.Now().UTC(), Due: make([]adminapi.Due, 0, len(due)), More: more}
+	for _, d := range due {
+		out.Due = append(out.Due, adminapi.Due{Kind: d.Kind, Next: time.UnixMilli(d.At).UTC(), Namespace: d.Namespace, Name: d.Name, Count: d.Count})
+	}
+	return out, nil
 }
 
 // hands are those of a virtual clock, or why there are none.

@@ -9,8 +9,11 @@ import (
 	"github.com/robustmq/rmq/broker/grammar"
 )
 
-// SchemaClock is of a Clock.
-const SchemaClock = "rmq.clock/1"
+// Schemas of time.
+const (
+	SchemaClock = "rmq.clock/1"
+	SchemaDue   = "rmq.due/1"
+)
 
 // Clock is the time that a broker goes by: by it messages and sessions expire, wills and delayed
 // messages are published, and records are too old.
@@ -26,6 +29,35 @@ const (
 	ClockVirtual = "virtual" // the broker's own
 )
 
+// Due is what time will bring of one kind: when that happens next, and to what.
+type Due struct {
+	Kind      string    `json:"kind"` // one of DueKinds
+	Next      time.Time `json:"next"`
+	Namespace string    `json:"namespace,omitempty"`
+	Name      string    `json:"name,omitempty"` // of the session, queue, group or address that is next
+	// Count is how many are due one day: messages by the queues and sessions that hold some.
+	Count int `json:"count"`
+}
+
+// DueKinds says what happens of each kind.
+var DueKinds = map[string]string{
+	"session":  "a session ends",
+	"will":     "a will is published",
+	"message":  "a message expires",
+	"queue":    "an unused queue ends",
+	"retained": "a retained message expires",
+	"offsets":  "a group forgets offsets",
+	"delayed":  "a delayed message is published",
+}
+
+// Dues is what time will bring, the next first.
+type Dues struct {
+	Now time.Time `json:"now"` // by the broker's clock
+	Due []Due     `json:"due"`
+	// More tells that there was too much to look at all of it: what is last may be missing, and counts are too low.
+	More bool `json:"more,omitempty"`
+}
+
 // ClockMove moves a virtual clock: on by a time, or to one.
 type ClockMove struct {
 	By time.Duration
@@ -38,6 +70,9 @@ type ClockMove struct {
 // Clocks is what may be asked of the clock; part of Source.
 type Clocks interface {
 	Clock(context.Context) (Clock, error)
+	// Due tells what falls due next on the node that answers, of what waits for a time of its own: not what streams
+	// are to forget, which is looked at again and again.
+	Due(context.Context) (Dues, error)
 	// FreezeClock has a virtual clock stand still, or run with the machine's again.
 	FreezeClock(ctx context.Context, frozen bool) (Clock, error)
 	// MoveClock returns once everything that fell due on the way has happened, in the order of its
@@ -70,6 +105,7 @@ func (m clockMove) read() (ClockMove, error) {
 
 func (h *handler) clocks(mux *http.ServeMux) {
 	get(h, mux, "GET /v1/clock", SchemaClock, func(ctx context.Context, _ *http.Request) (Clock, error) { return h.src.Clock(ctx) })
+	get(h, mux, "GET /v1/clock/due", SchemaDue, func(ctx context.Context, _ *http.Request) (Dues, error) { return h.src.Due(ctx) })
 	for verb, frozen := range map[string]bool{"freeze": true, "resume": false} {
 		get(h, mux, "POST /v1/clock/"+verb, SchemaClock, func(ctx context.Context, _ *http.Request) (Clock, error) {
 			return h.src.FreezeClock(ctx, frozen)
@@ -86,6 +122,10 @@ func (h *handler) clocks(mux *http.ServeMux) {
 
 func (c *Client) Clock(ctx context.Context) (out Clock, err error) {
 	return out, c.call(ctx, "GET", "/v1/clock", nil, nil, &out)
+}
+
+func (c *Client) Due(ctx context.Context) (out Dues, err error) {
+	return out, c.call(ctx, "GET", "/v1/clock/due", nil, nil, &out)
 }
 
 func (c *Client) FreezeClock(ctx context.Context, frozen bool) (out Clock, err error) {

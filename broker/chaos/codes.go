@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -216,4 +217,24 @@ func codeName(s Seam, c int) string {
 		return kafkaCodes[c]
 	}
 	return strconv.Itoa(c)
+}
+
+// Places are what a rule's At may be, without directions: each seam, and what there is at it.
+func Places() (all []string) {
+	for s := range Seam(seams) {
+		all = append(all, s.String())
+		for _, name := range names[s] {
+			all = append(all, s.String()+"/"+name)
+		}
+	}
+	return all
+}
+
+// Effects are what may happen at a place; none where that is none.
+func Effects(at string) []Effect {
+	seam, _, _ := strings.Cut(at, "/")
+	if i := slices.Index(seamNames[:], seam); i >= 0 {
+		return effects[i]
+	}
+	return nil
 }

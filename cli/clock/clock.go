@@ -3,6 +3,7 @@
 package clock
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 
 // Command returns `rmq clock`.
 func Command(e *env.Env) *cobra.Command {
-	return env.Noun("clock", "The time that a broker goes by, and to move it in tests", newNow(e), newAdvance(e), newSet(e), newFreeze(e), newResume(e))
+	return env.Noun("clock", "The time that a broker goes by, and to move it in tests", newNow(e), newDue(e), newAdvance(e), newSet(e), newFreeze(e), newResume(e))
 }
 
 const about = "The broker has to have a clock of its own: rmq up --memory --clock virtual, or rmq test. By it messages and sessions expire,\n" +
@@ -60,6 +61,40 @@ func newNow(e *env.Env) *cobra.Command {
 		Example: "  rmq clock now\n  rmq clock now -o json",
 		Args:    env.Exactly(),
 	}, func(ctx context.Context, c *adminapi.Client, _ []string) (adminapi.Clock, error) { return c.Clock(ctx) })
+}
+
+func newDue(e *env.Env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "due",
+		Short: "Show what time will bring: what expires, is published or ends next",
+		Long: "Show what time will bring, by kind, of what waits for a time of its own on the node that answers: sessions and queues that\n" +
+			"end, messages and offsets that expire, wills and delayed messages that are published. What topics are to forget by their\n" +
+			"retention is not among it.",
+		Example: "  rmq clock due\n  rmq clock due -o json",
+		Args:    env.Exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := e.Admin()
+			if err != nil {
+				return err
+			}
+			all, err := c.Due(cmd.Context())
+			if err != nil {
+				return err
+			}
+			t := env.Table{Head: []string{"IN", "WHAT", "OF", "ALL", "AT"}}
+			for _, d := range all.Due {
+				in := env.Duration(max(0, d.Next.Sub(all.Now).Truncate(time.Second)))
+				t.Rows = append(t.Rows, []any{in.String(), cmp.Or(adminapi.DueKinds[d.Kind], d.Kind), d.Name, d.Count, d.Next})
+			}
+			var warnings []string
+			if all.More {
+				warnings = []string{"too much is due to look at all of it: what is last may be missing, and counts are too low"}
+			}
+			return e.Print(env.View{Schema: adminapi.SchemaDue, Data: all, Tables: []env.Table{t}, Empty: "nothing waits for its time", Warnings: warnings})
+		},
+	}
+	e.BrokerFlags(cmd.Flags())
+	return cmd
 }
 
 func newFreeze(e *env.Env) *cobra.Command {

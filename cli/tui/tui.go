@@ -35,8 +35,9 @@ func Command(e *env.Env, tell func() Tell, reopen Reopen) *cobra.Command {
 		Use:   "tui",
 		Short: "Watch a broker in the terminal",
 		Long: "Watch a broker in the terminal: its traffic, topics, queues, exchanges, sessions, subscriptions, groups, retained\n" +
-			"and live messages, and the nodes of its cluster. It changes nothing, but that nodes which rmq up -n runs here can be killed,\n" +
-			"paused and restarted. When the broker goes away the screens keep what they had, say so, and go on\n" +
+			"and live messages, the nodes of its cluster, its clock and its planned faults. It changes nothing, but that a clock of the\n" +
+			"broker's own is moved, that faults are planned, and that nodes which rmq up -n runs here can be killed, paused and\n" +
+			"restarted. When the broker goes away the screens keep what they had, say so, and go on\n" +
 			"when it is back.\n\nKeys:\n" + tui.Keys() + "\n\n" +
 			"Screens, which : goes to by name (topics lag>10 with a filter, topic orders to one of them), with the key of some and the command that\n" +
 			"tells the same; and what else : does:\n" + tui.Commands(),

@@ -14,6 +14,7 @@
 //	format.go    counts, sizes, durations, rates
 //	clean.go     text from strangers
 //	access.go    bans, bridges, quotas and settings
+//	chaos.go     planned faults; due.go what time will bring
 //	errors.go    protocol errors and their sections
 //	value.go     a message's value: JSON, text, bytes
 //	tree.go      a structured value as a tree, and paths into it

@@ -15,6 +15,15 @@ func (f *Fake) Clock(context.Context) (adminapi.Clock, error) {
 	return f.Time, nil
 }
 
+func (f *Fake) Due(context.Context) (adminapi.Dues, error) {
+	unlock, err := f.lock()
+	if err != nil {
+		return adminapi.Dues{}, err
+	}
+	defer unlock()
+	return f.Dues, nil
+}
+
 func (f *Fake) FreezeClock(_ context.Context, frozen bool) (adminapi.Clock, error) {
 	unlock, err := f.lock()
 	if err != nil {

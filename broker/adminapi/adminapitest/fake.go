@@ -50,6 +50,7 @@ type Fake struct {
 	Br     []adminapi.Bridge
 	Opt    []adminapi.Option
 	Time   adminapi.Clock
+	Dues   adminapi.Dues
 	Fail   error  // every call fails with it, when not nil
 	File   []byte // a snapshot
 

@@ -117,6 +117,19 @@ func (s *Store) NextExpiry() int64 {
 	return int64(binary.BigEndian.Uint64([]byte(first)))
 }
 
+// Next is the address of the next message that expires; "" when none will.
+func (s *Store) Next() (ns, address string) {
+	first, ok := s.expiry.Min()
+	if !ok {
+		return "", ""
+	}
+	ns, address, _ = strings.Cut(first[8:], "\x00")
+	return ns, address
+}
+
+// Expiring is how many messages expire at some time.
+func (s *Store) Expiring() int { return s.expiry.Len() }
+
 // Expire forgets at most limit messages that expire at now or before, in the order of
 // their times, tells gone of each, and returns how many they were.
 func (s *Store) Expire(now int64, limit int, gone func(ns, address string, old Ref)) int {
