@@ -253,7 +253,7 @@ func (c *Client) DeleteRules(ctx context.Context, rules []acl.Rule) (int, error)
 }
 
 func (c *Client) TestAccess(ctx context.Context, q AccessQuestion) (v acl.Verdict, err error) {
-	return v, c.call(ctx, "POST", "/v1/acl/test", nil, q, &v)
+	return v, c.call(ctx, "POST", pathTestAccess, nil, q, &v)
 }
 
 func settingPath(kind setting.Kind) string { return "/v1/settings/" + url.PathEscape(string(kind)) }

@@ -70,7 +70,7 @@ type ExplainTarget struct {
 }
 
 func (h *handler) explain(mux *http.ServeMux) {
-	put(h, mux, "POST /v1/explain", SchemaExplanation, func(ctx context.Context, _ *http.Request, q ExplainQuestion) (Explanation, error) {
+	put(h, mux, "POST "+pathExplain, SchemaExplanation, func(ctx context.Context, _ *http.Request, q ExplainQuestion) (Explanation, error) {
 		x, err := h.src.Explain(ctx, q)
 		x.Targets, x.Misses = some(x.Targets), some(x.Misses)
 		return x, err
@@ -79,5 +79,5 @@ func (h *handler) explain(mux *http.ServeMux) {
 
 // Explain tells who would get a message.
 func (c *Client) Explain(ctx context.Context, q ExplainQuestion) (x Explanation, err error) {
-	return x, c.call(ctx, "POST", "/v1/explain", nil, q, &x)
+	return x, c.call(ctx, "POST", pathExplain, nil, q, &x)
 }

@@ -201,7 +201,7 @@ func Handler(src Source, opt HandlerOptions) http.Handler {
 		n, err := src.DeleteRules(ctx, rules)
 		return RulesChanged{n}, err
 	})
-	put(h, mux, "POST /v1/acl/test", SchemaVerdict, func(ctx context.Context, _ *http.Request, q AccessQuestion) (acl.Verdict, error) {
+	put(h, mux, "POST "+pathTestAccess, SchemaVerdict, func(ctx context.Context, _ *http.Request, q AccessQuestion) (acl.Verdict, error) {
 		return src.TestAccess(ctx, q)
 	})
 
@@ -256,7 +256,7 @@ func Handler(src Source, opt HandlerOptions) http.Handler {
 
 	h.clocks(mux)
 	h.inspection(mux)
-	put(h, mux, "POST /v1/want", SchemaWanted, func(ctx context.Context, _ *http.Request, w Want) (Wanted, error) { return src.Want(ctx, w) })
+	put(h, mux, "POST "+pathWant, SchemaWanted, func(ctx context.Context, _ *http.Request, w Want) (Wanted, error) { return src.Want(ctx, w) })
 	get(h, mux, "POST /v1/shutdown", SchemaDone, func(ctx context.Context, _ *http.Request) (Done, error) { return Done{}, src.Shutdown(ctx) })
 
 	mux.HandleFunc("/v1/", func(w http.ResponseWriter, r *http.Request) {

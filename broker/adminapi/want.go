@@ -210,7 +210,7 @@ func Fields(thing any) map[string]any {
 }
 
 func (c *Client) Want(ctx context.Context, w Want) (out Wanted, err error) {
-	return out, c.call(ctx, "POST", "/v1/want", nil, w, &out)
+	return out, c.call(ctx, "POST", pathWant, nil, w, &out)
 }
 
 // fieldsOf are the names that conditions may have of a thing.

@@ -164,7 +164,7 @@ func (b *bench) read(ctx context.Context, arg string) (err error) {
 		}
 		b.limits = append(b.limits, l)
 	}
-	b.link = link.Options{VHost: b.vhost, Acks: b.acks}
+	b.link = link.Options{VHost: b.vhost, Acks: b.acks, Guard: b.e.Guard}
 	if b.target, err = link.ParseTarget(arg); err != nil {
 		return env.WithHint(err, "rmq produce --help shows every form of a target")
 	}

@@ -31,14 +31,18 @@ func (e *Env) protected(what string) *adminapi.Error {
 	}
 }
 
-// guarded lets through to a protected broker only what reads.
+// guarded lets through to a protected broker only what asks.
 type guarded struct {
 	e    *Env
 	next http.RoundTripper
 }
 
 func (g guarded) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.Method == http.MethodGet || r.Method == http.MethodHead || strings.HasSuffix(r.URL.Path, "/test") || strings.HasSuffix(r.URL.Path, "/v1/explain") {
+	path := r.URL.EscapedPath()
+	if i := strings.LastIndex(path, "/v1/"); i > 0 { // a broker may stand behind a path of a proxy
+		path = path[i:]
+	}
+	if adminapi.Asks(r.Method, path) {
 		return g.next.RoundTrip(r)
 	}
 	if r.Body != nil {

@@ -98,7 +98,7 @@ func (s *simulation) run(cmd *cobra.Command, name string) error {
 			return err
 		}
 	}
-	s.o = link.Options{VHost: s.vhost}
+	s.o = link.Options{VHost: s.vhost, Guard: s.e.Guard}
 	s.at = func(protocol string) (link.Target, error) {
 		t := base
 		t.Protocol = protocol
