@@ -24,20 +24,20 @@ func TestParseTarget(t *testing.T) {
 		{"mqtt:/a//b/", Target{Protocol: MQTT, Topic: "/a//b/"}, ""},
 		{"mqtt:a/#", Target{Protocol: MQTT, Topic: "a/#"}, ""},
 		{"mqtt:a?b=%41", Target{Protocol: MQTT, Topic: "a?b=%41"}, ""},
-		{"mqtt://h/a/#", Target{Protocol: MQTT, Address: "h:1883", Topic: "a/#"}, "mqtt:a/#"},
-		{"mqtt://h:99//a", Target{Protocol: MQTT, Address: "h:99", Topic: "/a"}, "mqtt:/a"},
-		{"mqtt+quic://h/a/b", Target{Protocol: MQTT, TLS: true, Network: QUIC, Address: "h:14567", Topic: "a/b"}, "mqtt:a/b"},
-		{"mqtt+unix://u:p@%2Frun%2Frmq.sock/a/b", Target{Protocol: MQTT, Network: Unix, Address: "/run/rmq.sock", User: "u", Password: "p", Topic: "a/b"}, "mqtt:a/b"},
-		{"mqtts://u:p%40ss@h/t", Target{Protocol: MQTT, TLS: true, Address: "h:8883", User: "u", Password: "p@ss", Topic: "t"}, "mqtt:t"},
-		{"mqtt://u:p@ss@h/t", Target{Protocol: MQTT, Address: "h:1883", User: "u", Password: "p@ss", Topic: "t"}, "mqtt:t"},
-		{"mqtt://[::1]/t", Target{Protocol: MQTT, Address: "[::1]:1883", Topic: "t"}, "mqtt:t"},
-		{"mqtt://[::1]:7/t", Target{Protocol: MQTT, Address: "[::1]:7", Topic: "t"}, "mqtt:t"},
+		{"mqtt://h/a/#", Target{Protocol: MQTT, Address: "h:1883", Topic: "a/#", Broker: "mqtt://h"}, ""},
+		{"mqtt://h:99//a", Target{Protocol: MQTT, Address: "h:99", Topic: "/a", Broker: "mqtt://h:99"}, ""},
+		{"mqtt+quic://h/a/b", Target{Protocol: MQTT, TLS: true, Network: QUIC, Address: "h:14567", Topic: "a/b", Broker: "mqtt+quic://h"}, ""},
+		{"mqtt+unix://u:p@%2Frun%2Frmq.sock/a/b", Target{Protocol: MQTT, Network: Unix, Address: "/run/rmq.sock", User: "u", Password: "p", Topic: "a/b", Broker: "mqtt+unix://%2Frun%2Frmq.sock"}, "mqtt+unix://%2Frun%2Frmq.sock/a/b"},
+		{"mqtts://u:p%40ss@h/t", Target{Protocol: MQTT, TLS: true, Address: "h:8883", User: "u", Password: "p@ss", Topic: "t", Broker: "mqtts://h"}, "mqtts://h/t"},
+		{"mqtt://u:p@ss@h/t", Target{Protocol: MQTT, Address: "h:1883", User: "u", Password: "p@ss", Topic: "t", Broker: "mqtt://h"}, "mqtt://h/t"},
+		{"mqtt://[::1]/t", Target{Protocol: MQTT, Address: "[::1]:1883", Topic: "t", Broker: "mqtt://[::1]"}, ""},
+		{"mqtt://[::1]:7/t", Target{Protocol: MQTT, Address: "[::1]:7", Topic: "t", Broker: "mqtt://[::1]:7"}, ""},
 		{"mqtt://///a", Target{Protocol: MQTT, Topic: "//a"}, ""},
 		{"mqtt:////a", Target{Protocol: MQTT, Topic: "/a"}, "mqtt:/a"},
 		{"mqtt:///a", Target{Protocol: MQTT, Topic: "a"}, "mqtt:a"},
 		{"kafka:orders", Target{Protocol: Kafka, Topic: "orders"}, ""},
 		{"kafka:orders/3", Target{Protocol: Kafka, Topic: "orders", Partition: &part}, ""},
-		{"kafka://a,b:1/orders", Target{Protocol: Kafka, Address: "a:9092,b:1", Topic: "orders"}, "kafka:orders"},
+		{"kafka://a,b:1/orders", Target{Protocol: Kafka, Address: "a:9092,b:1", Topic: "orders", Broker: "kafka://a,b:1"}, ""},
 		{"amqp:amq.topic/sensors.#", Target{Protocol: AMQP, Exchange: "amq.topic", Key: "sensors.#"}, ""},
 		{"amqp:x", Target{Protocol: AMQP, Exchange: "x"}, "amqp:x/"},
 		{"amqp:x/a/b", Target{Protocol: AMQP, Exchange: "x", Key: "a/b"}, ""},
@@ -45,7 +45,7 @@ func TestParseTarget(t *testing.T) {
 		{"amqp:queue:jobs", Target{Protocol: AMQP, Queue: "jobs"}, ""},
 		{"amqp:queue:a/b:c", Target{Protocol: AMQP, Queue: "a/b:c"}, ""},
 		{"amqp:/jobs", Target{Protocol: AMQP, Queue: "jobs"}, "amqp:queue:jobs"},
-		{"amqp://h/queue:jobs", Target{Protocol: AMQP, Address: "h:5672", Queue: "jobs"}, "amqp:queue:jobs"},
+		{"amqp://h/queue:jobs", Target{Protocol: AMQP, Address: "h:5672", Queue: "jobs", Broker: "amqp://h"}, ""},
 	}
 	for _, tt := range tests {
 		got, err := ParseTarget(tt.in)
@@ -67,6 +67,9 @@ func TestParseTarget(t *testing.T) {
 		}
 		if got.String() != tt.back {
 			t.Errorf("%s: prints as %s, want %s", tt.in, got, tt.back)
+		}
+		if here, err := ParseTarget(got.Name()); err != nil || here.Broker != "" || here.Name() != got.Name() {
+			t.Errorf("%s: is %s without its broker: %+v, %v", tt.in, got.Name(), here, err)
 		}
 	}
 }

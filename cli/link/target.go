@@ -44,6 +44,7 @@ type Target struct {
 	TLS      bool
 	User     string
 	Password string
+	Broker   string // as it was named, without who asks: mqtt://host; "": the one that --url or --name means
 
 	Topic     string // MQTT, Kafka
 	Partition *int32 // Kafka; nil: all
@@ -96,12 +97,14 @@ func ParseTarget(s string) (Target, error) {
 				return Target{}, bad(redact(s), "it names no socket: "+scheme+"://%2Frun%2Frmq.sock/…")
 			}
 			t.Address = path
+			t.Broker = scheme + "://" + authority
 		case !strings.HasPrefix(after, "/") || row.tls:
 			address, err := addresses(authority, row.port, row.protocol == Kafka)
 			if err != nil {
 				return Target{}, bad(redact(s), err.Error())
 			}
 			t.Address = address
+			t.Broker = scheme + "://" + authority
 		}
 	} else if row.tls || row.network != "" {
 		return Target{}, bad(s, scheme+" needs a host: "+scheme+"://host/…")
@@ -175,20 +178,41 @@ func (t *Target) Resolve(urls adminapi.URLs) error {
 	return nil
 }
 
-// String returns the target as it may be typed, without host, user and password.
+// String returns the target as it may be typed, without user and password.
 func (t Target) String() string {
+	if t.Broker != "" {
+		return t.Broker + "/" + t.there()
+	}
+	return t.Name()
+}
+
+// Name is the target without the broker that it is at.
+func (t Target) Name() string {
+	if name := t.there(); !strings.HasPrefix(name, "//") {
+		return t.Protocol + ":" + name
+	}
+	return t.Protocol + ":///" + t.Topic
+}
+
+// Same tells whether both mean one thing at one broker.
+func (t Target) Same(other Target) bool { return t.SameBroker(other) && t.Name() == other.Name() }
+
+// SameBroker tells whether both are at one broker, as far as their addresses tell.
+func (t Target) SameBroker(other Target) bool {
+	return t.Broker == "" && other.Broker == "" || t.Address == other.Address
+}
+
+// there is what it is called at its broker.
+func (t Target) there() string {
 	switch {
 	case t.Protocol == Kafka && t.Partition != nil:
-		return "kafka:" + t.Topic + "/" + strconv.Itoa(int(*t.Partition))
+		return t.Topic + "/" + strconv.Itoa(int(*t.Partition))
 	case t.Protocol == AMQP && t.Queue != "":
-		return "amqp:queue:" + t.Queue
+		return "queue:" + t.Queue
 	case t.Protocol == AMQP:
-		return "amqp:" + strings.ReplaceAll(t.Exchange, "/", "%2F") + "/" + t.Key
+		return strings.ReplaceAll(t.Exchange, "/", "%2F") + "/" + t.Key
 	}
-	if strings.HasPrefix(t.Topic, "//") {
-		return t.Protocol + ":///" + t.Topic
-	}
-	return t.Protocol + ":" + t.Topic
+	return t.Topic
 }
 
 // addresses completes host:port with the protocol's own port.

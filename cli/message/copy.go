@@ -96,13 +96,11 @@ func (c *copying) run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	fromNamed := c.named
 	to, connectTo, err := c.target(ctx, args[1])
 	if err != nil {
 		return err
 	}
-	same := fromNamed == c.named && (!c.named || from.Address == to.Address)
-	if same && (from.String() == to.String() || from.Protocol == link.MQTT && message.MatchFilter(from.Topic, address(to))) {
+	if from.Same(to) || from.SameBroker(to) && from.Protocol == link.MQTT && message.MatchFilter(from.Topic, address(to)) {
 		return env.Failf(env.Usage, "%s is copied onto itself, which has no end: %s comes back to it", from, to)
 	}
 	switch {

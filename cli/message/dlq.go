@@ -494,7 +494,7 @@ func (r *redrive) send(ctx context.Context, t link.Target, elsewhere *link.Targe
 	switch {
 	case !ok:
 		return env.Failf(env.Failed, "a letter does not say where it comes from: --to says where it is to go")
-	case to.String() == t.String():
+	case to.Same(t):
 		return env.Failf(env.Usage, "%s is where they are", to)
 	}
 	if r.change.DryRun {

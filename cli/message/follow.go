@@ -104,7 +104,7 @@ func (w *follow) run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if w.named {
+	if t.Broker != "" {
 		return env.Failf(env.Usage, "%s is a broker elsewhere: only one that --name or --url means can be looked into", t)
 	}
 	admin, err := w.e.Admin()

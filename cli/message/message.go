@@ -22,7 +22,6 @@ type connection struct {
 	clientID string
 	vhost    string
 	tls      env.TLS
-	named    bool // the target named its host
 }
 
 const savedHelp = "TARGET may be @NAME: a request that is saved under requests in rmq.yaml, with its target, its value and other\n" +
@@ -55,8 +54,7 @@ func (c *connection) target(ctx context.Context, arg string) (link.Target, link.
 	if err != nil {
 		return t, o, env.WithHint(err, "rmq produce --help shows every form of a target")
 	}
-	c.named = t.Address != ""
-	if !c.named {
+	if t.Broker == "" {
 		urls, err := c.e.URLs(ctx)
 		if err != nil {
 			return t, o, err
@@ -106,8 +104,8 @@ func (c *connection) explain(ctx context.Context, t link.Target, err error) erro
 		return env.WithHint(err, "give --user NAME with RMQ_PASSWORD, or %s://user:password@host/…", t.Protocol)
 	case errors.Is(err, link.ErrAtOnce) && t.User == "":
 		return env.WithHint(err, "give --user NAME with RMQ_PASSWORD, or kafka://user:password@host/…")
-	case f.Kind == fault.Unavailable && f.Op == "connect to" && c.named:
-		return env.WithHint(err, "check the address; without one the target is the broker that rmq up started: %s", t)
+	case f.Kind == fault.Unavailable && f.Op == "connect to" && t.Broker != "":
+		return env.WithHint(err, "check the address; without one the target is the broker that rmq up started: %s", env.Quote(t.Name()))
 	case f.Kind == fault.Unavailable && f.Op == "connect to":
 		return env.WithHint(err, "see how it is: rmq status")
 	case f.Kind == fault.Unsupported && t.Protocol == link.MQTT && f.Op == "consume":
