@@ -120,7 +120,12 @@ func newAMQPProducer(ctx context.Context, t Target, o Options) (Producer, error)
 	}
 	p := &amqpProducer{amqpClient: c, exchange: t.Exchange, key: t.Key, mandatory: o.Routed, pending: make(chan amqpPending, inflightMax), done: make(chan struct{})}
 	if t.Queue != "" {
-		// Who names a queue means that queue: without one the message would vanish.
+		// Who names a queue means that queue: without one the message would vanish, or make a stream of
+		// its name where the broker captures what has no home.
+		if err := c.findQueue(); err != nil {
+			c.leave()
+			return nil, err
+		}
 		p.exchange, p.key, p.mandatory = "", t.Queue, true
 	} else if t.Exchange != "" {
 		if err := c.findExchange(); err != nil {
@@ -151,6 +156,22 @@ func (c *amqpClient) findExchange() error {
 	// because the method has the field.
 	if err := ch.ExchangeDeclarePassive(c.target.Exchange, amqp.ExchangeTopic, false, false, false, false, nil); err != nil {
 		return amqpError("use exchange", c.target.Exchange, err)
+	}
+	return ch.Close()
+}
+
+// findQueue checks that the target's queue exists, on a channel of its own too. One that is another
+// connection's, or of which we may not ask, is one that can be sent to as far as we know.
+func (c *amqpClient) findQueue() error {
+	ch, err := c.conn.Channel()
+	if err != nil {
+		return amqpError("open a channel on", c.target.Address, err)
+	}
+	if _, err := ch.QueueDeclarePassive(c.target.Queue, true, false, false, false, nil); err != nil {
+		if e, ok := errors.AsType[*amqp.Error](err); ok && e.Code != amqp.NotFound && e.Code != amqp.ConnectionForced {
+			return nil
+		}
+		return amqpError("produce to", c.target.String(), err)
 	}
 	return ch.Close()
 }
