@@ -6,9 +6,11 @@ import (
 	"errors"
 	"io"
 	"maps"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -69,15 +71,63 @@ var ErrAtOnce = errors.New("it ends the connection at once: it wants a user, or 
 // the client waits longer each time. Its own timeout goes by the record's time, which may be long ago.
 const recordRetries = 15
 
+// lostAfter is how long records wait for brokers of which none can be reached.
+const lostAfter = 10 * time.Second
+
+// kafkaProducer sends records, and gives up those that wait when nobody has answered for lostAfter and
+// connections fail.
+//
+// Ownership: room holds a value for each record under way; mu guards failing.
 type kafkaProducer struct {
-	client *kgo.Client
-	target Target
+	client    *kgo.Client
+	target    Target
+	room      chan struct{} // capacity inflightMax
+	lostAfter time.Duration
+
+	producing context.Context // of all records; its cause is why they were given up
+	giveUp    context.CancelCauseFunc
+
+	mu      sync.Mutex
+	failing *time.Timer // runs since a connection failed, until somebody answers
+}
+
+// OnBrokerConnect is told by the client of each attempt to connect.
+func (p *kafkaProducer) OnBrokerConnect(_ kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case err == nil:
+		p.answeredLocked()
+	case p.failing == nil && len(p.room) > 0:
+		p.failing = time.AfterFunc(p.lostAfter, func() {
+			p.giveUp(fault.New(fault.Unavailable, "connection to", p.target.Address, "it is lost, and cannot be made again for %v", p.lostAfter))
+			p.client.Close() // its records are told now, and not when they are tried next
+		})
+	}
+}
+
+// OnBrokerRead is told by the client of each answer.
+func (p *kafkaProducer) OnBrokerRead(_ kgo.BrokerMetadata, _ int16, _ int, _, _ time.Duration, err error) {
+	if err == nil {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.answeredLocked()
+	}
+}
+
+func (p *kafkaProducer) answeredLocked() {
+	if p.failing != nil {
+		p.failing.Stop()
+		p.failing = nil
+	}
 }
 
 func newKafkaProducer(ctx context.Context, t Target, o Options) (Producer, error) {
+	p := &kafkaProducer{target: t, room: make(chan struct{}, inflightMax), lostAfter: cmp.Or(o.LostAfter, lostAfter)}
+	p.producing, p.giveUp = context.WithCancelCause(context.WithoutCancel(ctx))
 	opts := []kgo.Opt{
 		kgo.AllowAutoTopicCreation(), kgo.UnknownTopicRetries(4), kgo.MaxBufferedRecords(inflightMax),
-		kgo.RecordRetries(recordRetries), kgo.ProducerLinger(0),
+		kgo.RecordRetries(recordRetries), kgo.ProducerLinger(0), kgo.AllowIdempotentProduceCancellation(), kgo.WithHooks(p),
 	}
 	switch {
 	case t.Partition != nil:
@@ -93,11 +143,12 @@ func newKafkaProducer(ctx context.Context, t Target, o Options) (Producer, error
 	case "0":
 		opts = append(opts, kgo.RequiredAcks(kgo.NoAck()), kgo.DisableIdempotentWrite())
 	}
-	c, err := openKafkaClient(ctx, t, o, opts...)
-	if err != nil {
+	var err error
+	if p.client, err = openKafkaClient(ctx, t, o, opts...); err != nil {
+		p.giveUp(err)
 		return nil, err
 	}
-	return &kafkaProducer{client: c, target: t}, nil
+	return p, nil
 }
 
 // choosing sends a record to the partition that it names, and one that names none (-1) to
@@ -136,7 +187,19 @@ func (p *kafkaProducer) Send(ctx context.Context, m *Message, done func(Receipt,
 	} else if m.Partition != nil {
 		rec.Partition = *m.Partition
 	}
-	p.client.Produce(ctx, rec, func(rec *kgo.Record, err error) {
+	select {
+	case p.room <- struct{}{}:
+	case <-p.producing.Done():
+		return context.Cause(p.producing)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	p.client.Produce(p.producing, rec, func(rec *kgo.Record, err error) {
+		<-p.room
+		if why := context.Cause(p.producing); why != nil && err != nil {
+			done(Receipt{}, why)
+			return
+		}
 		if err != nil {
 			done(Receipt{}, kafkaError("produce to", p.target, err))
 			return
@@ -170,6 +233,10 @@ func (t *saidTopic) Partition(r *kgo.Record, n int) int {
 func (p *kafkaProducer) Close(ctx context.Context) error {
 	err := p.client.Flush(ctx)
 	p.client.Close()
+	p.mu.Lock()
+	p.answeredLocked()
+	p.mu.Unlock()
+	p.giveUp(nil) // nothing is under way
 	return err
 }
 

@@ -105,6 +105,8 @@ type Options struct {
 	// Routed: what an exchange leads nowhere is an error (AMQP).
 	Routed bool
 	Acks   string // Kafka, to produce: all ("" too), 1 or 0
+	// LostAfter is how long a producer of Kafka waits for brokers that cannot be reached any more; 0: 10s.
+	LostAfter time.Duration
 	// Guard refuses what changes something at the broker, before it is reached; it is told what
 	// that is, as in "publish to kafka:orders". nil: nothing is refused.
 	Guard func(what string) error

@@ -246,6 +246,13 @@ func (p *mqttProducer) collect() {
 		select {
 		case cp := <-w.answer:
 			r.Unmatched, err = p.outcome(cp)
+		case <-p.gone:
+			select {
+			case cp := <-w.answer: // it came before
+				r.Unmatched, err = p.outcome(cp)
+			default:
+				err = p.reason()
+			}
 		case <-timer.C:
 			err = fault.New(fault.Timeout, "produce to", p.target.String(), "no acknowledgement after %v", ackTimeout)
 		}

@@ -269,7 +269,8 @@ func (p *produce) scan(at byte) func() ([]byte, error) {
 // outcome collects what became of the messages; receipts come from another goroutine.
 type outcome struct {
 	mu        sync.Mutex
-	sent      int
+	handed    int // over to the producer
+	sent      int // and acknowledged
 	unmatched int
 	failed    int
 	err       error // the first
@@ -300,12 +301,15 @@ func (p *produce) send(ctx context.Context, t link.Target, producer link.Produce
 		}
 	}
 	begun := time.Now()
-	err := p.feed(ctx, t, producer, source, done)
+	told := p.tellWaiting(t, &o)
+	defer told()
+	err := p.feed(ctx, producer, source, done, &o)
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
 	if closeErr := producer.Close(closing); err == nil {
 		err = closeErr
 	}
+	told()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.err == nil {
@@ -326,6 +330,45 @@ func (p *produce) send(ctx context.Context, t link.Target, producer link.Produce
 	return p.explain(ctx, t, o.err)
 }
 
+func (o *outcome) hand(n int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.handed += n
+}
+
+// patience is how long a broker may acknowledge nothing before it is said that it is waited for.
+const patience = time.Second
+
+// tellWaiting says on standard error what is waited for, once whenever nothing is acknowledged for a
+// while, until it is told to stop.
+func (p *produce) tellWaiting(t link.Target, o *outcome) (stop func()) {
+	done, gone := make(chan struct{}), make(chan struct{})
+	go func() { // ends with stop
+		defer close(gone)
+		tick := time.NewTicker(patience / 4)
+		defer tick.Stop()
+		answered, since, told := -1, time.Now(), false
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+			}
+			o.mu.Lock()
+			waiting, now := o.handed-o.sent-o.failed, o.sent+o.failed
+			o.mu.Unlock()
+			switch {
+			case now != answered || waiting == 0:
+				answered, since, told = now, time.Now(), false
+			case !told && time.Since(since) >= patience:
+				p.e.Say("%d sent to %s: waiting for %s to acknowledge", waiting, t, t.Address)
+				told = true
+			}
+		}
+	}()
+	return sync.OnceFunc(func() { close(done); <-gone })
+}
+
 func (o *outcome) summary(t link.Target, took time.Duration) string {
 	s := fmt.Sprintf("sent %d to %s in %v", o.sent, t, took.Round(time.Millisecond))
 	if o.unmatched > 0 {
@@ -337,7 +380,7 @@ func (o *outcome) summary(t link.Target, took time.Duration) string {
 	return s
 }
 
-func (p *produce) feed(ctx context.Context, t link.Target, producer link.Producer, source func() (*link.Message, error), done func(link.Receipt, error)) error {
+func (p *produce) feed(ctx context.Context, producer link.Producer, source func() (*link.Message, error), done func(link.Receipt, error), o *outcome) error {
 	for {
 		m, err := source()
 		if errors.Is(err, io.EOF) {
@@ -353,7 +396,9 @@ func (p *produce) feed(ctx context.Context, t link.Target, producer link.Produce
 			if err := ctx.Err(); err != nil {
 				return err
 			}
+			o.hand(1)
 			if err := producer.Send(ctx, m, done); err != nil {
+				o.hand(-1)
 				return err
 			}
 		}
