@@ -39,6 +39,9 @@ func newExitCodes() *cobra.Command {
 	for _, c := range env.ExitCodes {
 		fmt.Fprintf(&b, "  %3d  %-12s %s\n", c.Code, c.Name, c.Text)
 	}
+	b.WriteString("\nA second Ctrl-C ends at once. rmq up that is stopped ends with 0: that is how a broker ends. rmq test ends with\n" +
+		"the code of its command, and with 125 for a fault of its own, 126 for a command that cannot be run, 127 for one\n" +
+		"that is not found.\n")
 	return &cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: strings.TrimRight(b.String(), "\n")}
 }
 

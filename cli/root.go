@@ -168,8 +168,9 @@ func reopen(e *env.Env) tui.Reopen {
 func Main(ctx context.Context, e *env.Env, open local.Open, args []string) int {
 	root := New(e, open)
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
-	if err != nil && errors.Is(context.Cause(ctx), env.ErrInterrupted) && errors.Is(err, context.Canceled) {
+	cmd, err := root.ExecuteContextC(ctx)
+	// Whoever is stopped has told what was done until then, and was not done.
+	if ctx.Err() != nil && (err == nil && cmd.Annotations[env.EndsStopped] == "" || errors.Is(err, context.Canceled)) {
 		err = env.ErrInterrupted
 	}
 	return e.Fail(err)

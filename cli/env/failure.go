@@ -44,8 +44,12 @@ var ExitCodes = []struct {
 	{Unreachable, "unreachable", "no broker answers, or it is not ready"},
 	{TimedOut, "timed-out", "time ran out, or fewer messages came than were asked for"},
 	{Negative, "negative", "the question was answered, with no: a bound was exceeded, a check failed"},
-	{Interrupted, "interrupted", "stopped by Ctrl-C (SIGINT)"},
+	{Interrupted, "interrupted", "stopped by Ctrl-C (SIGINT) or SIGTERM, once it has told what was done until then"},
 }
+
+// EndsStopped is an annotation of commands that end with their own code though they are stopped: to be
+// stopped is how they end.
+const EndsStopped = "ends-stopped"
 
 // Failure is an error as a person is told it.
 type Failure struct {

@@ -51,7 +51,8 @@ func NewTest(e *env.Env, open Open) *cobra.Command {
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error { return u.test(cmd, args, keep) },
+		Annotations: map[string]string{env.EndsStopped: "true"},
+		RunE:        func(cmd *cobra.Command, args []string) error { return u.test(cmd, args, keep) },
 	}
 	f := cmd.Flags()
 	f.SetInterspersed(false) // what stands behind the command is its own

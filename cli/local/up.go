@@ -125,8 +125,9 @@ func NewUp(e *env.Env, open Open) *cobra.Command {
 			"  rmq up -n 3                   # three nodes\n" +
 			"  rmq up --node 2 --peers 1=10.0.0.1:7100,2=10.0.0.2:7100,3=10.0.0.3:7100 --token-file rmq.token\n" +
 			"  rmq up --join 10.0.0.1:7100 --token-file rmq.token",
-		Args: env.Exactly(),
-		RunE: func(cmd *cobra.Command, _ []string) error { return u.run(cmd) },
+		Args:        env.Exactly(),
+		Annotations: map[string]string{env.EndsStopped: "true"},
+		RunE:        func(cmd *cobra.Command, _ []string) error { return u.run(cmd) },
 	}
 	f := cmd.Flags()
 	f.StringVar(&u.name, "name", env.DefaultName, "name of the broker, for several on one machine")

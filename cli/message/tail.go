@@ -72,9 +72,6 @@ func (r *reading) sources(ctx context.Context, args []string, o link.ConsumeOpti
 		s.options.Options = connect
 		if len(args) > 1 {
 			s.name = env.Clean(t.String())
-			if r.named { // two brokers may have the same
-				s.name = env.Clean(t.Address + " " + s.name)
-			}
 		}
 		out = append(out, s)
 	}
@@ -116,7 +113,7 @@ func (t *tail) run(ctx context.Context, args []string) error {
 	}
 	begun := time.Now()
 	n, err := t.follow(ctx, sources, idle)
-	if t.e.ErrTTY || t.tally() != "" || n > 0 && errors.Is(err, context.Canceled) {
+	if t.e.ErrTTY || t.tally() != "" || n > 0 && ctx.Err() != nil {
 		t.e.Say("read %d from %d targets in %v%s", n, len(sources), time.Since(begun).Round(time.Millisecond), t.tally())
 	}
 	if errors.Is(err, context.Canceled) {
