@@ -121,7 +121,7 @@ func (x *explain) ask(target string) error {
 	switch {
 	case t.Address != "" || t.User != "":
 		f := env.Failf(env.Usage, "%s is a broker elsewhere", env.Clean(target))
-		f.Hint = "rmq explain " + env.Quote(t.String()) + " --url http://host:15672"
+		f.Hint = "rmq explain " + env.Quote(t.Name()) + " --url http://host:15672"
 		return f
 	case t.Partition != nil:
 		f := env.Failf(env.Usage, "%s: which partition is the producer's choice", env.Clean(target))
