@@ -37,7 +37,7 @@ type told struct {
 
 func (s *Server) link(c net.Conn, l *listener) *link {
 	k := &link{s: s, l: l, raw: c}
-	if _, quic := c.(*quicConn); quic || s.cfg.Chaos == nil {
+	if _, quic := c.(*quicConn); quic {
 		return k
 	}
 	if l.spec.Proto != Any {
@@ -53,6 +53,15 @@ func (k *link) conn() net.Conn {
 		return k.raw
 	}
 	return k.valve
+}
+
+// cut closes the connection at once.
+func (k *link) cut() {
+	if k.valve == nil {
+		_ = k.raw.Close()
+		return
+	}
+	_ = k.valve.Cut()
 }
 
 // speaks notes which protocol it is. true: it is not to be served.
@@ -107,7 +116,7 @@ func (s *Server) disturb(seam chaos.Seam) {
 // served, and is broken if it is already.
 func (k *link) ask() (refused bool) {
 	e := k.s.cfg.Chaos
-	if k.valve == nil {
+	if k.valve == nil || e == nil {
 		return false
 	}
 	k.mu.Lock()
@@ -127,7 +136,7 @@ func (k *link) ask() (refused bool) {
 	acts = append(acts, e.AskAll(chaos.Ask{Seam: chaos.Conn, In: true, What: k.what, Client: k.client, Listener: k.l.spec.URL(k.l.Addr())}, t.asked)...)
 	for _, a := range acts[kept:] {
 		if a.Do == chaos.Refuse || a.Do == chaos.Reset && a.Bytes == 0 {
-			wire.Reset(k.raw)
+			wire.Reset(k.valve)
 			return true
 		}
 	}
@@ -227,7 +236,7 @@ func (f *flow) pass(n int) error {
 	var err error
 	f.each(chaos.Reset, func(a chaos.Act) {
 		if total > a.Bytes {
-			wire.Reset(f.k.raw)
+			wire.Reset(f.k.valve)
 			err = net.ErrClosed
 		}
 	})

@@ -504,8 +504,8 @@ func (s *Server) Close(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	n := len(s.conns)
-	for c := range s.conns {
-		_ = c.Close()
+	for _, k := range s.conns {
+		k.cut()
 	}
 	s.mu.Unlock()
 	<-done

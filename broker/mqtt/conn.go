@@ -123,14 +123,26 @@ func newConn(s *Server, nc net.Conn, over func()) *conn {
 }
 
 // run serves the connection until it ends. It may return before: a connection with little to
-// say waits on a goroutine of its own, whose stack has not grown.
+// say waits without a goroutine, or, where that cannot be, on one whose stack has not grown.
 func (c *conn) run() {
 	err := c.serve()
 	if err == errCalm {
-		go c.wait()
+		if !c.in.Sleep(&c.server.calm, c) {
+			go c.wait()
+		}
 		return
 	}
 	c.close(err)
+}
+
+// Wake goes on with a connection that has slept.
+func (c *conn) Wake(err error) {
+	c.in.Woken()
+	if err != nil {
+		c.close(err)
+		return
+	}
+	c.run()
 }
 
 // wait waits for a client that is silent for long, and goes on with what it says.

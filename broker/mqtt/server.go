@@ -18,6 +18,7 @@ import (
 	"github.com/robustmq/rmq/broker/option"
 	"github.com/robustmq/rmq/broker/setting"
 	"github.com/robustmq/rmq/broker/trace"
+	"github.com/robustmq/rmq/broker/wire"
 )
 
 // Config is what a Server needs. Zero values of limits mean their defaults.
@@ -171,6 +172,7 @@ type Server struct {
 	since time.Time // link time
 
 	alarms *clock.Wheel[conn] // of who must say something: CONNECT, and then anything
+	calm   wire.Poller        // wakes who says little
 
 	mu     sync.Mutex
 	conns  map[*conn]struct{} // guarded by mu
@@ -288,6 +290,7 @@ func (s *Server) Close(ctx context.Context) error {
 	}
 	s.stop()
 	s.flaps.stop()
+	s.calm.Close()
 	return err
 }
 

@@ -599,13 +599,14 @@ func Reset(conn net.Conn) {
 	if t, ok := inner.(*tls.Conn); ok {
 		inner, _ = unwrap(t.NetConn())
 	}
+	socket, closing := inner, inner.Close
 	if v, ok := inner.(*Valve); ok {
-		inner = v.Conn
+		socket, closing = v.Conn, v.Cut
 	}
-	if t, ok := inner.(*net.TCPConn); ok {
+	if t, ok := socket.(*net.TCPConn); ok {
 		_ = t.SetLinger(0) // best effort: it is closed in any case
 	}
-	_ = inner.Close()
+	_ = closing()
 }
 
 // Wait returns once nothing is being written; after Close, that is when the

@@ -22,6 +22,9 @@ type Valve struct {
 	net.Conn
 	flow  atomic.Pointer[Flow]
 	named func(client string) // nil: nobody asks
+
+	bed    atomic.Uint64 // where the poller has who sleeps; 0: nobody
+	poller *Poller       // set before bed is
 }
 
 // NewValve returns conn as one that is not disturbed. named is told who the client is, when its protocol knows.
@@ -57,9 +60,17 @@ func (v *Valve) Write(p []byte) (int, error) {
 
 func (v *Valve) Close() error {
 	if f := v.flow.Load(); f != nil {
+		defer v.awaken()
 		return (*f).Close(v.Conn)
 	}
-	return v.Conn.Close()
+	return v.Cut()
+}
+
+// Cut is Close around any flow.
+func (v *Valve) Cut() error {
+	err := v.Conn.Close()
+	v.awaken()
+	return err
 }
 
 // CloseWrite closes the side that writes, where the connection has sides.
