@@ -45,17 +45,29 @@ func Generate() map[string]string {
 		}
 		files[path] = script
 	}
-	var index strings.Builder
-	index.WriteString("# rmq: commands\n\nMade from the commands themselves by `make gen`.\n\n| command | |\n|---|---|\n")
-	walk(newForDocs(), func(c *cobra.Command) {
-		files["docs/cli/"+page(c)] = markdown(c)
+	for format, dir := range map[string]string{"md": "docs/cli/", "man": "docs/cli/man/"} {
+		docs, err := documents(format)
+		if err != nil {
+			panic("cli: " + err.Error())
+		}
+		for name, text := range docs {
+			files[dir+name] = text
+		}
+	}
+	return files
+}
+
+// markdownIndex lists the commands, with the flags that all of them have.
+func markdownIndex(root *cobra.Command) string {
+	var b strings.Builder
+	b.WriteString("# rmq: commands\n\nMade from the commands themselves: `rmq docs md`.\n\n| command | |\n|---|---|\n")
+	walk(root, func(c *cobra.Command) {
 		if c.Parent() != nil {
-			fmt.Fprintf(&index, "| [%s](%s) | %s |\n", c.CommandPath(), page(c), c.Short)
+			fmt.Fprintf(&b, "| [%s](%s) | %s |\n", c.CommandPath(), page(c), c.Short)
 		}
 	})
-	flags(&index, "Flags of every command", newForDocs().PersistentFlags())
-	files["docs/cli/README.md"] = index.String()
-	return files
+	flags(&b, "Flags of every command", root.PersistentFlags())
+	return b.String()
 }
 
 // newForDocs returns a tree that depends on nothing of this machine, and that nothing depends on.
@@ -91,13 +103,7 @@ func markdown(c *cobra.Command) string {
 	if c.Example != "" {
 		fmt.Fprintf(&b, "\n## Examples\n\n```sh\n%s\n```\n", unindent(c.Example))
 	}
-	var subs []*cobra.Command
-	for _, s := range c.Commands() {
-		if !s.Hidden {
-			subs = append(subs, s)
-		}
-	}
-	if len(subs) > 0 {
+	if subs := visible(c); len(subs) > 0 {
 		b.WriteString("\n## Commands\n\n| | |\n|---|---|\n")
 		for _, s := range subs {
 			fmt.Fprintf(&b, "| [%s](%s) | %s |\n", s.Name(), page(s), s.Short)
@@ -108,6 +114,16 @@ func markdown(c *cobra.Command) string {
 		b.WriteString("\n[Flags of every command](README.md#flags-of-every-command)\n")
 	}
 	return b.String()
+}
+
+// visible is the commands below one.
+func visible(c *cobra.Command) (subs []*cobra.Command) {
+	for _, s := range c.Commands() {
+		if !s.Hidden {
+			subs = append(subs, s)
+		}
+	}
+	return subs
 }
 
 // prose keeps what is indented in a help text as code.
@@ -136,32 +152,39 @@ func unindent(s string) string {
 	return strings.Join(lines, "\n")
 }
 
-func flags(b *strings.Builder, title string, fs *pflag.FlagSet) {
-	type row struct{ name, text string }
-	var rows []row
+// flagRow is a flag as documentation shows it.
+type flagRow struct{ short, name, kind, text string }
+
+func flagRows(fs *pflag.FlagSet) (rows []flagRow) {
 	fs.VisitAll(func(f *pflag.Flag) {
 		if f.Hidden || f.Name == "help" {
 			return
 		}
-		name := "`--" + f.Name + "`"
-		if f.Shorthand != "" {
-			name = "`-" + f.Shorthand + "`, " + name
+		r := flagRow{short: f.Shorthand, name: f.Name}
+		r.kind, r.text = pflag.UnquoteUsage(f)
+		if f.DefValue != "" && f.DefValue != "false" && f.DefValue != "[]" && !strings.Contains(r.text, "default") {
+			r.text += fmt.Sprintf(" (default %s)", f.DefValue)
 		}
-		kind, text := pflag.UnquoteUsage(f)
-		if kind != "" {
-			name += " " + strings.ReplaceAll(kind, "|", "\\|")
-		}
-		if f.DefValue != "" && f.DefValue != "false" && f.DefValue != "[]" && !strings.Contains(text, "default") {
-			text += fmt.Sprintf(" (default %s)", f.DefValue)
-		}
-		rows = append(rows, row{name, strings.ReplaceAll(text, "|", "\\|")})
+		rows = append(rows, r)
 	})
+	return rows
+}
+
+func flags(b *strings.Builder, title string, fs *pflag.FlagSet) {
+	rows := flagRows(fs)
 	if len(rows) == 0 {
 		return
 	}
 	fmt.Fprintf(b, "\n## %s\n\n| flag | |\n|---|---|\n", title)
 	for _, r := range rows {
-		fmt.Fprintf(b, "| %s | %s |\n", r.name, r.text)
+		name := "`--" + r.name + "`"
+		if r.short != "" {
+			name = "`-" + r.short + "`, " + name
+		}
+		if r.kind != "" {
+			name += " " + strings.ReplaceAll(r.kind, "|", "\\|")
+		}
+		fmt.Fprintf(b, "| %s | %s |\n", name, strings.ReplaceAll(r.text, "|", "\\|"))
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/robustmq/rmq/cli"
@@ -11,7 +12,7 @@ import (
 
 var update = flag.Bool("update", false, "write the generated files")
 
-// TestGenerated compares completions/ and docs/cli with the commands. `make gen` writes
+// TestGenerated compares completions/, docs/cli and its pages of the manual with the commands. `make gen` writes
 // them again.
 func TestGenerated(t *testing.T) {
 	files := cli.Generate()
@@ -31,12 +32,17 @@ func TestGenerated(t *testing.T) {
 			t.Errorf("%s is not what the commands say (%v): run make gen", path, err)
 		}
 	}
-	old, err := filepath.Glob("../docs/cli/*.md")
-	if err != nil {
-		t.Fatal(err)
+	var old []string
+	for _, pattern := range []string{"../docs/cli/*.md", "../docs/cli/man/*.1"} {
+		more, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		old = append(old, more...)
 	}
 	for _, file := range old {
-		if _, ok := files["docs/cli/"+filepath.Base(file)]; !ok {
+		if _, ok := files[strings.TrimPrefix(filepath.ToSlash(file), "../")]; !ok {
+			var err error
 			if *update {
 				err = os.Remove(file)
 			}

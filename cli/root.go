@@ -148,7 +148,9 @@ func New(e *env.Env, open local.Open) *cobra.Command {
 		conform.Command(e),
 		clicontext.Command(e, newForDocs),
 		config.Command(e, newConfigShow(e)),
+		newCheat(e),
 		newCompletion(e),
+		newDocs(e),
 		newVersion(e),
 		newExitCodes(),
 	)

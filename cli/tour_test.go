@@ -38,17 +38,7 @@ func tour(t *testing.T, page, bin string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	home := t.TempDir()
-	env := append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "HOME="+home, "XDG_RUNTIME_DIR="+home, "XDG_DATA_HOME="+home, "XDG_STATE_HOME="+home, "XDG_CONFIG_HOME="+home)
-	variables := filepath.Join(home, ".variables") // what a line sets, the next one has
-	shell := func(line string) (stdout, stderr string, err error) {
-		var o, e strings.Builder
-		cmd := exec.Command("sh", "-c", "[ ! -f "+variables+" ] || . "+variables+"\n"+line+"\ns=$?; export -p >"+variables+"; exit $s")
-		cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = env, home, &o, &e
-		err = cmd.Run()
-		return o.String(), e.String(), err
-	}
-	t.Cleanup(func() { _, _, _ = shell("rmq down --all --if-running") }) // when a step failed before the last
+	shell := shellOf(t, "PATH="+bin+":"+os.Getenv("PATH"))
 	steps := 0
 	for _, block := range strings.Split(string(text), "```console\n")[1:] {
 		block, _, closed := strings.Cut(block, "```")
@@ -70,6 +60,24 @@ func tour(t *testing.T, page, bin string) {
 	if steps < 3 {
 		t.Fatalf("%d steps", steps)
 	}
+}
+
+// shellOf returns a shell with a home of its own, in which each line goes on where the last one ended. What
+// brokers it has started end with the test.
+func shellOf(t *testing.T, environ ...string) (shell func(line string) (stdout, stderr string, err error)) {
+	home := t.TempDir()
+	env := append(os.Environ(), "HOME="+home, "XDG_RUNTIME_DIR="+home, "XDG_DATA_HOME="+home, "XDG_STATE_HOME="+home, "XDG_CONFIG_HOME="+home)
+	env = append(env, environ...)
+	variables := filepath.Join(home, ".variables") // what a line sets, the next one has
+	shell = func(line string) (stdout, stderr string, err error) {
+		var o, e strings.Builder
+		cmd := exec.Command("sh", "-c", "[ ! -f "+variables+" ] || . "+variables+"\n"+line+"\ns=$?; export -p >"+variables+"; exit $s")
+		cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = env, home, &o, &e
+		err = cmd.Run()
+		return o.String(), e.String(), err
+	}
+	t.Cleanup(func() { _, _, _ = shell("rmq down --all --if-running") }) // when a step failed before the last
+	return shell
 }
 
 // TestReadmeScreen wants the screen in the README to be the one that is drawn.

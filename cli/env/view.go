@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -85,7 +86,7 @@ func (e *Env) Print(v View) error {
 		e.Say("%s", v.Empty)
 		return nil
 	}
-	return e.write(tableOf(v, e.Colored(e.OutTTY)))
+	return e.write(tableOf(v, e.Colored(e.OutTTY), e.Width))
 }
 
 // PrintLine writes one value of a stream as a JSON line.
@@ -151,6 +152,15 @@ func jsonToYAML(b []byte) ([]byte, error) {
 	return yaml.Marshal(&node)
 }
 
+// YAML writes a value with the names and the order of its JSON.
+func YAML(v any) ([]byte, error) {
+	b, err := encodeJSON(v, "  ")
+	if err != nil {
+		return nil, err
+	}
+	return jsonToYAML(b)
+}
+
 func blockStyle(n *yaml.Node) {
 	n.Style &^= yaml.FlowStyle
 	if n.Kind == yaml.ScalarNode && n.Tag == "!!str" {
@@ -194,7 +204,8 @@ func textOf(v View) []byte {
 	return b.Bytes()
 }
 
-func tableOf(v View, color bool) []byte {
+// tableOf lays a result out for a terminal of so many columns; 0: as wide as it is.
+func tableOf(v View, color bool, columns int) []byte {
 	var b bytes.Buffer
 	width := 0
 	for _, f := range v.Fields {
@@ -210,12 +221,12 @@ func tableOf(v View, color bool) []byte {
 		if i > 0 || len(v.Fields) > 0 {
 			b.WriteByte('\n')
 		}
-		writeTable(&b, t, color)
+		writeTable(&b, t, color, columns)
 	}
 	return b.Bytes()
 }
 
-func writeTable(b *bytes.Buffer, t Table, color bool) {
+func writeTable(b *bytes.Buffer, t Table, color bool, columns int) {
 	cells := make([][]string, len(t.Rows))
 	widths := make([]int, len(t.Head))
 	right := make([]bool, len(t.Head))
@@ -230,22 +241,76 @@ func writeTable(b *bytes.Buffer, t Table, color bool) {
 			right[i] = right[i] || isNumber(c)
 		}
 	}
+	fit(widths, right, columns)
 	line := func(row []string, attribute string) {
-		for i, c := range row {
-			if i > 0 {
-				b.WriteString("  ")
+		for more := true; more; { // what does not fit goes on below
+			more = false
+			last, gap := len(row)-1, ""
+			for last > 0 && row[last] == "" {
+				last--
 			}
-			if i < len(row)-1 || right[i] {
-				c = pad(c, widths[i], right[i])
+			for i, c := range row[:last+1] {
+				rest := ""
+				if Width(c) > widths[i] {
+					c, rest = breakAt(c, widths[i])
+				}
+				row[i], more = rest, more || rest != ""
+				if i < last || right[i] {
+					c = pad(c, widths[i], right[i])
+				}
+				b.WriteString(gap + paint(color && attribute != "", attribute, c))
+				gap = "  "
 			}
-			b.WriteString(paint(color && attribute != "", attribute, c))
+			b.WriteByte('\n')
 		}
-		b.WriteByte('\n')
 	}
-	line(t.Head, bold)
+	line(slices.Clone(t.Head), bold)
 	for _, row := range cells {
 		line(row, "")
 	}
+}
+
+// columnMin is the least that a column of text is narrowed to.
+const columnMin = 12
+
+// fit narrows the widest columns of text until the table is no wider than the terminal, if that can be.
+func fit(widths []int, right []bool, columns int) {
+	total := 2 * (len(widths) - 1)
+	for _, w := range widths {
+		total += w
+	}
+	for ; columns > 0 && total > columns; total-- {
+		widest := -1
+		for i, w := range widths {
+			if !right[i] && w > columnMin && (widest < 0 || w > widths[widest]) {
+				widest = i
+			}
+		}
+		if widest < 0 {
+			return
+		}
+		widths[widest]--
+	}
+}
+
+// breakAt cuts a text that is wider than a column: between words, or, where a word is as wide, inside it.
+func breakAt(s string, width int) (line, rest string) {
+	n, space := 0, 0
+	for i, r := range s {
+		if n += Width(string(r)); n > width {
+			if r == ' ' {
+				return s[:i], s[i+1:]
+			}
+			if space > 0 {
+				return s[:space], s[space+1:]
+			}
+			return s[:i], s[i:]
+		}
+		if r == ' ' {
+			space = i
+		}
+	}
+	return s, ""
 }
 
 func isNumber(v any) bool {
@@ -450,10 +515,7 @@ func Preview(value []byte, width int) string {
 
 // PrintDocument writes one value of a stream as a YAML document.
 func (e *Env) PrintDocument(v any) error {
-	b, err := encodeJSON(v, "  ")
-	if err == nil {
-		b, err = jsonToYAML(b)
-	}
+	b, err := YAML(v)
 	if err != nil {
 		return err
 	}
