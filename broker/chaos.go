@@ -47,7 +47,7 @@ func (b *Broker) disturbFile(op vfs.Op) error {
 	}
 	switch act.Do {
 	case chaos.Delay:
-		return &vfs.Hold{Wait: func() { b.chaos.Wait(act, b.stopping) }}
+		return &vfs.Hold{Wait: func() { b.chaos.Wait(act, b.stopping, nil) }}
 	case chaos.Full:
 		return syscall.ENOSPC
 	case chaos.Tear:

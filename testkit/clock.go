@@ -13,7 +13,7 @@ type Clock struct{ b *Broker }
 // Now is broker time.
 func (c *Clock) Now() time.Time {
 	if h := c.b.cfg.broker.Hands; h != nil {
-		return h.Now()
+		return h.Time().Now()
 	}
 	return time.Now()
 }

@@ -166,6 +166,23 @@ func TestDelayTakenBack(t *testing.T) {
 	}
 }
 
+// A delay does not keep the place of a client that has ended meanwhile: its will is published.
+func TestDelayOfWhoIsGone(t *testing.T) {
+	t.Parallel()
+	b := testkit.Run(t, testkit.Virtual())
+	dev := connect(t, b, func(o *paho3.ClientOptions) {
+		o.SetClientID("dev1").SetKeepAlive(time.Minute).SetWill("wills/dev1", "gone", 1, false)
+	})
+	held := b.Conn("dev1").DelayNext(testkit.PUBLISH.FromClient(), time.Hour)
+	dev.Publish("a", 1, false, "x")
+	b.Want(t).Fault(held).Fired(1)
+	b.Clock.AdvanceLiveness(10 * time.Minute)
+	b.Want(t).Topic("wills").Count(1)
+	if n := b.Topic("a").Count(); n != 0 {
+		t.Errorf("%d messages of who is gone", n)
+	}
+}
+
 // Who has more held back than is kept for a client is ended, and nobody else has to wait for it.
 func TestTooMuchDelayed(t *testing.T) {
 	t.Parallel()
@@ -334,6 +351,64 @@ func TestAMQPEnds(t *testing.T) {
 		t.Errorf("the connection has ended with %v", e)
 	}
 	b.Want(t).Queue("q").Ready(1).Unacked(0)
+}
+
+// A connection that is blocked by plan is let go of with the plan.
+func TestBlockTakenBack(t *testing.T) {
+	t.Parallel()
+	ctx, b := t.Context(), testkit.Run(t)
+	conn := must(amqp.Dial(b.AMQP()))(t)
+	defer conn.Close()
+	blocked := conn.NotifyBlocked(make(chan amqp.Blocking, 2))
+	ch := must(conn.Channel())(t)
+	block := b.Method("basic.publish").BlockNext(1, time.Hour)
+	check(t, ch.PublishWithContext(ctx, "", "q", false, false, amqp.Publishing{}))
+	if x := <-blocked; !x.Active || x.Reason != "a planned fault" {
+		t.Errorf("blocked: %+v", x)
+	}
+	block.Remove()
+	if x := <-blocked; x.Active {
+		t.Errorf("unblocked: %+v", x)
+	}
+}
+
+// A hang that is over is over, whatever rules come later, and ends none but itself.
+func TestHangsApart(t *testing.T) {
+	t.Parallel()
+	b := testkit.Run(t, testkit.Virtual())
+	c := connect(t, b, func(o *paho3.ClientOptions) { o.SetClientID("dev1").SetKeepAlive(0) })
+	b.Fault(chaos.Rule{At: "conn", Client: "dev1", Do: chaos.Hang, Delay: grammar.Duration(time.Minute)})
+	token := c.Publish("a/b", 1, false, "x")
+	b.Clock.AdvanceLiveness(time.Minute)
+	done(t, token)
+	wide := b.Conn("dev1").Bandwidth(1 << 30)
+	done(t, c.Publish("a/b", 1, false, "x"))
+	hang := b.Conn("dev1").Hang()
+	token = c.Publish("a/b", 1, false, "x")
+	b.Clock.AdvanceLiveness(time.Minute)
+	done(t, connect(t, b, nil).Publish("c", 0, false, "x"))
+	wide.Remove()
+	if n := b.Topic("a").Count(); n != 2 {
+		t.Errorf("%d messages, of which one came through a hang", n)
+	}
+	hang.Remove()
+	done(t, token)
+}
+
+// A rule finds a client by its name within a WebSocket too.
+func TestHangWebSocket(t *testing.T) {
+	t.Parallel()
+	b := testkit.Run(t)
+	c := paho3.NewClient(paho3.NewClientOptions().AddBroker(b.WebSocket()).SetClientID("web").SetAutoReconnect(false))
+	done(t, c.Connect())
+	defer c.Disconnect(0)
+	hang := b.Conn("web").Hang()
+	if hang.Fired() != 1 {
+		t.Fatal("the connection does not hang")
+	}
+	token := c.Publish("a", 1, false, "x")
+	hang.Remove()
+	done(t, token)
 }
 
 // A connection that hangs loses nothing: what was said meanwhile comes through once it goes on.

@@ -37,7 +37,7 @@ func (b *Broker) Snapshot() *Snapshot {
 	}
 	s := &Snapshot{image: image}
 	if h := b.cfg.broker.Hands; h != nil {
-		s.at = h.Now()
+		s.at = h.Time().Now()
 	}
 	b.events.add("test", "snapshot")
 	return s
@@ -74,7 +74,7 @@ func (b *Broker) Restore(s *Snapshot) {
 	if h := b.cfg.broker.Hands; h != nil {
 		at := s.at
 		if at.IsZero() {
-			at = h.Now()
+			at = h.Time().Now()
 		}
 		b.cfg.broker.Hands = clock.NewHands(at)
 	}

@@ -15,7 +15,8 @@ func (s *Source) Clock(context.Context) (adminapi.Clock, error) {
 	if h == nil {
 		return adminapi.Clock{Kind: adminapi.ClockReal, Now: s.c.Clock.Now().UTC()}, nil
 	}
-	return adminapi.Clock{Kind: adminapi.ClockVirtual, Now: h.Now().UTC(), Frozen: h.Frozen()}, nil
+	f := h.Face()
+	return adminapi.Clock{Kind: adminapi.ClockVirtual, Now: f.Now.UTC(), Frozen: f.Frozen}, nil
 }
 
 func (s *Source) Due(context.Context) (adminapi.Dues, error) {

@@ -269,7 +269,7 @@ func (ch *channel) enqueue(it item) *failure {
 		c.s.stats.TooSlow.Add(1)
 		return failf(amqpwire.ResourceError, "more than %d bytes published while the connection is blocked", waitingHard)
 	}
-	c.block("memory")
+	c.low("memory")
 	return nil
 }
 

@@ -1,6 +1,8 @@
 package amqp
 
 import (
+	"context"
+
 	"github.com/robustmq/rmq/broker/amqpwire"
 	"github.com/robustmq/rmq/broker/chaos"
 	"github.com/robustmq/rmq/broker/kernel"
@@ -36,7 +38,7 @@ func (ch *channel) obey(act chaos.Act, id amqpwire.MethodID) (f *failure, gone b
 	switch act.Do {
 	case chaos.Delay:
 		c.endBatch() // what came before it is not to wait too
-		c.s.cfg.Chaos.Wait(act, c.ctx.Done())
+		c.s.cfg.Chaos.Wait(act, c.ctx.Done(), wire.Closed(c.nc))
 		return nil, c.ended.Load()
 	case chaos.Close:
 		return ch.refuse(failf(uint16(act.Code), injected).at(id)), true
@@ -58,7 +60,9 @@ func (ch *channel) disturbPublish() (f *failure, gone bool) {
 	}
 	switch act.Do {
 	case chaos.Block:
-		ch.c.blockFor("a planned fault", act.Delay)
+		if c := ch.c; c.block(injected) {
+			context.AfterFunc(c.ctx, c.s.cfg.Chaos.After(act, c.unblock))
+		}
 		return nil, false
 	case chaos.Drop, chaos.Nack:
 		if ch.tx != nil { // it confirms nothing

@@ -458,19 +458,24 @@ func (c *conn) signal() {
 	}
 }
 
-// block tells the client that its publishes cannot be taken for now; after a while they
+// low tells the client that its publishes cannot be taken for now; after a while they
 // are tried again.
-func (c *conn) block(what string) { c.blockFor("low on "+what, blockedFor) }
+func (c *conn) low(what string) {
+	if c.block("low on " + what) {
+		c.s.link.AfterFunc(blockedFor, c.unblock)
+	}
+}
 
-func (c *conn) blockFor(reason string, d time.Duration) {
+// block tells the client that it is blocked; false: it is already, or cannot be told.
+func (c *conn) block(reason string) bool {
 	if !c.caps.blocked || !c.blocked.CompareAndSwap(false, true) {
-		return
+		return false
 	}
 	c.s.stats.Blocked.Add(1)
 	c.out.Append(func(dst []byte) []byte {
 		return amqpwire.AppendMethod(dst, 0, &amqpwire.ConnectionBlocked{Reason: reason})
 	})
-	c.s.link.AfterFunc(d, c.unblock)
+	return true
 }
 
 // unblock takes that back, or has it tried again later.

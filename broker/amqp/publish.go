@@ -135,7 +135,7 @@ func (ch *channel) complete(body []byte) *failure {
 	var f *failure
 	switch full := c.inflight.Load() > publishWindow; {
 	case c.s.k.Refusal() != nil: // parked on any connection: heartbeats are heard meanwhile
-		c.block("disk")
+		c.low("disk")
 		f = ch.park(body)
 	case ch.busy.Load() || full && c.acking.Load() > 0:
 		f = ch.park(body)
@@ -251,9 +251,9 @@ func (ch *channel) published(n uint64, r kernel.PublishResult) {
 	switch {
 	case r.Err == nil:
 	case fault.Is(r.Err, fault.Exhausted):
-		c.block("memory")
+		c.low("memory")
 	case fault.Is(r.Err, fault.Full) && c.s.k.Refusal() != nil: // else one log is ill, and its publishes are refused alone
-		c.block("disk")
+		c.low("disk")
 	}
 	if news {
 		c.kick()

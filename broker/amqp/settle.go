@@ -133,6 +133,7 @@ func (ch *channel) settlement(id amqpwire.MethodID, s amqpwire.Settlement) *fail
 	if !inTx {
 		ch.settledLocked(ch.picked)
 	}
+	traced := len(ch.traced) > 0
 	ch.mu.Unlock()
 
 	outcome := outcomeOf(id, s.Requeue)
@@ -145,7 +146,7 @@ func (ch *channel) settlement(id amqpwire.MethodID, s amqpwire.Settlement) *fail
 	default:
 		ch.c.s.stats.Requeued.Add(n)
 	}
-	if n > 0 && ch.c.s.cfg.Trace.On() {
+	if traced {
 		ch.traceSettled(id, ch.picked, outcome)
 	}
 	if inTx {
@@ -266,7 +267,11 @@ func (ch *channel) recover() {
 	ch.mu.Lock()
 	all, _ := ch.unacked.take(nil, 0, true)
 	ch.settledLocked(all)
+	traced := len(ch.traced) > 0
 	ch.mu.Unlock()
+	if traced {
+		ch.traceSettled(amqpwire.IDBasicRecover, all, kernel.Release)
+	}
 	ch.c.s.stats.Requeued.Add(uint64(len(all)))
 	for _, p := range all {
 		p.src.att.Settle(p.no, false, kernel.Release)

@@ -111,3 +111,66 @@ func TestTrace(t *testing.T) {
 		t.Error("connection.start-ok is not told")
 	}
 }
+
+// A delivery that was traced is forgotten once it is settled, whether anybody wants to know by then or not.
+func TestTraceForgets(t *testing.T) {
+	tr := trace.New(1)
+	h := start(t, kerneltest.Options{NoCapture: true}, func(c *Config) { c.Trace = tr })
+	w, err := tr.Look(trace.Query{Client: "worker"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := amqp091.DialConfig("amqp://ann:swordfish@"+h.addr+"/", amqp091.Config{Properties: amqp091.Table{"connection_name": "worker"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ch := open(t, c)
+	if _, err := ch.QueueDeclare("jobs", true, false, false, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	got, err := ch.Consume("jobs", "me", false, false, false, false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	publish := func(body string) amqp091.Delivery {
+		t.Helper()
+		if err := ch.PublishWithContext(t.Context(), "", "jobs", false, false, amqp091.Publishing{Body: []byte(body)}); err != nil {
+			t.Fatal(err)
+		}
+		return <-got
+	}
+	kept := func() (n int) {
+		t.Helper()
+		if _, err := ch.QueueDeclarePassive("jobs", true, false, false, false, nil); err != nil { // what came before it is done
+			t.Fatal(err)
+		}
+		h.s.mu.Lock()
+		defer h.s.mu.Unlock()
+		for c := range h.s.conns {
+			for _, ch := range c.channels {
+				ch.mu.Lock()
+				n += len(ch.traced)
+				ch.mu.Unlock()
+			}
+		}
+		return n
+	}
+	d := publish("a")
+	if n := kept(); n != 1 {
+		t.Fatalf("%d deliveries are traced", n)
+	}
+	if err := ch.Recover(true); err != nil {
+		t.Fatal(err)
+	}
+	if d = <-got; !d.Redelivered || kept() != 1 {
+		t.Errorf("redelivered %v; %d deliveries are traced", d.Redelivered, kept())
+	}
+	w.Stop()
+	if err := d.Ack(false); err != nil {
+		t.Fatal(err)
+	}
+	if n := kept(); n != 0 {
+		t.Errorf("%d deliveries that are acknowledged are traced", n)
+	}
+}

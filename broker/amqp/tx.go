@@ -78,7 +78,7 @@ func (ch *channel) txCommit() *failure {
 		return preconditionFailed("channel is not transactional")
 	}
 	if c := ch.c; len(tx.publishes) > 0 && c.s.k.Refusal() != nil {
-		c.block("disk")
+		c.low("disk")
 		c.waitFor(func() bool { return c.s.k.Refusal() == nil })
 	}
 	ctx, cancel := context.WithTimeout(ch.c.ctx, opMax)

@@ -552,8 +552,8 @@ func (e *Engine) After(a Act, f func()) (cancel func()) {
 	return func() { end(false) }
 }
 
-// Wait waits as After does, or until done is closed: false then.
-func (e *Engine) Wait(a Act, done <-chan struct{}) bool {
+// Wait waits as After does, or until done or gone is closed: false then. Either may be nil.
+func (e *Engine) Wait(a Act, done, gone <-chan struct{}) bool {
 	if a.Delay <= 0 {
 		return true
 	}
@@ -563,7 +563,8 @@ func (e *Engine) Wait(a Act, done <-chan struct{}) bool {
 	case <-over:
 		return true
 	case <-done:
-		cancel()
-		return false
+	case <-gone:
 	}
+	cancel()
+	return false
 }

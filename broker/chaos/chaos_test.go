@@ -272,7 +272,7 @@ func TestTakenBack(t *testing.T) {
 		if err := back(e); err != nil {
 			t.Fatal(err)
 		}
-		if !e.Wait(act, nil) {
+		if !e.Wait(act, nil, nil) {
 			t.Errorf("%s: it waits still", name)
 		}
 		<-later

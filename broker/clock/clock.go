@@ -154,6 +154,10 @@ func (v *Virtual) move(d time.Duration, leap bool) {
 		v.mu.Lock()
 	}
 	v.setLocked(end)
+	if v.wake != nil { // set by what was to come next when it was earlier
+		v.wake.Stop()
+		v.wake = nil
+	}
 	v.armLocked()
 }
 

@@ -57,6 +57,18 @@ func TestVirtualLeaps(t *testing.T) {
 	}
 }
 
+// What is set after a move of a clock that runs is called in its time, whatever the clock would have waited for before.
+func TestVirtualRunsOn(t *testing.T) {
+	v := NewVirtual(time.Unix(1_700_000_000, 0))
+	v.Run()
+	defer v.Stop()
+	v.AfterFunc(24*time.Hour, func() {})
+	v.Leap(25 * time.Hour)
+	called := make(chan struct{})
+	v.AfterFunc(time.Microsecond, func() { close(called) })
+	<-called
+}
+
 func TestVirtualSetBack(t *testing.T) {
 	start := time.Unix(1_700_000_000, 0)
 	v := NewVirtual(start)
@@ -99,8 +111,40 @@ func TestFreezeWhileMoving(t *testing.T) {
 	if err := errors.Join(<-moved, <-frozen); err != nil {
 		t.Fatal(err)
 	}
-	if !h.Frozen() {
+	if !h.Face().Frozen {
 		t.Error("the clock runs")
+	}
+}
+
+// Who looks while the clock is moved sees where it stood, running or not: on the way not all has happened yet.
+func TestLookWhileMoving(t *testing.T) {
+	h, a := NewHands(time.Unix(1_700_000_000, 0)), &atRest{make(chan struct{}), make(chan struct{})}
+	if err := h.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer h.Join(a)()
+	start := h.Face().Now
+	moved := make(chan error)
+	due := make(chan Face, 1)
+	h.Time().AfterFunc(time.Hour, func() { due <- h.Face() })
+	go func() { moved <- h.Advance(t.Context(), 24*time.Hour, false) }()
+	<-a.asked
+	first := h.Face()
+	close(a.told)
+	go func() {
+		for range a.asked {
+		}
+	}()
+	then := <-due
+	if err := <-moved; err != nil {
+		t.Fatal(err)
+	}
+	close(a.asked)
+	if first.Frozen || first.Now.Before(start) || first.Now.After(start.Add(time.Hour)) || then != first {
+		t.Errorf("began at %v, and showed %v and %v", start, first, then)
+	}
+	if f := h.Face(); f.Frozen || f.Now.Before(start.Add(24*time.Hour)) {
+		t.Errorf("it shows %v after a day from %v", f, start)
 	}
 }
 

@@ -29,6 +29,13 @@ type Hands struct {
 
 	mu       sync.Mutex
 	settlers []Settler
+	before   *Face // what it showed as the move that is under way began; nil: none is
+}
+
+// Face is what a clock shows.
+type Face struct {
+	Now    time.Time // of broker time
+	Frozen bool      // it stands
 }
 
 // NewHands returns the hands of a clock that stands at a time.
@@ -60,9 +67,28 @@ func (h *Hands) joined() []Settler {
 	return slices.Clone(h.settlers)
 }
 
-// Now is broker time, and Frozen tells whether it stands.
-func (h *Hands) Now() time.Time { return h.time.Now() }
-func (h *Hands) Frozen() bool   { return !h.time.Running() }
+// Face is what the clock shows: while it is moved, what it showed before, for what falls due on the way has not all
+// happened.
+func (h *Hands) Face() Face {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.before != nil {
+		return *h.before
+	}
+	return h.face()
+}
+
+func (h *Hands) face() Face { return Face{h.time.Now(), !h.time.Running()} }
+
+// show has the clock show what it does from now on, or, moving, what it does now.
+func (h *Hands) show(moving bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.before = nil; moving {
+		f := h.face()
+		h.before = &f
+	}
+}
 
 // Freeze has broker time stand still from now on, and Run lets it go on as fast as the machine's. A
 // move that is under way ends first: it would leave the clock as it found it.
@@ -110,7 +136,9 @@ func (h *Hands) move(ctx context.Context, liveness bool, to func(now time.Time) 
 }
 
 func (h *Hands) moveAlone(ctx context.Context, liveness bool, to func(now time.Time) time.Time) error {
-	if !h.Frozen() { // it goes on once it is where it was to go
+	h.show(true)
+	defer h.show(false)
+	if h.time.Running() { // it goes on once it is where it was to go
 		h.time.Stop()
 		defer h.time.Run()
 	}

@@ -89,10 +89,16 @@ func (k *link) named(client string) {
 // closed ends what waits on behalf of the connection.
 func (k *link) closed() {
 	k.mu.Lock()
+	defer k.mu.Unlock()
 	t := k.told
-	k.mu.Unlock()
-	if t != nil {
-		t.end.Do(func() { close(t.over) })
+	if t == nil {
+		return
+	}
+	t.end.Do(func() { close(t.over) })
+	if t.flow != nil {
+		for _, a := range t.flow.acts {
+			a.leave()
+		}
 	}
 }
 
@@ -128,17 +134,19 @@ func (k *link) ask() (refused bool) {
 		k.told = &told{asked: make(chaos.Asked), over: make(chan struct{})}
 	}
 	t := k.told
-	var acts []chaos.Act
+	var acts []*deed
 	if t.flow != nil {
-		acts = slices.DeleteFunc(slices.Clone(t.flow.acts), func(a chaos.Act) bool { return !e.Has(chaos.Conn, a.Rule) })
+		acts = slices.DeleteFunc(slices.Clone(t.flow.acts), func(a *deed) bool { return !e.Has(chaos.Conn, a.Rule) })
 	}
 	kept := len(acts)
-	acts = append(acts, e.AskAll(chaos.Ask{Seam: chaos.Conn, In: true, What: k.what, Client: k.client, Listener: k.l.spec.URL(k.l.Addr())}, t.asked)...)
-	for _, a := range acts[kept:] {
+	for _, a := range e.AskAll(chaos.Ask{Seam: chaos.Conn, In: true, What: k.what, Client: k.client, Listener: k.l.spec.URL(k.l.Addr())}, t.asked) {
 		if a.Do == chaos.Refuse || a.Do == chaos.Reset && a.Bytes == 0 {
 			wire.Reset(k.valve)
 			return true
 		}
+		d := &deed{Act: a}
+		k.begin(d)
+		acts = append(acts, d)
 	}
 	was := t.flow
 	if was == nil && len(acts) == 0 || was != nil && kept == len(was.acts) && len(acts) == kept {
@@ -160,25 +168,30 @@ func (k *link) ask() (refused bool) {
 // flow does to the bytes of a connection what rules say.
 type flow struct {
 	k    *link
-	acts []chaos.Act
+	acts []*deed
 	over chan struct{} // of the connection
-
-	passed atomic.Int64 // bytes, both ways
-	done   atomic.Bool  // another has taken its place
-	hung   atomic.Bool  // hang has begun
-	free   atomic.Bool  // and has ended
+	done atomic.Bool   // another has taken its place
 
 	mu     sync.Mutex
 	awaits [2]func(time.Time) error // the deadline of who waits for that in a read, in a write; nil: nobody does
 }
 
-// await waits in a read, or a write, until hang is over.
-func (f *flow) await(write bool) error {
+// deed is what one rule does to a connection. It goes on as other rules come and go.
+type deed struct {
+	chaos.Act
+	passed atomic.Int64 // bytes, both ways
+	begun  atomic.Bool  // a hang that ends by itself
+	free   atomic.Bool  // it has ended
+	cancel atomic.Pointer[func()]
+}
+
+// await waits in a read, or a write, until a hang is over.
+func (f *flow) await(a *deed, write bool) error {
 	deadline, i := f.k.raw.SetReadDeadline, 0
 	if write {
 		deadline, i = f.k.raw.SetWriteDeadline, 1
 	}
-	over := func() bool { return f.done.Load() || f.free.Load() }
+	over := func() bool { return f.done.Load() || a.free.Load() }
 	f.mu.Lock()
 	f.awaits[i] = deadline
 	f.mu.Unlock()
@@ -208,7 +221,7 @@ func (f *flow) wake() {
 	}
 }
 
-func (f *flow) each(do chaos.Effect, fn func(chaos.Act)) {
+func (f *flow) each(do chaos.Effect, fn func(*deed)) {
 	for _, a := range f.acts {
 		if a.Do == do {
 			fn(a)
@@ -218,7 +231,7 @@ func (f *flow) each(do chaos.Effect, fn func(chaos.Act)) {
 
 // chunk is how many of n bytes may pass at once.
 func (f *flow) chunk(n int) int {
-	f.each(chaos.Slow, func(a chaos.Act) { n = min(n, int(max(a.Bytes/slowSteps, 1))) })
+	f.each(chaos.Slow, func(a *deed) { n = min(n, int(max(a.Bytes/slowSteps, 1))) })
 	return n
 }
 
@@ -227,15 +240,19 @@ const slowSteps = 10
 
 // pass is told that n bytes have passed, and takes the time that takes. An error breaks the connection.
 func (f *flow) pass(n int) error {
-	total := f.passed.Add(int64(n))
-	f.each(chaos.Delay, func(a chaos.Act) { f.k.s.cfg.Chaos.Wait(a, f.over) })
-	f.each(chaos.Slow, func(a chaos.Act) {
-		a.Delay = time.Duration(n) * time.Second / time.Duration(a.Bytes)
-		f.k.s.cfg.Chaos.Wait(a, f.over)
+	for _, a := range f.acts {
+		a.passed.Add(int64(n))
+		f.k.begin(a)
+	}
+	f.each(chaos.Delay, func(a *deed) { f.k.s.cfg.Chaos.Wait(a.Act, f.over, nil) })
+	f.each(chaos.Slow, func(a *deed) {
+		act := a.Act
+		act.Delay = time.Duration(n) * time.Second / time.Duration(a.Bytes)
+		f.k.s.cfg.Chaos.Wait(act, f.over, nil)
 	})
 	var err error
-	f.each(chaos.Reset, func(a chaos.Act) {
-		if total > a.Bytes {
+	f.each(chaos.Reset, func(a *deed) {
+		if a.passed.Load() > a.Bytes {
 			wire.Reset(f.k.valve)
 			err = net.ErrClosed
 		}
@@ -245,20 +262,41 @@ func (f *flow) pass(n int) error {
 
 // hang waits where nothing passes any more.
 func (f *flow) hang(write bool) (err error) {
-	f.each(chaos.Hang, func(a chaos.Act) {
-		if f.passed.Load() < a.Bytes || f.free.Load() {
+	f.each(chaos.Hang, func(a *deed) {
+		if err != nil || a.passed.Load() < a.Bytes || a.free.Load() {
 			return
 		}
-		if a.Delay > 0 && !f.hung.Swap(true) {
-			f.k.s.cfg.Link.AfterFunc(a.Delay, func() {
-				f.free.Store(true)
-				f.wake()
-			})
-		}
-		err = f.await(write)
+		err = f.await(a, write)
 	})
 	return err
 }
+
+// begin has a hang end after its time.
+func (k *link) begin(a *deed) {
+	if a.Do != chaos.Hang || a.Delay == 0 || a.passed.Load() < a.Bytes || a.begun.Swap(true) {
+		return
+	}
+	cancel := k.s.cfg.Chaos.After(a.Act, func() {
+		a.free.Store(true)
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if f := k.told.flow; f != nil {
+			f.wake()
+		}
+	})
+	if c := &cancel; !a.cancel.CompareAndSwap(nil, c) { // the connection has ended meanwhile
+		cancel()
+	}
+}
+
+// leave ends what begin has begun, or is about to.
+func (a *deed) leave() {
+	if c := a.cancel.Swap(&nothing); c != nil {
+		(*c)()
+	}
+}
+
+var nothing = func() {}
 
 func (f *flow) Read(c net.Conn, p []byte) (int, error) {
 	if err := f.hang(false); err != nil {
@@ -292,7 +330,7 @@ func (f *flow) Write(c net.Conn, p []byte) (total int, err error) {
 }
 
 func (f *flow) Close(c net.Conn) error {
-	f.each(chaos.Linger, func(a chaos.Act) { f.k.s.cfg.Chaos.Wait(a, f.k.s.stop) })
+	f.each(chaos.Linger, func(a *deed) { f.k.s.cfg.Chaos.Wait(a.Act, f.k.s.stop, nil) })
 	f.k.closed()
 	return c.Close()
 }

@@ -39,7 +39,7 @@ func (c *conn) obey(act chaos.Act) (failed code, err error) {
 		return code(act.Code), nil
 	case chaos.Delay:
 		c.settle() // what came before it is not to wait too
-		c.srv.cfg.Chaos.Wait(act, c.ctx.Done())
+		c.srv.cfg.Chaos.Wait(act, c.ctx.Done(), wire.Closed(c.nc))
 		return codeNone, nil
 	case chaos.Drop:
 		c.settle()

@@ -135,7 +135,7 @@ func (c *conn) disturbIn(t mqttwire.Type, topic string) (act chaos.Act, gone boo
 		return act, true
 	case chaos.Delay:
 		c.rest() // what came before it is not to wait too
-		c.server.cfg.Chaos.Wait(act, c.server.ctx.Done())
+		c.server.cfg.Chaos.Wait(act, c.server.ctx.Done(), wire.Closed(c.nc))
 		return act, c.ended.Load()
 	case chaos.Answer:
 		if t == mqttwire.CONNECT {

@@ -64,6 +64,7 @@ type conn struct {
 	ended     atomic.Bool             // nothing more is done for the client
 	gone      atomic.Bool             // the kernel has ended the session
 	connected atomic.Bool             // CONNACK with success is in the outbox
+	tracing   atomic.Bool             // there are acknowledgements to be told; written under mu
 	why       atomic.Uint32           // the reason with which we ended it; 0: we did not
 	lastIn    atomic.Int64            // link time of the last packet, ns
 	parked    atomic.Pointer[parking] // nil: nothing ever was

@@ -213,7 +213,7 @@ func (c *conn) forgo(d *kernel.Delivery, from settler) {
 
 // puback handles PUBACK: a QoS 1 delivery is done.
 func (c *conn) puback(a *mqttwire.Ack) {
-	if c.server.cfg.Trace.On() {
+	if c.tracing.Load() {
 		c.traceAck(a)
 	}
 	if a.PacketID >= sharedIDMin {
@@ -230,7 +230,12 @@ func (c *conn) pubrec(a *mqttwire.Ack) {
 	id := a.PacketID
 	if !a.Reason.Failed() { // MQTT5-4.3.3-4
 		c.session.Received(id, func(known bool) { c.pubrelOut(id, known) })
-	} else if c.session.Ack(id, false) {
+		return
+	}
+	if c.tracing.Load() {
+		c.traceAck(a)
+	}
+	if c.session.Ack(id, false) {
 		c.advance(id)
 	}
 }
@@ -247,7 +252,7 @@ func (c *conn) pubrelOut(id uint16, known bool) {
 
 // pubcomp handles PUBCOMP: a QoS 2 delivery is done.
 func (c *conn) pubcomp(a *mqttwire.Ack) {
-	if c.server.cfg.Trace.On() {
+	if c.tracing.Load() {
 		c.traceAck(a)
 	}
 	if c.session.Ack(a.PacketID, true) {

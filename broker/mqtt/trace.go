@@ -95,6 +95,7 @@ func (c *conn) traceDelivery(d *kernel.Delivery, id uint16, write func(dst []byt
 		if fl.traced == nil {
 			fl.traced = make(map[uint16]trace.Event)
 		}
+		c.tracing.Store(true)
 		fl.traced[id] = trace.Event{What: trace.Ack, Topic: e.Topic, Mark: mark, Place: e.Place}
 	}
 	c.trace(&e)
@@ -108,6 +109,7 @@ func (c *conn) traceAck(a *mqttwire.Ack) {
 	if c.flow != nil {
 		e, ok = c.flow.traced[a.PacketID]
 		delete(c.flow.traced, a.PacketID)
+		c.tracing.Store(len(c.flow.traced) > 0)
 	}
 	c.mu.Unlock()
 	if !ok {

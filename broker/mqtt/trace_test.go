@@ -110,6 +110,45 @@ func TestTraceClient(t *testing.T) {
 	wantSeen(t, w, "in CONNECT; version=3.1.1; client id=c; clean start=false; keep alive s=0", "end (ended by the broker: protocol error: a second CONNECT)")
 }
 
+// A delivery that was traced is forgotten once it is over, whether anybody wants to know by then or not.
+func TestTraceForgets(t *testing.T) {
+	b, w := newTraced(t, trace.Query{Client: "c"})
+	other := b.connect("other", mqttwire.Connect{})
+	c := b.connect("c", mqttwire.Connect{CleanStart: true})
+	c.subscribe(0, mqttwire.Filter{Filter: []byte("b"), QoS: 2})
+	kept := func() int {
+		t.Helper()
+		c.send([]byte{0xC0, 0})
+		c.read(mqttwire.PINGRESP) // what came before it is done
+		b.s.mu.Lock()
+		defer b.s.mu.Unlock()
+		n := 0
+		for conn := range b.s.conns {
+			conn.mu.Lock()
+			if conn.flow != nil {
+				n += len(conn.flow.traced)
+			}
+			conn.mu.Unlock()
+		}
+		return n
+	}
+	other.publish(msg("b", "1", 1))
+	other.publish(msg("b", "2", 2))
+	first, second := c.receive(), c.receive()
+	if n := kept(); n != 2 {
+		t.Fatalf("%d deliveries are traced", n)
+	}
+	c.send(&mqttwire.Ack{Type: mqttwire.PUBREC, PacketID: second.PacketID, Reason: mqttwire.QuotaExceeded})
+	if n := kept(); n != 1 {
+		t.Errorf("%d deliveries are traced, one of which was refused", n)
+	}
+	w.Stop()
+	c.complete(first)
+	if n := kept(); n != 0 {
+		t.Errorf("%d deliveries that are over are traced", n)
+	}
+}
+
 // Of a topic: who publishes under it, where that goes, who gets it and who does not.
 func TestTraceTopic(t *testing.T) {
 	b, w := newTraced(t, trace.Query{Topic: func(s string) bool { return route.MatchFilter("a/#", s) }})

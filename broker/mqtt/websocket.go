@@ -28,7 +28,7 @@ func (s *Server) WebSocket(origins ...string) http.Handler {
 		// (MQTT5-6.0.0-1).
 		ws.SetReadLimit(-1)
 		nc := websocket.NetConn(s.ctx, ws, websocket.MessageBinary)
-		s.ServeConn(wire.NewPeerConn(nc, peerOf(r)))
+		s.ServeConn(wire.NewCarriedConn(r.Context(), nc, peerOf(r)))
 	})
 }
 

@@ -80,11 +80,18 @@ func (p *Peer) Verified(s tls.ConnectionState) {
 // Reader and Outbox look through it.
 type PeerConn struct {
 	net.Conn
-	peer *Peer
+	peer  *Peer
+	below net.Conn // what carries the connection, as of a WebSocket; nil: it is Conn
 }
 
 // NewPeerConn returns conn with what is known of its peer, which is not to change.
-func NewPeerConn(conn net.Conn, peer *Peer) *PeerConn { return &PeerConn{conn, peer} }
+func NewPeerConn(conn net.Conn, peer *Peer) *PeerConn { return &PeerConn{conn, peer, nil} }
+
+// NewCarriedConn is NewPeerConn for a connection within another: of a request with ctx, from WithPeer.
+func NewCarriedConn(ctx context.Context, conn net.Conn, peer *Peer) *PeerConn {
+	below, _ := ctx.Value(peerKey{}).(net.Conn)
+	return &PeerConn{conn, peer, below}
+}
 
 // Peer returns what is known.
 func (c *PeerConn) Peer() Peer { return *c.peer }

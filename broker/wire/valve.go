@@ -23,8 +23,9 @@ type Valve struct {
 	flow  atomic.Pointer[Flow]
 	named func(client string) // nil: nobody asks
 
-	bed    atomic.Uint64 // where the poller has who sleeps; 0: nobody
-	poller *Poller       // set before bed is
+	bed    atomic.Uint64                 // where the poller has who sleeps; 0: nobody
+	poller *Poller                       // set before bed is
+	ended  atomic.Pointer[chan struct{}] // closed with it; nil: nobody waits
 }
 
 // NewValve returns conn as one that is not disturbed. named is told who the client is, when its protocol knows.
@@ -59,6 +60,7 @@ func (v *Valve) Write(p []byte) (int, error) {
 }
 
 func (v *Valve) Close() error {
+	v.end()
 	if f := v.flow.Load(); f != nil {
 		defer v.awaken()
 		return (*f).Close(v.Conn)
@@ -68,9 +70,24 @@ func (v *Valve) Close() error {
 
 // Cut is Close around any flow.
 func (v *Valve) Cut() error {
+	v.end()
 	err := v.Conn.Close()
 	v.awaken()
 	return err
+}
+
+// past is a channel that is closed.
+var past = func() *chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return &c
+}()
+
+// end tells who waits in Closed.
+func (v *Valve) end() {
+	if waits := v.ended.Swap(past); waits != nil && waits != past {
+		close(*waits)
+	}
 }
 
 // CloseWrite closes the side that writes, where the connection has sides.
@@ -87,15 +104,35 @@ func (v *Valve) Peer() Peer { return PeerOf(v.Conn) }
 // valveOf finds the valve of a connection; nil: it has none.
 func valveOf(conn net.Conn) *Valve {
 	for {
-		inner, _ := unwrap(conn)
-		switch c := inner.(type) {
+		switch c := conn.(type) {
 		case *Valve:
 			return c
+		case *PrefixConn:
+			conn = c.Conn
+		case *PeerConn:
+			if conn = c.below; conn == nil {
+				conn = c.Conn
+			}
 		case *tls.Conn:
 			conn = c.NetConn()
 		default:
 			return nil
 		}
+	}
+}
+
+// Closed is closed once we close the connection; nil, where that is not told: of QUIC.
+func Closed(conn net.Conn) <-chan struct{} {
+	v := valveOf(conn)
+	if v == nil {
+		return nil
+	}
+	for {
+		if c := v.ended.Load(); c != nil {
+			return *c
+		}
+		c := make(chan struct{})
+		v.ended.CompareAndSwap(nil, &c)
 	}
 }
 
