@@ -16,7 +16,7 @@ const keptMax = 2000
 
 // shownMax is how many messages of a second the broker is asked for: more than anybody reads, and what
 // showing them costs it is then little beside a flood of them. The rest is counted.
-const shownMax = 500
+const shownMax = 250
 
 // messages is the screen of live messages: the newest at the end, where the cursor
 // follows them until it is moved away. What is not shown is counted, whoever left it

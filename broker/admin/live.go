@@ -28,6 +28,10 @@ const (
 	liveStep  = time.Second / liveSteps
 )
 
+// livePause is how long messages gather before they are sent together, once some were sent. The first after a
+// while goes at once.
+const livePause = 5 * time.Millisecond
+
 // Live shows what is published. Publishers pay for a filter match and, for what is shown,
 // a copy; they never wait. Where no leave is left a message costs them two atomic words, and
 // a Kafka batch is not even taken apart.
@@ -51,14 +55,27 @@ func (s *Source) Live(ctx context.Context, q adminapi.LiveQuery, emit func(admin
 	told := adminapi.LiveStats{}
 	ticker := time.NewTicker(liveStep)
 	defer ticker.Stop()
+	pause := time.NewTimer(livePause)
+	defer pause.Stop()
+	ready := l.ch // nil while messages gather: nobody is woken for each
 	for step := 1; ; {
 		select {
 		case <-ctx.Done():
 			return nil
-		case m := <-l.ch:
-			if err := emit(adminapi.LiveEvent{Message: &m}); err != nil {
-				return err
+		case m := <-ready:
+			for behind := len(l.ch); ; behind-- {
+				if err := emit(adminapi.LiveEvent{Message: &m, Behind: behind > 0}); err != nil {
+					return err
+				}
+				if behind <= 0 {
+					break
+				}
+				m = <-l.ch
 			}
+			ready = nil
+			pause.Reset(livePause)
+		case <-pause.C:
+			ready = l.ch
 		case <-ticker.C:
 			l.give(step)
 			if step++; step%liveSteps != 0 {

@@ -445,3 +445,36 @@ func TestMessageJSONRefusesBadBase64(t *testing.T) {
 		}
 	}
 }
+
+// flushes is a response that counts how often it is sent.
+type flushes struct {
+	*httptest.ResponseRecorder
+	sent chan int // bytes so far, each time
+}
+
+func (f flushes) Flush() { f.sent <- f.Body.Len() }
+
+// Live messages that come together are sent together.
+func TestLiveIsSentTogether(t *testing.T) {
+	fake := adminapitest.New()
+	ctx, cancel := context.WithCancel(t.Context())
+	w := flushes{httptest.NewRecorder(), make(chan int)}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		adminapi.Handler(fake, adminapi.HandlerOptions{}).ServeHTTP(w, httptest.NewRequestWithContext(ctx, "GET", "http://localhost/v1/live", nil))
+	}()
+	if n := <-w.sent; n != 0 {
+		t.Errorf("%d bytes before anything is shown", n)
+	}
+	m := &adminapi.Message{Protocol: "mqtt", Topic: "a/b", Value: []byte("21.5")}
+	fake.Emit(adminapi.LiveEvent{Message: m, Behind: true})
+	fake.Emit(adminapi.LiveEvent{Message: m, Behind: true})
+	fake.Emit(adminapi.LiveEvent{Message: m})
+	<-w.sent
+	if n := strings.Count(w.Body.String(), "\n"); n != 3 {
+		t.Errorf("%d lines are sent together", n)
+	}
+	cancel()
+	<-done
+}

@@ -386,8 +386,23 @@ func (h *handler) live(w http.ResponseWriter, r *http.Request) {
 	}
 	lines := newLines(w)
 	lines.begin()
-	err = h.src.Live(r.Context(), q, func(e LiveEvent) error { return lines.write(e) })
+	err = h.src.Live(r.Context(), q, func(e LiveEvent) error {
+		line := liveLine{Stats: e.Stats}
+		if e.Message != nil {
+			line.Message = e.Message.wire() // by itself it would be written, and read and written again
+		}
+		if e.Behind {
+			return lines.put(&line)
+		}
+		return lines.write(&line)
+	})
 	h.endStream(w, r, lines, err)
+}
+
+// liveLine is a LiveEvent in JSON.
+type liveLine struct {
+	Message *wireMessage `json:"message,omitempty"`
+	Stats   *LiveStats   `json:"stats,omitempty"`
 }
 
 func (h *handler) trace(w http.ResponseWriter, r *http.Request) {
@@ -465,10 +480,15 @@ func (l *lines) header() {
 	}
 }
 
-func (l *lines) write(v any) error {
+// put writes a line that is sent with the one after it, or before.
+func (l *lines) put(v any) error {
 	l.header()
 	_ = l.rc.SetWriteDeadline(time.Now().Add(streamStall)) // unsupported by recorders in tests
-	if err := l.enc.Encode(v); err != nil {
+	return l.enc.Encode(v)
+}
+
+func (l *lines) write(v any) error {
+	if err := l.put(v); err != nil {
 		return err
 	}
 	if err := l.rc.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {

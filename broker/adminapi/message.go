@@ -87,8 +87,10 @@ type wireHeader struct {
 }
 
 // MarshalJSON writes the form that Message documents.
-func (m Message) MarshalJSON() ([]byte, error) {
-	w := wireMessage{
+func (m Message) MarshalJSON() ([]byte, error) { return json.Marshal(m.wire()) }
+
+func (m *Message) wire() *wireMessage {
+	w := &wireMessage{
 		Protocol: m.Protocol, Target: m.Target, Namespace: m.Namespace, Address: m.Address, Topic: m.Topic, Queue: m.Queue,
 		RoutingKey: m.RoutingKey, Partition: m.Partition, Offset: m.Offset, Properties: m.Properties, QoS: m.QoS,
 		Retain: m.Retain, Duplicate: m.Duplicate, Redelivered: m.Redelivered, Priority: m.Priority, Size: m.Size, Truncated: m.Truncated,
@@ -106,7 +108,7 @@ func (m Message) MarshalJSON() ([]byte, error) {
 		v, enc := text(h.Value)
 		w.Headers = append(w.Headers, wireHeader{h.Name, v, enc})
 	}
-	return json.Marshal(w)
+	return w
 }
 
 // UnmarshalJSON reads what MarshalJSON writes.

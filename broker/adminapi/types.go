@@ -655,6 +655,8 @@ type LiveQuery struct {
 type LiveEvent struct {
 	Message *Message   `json:"message,omitempty"`
 	Stats   *LiveStats `json:"stats,omitempty"` // at least once a second while anything matches
+	// Behind tells that another event follows at once: this one need not be sent by itself.
+	Behind bool `json:"-"`
 }
 
 // TraceQuery chooses what a trace shows: one of Client, Topic, IP and Mark is set.
