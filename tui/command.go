@@ -207,13 +207,13 @@ func (m *Model) plotCommand(arg string) (tea.Cmd, error) {
 	if m.at != liveAt || msg == nil {
 		return nil, fmt.Errorf("there is no message here: the screen messages has some")
 	}
-	s.plotPath(&plot{protocol: msg.Protocol, address: msg.Address, paths: numbers(msg.Value)}, path)
+	s.plotPath(&plot{protocol: msg.Protocol, address: msg.Address, paths: numbers(msg, m.look())}, path, m.look())
 	return nil, nil
 }
 
 func (m *Model) plotPaths() []string {
 	if msg := m.messages().current(); msg != nil && m.at == liveAt {
-		return numbers(msg.Value)
+		return numbers(msg, m.look())
 	}
 	return nil
 }

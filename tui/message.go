@@ -19,12 +19,12 @@ type shown struct {
 }
 
 // pick shows a message in full, by its number.
-func (s *messages) pick(number uint64, f kind.Form) {
+func (s *messages) pick(number uint64, f kind.Form, l kind.Look) {
 	s.cursor = int(number - s.base)
 	s.follow = s.cursor == len(s.kept)-1
 	was := s.shown
 	s.shown = &shown{number: number, message: s.kept[s.cursor], form: f, closed: map[string]bool{}}
-	s.shown.tree, _ = kind.Tree(s.shown.message.Value)
+	s.shown.tree, _ = kind.MessageTree(&s.shown.message, l)
 	if was != nil { // what was closed and looked at in one stays so in the next
 		s.shown.closed, s.shown.cursor, s.shown.diff, s.shown.page = was.closed, was.cursor, was.diff, was.page
 	}
@@ -171,11 +171,11 @@ func (s *messages) doShown(v verb, l kind.Look) {
 		b := x.branch(tree)
 		x.closed[b.Path] = !x.closed[b.Path]
 	case plotIt:
-		s.plotAll(&x.message, x.branch(tree))
+		s.plotAll(&x.message, x.branch(tree), l)
 	case earlier:
-		s.pick(x.number-1, x.form)
+		s.pick(x.number-1, x.form, l)
 	case later:
-		s.pick(max(x.number+1, s.base), x.form)
+		s.pick(max(x.number+1, s.base), x.form, l)
 	default:
 		if len(tree) == 0 {
 			x.page.scroll(v, len(lines), s.height)

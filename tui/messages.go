@@ -93,7 +93,7 @@ func (s *messages) add(b feed.Batch, l kind.Look, paused bool) {
 		if m := &b.Messages[i]; s.here.Empty() || s.kind.Match(&s.here, m, l) {
 			s.kept = append(s.kept, *m)
 			if s.plot != nil {
-				s.plot.take(m)
+				s.plot.take(m, l)
 			}
 			widen(s.natural, s.kind.Columns, m, l)
 		} else {
@@ -155,7 +155,7 @@ func (s *messages) can(v verb) bool {
 func (s *messages) do(v verb, l kind.Look) (asks bool) {
 	switch {
 	case s.plot != nil:
-		s.doPlot(v)
+		s.doPlot(v, l)
 		return false
 	case s.shown != nil:
 		s.doShown(v, l)
@@ -166,16 +166,16 @@ func (s *messages) do(v verb, l kind.Look) (asks bool) {
 		m := s.kept[s.cursor]
 		s.marked = &m
 	case diff:
-		s.pick(s.base+uint64(s.cursor), kind.Pretty)
+		s.pick(s.base+uint64(s.cursor), kind.Pretty, l)
 		s.shown.diff = true
 		return false
 	case plotIt:
-		s.plotAll(&s.kept[s.cursor], nil)
+		s.plotAll(&s.kept[s.cursor], nil, l)
 		return false
 	case up, down, pageUp, pageDown, first, last:
 		s.cursor, s.top = moved(v, s.cursor, s.top, s.rowsSeen(), len(s.kept))
 	case open:
-		s.pick(s.base+uint64(s.cursor), kind.Pretty)
+		s.pick(s.base+uint64(s.cursor), kind.Pretty, l)
 		return false
 	case back:
 		return s.setFilter("", l) == nil // no filter is always right

@@ -38,6 +38,8 @@ type Model struct {
 	skew   time.Duration // the broker's clock minus ours
 	paused time.Time     // zero: it is not
 
+	decodings *decodings
+
 	seq, pulseSeq int
 	pulses        int
 	every         time.Duration // between this screen's questions, when that is more than the interval
@@ -77,6 +79,10 @@ type pulse struct {
 
 func newModel(f *feed.Feed, opt Options) (*Model, error) {
 	m := &Model{opt: opt, feed: f, theme: newTheme(opt.Color, opt.Theme, opt.Accent), mouse: !opt.NoMouse, prompt: newPrompt(), now: f.Now(), width: 80, height: 24}
+	var err error
+	if m.decodings, err = newDecodings(opt.Decode); err != nil {
+		return nil, err
+	}
 	for _, p := range places {
 		m.screens = append(m.screens, p.make(p, &m.opt))
 	}
@@ -107,7 +113,7 @@ func (m *Model) look() kind.Look {
 	if !m.paused.IsZero() {
 		now = m.paused
 	}
-	return kind.Look{Now: now.Add(m.skew), Zone: m.opt.Zone}
+	return kind.Look{Now: now.Add(m.skew), Zone: m.opt.Zone, Decode: m.decodings.of}
 }
 
 // Init begins the three chains, and asks the terminal what its background is.
@@ -119,30 +125,38 @@ func (m *Model) Init() tea.Cmd {
 
 // Update is given everything that happens.
 func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
+	cmd := m.update(msg)
+	if asks := m.askDecoded(); asks != nil { // of what was drawn last
+		return m, tea.Batch(cmd, asks)
+	}
+	return m, cmd
+}
+
+func (m *Model) update(msg tea.Msg) tea.Cmd {
 	m.now = m.feed.Now()
 	switch msg := msg.(type) {
 	case tea.WindowSizeMsg:
 		m.resize(msg.Width, msg.Height)
 	case tea.KeyPressMsg:
-		return m, m.key(msg)
+		return m.key(msg)
 	case tea.MouseClickMsg:
-		return m, m.click(msg)
+		return m.click(msg)
 	case tea.MouseWheelMsg:
-		return m, m.wheel(msg)
+		return m.wheel(msg)
 	case tea.BackgroundColorMsg:
 		m.theme.on(msg.IsDark())
 	case tea.PasteMsg:
 		if m.typing {
-			return m, m.typed(msg)
+			return m.typed(msg)
 		}
 	case feed.Answer:
-		return m, m.answer(msg)
+		return m.answer(msg)
 	case feed.Wake:
-		return m, m.wake(msg)
+		return m.wake(msg)
 	case feed.Batch:
-		return m, m.batch(msg)
+		return m.batch(msg)
 	}
-	return m, nil
+	return nil
 }
 
 func (m *Model) resize(w, h int) {

@@ -20,11 +20,12 @@ type plot struct {
 }
 
 // take adds a message, if it is of the address.
-func (p *plot) take(m *adminapi.Message) {
+func (p *plot) take(m *adminapi.Message, l kind.Look) {
 	if m.Address != p.address || m.Protocol != p.protocol {
 		return
 	}
-	f, ok := p.path.Number(m.Value)
+	value, _, _ := l.Value(m)
+	f, ok := p.path.Number(value)
 	if !ok {
 		p.without++
 		return
@@ -36,8 +37,8 @@ func (p *plot) take(m *adminapi.Message) {
 }
 
 // plotAll plots a number of the messages with the address of m: the one that a branch is, or the first.
-func (s *messages) plotAll(m *adminapi.Message, at *kind.Branch) {
-	p := &plot{protocol: m.Protocol, address: m.Address, paths: numbers(m.Value)}
+func (s *messages) plotAll(m *adminapi.Message, at *kind.Branch, l kind.Look) {
+	p := &plot{protocol: m.Protocol, address: m.Address, paths: numbers(m, l)}
 	src := "."
 	switch {
 	case at != nil:
@@ -49,20 +50,20 @@ func (s *messages) plotAll(m *adminapi.Message, at *kind.Branch) {
 	if err != nil { // our own: it is one
 		return
 	}
-	s.plotPath(p, path)
+	s.plotPath(p, path, l)
 }
 
-func (s *messages) plotPath(p *plot, path kind.Path) {
+func (s *messages) plotPath(p *plot, path kind.Path, l kind.Look) {
 	p.path, p.points, p.without = path, nil, 0
 	for i := range s.kept {
-		p.take(&s.kept[i])
+		p.take(&s.kept[i], l)
 	}
 	s.plot = p
 }
 
 // numbers are the paths of the numbers in a value.
-func numbers(value []byte) (out []string) {
-	tree, ok := kind.Tree(value)
+func numbers(m *adminapi.Message, l kind.Look) (out []string) {
+	tree, ok := kind.MessageTree(m, l)
 	if !ok {
 		return nil
 	}
@@ -74,7 +75,7 @@ func numbers(value []byte) (out []string) {
 	return out
 }
 
-func (s *messages) doPlot(v verb) {
+func (s *messages) doPlot(v verb, l kind.Look) {
 	p := s.plot
 	switch v {
 	case back:
@@ -87,7 +88,7 @@ func (s *messages) doPlot(v verb) {
 			at += len(p.paths) - 1
 		}
 		if path, err := kind.ParsePath(p.paths[max(0, at)%len(p.paths)]); err == nil {
-			s.plotPath(p, path)
+			s.plotPath(p, path, l)
 		}
 	}
 }

@@ -23,6 +23,7 @@
 //	clock.go     the broker's time, and moving it
 //	chaos.go     what goes wrong by plan
 //	messages.go  live messages
+//	decoded.go   what their values are
 //	pager.go     text that scrolls
 //	prompt.go    filters as they are typed
 //	theme.go     tones to attributes; text of an exact width
@@ -43,6 +44,7 @@ import (
 	tea "charm.land/bubbletea/v2"
 
 	"github.com/robustmq/rmq/broker/clock"
+	"github.com/robustmq/rmq/cli/decode"
 	"github.com/robustmq/rmq/tui/feed"
 )
 
@@ -54,9 +56,10 @@ type Options struct {
 	Filter    string    // of that screen
 	Interval  time.Duration
 	Color     bool
-	Theme     string // one of Themes(); "" is the first
-	Accent    string // colour of the program's name; "" is the theme's: contexts have theirs
-	NoMouse   bool   // leave it to the terminal, at first
+	Theme     string         // one of Themes(); "" is the first
+	Accent    string         // colour of the program's name; "" is the theme's: contexts have theirs
+	NoMouse   bool           // leave it to the terminal, at first
+	Decode    decode.Options // of values; the zero Kind finds out what they are
 	// Tell has a node of a cluster on this machine killed, paused, resumed or restarted, as verb says,
 	// and returns what has become of it; nil: there is none.
 	Tell func(ctx context.Context, node, verb string) (string, error)
@@ -86,9 +89,9 @@ func (o *Options) defaults() {
 	}
 }
 
-// Check tells whether Run could begin with a screen and a filter of it.
-func Check(screen, filter string) error {
-	opt := Options{Screen: screen, Filter: filter}
+// Check tells whether Run could begin with a screen and a filter of it, and with what is said of values.
+func Check(screen, filter string, values decode.Options) error {
+	opt := Options{Screen: screen, Filter: filter, Decode: values}
 	opt.defaults()
 	_, err := newModel(feed.New(context.Background(), nil, opt.Clock), opt)
 	return err

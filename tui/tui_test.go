@@ -14,6 +14,7 @@ import (
 
 	"github.com/robustmq/rmq/broker/adminapi"
 	"github.com/robustmq/rmq/broker/adminapi/adminapitest"
+	"github.com/robustmq/rmq/cli/decode"
 )
 
 // on runs f on the fixture's broker, on a small terminal, after three seconds.
@@ -85,7 +86,7 @@ func TestOptions(t *testing.T) {
 		{"", "", ""}, {"groups", "lag>100", ""}, {"messages", "fleet/# !x", ""},
 		{"overview", "x", "nothing to filter"}, {"topics", "lagg:1", "no column lagg"}, {"messages", "a/# b/#", "one filter of addresses"},
 	} {
-		if err := Check(tt.screen, tt.filter); (err == nil) != (tt.says == "") || err != nil && !strings.Contains(err.Error(), tt.says) {
+		if err := Check(tt.screen, tt.filter, decode.Options{}); (err == nil) != (tt.says == "") || err != nil && !strings.Contains(err.Error(), tt.says) {
 			t.Errorf("%s %q: %v", tt.screen, tt.filter, err)
 		}
 	}

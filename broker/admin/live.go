@@ -91,6 +91,9 @@ func (s *Source) Live(ctx context.Context, q adminapi.LiveQuery, emit func(admin
 	}
 }
 
+// cacheLine is at least the bytes that processors share as one.
+const cacheLine = 64
+
 // live is one reader's view. Publishers change the counters and take from leave.
 type live struct {
 	q     adminapi.LiveQuery
@@ -99,8 +102,12 @@ type live struct {
 	ch    chan adminapi.Message
 	now   func() time.Time
 
-	leave                   atomic.Int64 // messages that may be shown now; may fall below zero by those who race for the last
-	matched, shown, dropped atomic.Uint64
+	// What all publishers write is on a line of the cache of its own: to read what hardly changes costs them nothing.
+	_              [cacheLine]byte
+	leave          atomic.Int64 // messages that may be shown now; may fall below zero by those who race for the last
+	shown, dropped atomic.Uint64
+	_              [cacheLine]byte
+	matched        atomic.Uint64
 }
 
 // give gives out the leave of one step: over a second as much as RateMax, whatever that is.

@@ -27,6 +27,7 @@ package decode
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -50,6 +51,9 @@ const (
 	Sparkplug = "sparkplug"
 	Text      = "text"
 	Hex       = "hex"
+
+	// Registered is what Decode found by the schema id that a value begins with.
+	Registered = "registry"
 )
 
 // Kinds lists what a value may be said to be.
@@ -154,7 +158,7 @@ func (d *Decoder) guess(m *adminapi.Message) string {
 	case strings.HasPrefix(m.Topic, sparkplugRoot) && !strings.HasPrefix(m.Topic, sparkplugRoot+"STATE/"):
 		return Sparkplug
 	case d.registry != nil && framed(value):
-		return registered
+		return Registered
 	case d.avro != nil:
 		return Avro
 	case d.proto != nil:
@@ -217,8 +221,8 @@ func byContentType(t string) string {
 	return ""
 }
 
-// registered is a value whose first bytes name a schema of the registry.
-const registered = "registry"
+// SchemaOf is the id of the schema that the first bytes of a Registered value name.
+func SchemaOf(value []byte) uint32 { return binary.BigEndian.Uint32(value[1:5]) }
 
 func (d *Decoder) decode(ctx context.Context, kind string, value []byte) (any, error) {
 	b := newBudget()
@@ -239,7 +243,7 @@ func (d *Decoder) decode(ctx context.Context, kind string, value []byte) (any, e
 		return decodeMsgPack(b, value)
 	case Sparkplug:
 		return decodeSparkplug(b, value)
-	case registered:
+	case Registered:
 		return d.registry.decode(ctx, b, value)
 	}
 	if d.registry != nil && framed(value) {

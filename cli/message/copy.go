@@ -67,7 +67,7 @@ func NewCopy(e *env.Env) *cobra.Command {
 	c.whereFlag(f)
 	f.Var(&c.idle, "idle", "stop when nothing has come for so long")
 	f.Var(&c.timeout, "timeout", "stop after so long")
-	c.decoding.flags(f)
+	c.decoding.Flags(f)
 	c.connection.flags(f)
 	return cmd
 }

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/spf13/pflag"
-
 	"github.com/robustmq/rmq/cli/decode"
 	"github.com/robustmq/rmq/cli/env"
 	"github.com/robustmq/rmq/cli/format"
@@ -15,27 +13,16 @@ import (
 
 // decoding is how values become JSON, for --where, --jq, formats and to be shown.
 type decoding struct {
-	kind     string
-	schema   string
-	registry string
+	env.Decoding
 
 	decoder *decode.Decoder // nil: values stay as they are
 	failed  int64
 	err     error // the first
 }
 
-func (d *decoding) flags(fs *pflag.FlagSet) {
-	fs.Var(&env.Choice{Value: &d.kind, Of: decode.Kinds}, "decode", "what values are; auto finds out by content type, topic, schema id and bytes")
-	fs.StringVar(&d.schema, "schema", "", "the schema of values, as FILE or FILE:TYPE: .avsc, .proto, or descriptors of protoc")
-	fs.StringVar(&d.registry, "registry", "", "URL of a schema registry, for values that begin with a schema's id")
-	for _, name := range []string{"schema"} {
-		_ = fs.SetAnnotation(name, env.PathAnnotation, []string{"true"}) // fails for unknown flags only
-	}
-}
-
 // prepare reads the schema.
 func (d *decoding) prepare() error {
-	o := decode.Options{Kind: d.kind, Schema: d.schema, Registry: d.registry}
+	o := d.Options
 	if o.Kind == "" {
 		if o.Schema == "" && o.Registry == "" {
 			return nil

@@ -53,7 +53,7 @@ func (r *reading) whereFlag(fs *pflag.FlagSet) {
 func (r *reading) showFlags(fs *pflag.FlagSet) {
 	fs.Var(&r.timeout, "timeout", "stop after so long")
 	fs.StringVarP(&r.format, "format", "f", "", "how to print each message, such as '%t %p %o %k %v\\n' (docs/FORMAT.md)")
-	r.decoding.flags(fs)
+	r.decoding.Flags(fs)
 	fs.BoolVarP(&r.nul, "null-separated", "0", false, "end each value with a NUL instead of a line end")
 	r.connection.flags(fs)
 }

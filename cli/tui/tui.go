@@ -28,6 +28,7 @@ type Reopen = func(ctx context.Context, file string) (url string, end func() err
 // is none.
 func Command(e *env.Env, tell func() Tell, reopen Reopen) *cobra.Command {
 	var namespace, filter, accent, replay string
+	var decoding env.Decoding
 	mouse := true
 	screen, theme := tui.Screens()[0], tui.Themes()[0]
 	interval := env.Duration(tui.Interval)
@@ -48,7 +49,10 @@ func Command(e *env.Env, tell func() Tell, reopen Reopen) *cobra.Command {
 			if err := check(e, screen); err != nil {
 				return err
 			}
-			if err := tui.Check(screen, filter); err != nil {
+			if err := tui.Check(screen, "", decoding.Options); err != nil {
+				return env.Failf(env.Usage, "--decode: %v", err)
+			}
+			if err := tui.Check(screen, filter, decoding.Options); err != nil {
 				return &env.Failure{Exit: env.Usage, What: "--filter: " + err.Error(), Hint: "rmq tui --help, or ? on the screen"}
 			}
 			if replay != "" {
@@ -75,7 +79,7 @@ func Command(e *env.Env, tell func() Tell, reopen Reopen) *cobra.Command {
 			return tui.Run(cmd.Context(), tui.Options{
 				Find: find, Namespace: namespace, Screen: screen, Filter: filter,
 				Interval: time.Duration(interval), Color: e.Colored(true), In: e.In, Out: e.Out, Tell: teller(e, tell),
-				Theme: theme, Accent: accentOf(e, accent), NoMouse: !mouse,
+				Theme: theme, Accent: accentOf(e, accent), NoMouse: !mouse, Decode: decoding.Options,
 			})
 		},
 	}
@@ -87,6 +91,7 @@ func Command(e *env.Env, tell func() Tell, reopen Reopen) *cobra.Command {
 	f.Var(&env.Choice{Value: &theme, Of: tui.Themes()}, "theme", "colours; auto asks the terminal whether it is dark or light")
 	f.StringVar(&accent, "accent", "", "colour of the program's name: red, yellow…, 0 to 255, or #rrggbb (default: that of the context)")
 	f.BoolVar(&mouse, "mouse", true, "use the mouse; =false leaves it to the terminal, which then selects text")
+	decoding.Flags(f)
 	env.NamespaceFlag(f, &namespace)
 	e.BrokerFlags(f)
 	return cmd

@@ -1,6 +1,7 @@
 package kind
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math"
@@ -36,7 +37,7 @@ func MessageDiff(was, is *adminapi.Message, l Look, wasCalled string) []Section 
 	})) {
 		row(&with, name, a[name], b[name], "")
 	}
-	return []Section{about, with, valueDiff(was, is, about.Head)}
+	return []Section{about, with, valueDiff(was, is, l, about.Head)}
 }
 
 func later(was, is *adminapi.Message) string {
@@ -72,14 +73,15 @@ func headersOf(m *adminapi.Message) map[string]string {
 	return out
 }
 
-func valueDiff(was, is *adminapi.Message, head []Head) Section {
+func valueDiff(was, is *adminapi.Message, l Look, head []Head) Section {
 	s := Section{Title: "value", Empty: "the same"}
-	a, okA := Tree(was.Value)
-	b, okB := Tree(is.Value)
+	a, okA := MessageTree(was, l)
+	b, okB := MessageTree(is, l)
 	if !okA || !okB {
 		return lineDiff(was, is)
 	}
-	s.Head, s.Note = head, "json, by path"
+	_, as, _ := l.Value(is)
+	s.Head, s.Note = head, cmp.Or(as, "json")+", by path"
 	before := map[string]*Branch{}
 	a.Leaves(func(n *Branch) { before[n.Path] = n })
 	b.Leaves(func(n *Branch) {

@@ -83,6 +83,9 @@ type Look struct {
 	// Rate tells how fast the thing with this id counts, per second; NaN when it is not
 	// known (yet). nil: never known.
 	Rate func(id string) float64
+	// Decode makes JSON of a message's value and says what it was; as "": it is best seen in its own bytes. nil:
+	// nothing is decoded.
+	Decode func(*adminapi.Message) (doc []byte, as string, err error)
 	// Trend tells how that went, the newest last. nil: never known.
 	Trend func(id string) []float64
 }
@@ -92,6 +95,18 @@ func (l Look) rate(id string) float64 {
 		return math.NaN()
 	}
 	return l.Rate(id)
+}
+
+// Value is a message's value to be looked at: what was decoded of it, or, with as "", what it is.
+func (l Look) Value(m *adminapi.Message) (value []byte, as string, err error) {
+	if l.Decode == nil {
+		return m.Value, "", nil
+	}
+	doc, as, err := l.Decode(m)
+	if as == "" {
+		return m.Value, "", err
+	}
+	return doc, as, nil
 }
 
 // Clock writes the time of day.

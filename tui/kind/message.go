@@ -96,11 +96,12 @@ func address(m *adminapi.Message, _ Look) string {
 
 func protocol(m *adminapi.Message, _ Look) string { return m.Protocol }
 
-func preview(m *adminapi.Message, _ Look) string {
+func preview(m *adminapi.Message, l Look) string {
 	if m.Value == nil {
 		return "(null)"
 	}
-	return Preview(m.Value, previewBytes)
+	value, _, _ := l.Value(m)
+	return Preview(value, previewBytes)
 }
 
 func bytesOf(m *adminapi.Message, _ Look) float64 { return float64(m.Size) }
@@ -167,11 +168,21 @@ func MessageDetail(m *adminapi.Message, l Look, form Form) []Section {
 		headers.Fields = append(headers.Fields, Field{Clean(h.Name), value})
 	}
 	value := Section{Title: "value"}
-	lines, shown := Lines(m.Value, m.Properties["content-type"], form)
+	raw, as, err := m.Value, "", error(nil)
+	if form == Pretty {
+		raw, as, err = l.Value(m)
+	}
+	lines, shown := Lines(raw, m.Properties["content-type"], form)
+	if as != "" {
+		shown = as
+	}
 	value.Lines = lines
 	value.Note = shown + ", " + Bytes(int64(m.Size))
 	if m.Truncated {
 		value.Note = fmt.Sprintf("%s, the first %d of %d bytes", shown, len(m.Value), m.Size)
+	}
+	if err != nil && !m.Truncated {
+		value.Note += "; " + Clean(err.Error())
 	}
 	return append(sections, headers, value)
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/robustmq/rmq/broker/adminapi"
 )
 
 // Branch is a value within a structured one.
@@ -24,6 +26,12 @@ func (n *Branch) Number() (float64, bool) {
 	}
 	f, err := strconv.ParseFloat(n.Text, 64)
 	return f, err == nil
+}
+
+// MessageTree is the tree of a message's value, if that is, or was decoded to, an object or a list.
+func MessageTree(m *adminapi.Message, l Look) (*Branch, bool) {
+	value, _, _ := l.Value(m)
+	return Tree(value)
 }
 
 // Tree reads JSON that is an object or a list; false: it is none, or more than is looked at.
