@@ -11,7 +11,7 @@ import (
 	"github.com/robustmq/rmq/cli/env"
 )
 
-//go:generate go test . -count=1 -run ^TestGenerated$ -update
+//go:generate go test . -count=1 -run ^Test(Generated|Cast[A-Za-z]*)$ -update
 
 // completion returns the completion script of a shell.
 func completion(root *cobra.Command, shell string) (string, error) {

@@ -43,6 +43,12 @@ const hangs = 2 * time.Minute
 // onTerminal runs `rmq args…` on a terminal of w by h cells.
 func onTerminal(t testing.TB, w, h int, environ []string, args ...string) *terminal {
 	t.Helper()
+	return startOnTerminal(t, w, h, environ, "rmq", args...)
+}
+
+// startOnTerminal runs any program there.
+func startOnTerminal(t testing.TB, w, h int, environ []string, name string, args ...string) *terminal {
+	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
 	if err != nil {
 		t.Skipf("no pseudo-terminals here: %v", err)
@@ -60,7 +66,7 @@ func onTerminal(t testing.TB, w, h int, environ []string, args ...string) *termi
 	}
 	x := &terminal{t: t, master: master, exited: make(chan struct{}), changed: make(chan struct{}, 1), screen: vt.NewEmulator(w, h)}
 	x.size(w, h)
-	x.cmd = exec.Command("rmq", args...)
+	x.cmd = exec.Command(name, args...)
 	home := t.TempDir()
 	x.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "TERM=xterm-256color", "TZ=UTC"}, environ...)
 	x.cmd.Stdin, x.cmd.Stdout, x.cmd.Stderr = slave, slave, slave

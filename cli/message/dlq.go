@@ -522,8 +522,10 @@ func (r *redrive) tell(ctx context.Context, t link.Target, done *redriven, begun
 	for _, to := range env.SortedKeys(done.To) {
 		view.Tables[0].Rows = append(view.Tables[0].Rows, []any{to, done.To[to]})
 	}
-	if printErr := r.e.Print(view); err == nil {
-		err = printErr
+	if len(done.To) > 0 || r.e.Machine() {
+		if printErr := r.e.Print(view); err == nil {
+			err = printErr
+		}
 	}
 	verb := "sent back"
 	if done.DryRun {

@@ -371,8 +371,11 @@ func (p *produce) tellWaiting(t link.Target, o *outcome) (stop func()) {
 
 func (o *outcome) summary(t link.Target, took time.Duration) string {
 	s := fmt.Sprintf("sent %d to %s in %v", o.sent, t, took.Round(time.Millisecond))
-	if o.unmatched > 0 {
-		s += fmt.Sprintf("; nobody was subscribed for %d", o.unmatched)
+	switch {
+	case o.unmatched == o.sent:
+		s += "; no MQTT client was subscribed"
+	case o.unmatched > 0:
+		s += fmt.Sprintf("; no MQTT client was subscribed for %d", o.unmatched)
 	}
 	if o.failed > 0 {
 		s += fmt.Sprintf("; %d failed", o.failed)
