@@ -5,11 +5,16 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"gopkg.in/yaml.v3"
+
+	"github.com/robustmq/rmq/broker/adminapi"
+	"github.com/robustmq/rmq/broker/chaos"
 	"github.com/robustmq/rmq/broker/storage/snapshot"
 )
 
@@ -47,11 +52,21 @@ func (b *Broker) bundle() (path string, err error) {
 	defer cancel()
 	var timeline strings.Builder
 	b.events.print(&timeline)
+	plan := b.plan()
 	notes := []snapshot.Note{
-		{Name: "test", Content: []byte(b.t.Name() + "\n")},
-		{Name: "timeline", Content: []byte(timeline.String())},
-		{Name: "log", Content: []byte(b.events.of("log"))},
-		{Name: "state", Content: []byte(b.story())},
+		{Name: adminapi.NoteTest, Content: []byte(b.t.Name() + "\n")},
+		{Name: adminapi.NoteTimeline, Content: []byte(timeline.String())},
+		{Name: adminapi.NoteEvents, Content: b.events.lines()},
+		{Name: adminapi.NoteLog, Content: []byte(b.events.of("log"))},
+		{Name: adminapi.NoteState, Content: []byte(b.story())},
+		{Name: adminapi.NoteSeed, Content: fmt.Appendln(nil, plan.Seed)},
+	}
+	if len(plan.Rules) > 0 {
+		text, err := yaml.Marshal(plan)
+		if err != nil {
+			return "", err
+		}
+		notes = append(notes, snapshot.Note{Name: adminapi.NoteFaults, Content: text})
 	}
 	w := bufio.NewWriterSize(f, 1<<20)
 	_, err = b.broker.Snapshot(ctx, w, notes...)
@@ -62,6 +77,16 @@ func (b *Broker) bundle() (path string, err error) {
 		return "", errors.Join(err, os.Remove(f.Name()))
 	}
 	return f.Name(), nil
+}
+
+// plan is what was planned to go wrong, with what the test has added to it.
+func (b *Broker) plan() (p chaos.Plan) {
+	seed, all := b.broker.Chaos().List()
+	p.Seed = seed
+	for i := range all {
+		p.Rules = append(p.Rules, all[i].Rule)
+	}
+	return p
 }
 
 // fileName makes a test's name one of a file.
@@ -84,5 +109,8 @@ func (b *Broker) keep() {
 		b.t.Logf("testkit: the broker was not kept: %v", err)
 	case path != "":
 		b.t.Logf("testkit: the broker as it was is kept: rmq tui --replay %s", path)
+		if plan := b.plan(); len(plan.Rules) > 0 {
+			b.t.Logf("testkit: so are its planned faults (%d), of seed %d: rmq snapshot show %s --note %s", len(plan.Rules), plan.Seed, path, adminapi.NoteFaults)
+		}
 	}
 }

@@ -268,6 +268,7 @@ func port(raw string) int {
 
 func (b *Broker) cleanup() {
 	if b.t.Failed() {
+		b.events.add("test", "failed")
 		b.mu.Lock()
 		printed := b.printed
 		b.mu.Unlock()

@@ -2,6 +2,7 @@ package testkit
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -10,6 +11,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/robustmq/rmq/broker/admin"
+	"github.com/robustmq/rmq/broker/adminapi"
 	"github.com/robustmq/rmq/broker/message"
 )
 
@@ -28,17 +31,22 @@ type timeline struct {
 
 type event struct {
 	at   time.Duration
-	what string // "mqtt", "kafka", "amqp", "log", "clock", "fault"
+	what string // as adminapi.Happened has it
 	text string
+	msg  *adminapi.Message // nil: it is none
 }
 
 const (
-	eventsMax = 100 // events that are remembered
-	showMax   = 60  // bytes of a value or key that are shown
+	eventsMax = 100     // events that are remembered
+	showMax   = 60      // bytes of a value or key that are shown
+	keptMax   = 4 << 10 // bytes of a value that are kept
 )
 
 func (l *timeline) add(what, format string, args ...any) {
-	e := event{time.Since(l.start), what, fmt.Sprintf(format, args...)}
+	l.put(event{time.Since(l.start), what, fmt.Sprintf(format, args...), nil})
+}
+
+func (l *timeline) put(e event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.events) < eventsMax {
@@ -64,7 +72,8 @@ func (l *timeline) published(ns string, m *message.Message) {
 	if m.Retain {
 		s.WriteString(" retain")
 	}
-	l.add(m.Source.String(), "%s", s.String())
+	kept := admin.MessageOf(ns, m, keptMax)
+	l.put(event{time.Since(l.start), m.Source.String(), s.String(), &kept})
 }
 
 // show prints bytes for a person.
@@ -97,6 +106,22 @@ func (l *timeline) print(s *strings.Builder) {
 	if len(l.events) == 0 {
 		s.WriteString("  nothing\n")
 	}
+}
+
+// lines writes the events as the note of a bundle has them.
+func (l *timeline) lines() []byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var out []byte
+	for i := range l.events {
+		e := &l.events[(l.next+i)%len(l.events)]
+		line, err := json.Marshal(adminapi.Happened{After: e.at, What: e.what, Text: e.text, Message: e.msg})
+		if err != nil {
+			panic(fmt.Sprintf("testkit: an event cannot be written: %v", err))
+		}
+		out = append(append(out, line...), '\n')
+	}
+	return out
 }
 
 // of returns the events of one kind, one a line.

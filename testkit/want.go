@@ -53,6 +53,7 @@ func (w *Want) until(what string, look func() (now string, ok bool)) {
 		case <-changed:
 		case <-faulty:
 		case <-timer.C:
+			w.b.events.add("test", "wanted %s within %v; %s", what, w.within, now)
 			w.b.mu.Lock()
 			w.b.printed = true
 			w.b.mu.Unlock()

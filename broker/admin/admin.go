@@ -382,7 +382,7 @@ func (s *Source) Retained(_ context.Context, q adminapi.Query, filter string) ([
 	}
 	var out []adminapi.Message
 	for _, m := range s.c.Kernel.RetainedMessages(namespace(q.Namespace), filter, adminapi.ListMax) {
-		out = append(out, messageOf(namespace(q.Namespace), &m, adminapi.LiveBodyMax))
+		out = append(out, MessageOf(namespace(q.Namespace), &m, adminapi.LiveBodyMax))
 	}
 	return page(q, out, func(m *adminapi.Message) string { return m.Address }), nil
 }

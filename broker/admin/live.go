@@ -156,7 +156,7 @@ func (l *live) see(ns string, m *message.Message) {
 	if l.leave.Load() <= 0 || l.leave.Add(-1) < 0 {
 		return
 	}
-	v := messageOf(ns, m, l.q.BodyMax)
+	v := MessageOf(ns, m, l.q.BodyMax)
 	if v.Time.IsZero() {
 		v.Time = l.now()
 	}
@@ -186,9 +186,9 @@ var standard = map[string]bool{
 	message.Type: true, message.AppID: true, message.UserID: true, message.Timestamp: true, message.PayloadFormat: true,
 }
 
-// messageOf copies a message into the form of the API, with at most bodyMax bytes of its
+// MessageOf copies a message into the form of the API, with at most bodyMax bytes of its
 // value.
-func messageOf(ns string, m *message.Message, bodyMax int) adminapi.Message {
+func MessageOf(ns string, m *message.Message, bodyMax int) adminapi.Message {
 	qos := m.QoS
 	out := adminapi.Message{
 		Protocol: m.Source.String(), Namespace: ns, Address: m.Address, Key: bytes.Clone(m.Key), Size: len(m.Value), QoS: &qos, Retain: m.Retain,
