@@ -161,7 +161,7 @@ func New(e *env.Env, open local.Open) *cobra.Command {
 
 // reopen is how `rmq tui` has a snapshot or a bundle opened.
 func reopen(e *env.Env) tui.Reopen {
-	return func(ctx context.Context, file string) (string, func() error, error) {
+	return func(ctx context.Context, file string) (string, map[string]string, func() error, error) {
 		return local.Reopen(ctx, e, file)
 	}
 }

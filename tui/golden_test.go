@@ -117,6 +117,9 @@ var scenes = []scene{
 		d.keys("enter")
 	}},
 	{"chaos-remove", func(d *driver) { d.say("chaos"); keys("j", "D")(d) }},
+	{"timeline", func(d *driver) { d.say("timeline") }},
+	{"timeline-message", func(d *driver) { d.say("timeline publish"); keys("enter")(d) }},
+	{"timeline-end", func(d *driver) { d.say("timeline"); keys("G", "k", "enter")(d) }},
 	{"errors", func(d *driver) { d.say("errors"); d.pass(3) }},
 	{"error", func(d *driver) { d.say("error malformed packet") }},
 	{"bans", func(d *driver) { d.say("bans") }},
@@ -211,7 +214,7 @@ func TestGoldenFrames(t *testing.T) {
 			t.Run(size.name+"/"+s.name, func(t *testing.T) {
 				bubble(t, func(t *testing.T) {
 					fake, _ := load(t)
-					d := drive(t, fake, Options{}, size.w, size.h)
+					d := drive(t, fake, Options{Bundle: failedTest(t)}, size.w, size.h)
 					d.pass(20)
 					s.play(d)
 					d.golden(size.name+"/"+s.name+".txt", false)

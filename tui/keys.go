@@ -70,7 +70,7 @@ type binding struct {
 	short string   // in the footer; "" keeps it out of there
 	long  string   // in the help
 	typed bool     // while a filter is typed; all others then are letters
-	local bool     // only where nodes run on this machine: the help of other screens is silent on it
+	local bool     // only on a screen of its own, or where nodes run on this machine: the help of others is silent on it
 }
 
 // keymap is every key there is. What a key does, what the footer offers and what the
@@ -85,10 +85,10 @@ var keymap = []binding{
 
 	{verb: open, keys: []string{"enter", "l", "right"}, shown: "enter", short: "open", long: "look at one in full"},
 	{verb: back, keys: []string{"esc", "h", "left", "backspace"}, shown: "esc", short: "back", long: "back; in a list: no filter"},
-	{verb: add, keys: []string{"a"}, shown: "a", short: "add", long: "add: a rule; time, to the clock"},
-	{verb: remove, keys: []string{"D"}, shown: "D", short: "remove", long: "take the rule back, when pressed twice"},
-	{verb: stopAll, keys: []string{"X"}, shown: "X", short: "stop", long: "take every rule back, when pressed twice"},
-	{verb: freeze, keys: []string{"f"}, shown: "f", short: "freeze", long: "the broker's time: stand still, go on"},
+	{verb: add, keys: []string{"a"}, shown: "a", short: "add", long: "add: a rule; time, to the clock", local: true},
+	{verb: remove, keys: []string{"D"}, shown: "D", short: "remove", long: "take the rule back, when pressed twice", local: true},
+	{verb: stopAll, keys: []string{"X"}, shown: "X", short: "stop", long: "take every rule back, when pressed twice", local: true},
+	{verb: freeze, keys: []string{"f"}, shown: "f", short: "freeze", long: "the broker's time: stand still, go on", local: true},
 	{verb: find, keys: []string{"/"}, shown: "/", short: "filter", long: "filter what is shown"},
 	{verb: form, keys: []string{"x"}, shown: "x", short: "form", long: "value as json, text or bytes"},
 	{verb: later, keys: []string{"n", "]"}, shown: "n", short: "next", long: "the next one, in full"},

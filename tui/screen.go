@@ -102,6 +102,7 @@ var places = []place{
 	{"", "partitions", "part", "rmq topic list -o json", listOf(kind.Partitions)},
 	{"", "clock", "clk", "rmq clock due", func(p place, opt *Options) screen { return newClocked(p, opt) }},
 	{"", "chaos", "chaos", "rmq chaos list", func(p place, opt *Options) screen { return newFaults(p, opt) }},
+	{"", "timeline", "time", "rmq snapshot show FILE --note timeline", func(p place, opt *Options) screen { return newTimeline(p, opt) }},
 	{"", "errors", "err", "rmq status -o json", listOf(kind.Errors)},
 	{"", "bans", "ban", "rmq ban list", listOf(kind.Bans)},
 	{"", "bridges", "brdg", "rmq bridge list", listOf(kind.Bridges)},

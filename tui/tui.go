@@ -23,6 +23,7 @@
 //	clock.go     the broker's time, and moving it
 //	chaos.go     what goes wrong by plan
 //	messages.go  live messages
+//	timeline.go  what led to the failure of a test
 //	decoded.go   what their values are
 //	pager.go     text that scrolls
 //	prompt.go    filters as they are typed
@@ -59,6 +60,7 @@ type Options struct {
 	Theme     string         // one of Themes(); "" is the first
 	Accent    string         // colour of the program's name; "" is the theme's: contexts have theirs
 	NoMouse   bool           // leave it to the terminal, at first
+	Bundle    *Bundle        // of a failed test, to be looked at; nil: none
 	Decode    decode.Options // of values; the zero Kind finds out what they are
 	// Tell has a node of a cluster on this machine killed, paused, resumed or restarted, as verb says,
 	// and returns what has become of it; nil: there is none.

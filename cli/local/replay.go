@@ -12,15 +12,16 @@ import (
 )
 
 // Reopen runs a broker in memory, on a free port of this machine, that holds what a snapshot or a bundle does, and
-// whose time stands still at the moment of that: nothing expires while somebody looks. end closes it.
-func Reopen(ctx context.Context, e *env.Env, name string) (url string, end func() error, err error) {
+// whose time stands still at the moment of that: nothing expires while somebody looks. notes are those of a bundle, by
+// name. end closes it.
+func Reopen(ctx context.Context, e *env.Env, name string) (url string, notes map[string]string, end func() error, err error) {
 	path, err := wholeSnapshot(e, name)
 	if err != nil {
-		return "", nil, err
+		return "", nil, nil, err
 	}
 	s, err := readSnapshot(name, path)
 	if err != nil {
-		return "", nil, err
+		return "", nil, nil, err
 	}
 	ports := broker.OnePort(broker.None)
 	ports.HTTP = 0
@@ -29,9 +30,9 @@ func Reopen(ctx context.Context, e *env.Env, name string) (url string, end func(
 		Snapshot: func() (io.ReadCloser, error) { return os.Open(path) },
 	})
 	if err != nil {
-		return "", nil, err
+		return "", nil, nil, err
 	}
-	return b.URLs().HTTP, func() error {
+	return b.URLs().HTTP, s.text, func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 		defer cancel()
 		return errors.Join(b.Err(), b.Close(ctx))

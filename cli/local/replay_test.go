@@ -37,9 +37,12 @@ func TestReopen(t *testing.T) {
 	}
 	e := &env.Env{Dir: t.TempDir(), Home: t.TempDir(), Getenv: func(string) string { return "" }}
 	for range 2 { // as often as wanted: the file stays as it is
-		url, end, err := Reopen(ctx, e, path)
+		url, notes, end, err := Reopen(ctx, e, path)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if notes["timeline"] != "it was made\n" {
+			t.Errorf("the notes are %q", notes)
 		}
 		c, err := adminapi.NewClient(url, nil)
 		if err != nil {
@@ -53,7 +56,7 @@ func TestReopen(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if _, _, err := Reopen(ctx, e, "nothing"); env.Explain(err).Exit != env.NotFound {
+	if _, _, _, err := Reopen(ctx, e, "nothing"); env.Explain(err).Exit != env.NotFound {
 		t.Errorf("a file that is not there: %v", err)
 	}
 }

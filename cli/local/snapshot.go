@@ -59,6 +59,8 @@ type snapshotted struct {
 	snapshot.About
 	Bytes int64    `json:"bytes"`
 	Notes []string `json:"notes,omitempty"`
+
+	text map[string]string // of the notes
 }
 
 // readSnapshot reads a snapshot to its end, which tells whether it is whole.
@@ -71,8 +73,9 @@ func readSnapshot(name, path string) (s snapshotted, err error) {
 	if err := errors.Join(err, f.Close()); err != nil {
 		return s, unreadable(err, name)
 	}
-	s = snapshotted{Name: name, Path: path, ID: c.ID.String(), About: c.About, Bytes: c.Bytes}
+	s = snapshotted{Name: name, Path: path, ID: c.ID.String(), About: c.About, Bytes: c.Bytes, text: map[string]string{}}
 	for i := range c.Notes {
+		s.text[c.Notes[i].Name] = string(c.Notes[i].Content)
 		s.Notes = append(s.Notes, c.Notes[i].Name)
 	}
 	return s, nil

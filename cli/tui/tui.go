@@ -21,8 +21,9 @@ import (
 // returns what has become of it.
 type Tell = func(ctx context.Context, node, verb string) (string, error)
 
-// Reopen runs a broker that holds what a snapshot or bundle does, and returns where it answers.
-type Reopen = func(ctx context.Context, file string) (url string, end func() error, err error)
+// Reopen runs a broker that holds what a snapshot or bundle does, and returns where it answers, with the
+// notes of a bundle by name.
+type Reopen = func(ctx context.Context, file string) (url string, notes map[string]string, end func() error, err error)
 
 // Command returns `rmq tui`. tell is asked for the way to the nodes that run on this machine; nil: there
 // is none.
@@ -55,12 +56,19 @@ func Command(e *env.Env, tell func() Tell, reopen Reopen) *cobra.Command {
 			if err := tui.Check(screen, filter, decoding.Options); err != nil {
 				return &env.Failure{Exit: env.Usage, What: "--filter: " + err.Error(), Hint: "rmq tui --help, or ? on the screen"}
 			}
+			var bundle *tui.Bundle
 			if replay != "" {
-				url, end, err := reopen(cmd.Context(), replay)
+				url, notes, end, err := reopen(cmd.Context(), replay)
 				if err != nil {
 					return err
 				}
 				defer func() { failed = errors.Join(failed, end()) }()
+				if bundle, err = tui.ReadBundle(replay, notes); err != nil {
+					return env.Failf(env.Failed, "%s: %v", env.Clean(replay), err)
+				}
+				if bundle != nil && !cmd.Flags().Changed("screen") {
+					screen = "timeline"
+				}
 				e.URL, e.User = url, ""
 			}
 			find := func() (adminapi.Source, string, error) {
@@ -79,14 +87,14 @@ func Command(e *env.Env, tell func() Tell, reopen Reopen) *cobra.Command {
 			return tui.Run(cmd.Context(), tui.Options{
 				Find: find, Namespace: namespace, Screen: screen, Filter: filter,
 				Interval: time.Duration(interval), Color: e.Colored(true), In: e.In, Out: e.Out, Tell: teller(e, tell),
-				Theme: theme, Accent: accentOf(e, accent), NoMouse: !mouse, Decode: decoding.Options,
+				Theme: theme, Accent: accentOf(e, accent), NoMouse: !mouse, Decode: decoding.Options, Bundle: bundle,
 			})
 		},
 	}
 	f := cmd.Flags()
 	f.Var(&env.Choice{Value: &screen, Of: tui.Screens()}, "screen", "the screen to begin with")
 	f.StringVar(&filter, "filter", "", "filter it, in the words of its / key")
-	f.StringVar(&replay, "replay", "", "look at what a snapshot or bundle holds, in a broker of its own whose time stands still")
+	f.StringVar(&replay, "replay", "", "look at what a snapshot holds, in a broker of its own whose time stands still; of a failed test's bundle, at what led to it first")
 	f.Var(&interval, "interval", "how often to ask the broker")
 	f.Var(&env.Choice{Value: &theme, Of: tui.Themes()}, "theme", "colours; auto asks the terminal whether it is dark or light")
 	f.StringVar(&accent, "accent", "", "colour of the program's name: red, yellow…, 0 to 255, or #rrggbb (default: that of the context)")

@@ -99,6 +99,9 @@ func arguments(args []adminapi.Argument) Section {
 }
 
 // quote writes an argument as a POSIX shell takes it.
+// Quote writes an argument as a POSIX shell takes it.
+func Quote(s string) string { return quote(s) }
+
 func quote(s string) string {
 	safe := s != ""
 	for _, r := range s {
