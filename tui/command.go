@@ -31,6 +31,7 @@ type commandLine struct {
 func commandLines() []commandLine {
 	return []commandLine{
 		{"export", "FILE", "write what is shown: .json has an item a line and all of each, .csv the columns", (*Model).export, nil},
+		{"save", "filter NAME", "keep the filter in use: / and --where take it as @NAME", (*Model).saveFilter, func(*Model) []string { return []string{"filter "} }},
 		{"plot", "PATH", "plot a number of the values that the message under the cursor is one of: .temp, .pos.lat, .tags[0]", (*Model).plotCommand, (*Model).plotPaths},
 		{"every", "DURATION", "how often the broker is asked", (*Model).setInterval, func(*Model) []string { return []string{"250ms", "1s", "5s", "30s"} }},
 		{"theme", "NAME", "colours", (*Model).setTheme, func(*Model) []string { return Themes() }},
@@ -156,6 +157,9 @@ func (m *Model) doCommand(src string) (tea.Cmd, error) {
 			s.(collection).want(arg)
 			return nil
 		})
+	}
+	if arg, err = m.named(arg); err != nil {
+		return nil, err
 	}
 	return m.goTo(t.place, func(s screen) error {
 		if arg == "" {

@@ -3,6 +3,8 @@ package tui
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -88,6 +90,9 @@ func newModel(f *feed.Feed, opt Options) (*Model, error) {
 	}
 	m.at = max(0, placeOf(opt.Screen))
 	if opt.Filter != "" {
+		if opt.Filter, err = m.named(opt.Filter); err != nil {
+			return nil, err
+		}
 		if err := m.parse(opt.Filter); err != nil {
 			return nil, err
 		}
@@ -598,6 +603,10 @@ func (m *Model) parses(src string) bool {
 }
 
 func (m *Model) parse(src string) error {
+	src, err := m.named(src)
+	if err != nil {
+		return err
+	}
 	if m.at == liveAt {
 		_, _, err := kind.LiveQuery(src)
 		return err
@@ -609,12 +618,57 @@ func (m *Model) parse(src string) error {
 	if fields == nil {
 		return fmt.Errorf("the screen %s has nothing to filter", places[m.at].name)
 	}
-	_, err := kind.ParseFilter(src, fields)
+	_, err = kind.ParseFilter(src, fields)
 	return err
+}
+
+// named is the filter that src is: @NAME is a saved one.
+func (m *Model) named(src string) (string, error) {
+	name, saved := strings.CutPrefix(src, "@")
+	if !saved || m.opt.Saved == nil {
+		return src, nil
+	}
+	all, err := m.opt.Saved()
+	if err != nil {
+		return "", err
+	}
+	if f, ok := all[name]; ok {
+		return f, nil
+	}
+	names := slices.Sorted(maps.Keys(all))
+	if len(names) == 0 {
+		return "", fmt.Errorf("no filter is saved; :save filter NAME saves the one in use")
+	}
+	return "", fmt.Errorf("there is no filter @%s; there are @%s", kind.Clean(name), kind.Clean(strings.Join(names, ", @")))
+}
+
+// saveFilter keeps the filter that is in use.
+func (m *Model) saveFilter(arg string) (tea.Cmd, error) {
+	name, ok := strings.CutPrefix(arg, "filter ")
+	name = strings.TrimPrefix(strings.TrimSpace(name), "@")
+	src := m.screen().filter()
+	switch {
+	case !ok || name == "":
+		return nil, fmt.Errorf("save filter NAME")
+	case src == "":
+		return nil, fmt.Errorf("there is no filter here; / makes one")
+	case m.opt.Save == nil:
+		return nil, fmt.Errorf("there is nowhere to save it to")
+	}
+	if err := m.opt.Save(name, src); err != nil {
+		return nil, err
+	}
+	m.note = "saved: @" + name + " is " + src
+	return nil, nil
 }
 
 // use filters the screen that is shown.
 func (m *Model) use(src string) tea.Cmd {
+	src, err := m.named(src)
+	if err != nil {
+		m.prompt.err = err
+		return nil
+	}
 	if src == m.screen().filter() {
 		return nil
 	}

@@ -39,7 +39,9 @@ func ReadBundle(file string, notes map[string]string) (*Bundle, error) {
 	if n := len(events); n > 0 {
 		end = events[n-1].After + 1
 	}
-	note(adminapi.NoteState, "", end)
+	if _, now, ok := strings.Cut(notes[adminapi.NoteState], "what there is now:\n"); ok { // what is before that is the timeline
+		b.events = append(b.events, adminapi.Happened{After: end, What: adminapi.NoteState, Text: "what there was at the end:\n" + now})
+	}
 	return b, nil
 }
 

@@ -57,11 +57,15 @@ type Options struct {
 	Filter    string    // of that screen
 	Interval  time.Duration
 	Color     bool
-	Theme     string         // one of Themes(); "" is the first
-	Accent    string         // colour of the program's name; "" is the theme's: contexts have theirs
-	NoMouse   bool           // leave it to the terminal, at first
-	Bundle    *Bundle        // of a failed test, to be looked at; nil: none
-	Decode    decode.Options // of values; the zero Kind finds out what they are
+	Theme     string  // one of Themes(); "" is the first
+	Accent    string  // colour of the program's name; "" is the theme's: contexts have theirs
+	NoMouse   bool    // leave it to the terminal, at first
+	Bundle    *Bundle // of a failed test, to be looked at; nil: none
+	// Saved are filters by name, of which "@hot" stands for the one called hot; Save keeps one. nil: there is no place
+	// for them.
+	Saved  func() (map[string]string, error)
+	Save   func(name, src string) error
+	Decode decode.Options // of values; the zero Kind finds out what they are
 	// Tell has a node of a cluster on this machine killed, paused, resumed or restarted, as verb says,
 	// and returns what has become of it; nil: there is none.
 	Tell func(ctx context.Context, node, verb string) (string, error)

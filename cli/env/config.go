@@ -300,8 +300,8 @@ func checkKeys(root *cobra.Command, path string, settings map[string]any) error 
 				}
 				continue
 			}
-			if flags[key] || at == "" && key == requestsKey {
-				continue // requests are read when one is named
+			if flags[key] || at == "" && (key == requestsKey || key == filtersKey) {
+				continue // requests and filters are read when one is named
 			}
 			f := Failf(Usage, "unknown setting %s%s", at, key)
 			if path != "" {

@@ -11,7 +11,7 @@
 //	env.go       Env, terminals, talk
 //	view.go      Print: table, text, json, yaml
 //	pick.go      --jq and --template
-//	saved.go     requests by name
+//	saved.go     requests by name; filters.go filters
 //	failure.go   errors, hints and exit codes
 //	value.go     durations, sizes and choices as flags read them
 //	config.go    flag > RMQ_* > project rmq.yaml > context > user file > machine's file

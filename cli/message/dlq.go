@@ -369,7 +369,7 @@ func newRedrive(e *env.Env) *cobra.Command {
 	}
 	r.common(cmd, 0, "send back at most so many; 0: all")
 	f := cmd.Flags()
-	f.StringVarP(&r.where, "where", "w", "", "only letters for which this holds, such as 'json.id > 30' (docs/FILTER.md); others stay")
+	f.StringVarP(&r.where, "where", "w", "", "only letters for which this holds, such as 'json.id > 30' (docs/FILTER.md), or @NAME of a saved filter; others stay")
 	f.StringVar(&r.to, "to", "", "where to send all of them: another TARGET, also of another protocol")
 	f.StringVar(&r.edit, "edit", "", editHelp)
 	f.Var(&r.rate, "rate", "how fast at most: 100/s, 30/m")
@@ -384,7 +384,11 @@ func (r *redrive) run(ctx context.Context, arg string) error {
 	}
 	var meant *filter.Filter
 	if r.where != "" {
-		if meant, err = filter.Compile(r.where, filter.Options{Now: r.e.Now}); err != nil {
+		src, err := r.e.Filter(r.where)
+		if err != nil {
+			return err
+		}
+		if meant, err = filter.Compile(src, filter.Options{Now: r.e.Now}); err != nil {
 			return badExpression("--where", err)
 		}
 	}

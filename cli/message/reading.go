@@ -46,7 +46,7 @@ func (r *reading) flags(fs *pflag.FlagSet) {
 
 // whereFlag adds --where to a command.
 func (r *reading) whereFlag(fs *pflag.FlagSet) {
-	fs.StringVarP(&r.where, "where", "w", "", "only messages for which this holds, such as 'json.celsius > 30' (docs/FILTER.md)")
+	fs.StringVarP(&r.where, "where", "w", "", "only messages for which this holds, such as 'json.celsius > 30' (docs/FILTER.md), or @NAME of a saved filter")
 }
 
 // showFlags adds the flags of all who show messages.
@@ -87,8 +87,11 @@ func (r *reading) compile(by string) error {
 	if r.where == "" {
 		return nil
 	}
-	var err error
-	if r.filter, err = filter.Compile(r.where, filter.Options{Now: r.e.Now}); err != nil {
+	src, err := r.e.Filter(r.where)
+	if err != nil {
+		return err
+	}
+	if r.filter, err = filter.Compile(src, filter.Options{Now: r.e.Now}); err != nil {
 		return badExpression(by, err)
 	}
 	return nil

@@ -50,8 +50,12 @@ func Command(e *env.Env, tell func() Tell, reopen Reopen) *cobra.Command {
 			if err := check(e, screen); err != nil {
 				return err
 			}
-			if err := tui.Check(screen, "", decoding.Options); err != nil {
+			err := tui.Check(screen, "", decoding.Options)
+			if err != nil {
 				return env.Failf(env.Usage, "--decode: %v", err)
+			}
+			if filter, err = e.Filter(filter); err != nil {
+				return err
 			}
 			if err := tui.Check(screen, filter, decoding.Options); err != nil {
 				return &env.Failure{Exit: env.Usage, What: "--filter: " + err.Error(), Hint: "rmq tui --help, or ? on the screen"}
@@ -87,7 +91,7 @@ func Command(e *env.Env, tell func() Tell, reopen Reopen) *cobra.Command {
 			return tui.Run(cmd.Context(), tui.Options{
 				Find: find, Namespace: namespace, Screen: screen, Filter: filter,
 				Interval: time.Duration(interval), Color: e.Colored(true), In: e.In, Out: e.Out, Tell: teller(e, tell),
-				Theme: theme, Accent: accentOf(e, accent), NoMouse: !mouse, Decode: decoding.Options, Bundle: bundle,
+				Theme: theme, Accent: accentOf(e, accent), NoMouse: !mouse, Decode: decoding.Options, Bundle: bundle, Saved: e.SavedFilters, Save: e.SaveFilter,
 			})
 		},
 	}

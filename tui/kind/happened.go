@@ -18,12 +18,6 @@ func Timeline() *Kind[adminapi.Happened] {
 			{Title: "AFTER", Width: 11, Keep: 8, Number: func(h *T, _ Look) float64 { return h.After.Seconds() }, Show: func(h *T, _ Look) Cell { return Cell{happenedAt(h), Faint} }},
 			{Title: "WHAT", Width: 7, Keep: 9, Text: func(h *T, _ Look) string { return h.What }, Show: func(h *T, _ Look) Cell { return Cell{h.What, happenedTone(h)} }},
 			{Title: "EVENT", Width: 30, Grow: 1, Keep: 9, Text: func(h *T, _ Look) string { return firstLine(h.Text) }, Show: func(h *T, _ Look) Cell { return happenedText(h) }},
-			{Title: "VALUE", Width: 20, Grow: 1, Keep: 4, Text: func(h *T, l Look) string {
-				if h.Message == nil {
-					return ""
-				}
-				return preview(h.Message, l)
-			}},
 		},
 		ID:    func(h *T) string { return fmt.Sprintf("%020d %s", h.After, h.Text) },
 		Title: func(h *T) string { return h.What + " " + firstLine(h.Text) },
