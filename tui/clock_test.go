@@ -12,6 +12,7 @@ import (
 func TestClockIsMoved(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		fake, x := load(t)
+		fake.Time = x.Clock
 		d := drive(t, fake, Options{}, 100, 24)
 		clock := func() (c adminapi.Clock) {
 			fake.Update(func(f *adminapitest.Fake) { c = f.Time })
@@ -138,5 +139,22 @@ func TestFaultsAreCompleted(t *testing.T) {
 		d.typed("chaos remove l")
 		d.keys("tab")
 		d.sees("chaos remove")
+	})
+}
+
+// What counts down does so by the broker's clock, and stands still while that does.
+func TestTimeIsTheBrokers(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		fake, _ := load(t)
+		fake.Time = adminapi.Clock{Kind: adminapi.ClockVirtual, Now: time.Date(2000, 1, 1, 12, 0, 0, 0, time.UTC), Frozen: true}
+		fake.C = []adminapi.Session{{ClientID: "away", Expiry: 7200, ExpiresAt: time.Date(2000, 1, 1, 14, 0, 0, 0, time.UTC)}}
+		d := drive(t, fake, Options{}, 100, 24)
+		d.keys("5")
+		d.pass(3)
+		d.sees("its time stands still at 2000-01-01 12:00:00.000 UTC", "in 2h")
+		fake.Update(func(f *adminapitest.Fake) { f.Time.Now, f.Time.Frozen = f.Time.Now.Add(time.Hour), false })
+		d.pass(2)
+		d.sees("in 1h")
+		d.misses("stands still")
 	})
 }

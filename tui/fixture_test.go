@@ -51,7 +51,7 @@ func load(t testing.TB) (*adminapitest.Fake, fixture) {
 	f := adminapitest.New()
 	f.S, f.O, f.T, f.Q, f.X, f.B, f.C, f.G, f.R, f.Node, f.Log = x.Status, x.Overview, x.Topics, x.Queues, x.Exchanges, x.Bindings, x.Sessions, x.Groups, x.Retained, x.Nodes, x.Shards
 	f.Ban, f.Br, f.Set, f.Opt = x.Bans, x.Bridges, x.Settings, x.Options
-	f.Time, f.Dues = x.Clock, x.Dues
+	f.Time, f.Dues = adminapi.Clock{Kind: adminapi.ClockReal}, x.Dues
 	if _, err := f.RunPlan(t.Context(), x.Chaos); err != nil {
 		t.Fatal(err)
 	}

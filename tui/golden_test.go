@@ -105,9 +105,9 @@ var scenes = []scene{
 	{"node", keys("0", "enter")},
 	{"partitions", func(d *driver) { d.say("partitions"); d.pass(5) }},
 	{"partition", func(d *driver) { d.say("partition orders/eu/2") }},
-	{"clock", func(d *driver) { d.say("clock") }},
-	{"clock-typed", func(d *driver) { d.say("clock"); d.keys("a"); d.typed("36h liveness") }},
-	{"clock-due", func(d *driver) { d.say("clock"); keys("j", "enter")(d) }},
+	{"clock", func(d *driver) { d.virtual(); d.say("clock") }},
+	{"clock-typed", func(d *driver) { d.virtual(); d.say("clock"); d.keys("a"); d.typed("36h liveness") }},
+	{"clock-due", func(d *driver) { d.virtual(); d.say("clock"); keys("j", "enter")(d) }},
 	{"chaos", func(d *driver) { d.fire(); d.say("chaos"); d.pass(2) }},
 	{"chaos-rule", func(d *driver) { d.fire(); d.say("chaos"); keys("j", "enter")(d) }},
 	{"chaos-add", func(d *driver) {
@@ -137,6 +137,13 @@ var scenes = []scene{
 		d.lose()
 		d.pass(12)
 	}},
+}
+
+// virtual has the broker go by the fixture's clock, and the screens know it.
+func (d *driver) virtual() {
+	_, x := load(d.t)
+	d.fake.Update(func(f *adminapitest.Fake) { f.Time = x.Clock })
+	d.pass(statusEvery)
 }
 
 // fire has rules of the fixture's plan fire.

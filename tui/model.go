@@ -35,10 +35,11 @@ type Model struct {
 	width, height int
 
 	link   feed.Link
-	where  string        // what the broker is called
-	now    time.Time     // here, as of the last message
-	skew   time.Duration // the broker's clock minus ours
-	paused time.Time     // zero: it is not
+	where  string         // what the broker is called
+	now    time.Time      // here, as of the last message
+	skew   time.Duration  // the broker's clock minus ours
+	clock  adminapi.Clock // the broker's, as of the last pulse that asked for it
+	paused time.Time      // zero: it is not
 
 	decodings *decodings
 
@@ -77,6 +78,7 @@ const (
 type pulse struct {
 	overview adminapi.Overview
 	status   *adminapi.Status // nil: not asked
+	clock    *adminapi.Clock  // nil: not asked
 }
 
 func newModel(f *feed.Feed, opt Options) (*Model, error) {
@@ -118,7 +120,11 @@ func (m *Model) look() kind.Look {
 	if !m.paused.IsZero() {
 		now = m.paused
 	}
-	return kind.Look{Now: now.Add(m.skew), Zone: m.opt.Zone, Decode: m.decodings.of}
+	now = now.Add(m.skew)
+	if m.clock.Frozen {
+		now = m.clock.Now
+	}
+	return kind.Look{Now: now, Zone: m.opt.Zone, Decode: m.decodings.of}
 }
 
 // Init begins the three chains, and asks the terminal what its background is.
@@ -176,11 +182,17 @@ func (m *Model) resize(w, h int) {
 func (m *Model) askPulse() tea.Cmd {
 	m.pulseSeq++
 	withStatus := m.pulses%statusEvery == 0 || !m.link.Up
+	withClock := withStatus || m.clock.Kind == adminapi.ClockVirtual
 	m.pulses++
 	return m.feed.Ask(forPulse{}, m.pulseSeq, func(ctx context.Context, src adminapi.Source) (any, error) {
 		var p pulse
 		var err error
-		if p.overview, err = src.Overview(ctx); err != nil || !withStatus {
+		if p.overview, err = src.Overview(ctx); err != nil || !withClock {
+			return p, err
+		}
+		c, err := src.Clock(ctx)
+		p.clock = &c
+		if err != nil || !withStatus {
 			return p, err
 		}
 		st, err := src.Status(ctx)
@@ -303,7 +315,14 @@ func (m *Model) pulse(a feed.Answer) tea.Cmd {
 		if m.overview().take(p.overview, p.status) {
 			m.note = "the broker was started again"
 		}
-		m.skew = p.overview.At.Sub(a.At.Add(-a.Took / 2))
+		now := p.overview.At
+		if p.clock != nil {
+			m.clock = *p.clock
+		}
+		if m.clock.Kind == adminapi.ClockVirtual { // by it sessions and messages expire
+			now = m.clock.Now
+		}
+		m.skew = now.Sub(a.At.Add(-a.Took / 2))
 	}
 	again := m.feed.After(m.opt.Interval, forPulse{}, a.Seq)
 	if back && a.Seq > 1 {
