@@ -130,7 +130,7 @@ func (s *clocked) body(t *theme, l kind.Look) []string {
 	if !s.clock.Frozen {
 		now = l.Now
 	}
-	says := kind.Line{{Text: " it is "}, {Text: l.Stamp(now), Tone: kind.Strong}, {Text: "; the broker's clock "}, state}
+	says := kind.Line{{Text: " " + l.Stamp(now), Tone: kind.Strong}, {Text: "; the clock "}, state}
 	if s.virtual() {
 		switch apart := s.clock.Now.Sub(s.machine).Round(time.Second); {
 		case apart > 0:
@@ -139,7 +139,7 @@ func (s *clocked) body(t *theme, l kind.Look) []string {
 			says = append(says, kind.Cell{Text: ", " + kind.Duration(-apart) + " behind", Tone: kind.Faint})
 		}
 	}
-	hint := kind.Line{{Text: " :clock advance 24h, set 2030-01-01, freeze, resume; what was due on the way has happened when it returns", Tone: kind.Faint}}
+	hint := kind.Line{{Text: " :clock advance 24h, set 2030-01-01, freeze, resume", Tone: kind.Faint}}
 	if !s.virtual() {
 		hint = kind.Line{{Text: " it cannot be moved; this one can: rmq up --memory --clock virtual", Tone: kind.Faint}}
 	}

@@ -26,7 +26,7 @@ func TestClockIsMoved(t *testing.T) {
 		if got := clock().Now.Sub(x.Clock.Now); got != 36*time.Hour {
 			t.Errorf("it was advanced by %v", got)
 		}
-		d.sees("it is 2000-01-02 21:30:00.000 UTC")
+		d.sees("2000-01-02 21:30:00.000 UTC; the clock stands still, 1d21h ahead")
 		d.keys("f")
 		if clock().Frozen {
 			t.Error("it stands still")

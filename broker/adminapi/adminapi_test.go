@@ -467,6 +467,9 @@ func TestLiveIsSentTogether(t *testing.T) {
 	if n := <-w.sent; n != 0 {
 		t.Errorf("%d bytes before anything is shown", n)
 	}
+	if err := fake.AwaitLive(ctx); err != nil {
+		t.Fatal(err)
+	}
 	m := &adminapi.Message{Protocol: "mqtt", Topic: "a/b", Value: []byte("21.5")}
 	fake.Emit(adminapi.LiveEvent{Message: m, Behind: true})
 	fake.Emit(adminapi.LiveEvent{Message: m, Behind: true})
