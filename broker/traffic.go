@@ -73,7 +73,10 @@ func (b *Broker) slow() (all []adminapi.Slow) {
 func (b *Broker) client(id string) (admin.Client, bool) {
 	for _, c := range b.mqtt.Clients() {
 		if c.ClientID == id {
-			return admin.Client{User: c.User, Version: c.Version.String(), Remote: c.Remote.String(), Transport: c.Transport, Since: c.Since, KeepAlive: int(c.KeepAlive.Seconds())}, true
+			return admin.Client{
+				User: c.User, Version: c.Version.String(), Remote: c.Remote.String(), Transport: c.Transport, Since: c.Since,
+				KeepAlive: int(c.KeepAlive.Seconds()), Aliases: c.Aliases, AliasMax: c.AliasMax,
+			}, true
 		}
 	}
 	return admin.Client{}, false

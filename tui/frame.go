@@ -3,6 +3,7 @@ package tui
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	tea "charm.land/bubbletea/v2"
 
@@ -93,7 +94,7 @@ func (m *Model) head() string {
 	case !m.paused.IsZero():
 		right = kind.Line{{Text: "‖ PAUSED at " + l.Clock(l.Now) + " ", Tone: kind.Warn}}
 	case m.link.Up && m.clock.Frozen:
-		right = kind.Line{{Text: "● ", Tone: kind.Good}, {Text: "its time stands still at " + l.Stamp(l.Now) + " ", Tone: kind.Warn}}
+		right = kind.Line{{Text: "● ", Tone: kind.Good}, {Text: "frozen at " + l.Now.UTC().Format(time.DateTime) + " ", Tone: kind.Warn}}
 	case m.link.Up:
 		right = kind.Line{{Text: "● ", Tone: kind.Good}, {Text: "up " + l.Since(m.overview().broker.Started), Tone: kind.Faint}, {Text: "  " + l.Clock(l.Now) + " "}}
 	case m.link.Tries > 0:

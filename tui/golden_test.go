@@ -217,6 +217,7 @@ func TestGoldenFrames(t *testing.T) {
 		if testing.Short() && size.w > 80 {
 			continue
 		}
+		shown := map[string]bool{}
 		for _, s := range scenes {
 			t.Run(size.name+"/"+s.name, func(t *testing.T) {
 				bubble(t, func(t *testing.T) {
@@ -225,8 +226,14 @@ func TestGoldenFrames(t *testing.T) {
 					d.pass(20)
 					s.play(d)
 					d.golden(size.name+"/"+s.name+".txt", false)
+					shown[places[d.m.at].name] = true
 				})
 			})
+		}
+		for _, name := range Screens() {
+			if !shown[name] && !strings.Contains(flag.Lookup("test.run").Value.String(), "/") { // some scenes alone were asked for
+				t.Errorf("there is no frame of the screen %s at %s", name, size.name)
+			}
 		}
 	}
 }

@@ -73,6 +73,7 @@ type Client struct {
 	Transport             string
 	Since                 time.Time
 	KeepAlive             int // seconds
+	Aliases, AliasMax     int // topic aliases that it was told, and takes
 }
 
 // Source implements adminapi.Source.
@@ -354,6 +355,7 @@ func (s *Source) session(i *kernel.SessionInfo) adminapi.Session {
 	if i.Connected && s.c.Client != nil {
 		if c, ok := s.c.Client(i.ClientID); ok {
 			x.User, x.Version, x.Remote, x.Transport, x.Since, x.KeepAlive = c.User, c.Version, c.Remote, c.Transport, c.Since, c.KeepAlive
+			x.Aliases, x.AliasMax = c.Aliases, c.AliasMax
 		}
 	}
 	return x

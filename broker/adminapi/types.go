@@ -468,6 +468,8 @@ type Session struct {
 	Expiry    int64     `json:"expiry_seconds"`       // after the connection; ExpiryNever
 	ExpiresAt time.Time `json:"expires_at,omitzero"`  // while absent
 	KeepAlive int       `json:"keep_alive,omitempty"` // seconds
+	Aliases   int       `json:"aliases,omitempty"`    // topic aliases that the client was told
+	AliasMax  int       `json:"alias_max,omitempty"`  // that it takes
 
 	Subscriptions []Subscription `json:"subscriptions"`
 	Inflight      int            `json:"inflight"`     // unacknowledged QoS 1 and 2 deliveries

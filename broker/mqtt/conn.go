@@ -481,6 +481,12 @@ func (c *conn) describe() (Client, bool) {
 		return Client{}, false
 	}
 	peer := wire.PeerOf(c.nc)
+	c.mu.Lock()
+	told := 0
+	if c.flow != nil {
+		told = len(c.flow.aliasesOut)
+	}
+	c.mu.Unlock()
 	return Client{
 		ClientID:  c.clientID,
 		User:      c.user,
@@ -490,5 +496,7 @@ func (c *conn) describe() (Client, bool) {
 		KeepAlive: time.Duration(c.keepAlive) * time.Second,
 		Since:     time.Unix(0, c.since),
 		Waiting:   c.out.Buffered(),
+		Aliases:   told,
+		AliasMax:  int(c.aliasMax),
 	}, true
 }

@@ -312,6 +312,8 @@ type Client struct {
 	KeepAlive time.Duration // 0: none
 	Since     time.Time     // link time
 	Waiting   int           // bytes not yet taken by it
+	Aliases   int           // topic aliases that it was told
+	AliasMax  int           // that it takes
 }
 
 // Clients returns the clients that are connected, in no order.

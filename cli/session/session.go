@@ -52,6 +52,7 @@ func view(e *env.Env, s adminapi.Session) env.View {
 		{Name: "remote", Value: s.Remote},
 		{Name: "transport", Value: s.Transport},
 		{Name: "keep alive s", Value: s.KeepAlive},
+		{Name: "topic aliases", Value: fmt.Sprintf("%d of %d", s.Aliases, s.AliasMax)},
 		{Name: "expiry s", Value: expiry(s)},
 		{Name: "expires at", Value: s.ExpiresAt},
 		{Name: "inflight", Value: fmt.Sprintf("%d of %d", s.Inflight, s.InflightMax)},

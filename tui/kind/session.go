@@ -130,6 +130,9 @@ func sessionDetail(s *adminapi.Session, l Look) []Section {
 		{"backlog", Cell{fmt.Sprintf("%d messages, %s", s.Backlog, Bytes(s.BacklogBytes)), backlog(s).Tone}},
 		{"dropped", dropped(s.Dropped)},
 	}}
+	if s.AliasMax > 0 {
+		about.Fields = append(about.Fields, field("aliases", fmt.Sprintf("%d of the %d topic aliases that it takes", s.Aliases, s.AliasMax)))
+	}
 	subs := Section{Title: "subscriptions", Head: left("FILTER", "QOS", "ID", "OPTIONS"), Empty: "none"}
 	for _, u := range s.Subscriptions {
 		id := "-"
