@@ -131,6 +131,7 @@ func New(e *env.Env, open local.Open) *cobra.Command {
 		binding.Command(e),
 		bridge.Command(e),
 		session.Command(e),
+		session.Subscriptions(e),
 		retained.Command(e),
 		group.Command(e),
 		user.Command(e),
@@ -175,5 +176,5 @@ func Main(ctx context.Context, e *env.Env, open local.Open, args []string) int {
 	if ctx.Err() != nil && (err == nil && cmd.Annotations[env.EndsStopped] == "" || errors.Is(err, context.Canceled)) {
 		err = env.ErrInterrupted
 	}
-	return e.Fail(err)
+	return e.Fail(env.LastHint(cmd, err))
 }

@@ -92,7 +92,7 @@ var places = []place{
 	{"3", "queues", "queue", "rmq queue list", listOf(kind.Queues)},
 	{"4", "exchanges", "exch", "rmq exchange list", listOf(kind.Exchanges)},
 	{"5", "sessions", "sess", "rmq session list", listOf(kind.Sessions)},
-	{"6", "subscriptions", "subs", "rmq session list -o json", listOf(kind.Subscriptions)},
+	{"6", "subscriptions", "subs", "rmq sub list", listOf(kind.Subscriptions)},
 	{"7", "groups", "grp", "rmq group list", listOf(kind.Groups)},
 	{"8", "retained", "ret", "rmq retained list", listOf(kind.Retained)},
 	{"9", "messages", "live", "rmq consume 'mqtt:#'", func(p place, opt *Options) screen { return newMessages(opt.Namespace, p) }},

@@ -7,6 +7,7 @@ package admin
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"io"
 	"os"
 	"runtime"
@@ -23,6 +24,7 @@ import (
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/message"
+	"github.com/robustmq/rmq/broker/mqttwire"
 	"github.com/robustmq/rmq/broker/storage"
 	"github.com/robustmq/rmq/broker/trace"
 )
@@ -291,7 +293,7 @@ func (s *Source) CreateTopic(ctx context.Context, spec adminapi.TopicSpec) (admi
 		Durability: kernel.Durability(spec.Durability),
 	})
 	if err != nil {
-		return adminapi.Topic{}, err
+		return adminapi.Topic{}, ofTopic(err)
 	}
 	return s.topic(&st), nil
 }
@@ -304,12 +306,12 @@ func (s *Source) AlterTopic(ctx context.Context, r adminapi.Ref, c adminapi.Topi
 	ns := namespace(r.Namespace)
 	if c.Partitions > 0 {
 		if err := s.c.Kernel.AddPartitions(ctx, ns, a, c.Partitions); err != nil {
-			return adminapi.Topic{}, err
+			return adminapi.Topic{}, ofTopic(err)
 		}
 	}
 	if len(c.Set) > 0 || len(c.Delete) > 0 {
 		if err := s.c.Kernel.ConfigureStream(ctx, ns, a, c.Set, c.Delete); err != nil {
-			return adminapi.Topic{}, err
+			return adminapi.Topic{}, ofTopic(err)
 		}
 	}
 	return s.Topic(ctx, adminapi.Ref{Namespace: ns, Name: a, Spelling: "mqtt"})
@@ -320,7 +322,18 @@ func (s *Source) DeleteTopic(ctx context.Context, r adminapi.Ref) error {
 	if err != nil {
 		return err
 	}
-	return s.c.Kernel.DeleteStream(ctx, namespace(r.Namespace), a)
+	return ofTopic(s.c.Kernel.DeleteStream(ctx, namespace(r.Namespace), a))
+}
+
+// ofTopic says of a topic what the kernel says of a stream.
+func ofTopic(err error) error {
+	f, ok := errors.AsType[*fault.Error](err)
+	if !ok || !strings.Contains(f.Op, "stream") {
+		return err
+	}
+	said := *f
+	said.Op = strings.Replace(f.Op, "stream", "topic", 1)
+	return &said
 }
 
 // ---- sessions ----------------------------------------------------------------------
@@ -381,6 +394,9 @@ func (s *Source) Slow(context.Context) ([]adminapi.Slow, error) { return s.c.Slo
 func (s *Source) Retained(_ context.Context, q adminapi.Query, filter string) ([]adminapi.Message, error) {
 	if filter == "" {
 		filter = "#"
+	}
+	if !mqttwire.ValidFilter([]byte(filter)) {
+		return nil, fault.New(fault.Invalid, "read", "filter "+filter, "it is no MQTT topic filter")
 	}
 	var out []adminapi.Message
 	for _, m := range s.c.Kernel.RetainedMessages(namespace(q.Namespace), filter, adminapi.ListMax) {

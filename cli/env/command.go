@@ -7,6 +7,9 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/robustmq/rmq/broker/adminapi"
+	"github.com/robustmq/rmq/broker/fault"
 )
 
 // Noun makes a command that only holds others: alone it shows its help, and with a
@@ -65,6 +68,30 @@ func FlagError(cmd *cobra.Command, err error) error {
 		f.What = "--" + bad.GetFlag().Name + ": " + badValue(bad.GetFlag(), bad.Unwrap())
 	}
 	return f
+}
+
+// LastHint gives an error that has none the next thing to type, by what kind it is.
+func LastHint(cmd *cobra.Command, err error) error {
+	f := Explain(err)
+	if f == nil || f.See != "" {
+		return err
+	}
+	_, told := errors.AsType[*adminapi.Error](err)
+	_, spoken := errors.AsType[*fault.Error](err)
+	switch {
+	case f.Exit == Usage:
+		return WithHint(err, "%s --help", cmd.CommandPath())
+	case f.Exit == NotFound && (told || spoken):
+		for c := cmd; c.HasParent(); c = c.Parent() {
+			if list, _, none := c.Parent().Find([]string{"list"}); none == nil && list != c.Parent() {
+				return WithHint(err, "see what there is: %s", list.CommandPath())
+			}
+		}
+		return WithHint(err, "see what there is: rmq topic list   rmq queue list   rmq exchange list")
+	case f.Exit == Unreachable && (told || spoken):
+		return WithHint(err, "check the address, and that a broker listens there; here, rmq up starts one")
+	}
+	return err
 }
 
 // badValue says why a flag does not take a value.

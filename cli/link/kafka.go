@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -39,17 +40,23 @@ func openKafkaClient(ctx context.Context, t Target, o Options, more ...kgo.Opt) 
 	if t.User != "" {
 		opts = append(opts, kgo.SASL(plain.Auth{User: t.User, Pass: t.Password}.AsMechanism()))
 	}
+	// The client would go on trying; whoever typed a wrong port wants to know.
+	connecting, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	connecting, giveUp := context.WithCancelCause(connecting)
+	defer giveUp(nil)
+	opts = append(opts, kgo.WithHooks(&refusals{giveUp: giveUp, seeds: strings.Count(t.Address, ",") + 1, refused: map[string]bool{}}))
 	c, err := kgo.NewClient(append(opts, more...)...)
 	if err != nil {
 		return nil, fault.New(fault.Invalid, "connect to", t.Address, "%w", err)
 	}
-	// The client would go on trying; whoever typed a wrong port wants to know.
-	connecting, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
 	if err := c.Ping(connecting); err != nil {
 		c.Close()
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
+		}
+		if why := context.Cause(connecting); errors.Is(why, syscall.ECONNREFUSED) {
+			return nil, unreachable(t, why)
 		}
 		if k, ok := errors.AsType[*kerr.Error](err); ok {
 			return nil, kafkaFault("connect to", t.Address, k)
@@ -60,6 +67,26 @@ func openKafkaClient(ctx context.Context, t Target, o Options, more ...kgo.Opt) 
 		return nil, unreachable(t, err)
 	}
 	return c, nil
+}
+
+// refusals ends the first attempt to connect when every address has refused: nobody listens there.
+type refusals struct {
+	giveUp context.CancelCauseFunc
+	seeds  int
+
+	mu      sync.Mutex
+	refused map[string]bool
+}
+
+func (r *refusals) OnBrokerConnect(b kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.refused[net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port)))] = true; len(r.refused) == r.seeds {
+		r.giveUp(err)
+	}
 }
 
 // ErrAtOnce is what a broker of Kafka does that wants SASL, or TLS, and gets none of it.

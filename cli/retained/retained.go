@@ -11,7 +11,7 @@ import (
 
 // Command returns `rmq retained`.
 func Command(e *env.Env) *cobra.Command {
-	return env.Noun("retained", "Retained messages: the last value of an address", newList(e))
+	return env.Noun("retained", "Retained messages: the last value of an address", newList(e), newGet(e), newDelete(e))
 }
 
 // previewMax is how much of a value a table shows.
