@@ -280,6 +280,9 @@ type AppendResult struct {
 	Duplicate  bool // the batch was there already; BaseOffset is the old one
 }
 
+// committed tells whether the batch was appended, and not before.
+func (r *AppendResult) committed() bool { return r.Err == nil && !r.Duplicate }
+
 // ReadResult is what a read of a partition found.
 type ReadResult struct {
 	Batches    [][]byte // whole record batches, shared: read only

@@ -161,6 +161,7 @@ type Kernel struct {
 	damage    damages
 	stats     Stats
 	taps      taps
+	recorders recorders
 	changes   changes
 	leads     atomic.Uint64 // how often this node has begun or ceased to lead a shard
 	syncing   syncing

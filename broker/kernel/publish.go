@@ -135,6 +135,9 @@ func (k *Kernel) publish(p *Publish, door bool) error {
 		logged = k.deliverLive(p, r, &res)
 	}
 	if !m.Retain && !logged && !exactlyOnce {
+		rec := k.recorders.ofPublish(p)
+		rec.placed()
+		rec.end(true)
 		if p.Reply != nil {
 			p.Reply.Published(p.Tag, res)
 		}
@@ -142,6 +145,8 @@ func (k *Kernel) publish(p *Publish, door bool) error {
 	}
 	op := publishes.Get().(*publishOp)
 	op.reply, op.tag, op.res, op.waiting = p.Reply, p.Tag, res, 1
+	rec := k.recorders.ofPublish(p)
+	op.recorded = rec
 	if exactlyOnce {
 		op.from, op.packetID = p.From, p.PacketID
 	}
@@ -162,6 +167,7 @@ func (k *Kernel) publish(p *Publish, door bool) error {
 	default: // it follows what it speaks of in one log
 		p.From.incoming(p.PacketID, op)
 	}
+	rec.placed()
 	op.applied(nil, nil, nil) // the one that was counted while shards were added
 	return nil
 }
@@ -420,6 +426,7 @@ type publishOp struct {
 	tag      uint64
 	from     *Session // of a QoS 2 publish
 	packetID uint16
+	recorded *recorded // nil: nobody records it
 
 	mu      sync.Mutex
 	waiting int
@@ -465,9 +472,10 @@ func (op *publishOp) applied(br *shard.BatchResult, or *shard.OpResult, err erro
 	case !last:
 		return
 	}
-	reply, tag, res, from, id, unknown := op.reply, op.tag, op.res, op.from, op.packetID, op.unknown
-	op.reply, op.from, op.res, op.unknown = nil, nil, PublishResult{}, false
+	reply, tag, res, from, id, unknown, rec := op.reply, op.tag, op.res, op.from, op.packetID, op.unknown, op.recorded
+	op.reply, op.from, op.res, op.unknown, op.recorded = nil, nil, PublishResult{}, false, nil
 	publishes.Put(op)
+	rec.end(res.Err == nil)
 	if from != nil {
 		from.received(id, reply, tag, res, unknown)
 	} else if reply != nil {
@@ -493,7 +501,7 @@ func (k *Kernel) merge(sp *space, a, b *resolved, address string, why *reasons) 
 
 // appendRouted appends a Kafka batch whose records somebody else wants too, and tells
 // whether that was so.
-func (k *Kernel) appendRouted(p *Partition, batch record.Batch, acks int16, reply Appended, tag uint64) bool {
+func (k *Kernel) appendRouted(p *Partition, batch record.Batch, acks int16, reply Appended, tag uint64, rec *recorded) bool {
 	st := p.st
 	sp := k.topo.space(st.Namespace)
 	r := k.byAddress(sp, st.Address, nil)
@@ -505,7 +513,7 @@ func (k *Kernel) appendRouted(p *Partition, batch record.Batch, acks int16, repl
 		qos = 0
 	}
 	k.deliverBatchLive(p, r, batch, qos)
-	w := &appendMany{reply: reply, tag: tag, waiting: 1, r: AppendResult{BaseOffset: -1, LogAppend: -1}}
+	w := &appendMany{reply: reply, tag: tag, recorded: rec, waiting: 1, r: AppendResult{BaseOffset: -1, LogAppend: -1}}
 	placed := false
 	for i := range r.logged {
 		sr := &r.logged[i]
@@ -637,8 +645,9 @@ func (k *Kernel) deliverBatchLive(p *Partition, r *resolved, batch record.Batch,
 
 // appendMany answers an append that several shards have to see.
 type appendMany struct {
-	reply Appended
-	tag   uint64
+	reply    Appended
+	tag      uint64
+	recorded *recorded
 
 	mu      sync.Mutex
 	waiting int
@@ -684,6 +693,9 @@ func (w *appendMany) applied(br *shard.BatchResult, or *shard.OpResult, err erro
 	w.waiting--
 	last := w.waiting == 0
 	w.mu.Unlock()
+	if last {
+		w.recorded.end(w.r.committed())
+	}
 	if last && w.reply != nil {
 		w.reply.Appended(w.tag, w.r)
 	}

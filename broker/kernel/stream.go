@@ -278,11 +278,13 @@ func (p *Partition) Append(batch []byte, acks int16, reply Appended, tag uint64)
 		}
 		return nil
 	}
-	if p.k.appendRouted(p, batch, acks, reply, tag) {
+	rec := p.k.recorders.ofBatch(p.st, p.index, batch, acks, p.k.nowMs())
+	defer rec.placed()
+	if p.k.appendRouted(p, batch, acks, reply, tag, rec) {
 		return nil
 	}
 	w := appendWaits.Get().(*appendWait)
-	*w = appendWait{reply: reply, tag: tag}
+	*w = appendWait{reply: reply, tag: tag, recorded: rec}
 	err = p.s.publish(func(g *pending) { g.await(g.b.Batch(p.log, batch), -1, w) })
 	if err != nil {
 		w.applied(nil, nil, err)
@@ -317,18 +319,20 @@ func (p *Partition) AppendWait(ctx context.Context, batch []byte, acks int16, re
 
 // appendWait answers one append.
 type appendWait struct {
-	reply Appended
-	tag   uint64
+	reply    Appended
+	tag      uint64
+	recorded *recorded
 }
 
 var appendWaits = sync.Pool{New: func() any { return new(appendWait) }}
 
 func (w *appendWait) applied(br *shard.BatchResult, _ *shard.OpResult, err error) {
+	r := AppendResult{Err: err, BaseOffset: -1, LogAppend: -1}
+	if br != nil {
+		r = AppendResult{Err: br.Err, BaseOffset: br.Base, LogAppend: -1, LogStart: br.Start, Duplicate: br.Duplicate}
+	}
+	w.recorded.end(r.committed())
 	if w.reply != nil {
-		r := AppendResult{Err: err, BaseOffset: -1, LogAppend: -1}
-		if br != nil {
-			r = AppendResult{Err: br.Err, BaseOffset: br.Base, LogAppend: -1, LogStart: br.Start, Duplicate: br.Duplicate}
-		}
 		w.reply.Appended(w.tag, r)
 	}
 	*w = appendWait{}

@@ -16,7 +16,7 @@ import (
 var layers = []string{
 	"broker/fault broker/message broker/clock broker/grammar fixtures broker/internal/*",
 	"broker/wire broker/vfs broker/telemetry broker/record broker/acl broker/option broker/trace broker/filter",
-	"broker/mqttwire broker/amqpwire broker/segment",
+	"broker/mqttwire broker/amqpwire broker/segment broker/recording",
 	"broker/setting broker/chaos",
 	"broker/storage broker/adminapi",
 	"broker/storage/* broker/adminapi/*",
@@ -44,7 +44,7 @@ var layers = []string{
 var (
 	remote    = []string{"cli", "cli/*", "tui", "tui/*"}
 	local     = "cli/local"
-	remoteMay = []string{"broker/acl", "broker/chaos", "broker/setting", "broker/trace", "broker/adminapi", "broker/adminapi/declare", "broker/fault", "broker/message", "broker/grammar", "broker/filter", "broker/clock", "broker/telemetry"}
+	remoteMay = []string{"broker/acl", "broker/chaos", "broker/setting", "broker/trace", "broker/adminapi", "broker/adminapi/declare", "broker/fault", "broker/message", "broker/grammar", "broker/filter", "broker/recording", "broker/clock", "broker/telemetry"}
 )
 
 // homes says where each third-party module may be used, by prefix of folder. One
