@@ -11,7 +11,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/robustmq/rmq/broker/admin"
 	"github.com/robustmq/rmq/broker/adminapi"
 	"github.com/robustmq/rmq/broker/message"
 )
@@ -72,7 +71,7 @@ func (l *timeline) published(ns string, m *message.Message) {
 	if m.Retain {
 		s.WriteString(" retain")
 	}
-	kept := admin.MessageOf(ns, m, keptMax)
+	kept := adminapi.MessageOf(ns, m, keptMax)
 	l.put(event{time.Since(l.start), m.Source.String(), s.String(), &kept})
 }
 

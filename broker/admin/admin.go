@@ -400,7 +400,7 @@ func (s *Source) Retained(_ context.Context, q adminapi.Query, filter string) ([
 	}
 	var out []adminapi.Message
 	for _, m := range s.c.Kernel.RetainedMessages(namespace(q.Namespace), filter, adminapi.ListMax) {
-		out = append(out, MessageOf(namespace(q.Namespace), &m, adminapi.LiveBodyMax))
+		out = append(out, adminapi.MessageOf(namespace(q.Namespace), &m, adminapi.LiveBodyMax))
 	}
 	return page(q, out, func(m *adminapi.Message) string { return m.Address }), nil
 }

@@ -87,7 +87,7 @@ func looks(r *http.Request) bool {
 	case len(path) > 4:
 		return path[4] != "records" && path[4] != "messages"
 	case len(path) > 2:
-		return !slices.Contains([]string{"live", "trace", "retained", "snapshot"}, path[2])
+		return !slices.Contains([]string{"live", "trace", "retained", "snapshot", "record"}, path[2])
 	}
 	return true
 }

@@ -60,7 +60,7 @@ func (s *gathered[T]) keep(size int, one func() T) {
 
 // recordOf is a record of a topic in the form of the API.
 func recordOf(ns string, at *kernel.TopicPlace, partition int32, rec *record.Record, m *message.Message) adminapi.Message {
-	out := MessageOf(ns, m, len(m.Value))
+	out := adminapi.MessageOf(ns, m, len(m.Value))
 	offset := rec.Offset
 	out.Partition, out.Offset = &partition, &offset
 	if out.Topic == "" {
@@ -128,7 +128,7 @@ func (s *Source) Queued(ctx context.Context, q adminapi.QueuedQuery) ([]adminapi
 		if at.Unacked {
 			state = adminapi.QueuedUnacked
 		}
-		x := adminapi.Queued{Message: MessageOf(namespace(q.Namespace), m, len(m.Value)), State: state, Deliveries: at.Deliveries, Since: time.UnixMilli(at.EnqueuedAt).UTC()}
+		x := adminapi.Queued{Message: adminapi.MessageOf(namespace(q.Namespace), m, len(m.Value)), State: state, Deliveries: at.Deliveries, Since: time.UnixMilli(at.EnqueuedAt).UTC()}
 		x.Message.Queue = q.Name
 		if at.ExpiresAt != 0 {
 			x.Message.ExpiresAt = time.UnixMilli(at.ExpiresAt).UTC()

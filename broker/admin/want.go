@@ -149,7 +149,7 @@ func (w *want) thing(ctx context.Context) (got adminapi.Wanted, fields map[strin
 	for _, m := range w.s.c.Kernel.RetainedMessages(w.ns, w.name, adminapi.ListMax) {
 		if meant(w.where, &m) {
 			n++
-			some.keep(len(m.Value), func() adminapi.Message { return MessageOf(w.ns, &m, len(m.Value)) })
+			some.keep(len(m.Value), func() adminapi.Message { return adminapi.MessageOf(w.ns, &m, len(m.Value)) })
 		}
 	}
 	got.Messages = some.all
@@ -161,7 +161,7 @@ func (w *want) queued(ctx context.Context, fields *map[string]any) ([]adminapi.M
 	err := w.s.c.Kernel.LookQueue(w.ns, w.name, func(m *message.Message, _ kernel.Queued) bool {
 		if meant(w.where, m) {
 			n++
-			some.keep(len(m.Value), func() adminapi.Message { return MessageOf(w.ns, m, len(m.Value)) })
+			some.keep(len(m.Value), func() adminapi.Message { return adminapi.MessageOf(w.ns, m, len(m.Value)) })
 		}
 		return ctx.Err() == nil
 	})

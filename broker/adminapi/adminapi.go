@@ -12,7 +12,7 @@
 // Every answer that is not a stream is an Envelope: {schema, data, next,
 // warnings, error}. Schema names the shape of data and its version; a field may be
 // added to a shape within a version, never removed or given another meaning.
-// The streams, /v1/watch, /v1/changes, /v1/live and /v1/trace, are NDJSON: one value of one type a line.
+// The streams, /v1/watch, /v1/changes, /v1/live, /v1/trace and /v1/replay, are NDJSON: one value of one type a line.
 //
 //	GET    /v1/status                     Status
 //	GET    /v1/overview                   Overview
@@ -50,7 +50,6 @@
 //	PATCH  /v1/options                    OptionsChange → []Option
 //	GET    /v1/changes                    Changed, one a line: something is to be looked at again
 //	POST   /v1/explain                    ExplainQuestion → Explanation: who would get a message, and why
-//	GET    /v1/trace?client=|topic=|ip=   TraceLine, one a line: what is seen of clients and done for them
 //	GET    /v1/clock                      Clock: the time that the broker goes by
 //	POST   /v1/clock/freeze · POST /v1/clock/resume → Clock
 //	POST   /v1/clock/advance              {by: "24h"} or {to: time}, {liveness} → Clock
@@ -60,6 +59,8 @@
 //	GET    /v1/chaos                      Chaos: what goes wrong by plan, on the node that answers
 //	POST   /v1/chaos                      chaos.Rule → chaos.Rule · PUT chaos.Plan → Chaos · DELETE
 //	DELETE /v1/chaos/{name}
+//	GET    /v1/record?filter=&protocol=&where=  a file: what is committed on the node that answers, from now on
+//	POST   /v1/replay?speed=              such a file → Replayed, one a line
 //	GET    /v1/snapshot                   a file: all that the broker holds at one moment
 //	GET    /v1/trace?client=|topic=|ip=|mark=  TraceLine, one a line: what is seen of clients and done for them
 //	POST   /v1/shutdown
@@ -227,6 +228,7 @@ type Source interface {
 
 	Clocks
 	Inspection
+	Recordings
 	// Want waits until something is so, and returns what it waited for; fault.Timeout says how that
 	// stands when it is not so in time.
 	Want(context.Context, Want) (Wanted, error)

@@ -457,14 +457,18 @@ func (c *Client) exchange(ctx context.Context, method, path string, v url.Values
 }
 
 func (c *Client) do(ctx context.Context, method, path string, v url.Values, in any) (*http.Response, error) {
-	var body io.Reader
-	if in != nil {
-		b, err := json.Marshal(in)
-		if err != nil {
-			return nil, err
-		}
-		body = bytes.NewReader(b)
+	if in == nil {
+		return c.send(ctx, method, path, v, "", nil)
 	}
+	b, err := json.Marshal(in)
+	if err != nil {
+		return nil, err
+	}
+	return c.send(ctx, method, path, v, "application/json", bytes.NewReader(b))
+}
+
+// send is do with a body of any type; nil: none.
+func (c *Client) send(ctx context.Context, method, path string, v url.Values, contentType string, body io.Reader) (*http.Response, error) {
 	target := c.base + path
 	if len(v) > 0 {
 		target += "?" + v.Encode()
@@ -473,8 +477,8 @@ func (c *Client) do(ctx context.Context, method, path string, v url.Values, in a
 	if err != nil {
 		return nil, err
 	}
-	if in != nil {
-		req.Header.Set("Content-Type", "application/json")
+	if body != nil {
+		req.Header.Set("Content-Type", contentType)
 	}
 	if c.user != nil {
 		password, _ := c.user.Password()

@@ -256,6 +256,7 @@ func Handler(src Source, opt HandlerOptions) http.Handler {
 
 	h.clocks(mux)
 	h.inspection(mux)
+	h.recordings(mux)
 	put(h, mux, "POST "+pathWant, SchemaWanted, func(ctx context.Context, _ *http.Request, w Want) (Wanted, error) { return src.Want(ctx, w) })
 	get(h, mux, "POST /v1/shutdown", SchemaDone, func(ctx context.Context, _ *http.Request) (Done, error) { return Done{}, src.Shutdown(ctx) })
 
@@ -464,6 +465,9 @@ func newLines(w http.ResponseWriter) *lines {
 	return &lines{w: w, rc: http.NewResponseController(w), enc: json.NewEncoder(w)}
 }
 
+// ndjson is the type of a stream of lines.
+const ndjson = "application/x-ndjson"
+
 // begin sends the status at once, so that a client knows it is connected before
 // anything happens.
 func (l *lines) begin() {
@@ -474,7 +478,7 @@ func (l *lines) begin() {
 func (l *lines) header() {
 	if !l.written {
 		l.written = true
-		l.w.Header().Set("Content-Type", "application/x-ndjson")
+		l.w.Header().Set("Content-Type", ndjson)
 		l.w.Header().Set("Cache-Control", "no-store")
 		l.w.WriteHeader(http.StatusOK)
 	}

@@ -54,6 +54,8 @@ type Fake struct {
 	Fail   error  // every call fails with it, when not nil
 	File   []byte // a snapshot
 
+	Recording []byte // what Record writes, and what Replay was given
+
 	Stopped  bool               // Shutdown was called
 	Password map[string]*string // as PutUser got them
 
