@@ -180,7 +180,7 @@ func flip(ts *testscript.TestScript, _ bool, args []string) {
 func savePort(ts *testscript.TestScript, _ bool, args []string) {
 	var v struct{ Data adminapi.Status }
 	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &v))
-	u, err := url.Parse(map[string]string{"http": v.Data.URLs.HTTP, "mqtt": v.Data.URLs.MQTT}[args[0]])
+	u, err := url.Parse(map[string]string{"http": v.Data.URLs.HTTP, "mqtt": v.Data.URLs.MQTT, "kafka": v.Data.URLs.Kafka, "amqp": v.Data.URLs.AMQP}[args[0]])
 	ts.Check(err)
 	ts.Setenv(args[1], u.Port())
 }

@@ -117,6 +117,8 @@ func New(e *env.Env, open local.Open) *cobra.Command {
 		message.NewCopy(e),
 		message.NewTail(e),
 		message.NewGrep(e),
+		message.NewRecord(e),
+		message.NewReplay(e),
 		message.NewDLQ(e),
 		fixture.Command(e),
 		simulate.Command(e),

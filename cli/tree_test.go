@@ -203,6 +203,7 @@ func TestExamplesRun(t *testing.T) {
 		"rmq retained delete": true, "rmq dlq show": true, "rmq dlq redrive": true, "rmq dlq purge": true, "rmq logs": true, // want a broker; in scripts
 		"rmq conform":      true,                                                                           // wants a broker; in scripts
 		"rmq trace client": true, "rmq trace topic": true, "rmq trace ip": true, "rmq trace message": true, // streams; in scripts
+		"rmq record": true, "rmq replay": true, // want traffic, and a file; in scripts
 	}
 	runnable(tree(), func(c *cobra.Command) {
 		if skip[c.CommandPath()] {
