@@ -40,6 +40,7 @@ import (
 	"github.com/robustmq/rmq/broker/storage/filelog"
 	"github.com/robustmq/rmq/broker/storage/memlog"
 	"github.com/robustmq/rmq/broker/storage/meta"
+	"github.com/robustmq/rmq/broker/storage/snapshot"
 	"github.com/robustmq/rmq/broker/trace"
 	"github.com/robustmq/rmq/broker/vfs"
 )
@@ -145,6 +146,12 @@ type Config struct {
 	// Snapshot, if set, opens what the broker begins with: a file of package storage/snapshot. It is read
 	// twice. Where there is something already, the broker does not open.
 	Snapshot func() (io.ReadCloser, error)
+	// Load begins the broker anew, with what a snapshot holds, that was sent over the API: it closes this one, and opens
+	// another. It returns before that, or an error where it does not. nil: whoever opened the broker does not.
+	Load func(ctx context.Context, image *memlog.Image, c *snapshot.Contents) error
+	// Loads is how often that was done, and LoadFailed why it was not the last time: this is what was there before.
+	Loads      int
+	LoadFailed string
 	// Cluster names the nodes that this one is of; nil: it is alone.
 	Cluster *Cluster
 }
@@ -165,7 +172,7 @@ type Broker struct {
 	edge    *edge.Server
 	admin   *admin.Source
 	urls    adminapi.URLs
-	addrs   map[edge.Proto]net.Addr
+	ports   Ports // as they are open
 	started time.Time
 
 	authFile  *authFile // nil: it does not change
@@ -211,7 +218,7 @@ func Open(ctx context.Context, cfg Config) (_ *Broker, err error) {
 	if cfg.Workers == 0 {
 		cfg.Workers = min(max(runtime.GOMAXPROCS(0), 1), 4)
 	}
-	b := &Broker{cfg: cfg, following: following{poke: make(chan struct{}, 1)}, obeying: obeying{poke: make(chan struct{}, 1)}, started: cfg.Time.Now(), done: make(chan struct{}), stopping: make(chan struct{}), addrs: make(map[edge.Proto]net.Addr)}
+	b := &Broker{cfg: cfg, following: following{poke: make(chan struct{}, 1)}, obeying: obeying{poke: make(chan struct{}, 1)}, started: cfg.Time.Now(), done: make(chan struct{}), stopping: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, b.Close(ctx))
@@ -388,6 +395,7 @@ func (b *Broker) openServers(ctx context.Context) (err error) {
 		Version: version, Commit: commit, Node: b.self(), Cluster: cluster, Profile: b.cfg.Profile, DataDir: b.cfg.DataDir, Started: b.started,
 		URLs: b.URLs, Listeners: b.listeners, Traffic: b.traffic, Warnings: b.warnings, Client: b.client, Bridges: b.bridges, Slow: b.slow, Trace: b.trace, Chaos: b.chaos, Shutdown: b.askToEnd,
 		Snapshot: func(ctx context.Context, w io.Writer) error { _, err := b.Snapshot(ctx, w); return err },
+		Load:     b.load, Loads: b.cfg.Loads, LoadFailed: b.cfg.LoadFailed,
 	})
 	web := b.mqtt.WebSocket()
 	mux := http.NewServeMux()
@@ -426,35 +434,39 @@ const (
 
 // listen opens the listeners that Ports ask for, and the others.
 func (b *Broker) listen(ctx context.Context) error {
-	p := b.cfg.Ports
+	b.ports = b.cfg.Ports
+	p := &b.ports
 	for _, l := range []struct {
 		proto edge.Proto
 		tls   edge.Encryption
-		port  int
+		port  *int
 		url   *string
 		form  [2]string // before and after host:port
 	}{
-		{edge.MQTT, edge.Plain, p.MQTT, &b.urls.MQTT, [2]string{"mqtt://", ""}},
-		{edge.Kafka, edge.Plain, p.Kafka, &b.urls.Kafka, [2]string{"kafka://", ""}},
-		{edge.AMQP, edge.Plain, p.AMQP, &b.urls.AMQP, [2]string{"amqp://", ""}},
-		{edge.HTTP, edge.Plain, p.HTTP, &b.urls.HTTP, [2]string{"http://", ""}},
-		{edge.HTTP, edge.Plain, p.WebSocket, &b.urls.MQTTWS, [2]string{"ws://", "/mqtt"}},
-		{edge.MQTT, edge.MustTLS, p.MQTTS, &b.urls.MQTTS, [2]string{"mqtts://", ""}},
-		{edge.Kafka, edge.MustTLS, p.KafkaS, &b.urls.KafkaS, [2]string{"kafkas://", ""}},
-		{edge.AMQP, edge.MustTLS, p.AMQPS, &b.urls.AMQPS, [2]string{"amqps://", ""}},
-		{edge.HTTP, edge.MustTLS, p.HTTPS, &b.urls.HTTPS, [2]string{"https://", ""}},
-		{edge.HTTP, edge.MustTLS, p.WebSocketSecure, &b.urls.MQTTWSS, [2]string{"wss://", "/mqtt"}},
-		{edge.Any, edge.MayTLS, p.One, nil, [2]string{}},
+		{edge.MQTT, edge.Plain, &p.MQTT, &b.urls.MQTT, [2]string{"mqtt://", ""}},
+		{edge.Kafka, edge.Plain, &p.Kafka, &b.urls.Kafka, [2]string{"kafka://", ""}},
+		{edge.AMQP, edge.Plain, &p.AMQP, &b.urls.AMQP, [2]string{"amqp://", ""}},
+		{edge.HTTP, edge.Plain, &p.HTTP, &b.urls.HTTP, [2]string{"http://", ""}},
+		{edge.HTTP, edge.Plain, &p.WebSocket, &b.urls.MQTTWS, [2]string{"ws://", "/mqtt"}},
+		{edge.MQTT, edge.MustTLS, &p.MQTTS, &b.urls.MQTTS, [2]string{"mqtts://", ""}},
+		{edge.Kafka, edge.MustTLS, &p.KafkaS, &b.urls.KafkaS, [2]string{"kafkas://", ""}},
+		{edge.AMQP, edge.MustTLS, &p.AMQPS, &b.urls.AMQPS, [2]string{"amqps://", ""}},
+		{edge.HTTP, edge.MustTLS, &p.HTTPS, &b.urls.HTTPS, [2]string{"https://", ""}},
+		{edge.HTTP, edge.MustTLS, &p.WebSocketSecure, &b.urls.MQTTWSS, [2]string{"wss://", "/mqtt"}},
+		{edge.Any, edge.MayTLS, &p.One, nil, [2]string{}},
 	} {
-		if l.port < 0 || b.certs == nil && l.tls == edge.MustTLS {
+		if *l.port < 0 || b.certs == nil && l.tls == edge.MustTLS {
 			continue
 		}
 		if b.certs == nil {
 			l.tls = edge.Plain
 		}
-		addr, err := b.edge.Listen(ctx, edge.Spec{Proto: l.proto, TLS: l.tls, Address: net.JoinHostPort(b.cfg.Host, strconv.Itoa(l.port))})
+		addr, err := b.edge.Listen(ctx, edge.Spec{Proto: l.proto, TLS: l.tls, Address: net.JoinHostPort(b.cfg.Host, strconv.Itoa(*l.port))})
 		if err != nil {
 			return err
+		}
+		if tcp, ok := addr.(*net.TCPAddr); ok {
+			*l.port = tcp.Port
 		}
 		at := addr.String()
 		if l.proto == edge.Kafka && b.cfg.KafkaAdvertise != "" {
@@ -551,6 +563,9 @@ func (b *Broker) warnings() []string {
 	}
 	return nil
 }
+
+// Ports are those that the broker has, none of them 0: another that is opened with them is found where this one was.
+func (b *Broker) Ports() Ports { return b.ports }
 
 // URLs are where clients connect.
 func (b *Broker) URLs() adminapi.URLs { return b.urls }

@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/robustmq/rmq/broker/admin"
+	"github.com/robustmq/rmq/broker/adminapi"
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/storage/memlog"
 	"github.com/robustmq/rmq/broker/storage/snapshot"
@@ -61,6 +62,34 @@ func ReadImage(r io.Reader) (*memlog.Image, *snapshot.Contents, error) {
 		return nil, nil, told(err)
 	}
 	return i, c, nil
+}
+
+// load begins the broker anew with a snapshot, if whoever opened it does that.
+func (b *Broker) load(ctx context.Context, r io.Reader) (l adminapi.Loaded, err error) {
+	no := func(kind fault.Kind, hint, format string, args ...any) error {
+		e := adminapi.ErrorOf(fault.New(kind, "load", "snapshot", format, args...))
+		e.Hint = hint
+		return e
+	}
+	switch {
+	case b.cfg.Cluster != nil:
+		return l, no(fault.Unsupported, "begin a broker that is alone with it: rmq up --memory --any-port --name other --snapshot NAME", "a node of a cluster has what the others have")
+	case b.cfg.DataDir != "":
+		return l, no(fault.Conflict, "begin one with another directory: rmq down   and then: rmq up --data DIR --snapshot NAME",
+			"this broker keeps its data in %s, over which no snapshot is put", b.cfg.DataDir)
+	case b.cfg.Load == nil:
+		return l, no(fault.Unsupported, "start one that can: rmq up --memory", "the program that runs this broker does not begin it anew")
+	}
+	image, c, err := ReadImage(r)
+	if err != nil {
+		return l, err
+	}
+	if err := b.cfg.Load(ctx, image, c); err != nil {
+		return l, err
+	}
+	return adminapi.Loaded{
+		Number: b.cfg.Loads + 1, ID: c.ID.String(), Taken: c.Taken, Streams: c.Streams, Queues: c.Queues, Sessions: c.Sessions, Lost: c.Lost,
+	}, nil
 }
 
 // self is the id of a node that is alone.

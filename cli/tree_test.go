@@ -196,7 +196,7 @@ func TestExamplesRun(t *testing.T) {
 		"rmq user create": true, "rmq user alter": true, // want a terminal
 		"rmq acl import": true, "rmq user import": true, "rmq chaos run": true, // want a file
 		"rmq node kill": true, "rmq node pause": true, "rmq node resume": true, "rmq node restart": true, "rmq node add": true, // want processes; in scripts
-		"rmq snapshot save": true, "rmq snapshot diff": true, "rmq snapshot delete": true, "rmq snapshot show": true, // want a snapshot; in scripts
+		"rmq snapshot save": true, "rmq snapshot load": true, "rmq snapshot diff": true, "rmq snapshot delete": true, "rmq snapshot show": true, // want a snapshot; in scripts
 		"rmq log inspect": true, "rmq doctor": true, // want a directory; in scripts
 		"rmq bench produce": true, "rmq bench latency": true, "rmq bench consume": true, "rmq bench connect": true, "rmq simulate": true, "rmq fixture load": true, "rmq fixture gen": true, // want a broker, and stream; in scripts
 

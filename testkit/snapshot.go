@@ -69,7 +69,7 @@ func (b *Broker) Restore(s *Snapshot) {
 	if err := b.Close(); err != nil {
 		b.t.Fatalf("testkit: close: %v", err)
 	}
-	b.cfg.broker.Ports = b.ports()
+	b.cfg.broker.Ports = b.broker.Ports()
 	b.cfg.from, b.cfg.users = s, nil // they are in it
 	if h := b.cfg.broker.Hands; h != nil {
 		at := s.at

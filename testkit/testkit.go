@@ -237,33 +237,11 @@ func (b *Broker) Restart() {
 	if err := b.Close(); err != nil {
 		b.t.Fatalf("testkit: close: %v", err)
 	}
-	b.cfg.broker.Ports = b.ports()
+	b.cfg.broker.Ports = b.broker.Ports()
 	b.cfg.users = nil // they are in the data directory
 	if err := b.open(); err != nil {
 		b.t.Fatalf("testkit: open again: %v", err)
 	}
-}
-
-// ports are those that the broker has now.
-func (b *Broker) ports() broker.Ports {
-	u := b.broker.URLs()
-	p := broker.Ports{MQTT: port(u.MQTT), WebSocket: port(u.MQTTWS), Kafka: port(u.Kafka), AMQP: port(u.AMQP), HTTP: port(u.HTTP), One: broker.None}
-	if b.cfg.broker.Ports.One != broker.None && b.cfg.broker.Ports.MQTT == broker.None {
-		return broker.OnePort(p.MQTT)
-	}
-	return p
-}
-
-func port(raw string) int {
-	u, err := url.Parse(raw)
-	if err != nil || u.Port() == "" {
-		return broker.None
-	}
-	n, err := strconv.Atoi(u.Port())
-	if err != nil {
-		return broker.None
-	}
-	return n
 }
 
 func (b *Broker) cleanup() {

@@ -65,6 +65,11 @@ type Config struct {
 	Slow func() []adminapi.Slow
 	// Snapshot writes all that the broker holds.
 	Snapshot func(ctx context.Context, w io.Writer) error
+	// Load begins the broker anew with a snapshot; Loads is how often that was done, LoadFailed why it was not the
+	// last time.
+	Load       func(ctx context.Context, r io.Reader) (adminapi.Loaded, error)
+	Loads      int
+	LoadFailed string
 	// Shutdown begins a clean end of the broker.
 	Shutdown func()
 }
@@ -92,6 +97,7 @@ func (s *Source) Status(context.Context) (adminapi.Status, error) {
 	st := adminapi.Status{
 		Version: c.Version, Commit: c.Commit, Go: runtime.Version(), Node: c.Node, Cluster: c.Cluster, PID: os.Getpid(), Profile: c.Profile,
 		Started: c.Started, Uptime: c.Clock.Now().Sub(c.Started).Seconds(), DataDir: c.DataDir,
+		Loads: c.Loads, LoadFailed: c.LoadFailed,
 		URLs: c.URLs(), Users: len(c.Kernel.Users()), Ready: c.Kernel.Err() == nil,
 	}
 	if nodes := s.nodes(); len(nodes) > 1 {

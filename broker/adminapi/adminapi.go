@@ -62,6 +62,7 @@
 //	GET    /v1/record?filter=&protocol=&where=  a file: what is committed on the node that answers, from now on
 //	POST   /v1/replay?speed=              such a file → Replayed, one a line
 //	GET    /v1/snapshot                   a file: all that the broker holds at one moment
+//	POST   /v1/snapshot                   such a file → Loaded: the broker begins anew with it
 //	GET    /v1/trace?client=|topic=|ip=|mark=  TraceLine, one a line: what is seen of clients and done for them
 //	POST   /v1/shutdown
 //
@@ -251,6 +252,10 @@ type Source interface {
 
 	// Snapshot writes a file of all that the broker holds at one moment: docs/format/snapshot.md.
 	Snapshot(ctx context.Context, w io.Writer) error
+
+	// Load has a broker that is alone, and keeps its data in memory, hold what a snapshot does, and nothing else. It returns
+	// before the broker ends its connections and begins anew, on the same ports: Status.Loads is Loaded.Number when it has.
+	Load(ctx context.Context, r io.Reader) (Loaded, error)
 
 	// Shutdown begins a clean end of the broker and returns.
 	Shutdown(context.Context) error

@@ -86,6 +86,7 @@ func Handler(src Source, opt HandlerOptions) http.Handler {
 	mux.HandleFunc("GET /v1/live", h.live)
 	mux.HandleFunc("GET /v1/trace", h.trace)
 	mux.HandleFunc("GET /v1/snapshot", func(w http.ResponseWriter, r *http.Request) { h.file(w, r, src.Snapshot) })
+	get(h, mux, "POST /v1/snapshot", SchemaLoaded, func(ctx context.Context, r *http.Request) (Loaded, error) { return src.Load(ctx, r.Body) })
 	mux.HandleFunc("GET /v1/changes", h.changes)
 	h.explain(mux)
 

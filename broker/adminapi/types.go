@@ -22,6 +22,10 @@ type Status struct {
 
 	Started time.Time `json:"started"`
 	Uptime  float64   `json:"uptime_seconds"`
+	// Loads is how often a snapshot was loaded since the process began, and LoadFailed why the last was not:
+	// what there was before is there still.
+	Loads      int    `json:"loads,omitempty"`
+	LoadFailed string `json:"load_failed,omitempty"`
 
 	DataDir string `json:"data_dir,omitempty"` // "" when everything is kept in memory
 	// Durability tells, for each class of data (streams, queues, sessions, capture), what an

@@ -75,6 +75,13 @@ func OpenBroker(ctx context.Context, c Config) (Broker, error) {
 			}
 		}
 	}
+	if cfg.DataDir == "" && cfg.Cluster == nil {
+		l, err := openLoadable(ctx, cfg)
+		if err != nil {
+			return nil, err
+		}
+		return l, nil
+	}
 	announcing, stop := context.WithCancel(ctx)
 	var told sync.WaitGroup
 	if net != nil {

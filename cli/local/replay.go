@@ -15,11 +15,7 @@ import (
 // whose time stands still at the moment of that: nothing expires while somebody looks. notes are those of a bundle, by
 // name. end closes it.
 func Reopen(ctx context.Context, e *env.Env, name string) (url string, notes map[string]string, end func() error, err error) {
-	path, err := wholeSnapshot(e, name)
-	if err != nil {
-		return "", nil, nil, err
-	}
-	s, err := readSnapshot(name, path)
+	s, err := wholeSnapshot(e, name)
 	if err != nil {
 		return "", nil, nil, err
 	}
@@ -27,7 +23,7 @@ func Reopen(ctx context.Context, e *env.Env, name string) (url string, notes map
 	ports.HTTP = 0
 	b, err := broker.Open(ctx, broker.Config{
 		Profile: s.Profile, Ports: ports, Time: clock.NewVirtual(s.Taken),
-		Snapshot: func() (io.ReadCloser, error) { return os.Open(path) },
+		Snapshot: func() (io.ReadCloser, error) { return os.Open(s.Path) },
 	})
 	if err != nil {
 		return "", nil, nil, err

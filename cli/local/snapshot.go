@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/robustmq/rmq/broker/adminapi"
 	"github.com/robustmq/rmq/broker/storage/snapshot"
 	"github.com/robustmq/rmq/cli/env"
 )
@@ -22,8 +23,8 @@ import (
 // NewSnapshot returns `rmq snapshot`.
 func NewSnapshot(e *env.Env) *cobra.Command {
 	cmd := env.Noun("snapshot", "All that a broker holds at one moment, in a file: to begin another broker with, and to compare",
-		newSnapshotSave(e), newSnapshotList(e), newSnapshotShow(e), newSnapshotDiff(e), newSnapshotDelete(e))
-	cmd.Long = "All that a broker holds at one moment, in a file: to begin another broker with (rmq up --snapshot NAME), and to compare.\n\n" +
+		newSnapshotSave(e), newSnapshotLoad(e), newSnapshotList(e), newSnapshotShow(e), newSnapshotDiff(e), newSnapshotDelete(e))
+	cmd.Long = "All that a broker holds at one moment, in a file: to begin another broker with (rmq up --snapshot NAME), to put one\nback that runs in memory (rmq snapshot load NAME), and to compare.\n\n" +
 		"A snapshot has what outlives a restart: topics and their records, queues, sessions with what waits for them, retained\n" +
 		"messages, groups, users and settings; nothing of what has durability memory, or dies with its connection. The hashes\n" +
 		"of passwords are in it. One with a name is kept in the user's data directory; a path, or what ends in " + snapshotExt + ", is a file."
@@ -164,6 +165,95 @@ func newSnapshotSave(e *env.Env) *cobra.Command {
 	cmd.Flags().BoolVar(&force, "force", false, "replace what there is")
 	e.BrokerFlags(cmd.Flags())
 	return cmd
+}
+
+// loadWait bounds how long a broker may take to begin anew, and loadLook is how long between two looks whether it has.
+const (
+	loadWait = time.Minute
+	loadLook = 50 * time.Millisecond
+)
+
+func newSnapshotLoad(e *env.Env) *cobra.Command {
+	var change env.Change
+	cmd := &cobra.Command{
+		Use:   "load NAME",
+		Short: "Have a running broker hold what a snapshot does, and nothing else",
+		Long: "Have a running broker hold what a snapshot does, and nothing else. It ends its connections, begins anew in the same\n" +
+			"process, and has the same ports: clients connect again, as to a broker that was restarted. What it held is gone, unless\n" +
+			"it was saved before. A virtual clock shows when the snapshot was taken.\n\n" +
+			"The broker is one that is alone and keeps everything in memory: rmq up --memory, rmq test. One with a data directory is\n" +
+			"begun with a snapshot in another: rmq up --data DIR --snapshot NAME.",
+		Example:           "  rmq snapshot load before\n  rmq snapshot load ./orders" + snapshotExt + " --yes",
+		Args:              env.Exactly("NAME"),
+		ValidArgsFunction: completeSnapshots(e),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx := cmd.Context()
+			s, err := wholeSnapshot(e, args[0])
+			if err != nil {
+				return err
+			}
+			c, err := e.PatientAdmin()
+			if err != nil {
+				return err
+			}
+			what := fmt.Sprintf("have the broker hold what snapshot %s does, and lose what it holds", args[0])
+			if err := e.Confirm(change, what); err != nil {
+				return err
+			}
+			if change.DryRun {
+				e.Say("would %s: %d topics, %d queues, %d sessions", what, s.Streams, s.Queues, s.Sessions)
+				return e.PrintMachine(env.View{Schema: "rmq.done/1", Data: env.Done{Name: args[0], DryRun: true}})
+			}
+			f, err := os.Open(s.Path)
+			if err != nil {
+				return err
+			}
+			loaded, err := c.Load(ctx, bufio.NewReaderSize(f, 1<<20))
+			if err := errors.Join(err, f.Close()); err != nil {
+				return err
+			}
+			if err := begunAnew(ctx, e, loaded.Number); err != nil {
+				return err
+			}
+			for _, w := range lostWarning(s.About) {
+				e.Say("warning: %s", w)
+			}
+			e.Say("loaded %s: %d topics, %d queues, %d sessions; clients connect again to the same ports", args[0], s.Streams, s.Queues, s.Sessions)
+			return e.PrintMachine(env.View{Schema: adminapi.SchemaLoaded, Data: loaded})
+		},
+	}
+	change.Flags(cmd.Flags(), true)
+	e.BrokerFlags(cmd.Flags())
+	return cmd
+}
+
+// begunAnew waits until a broker has loaded so many snapshots.
+func begunAnew(ctx context.Context, e *env.Env, number int) error {
+	limited, cancel := context.WithTimeout(ctx, loadWait)
+	defer cancel()
+	for {
+		c, err := e.Admin()
+		if err != nil {
+			return err
+		}
+		st, err := c.Status(limited)
+		switch {
+		case err == nil && st.Loads >= number && st.LoadFailed != "":
+			return env.Failf(env.Failed, "the snapshot was not loaded, and the broker holds what it held: %s", st.LoadFailed)
+		case err == nil && st.Loads >= number:
+			return nil
+		}
+		select {
+		case <-time.After(loadLook):
+		case <-limited.Done():
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			f := env.Failf(env.TimedOut, "the broker has not begun anew after %v", loadWait)
+			f.Hint = "see how it is: rmq status   and what it says: rmq logs"
+			return f
+		}
+	}
 }
 
 // writeWhole writes a file that is there as a whole, and only if check likes it, or not at all. It may hold
@@ -423,12 +513,13 @@ func compare(a, b map[thing]held) []difference {
 	return diffs
 }
 
-// wholeSnapshot is the file of a snapshot, all of which can be read.
-func wholeSnapshot(e *env.Env, name string) (path string, err error) {
-	if path, err = snapshotPath(e, name); err == nil {
-		_, err = readSnapshot(name, path)
+// wholeSnapshot reads a snapshot to its end, by its name or path.
+func wholeSnapshot(e *env.Env, name string) (s snapshotted, err error) {
+	path, err := snapshotPath(e, name)
+	if err != nil {
+		return s, err
 	}
-	return path, err
+	return readSnapshot(name, path)
 }
 
 // inventoryWait bounds how long a snapshot is looked into.

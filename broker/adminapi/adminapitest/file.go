@@ -3,6 +3,8 @@ package adminapitest
 import (
 	"context"
 	"io"
+
+	"github.com/robustmq/rmq/broker/adminapi"
 )
 
 // Snapshot writes File.
@@ -14,4 +16,20 @@ func (f *Fake) Snapshot(_ context.Context, w io.Writer) error {
 	defer unlock()
 	_, err = w.Write(f.File)
 	return err
+}
+
+// Load keeps what it is given as File.
+func (f *Fake) Load(_ context.Context, r io.Reader) (adminapi.Loaded, error) {
+	all, err := io.ReadAll(r)
+	if err != nil {
+		return adminapi.Loaded{}, err
+	}
+	unlock, err := f.lock()
+	if err != nil {
+		return adminapi.Loaded{}, err
+	}
+	defer unlock()
+	f.File = all
+	f.S.Loads++
+	return adminapi.Loaded{Number: f.S.Loads}, nil
 }
