@@ -144,7 +144,7 @@ func NewUp(e *env.Env, open Open) *cobra.Command {
 	f.StringVar(&u.first, "first-user", "", "while there are no users, make this one, an administrator; the password is taken from RMQ_PASSWORD or --password-file")
 	u.e.PasswordFlag(f)
 	f.Var(&u.clock, "clock", clockUsage)
-	f.StringVar(&u.snapshot, "snapshot", "", "begin with what a snapshot holds, by its name or file, where there is no data yet")
+	f.StringVar(&u.snapshot, "snapshot", "", "begin with what a snapshot holds, by its name or file, where there is no data yet; a virtual clock then shows when it was taken, unless --clock says")
 	f.StringVar(&u.host, "listen", "127.0.0.1", "address to listen on; others than this machine's need users")
 	f.IntVar(&u.port, "port", 0, "serve every protocol on this one port, alone")
 	for i, p := range portFlags {
@@ -295,8 +295,14 @@ func (u *up) config(cmd *cobra.Command) (c Config, err error) {
 		if c.Cluster != nil || u.nodes > 1 {
 			return c, &env.Failure{Exit: env.Usage, What: "--snapshot is for a broker that is alone", Hint: "leave it out, or --nodes"}
 		}
-		if c.Snapshot, err = wholeSnapshot(u.e, u.snapshot); err != nil {
+		s, err := wholeSnapshot(u.e, u.snapshot)
+		if err != nil {
 			return c, err
+		}
+		c.Snapshot = s.Path
+		if c.Hands != nil && u.clock.at.IsZero() { // what was to expire a second later does so a second later
+			u.clock.at = s.Taken
+			c.Hands = u.clock.open()
 		}
 	}
 	if c.TLS != nil && c.Cluster == nil && (u.nodes == 1 || u.inProcess) {
