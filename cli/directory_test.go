@@ -85,7 +85,7 @@ func rmq(t *testing.T, uid int, args ...string) *exec.Cmd {
 // open is a temporary directory that every user may write to.
 func open(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "rmq")
+	dir, err := os.MkdirTemp("", "rmq") //nolint:usetesting // that of a test is its user's alone
 	if err != nil {
 		t.Fatal(err)
 	}

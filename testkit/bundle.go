@@ -51,7 +51,7 @@ func (b *Broker) bundle() (path string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), bundleMax)
 	defer cancel()
 	var timeline strings.Builder
-	b.events.print(&timeline)
+	b.events.tell(&timeline)
 	plan := b.plan()
 	notes := []snapshot.Note{
 		{Name: adminapi.NoteTest, Content: []byte(b.t.Name() + "\n")},

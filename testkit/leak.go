@@ -26,7 +26,7 @@ func leaked(label string) string {
 	left := labelledStacks(label)
 	for start, pause := time.Now(), time.Duration(0); left != "" && time.Since(start) < leakWait; left = labelledStacks(label) {
 		runtime.Gosched()
-		time.Sleep(pause)
+		time.Sleep(pause) //nolint:forbidigo // a goroutine that ends tells nobody
 		pause = min(2*pause+10*time.Microsecond, 20*time.Millisecond)
 	}
 	return left

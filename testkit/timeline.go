@@ -92,7 +92,7 @@ func show(b []byte) string {
 }
 
 // print writes the events, oldest first.
-func (l *timeline) print(s *strings.Builder) {
+func (l *timeline) tell(s *strings.Builder) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.dropped > 0 {
@@ -174,7 +174,7 @@ func (h logHandler) WithGroup(string) slog.Handler { return h }
 func (b *Broker) story() string {
 	var s strings.Builder
 	s.WriteString("what happened:\n")
-	b.events.print(&s)
+	b.events.tell(&s)
 	b.faultsStory(&s)
 	s.WriteString("what there is now:\n")
 	before := s.Len()

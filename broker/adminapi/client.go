@@ -384,7 +384,7 @@ func (c *Client) Trace(ctx context.Context, q TraceQuery, emit func(TraceLine) e
 		}
 		return nil
 	})
-	if err == over {
+	if errors.Is(err, over) {
 		return nil
 	}
 	return err

@@ -690,7 +690,7 @@ func TestSettle(t *testing.T) {
 		t.Errorf("rejected: %+v", d)
 	}
 	// Unacknowledged are 2 (tag 11) and 9 (tag 12).
-	check(ch.Recover(true))
+	check(ch.Recover(true)) //nolint:staticcheck // deprecated, and a method of the protocol
 	for _, want := range []string{"2", "9"} {
 		if d := next(t, ds); string(d.Body) != want || !d.Redelivered {
 			t.Errorf("recovered: %+v", d)

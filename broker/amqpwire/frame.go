@@ -43,8 +43,8 @@ type Frame struct {
 
 // DecodeFrame reads the first frame of b. ok false without an error: b is too
 // short, and holds the frame once it is n octets long (or tells more then).
-// Otherwise n is the frame's length. max bounds n.
-func DecodeFrame(b []byte, max int) (f Frame, n int, ok bool, err error) {
+// Otherwise n is the frame's length. limit bounds n.
+func DecodeFrame(b []byte, limit int) (f Frame, n int, ok bool, err error) {
 	if len(b) < frameHeaderLen {
 		return Frame{}, frameHeaderLen, false, nil
 	}
@@ -54,8 +54,8 @@ func DecodeFrame(b []byte, max int) (f Frame, n int, ok bool, err error) {
 		return Frame{}, 0, false, errorf(FrameError, "unknown frame type %d", b[0])
 	}
 	size := binary.BigEndian.Uint32(b[3:])
-	if uint64(size)+FrameOverhead > uint64(max) {
-		return Frame{}, 0, false, errorf(FrameError, "type %d, frame of %d octets is over the maximum of %d", b[0], uint64(size)+FrameOverhead, max)
+	if uint64(size)+FrameOverhead > uint64(limit) {
+		return Frame{}, 0, false, errorf(FrameError, "type %d, frame of %d octets is over the maximum of %d", b[0], uint64(size)+FrameOverhead, limit)
 	}
 	n = int(size) + FrameOverhead
 	if len(b) < n {

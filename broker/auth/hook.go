@@ -165,7 +165,7 @@ func (s *hookSource) ask(claim fingerprint, q *hookQuestion) (hookKnown, error) 
 	if err != nil {
 		return hookKnown{}, unavailable(err)
 	}
-	req, err := http.NewRequest(http.MethodPost, s.cfg.URL, bytes.NewReader(body))
+	req, err := http.NewRequest(http.MethodPost, s.cfg.URL, bytes.NewReader(body)) //nolint:noctx // the client has a timeout
 	if err != nil {
 		return hookKnown{}, unavailable(err)
 	}

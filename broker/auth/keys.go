@@ -2,7 +2,6 @@ package auth
 
 import (
 	"bytes"
-	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -161,7 +160,7 @@ func (s *keySet) fetch(have []*key) []*key {
 }
 
 func (s *keySet) get() ([]*key, error) {
-	resp, err := s.http.Get(s.url)
+	resp, err := s.http.Get(s.url) //nolint:noctx // the client has a timeout
 	if err != nil {
 		return nil, err
 	}
@@ -271,14 +270,13 @@ func (j *jwk) key() any {
 		return &rsa.PublicKey{N: new(big.Int).SetBytes(dec(j.N)), E: int(e.Int64())}
 	case "EC":
 		var curve elliptic.Curve
-		var ec ecdh.Curve
 		switch j.Crv {
 		case "P-256":
-			curve, ec = elliptic.P256(), ecdh.P256()
+			curve = elliptic.P256()
 		case "P-384":
-			curve, ec = elliptic.P384(), ecdh.P384()
+			curve = elliptic.P384()
 		case "P-521":
-			curve, ec = elliptic.P521(), ecdh.P521()
+			curve = elliptic.P521()
 		default:
 			return nil
 		}
@@ -290,10 +288,11 @@ func (j *jwk) key() any {
 		point[0] = 4
 		copy(point[1+n-len(x):], x)
 		copy(point[1+2*n-len(y):], y)
-		if _, err := ec.NewPublicKey(point); err != nil { // not on the curve
+		k, err := ecdsa.ParseUncompressedPublicKey(curve, point)
+		if err != nil { // not on the curve
 			return nil
 		}
-		return &ecdsa.PublicKey{Curve: curve, X: new(big.Int).SetBytes(x), Y: new(big.Int).SetBytes(y)}
+		return k
 	case "OKP":
 		if x := dec(j.X); j.Crv == "Ed25519" && len(x) == ed25519.PublicKeySize {
 			return ed25519.PublicKey(x)

@@ -412,12 +412,12 @@ func (e *Engine) Has(s Seam, name string) bool {
 }
 
 // about tells whether a rule is about what passes.
-func (r *rule) about(q *Ask) bool {
+func (c *rule) about(q *Ask) bool {
 	switch {
-	case r.way == in && !q.In, r.way == out && q.In:
-	case r.what != "" && r.what != q.What:
-	case q.Part && r.Topic == "":
-	case !Match(r.Client, q.Client), !Match(r.Topic, q.Topic), !Match(r.Listener, q.Listener):
+	case c.way == in && !q.In, c.way == out && q.In:
+	case c.what != "" && c.what != q.What:
+	case q.Part && c.Topic == "":
+	case !Match(c.Client, q.Client), !Match(c.Topic, q.Topic), !Match(c.Listener, q.Listener):
 	default:
 		return true
 	}
@@ -479,10 +479,10 @@ func (e *Engine) try(r *rule, q *Ask) (act Act, ok bool) {
 	return act, true
 }
 
-func (r *rule) isOver() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.over
+func (c *rule) isOver() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.over
 }
 
 // place is where something passes, as Rule.At would have it.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -210,7 +209,7 @@ func TestParseSpec(t *testing.T) {
 		"unix:///s?mode=rw":                "it is no mode",
 	} {
 		spec, err := ParseSpec(text)
-		got := fmt.Sprintf("{%v %d %s %d %d %v %v %d %d}", spec.Proto, spec.Network, spec.Address, spec.TLS, spec.Clients, spec.Proxies, fs.FileMode(spec.Mode), spec.MaxConns, spec.MaxRate)
+		got := fmt.Sprintf("{%v %d %s %d %d %v %v %d %d}", spec.Proto, spec.Network, spec.Address, spec.TLS, spec.Clients, spec.Proxies, spec.Mode, spec.MaxConns, spec.MaxRate)
 		if err != nil {
 			got = err.Error()
 		}

@@ -91,7 +91,7 @@ func (s *Server) open(c net.Conn, l *listener) (net.Conn, Proto, *refusal) {
 	}
 	if secure {
 		t := tls.Server(o.rest(), s.cfg.Certs.config(spec.Clients))
-		if err := t.Handshake(); err != nil {
+		if err := t.Handshake(); err != nil { //nolint:noctx // the connection has a deadline
 			return nil, Any, &refusal{failure(err, BadHandshake), err}
 		}
 		o = &opening{conn: t}

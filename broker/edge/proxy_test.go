@@ -156,7 +156,7 @@ func TestProxyHeader(t *testing.T) {
 		return a.String()
 	}
 	here, elsewhere := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
-	fixed, any := at(Spec{Proto: MQTT, Proxies: here}), at(Spec{Proxies: here})
+	fixed, detected := at(Spec{Proto: MQTT, Proxies: here}), at(Spec{Proxies: here})
 	untrusted, off := at(Spec{Proxies: elsewhere}), at(Spec{})
 	s.Start()
 
@@ -165,9 +165,9 @@ func TestProxyHeader(t *testing.T) {
 	for _, tt := range []struct{ name, address, first, want string }{
 		{"v1", fixed, v1 + "\x10hello", "192.0.2.1:56324  by 127.0.0.1:\x10hello"},
 		{"v2", fixed, v2 + "\x10hello", "192.0.2.1:56324 d by 127.0.0.1:\x10hello"},
-		{"v1, then what the protocol is", any, v1 + "\x10hello", "192.0.2.1:56324  by 127.0.0.1:\x10hello"},
+		{"v1, then what the protocol is", detected, v1 + "\x10hello", "192.0.2.1:56324  by 127.0.0.1:\x10hello"},
 		{"none", fixed, "\x10hello", ""},
-		{"twice", any, v1 + v1 + "\x10hello", ""},
+		{"twice", detected, v1 + v1 + "\x10hello", ""},
 		{"from one who is not trusted", untrusted, v1 + "\x10hello", ""},
 		{"where it is off", off, v1 + "\x10hello", ""},
 	} {
@@ -181,7 +181,7 @@ func TestProxyHeader(t *testing.T) {
 	if got := say(t, fixed, proxyV2(0x20, 0)+"\x10hello"); !strings.HasPrefix(got, "127.0.0.1:") || !strings.HasSuffix(got, " by :\x10hello") {
 		t.Errorf("the proxy itself: %q", got)
 	}
-	if got := say(t, any, v1+"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"); !strings.HasSuffix(got, "192.0.2.1:56324 192.0.2.1:56324") {
+	if got := say(t, detected, v1+"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"); !strings.HasSuffix(got, "192.0.2.1:56324 192.0.2.1:56324") {
 		t.Errorf("over HTTP: %q", got)
 	}
 	if n := s.Stats().Refused[BadProxy].Load(); n != 1 {

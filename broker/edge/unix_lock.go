@@ -3,6 +3,7 @@
 package edge
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"syscall"
@@ -16,7 +17,7 @@ func lockDir(dir string) (unlock func(), err error) {
 	}
 	for {
 		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
-		if err != syscall.EINTR {
+		if !errors.Is(err, syscall.EINTR) {
 			break
 		}
 	}

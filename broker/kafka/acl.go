@@ -206,7 +206,7 @@ func (c *conn) rule(b *binding) (acl.Rule, *refusal) {
 
 // matches tells whether an ACL passes a filter. nil names match any.
 func (b *binding) matches(f *binding, name, principal, host *string) bool {
-	anyOf := func(kind, any, want int8) bool { return want == any || want == kind }
+	anyOf := func(kind, all, want int8) bool { return want == all || want == kind }
 	if !anyOf(int8(b.resource), int8(kmsg.ACLResourceTypeAny), int8(f.resource)) ||
 		!anyOf(int8(b.operation), int8(kmsg.ACLOperationAny), int8(f.operation)) ||
 		!anyOf(int8(b.effect), int8(kmsg.ACLPermissionTypeAny), int8(f.effect)) ||

@@ -62,11 +62,11 @@ func (p *parser) length(compact, wide bool) int {
 	return int(p.i16())
 }
 
-// array reads an array's length. Elements take at least min bytes each, so that a
+// array reads an array's length. Elements take at least size bytes each, so that a
 // length which what is left cannot hold is malformed. Null reads as empty.
-func (p *parser) array(compact bool, min int) int {
+func (p *parser) array(compact bool, size int) int {
 	n := p.length(compact, true)
-	if n > len(p.b)/min {
+	if n > len(p.b)/size {
 		p.bad, p.b = true, nil
 		return 0
 	}

@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 
 	"github.com/robustmq/rmq/broker/acl"
@@ -71,7 +72,7 @@ func (c *conn) offsetCommit(q *kmsg.OffsetCommitRequest) kmsg.Response {
 	for i, at := range places {
 		p := &resp.Topics[at.topic].Partitions[at.part]
 		switch {
-		case o.err == errClosing:
+		case errors.Is(o.err, errClosing):
 			p.ErrorCode = codeNotCoordinator
 		case o.err != nil:
 			p.ErrorCode = groupCode(o.err)

@@ -69,9 +69,9 @@ func (s *Server) topicConfig(config map[string]string) []configEntry {
 	return entries
 }
 
-func (t *configKey) entry() configEntry {
+func (s *configKey) entry() configEntry {
 	e := kmsg.NewDescribeConfigsResponseResourceConfig()
-	e.Name, e.ConfigType, e.Documentation = t.name, t.kind, &t.doc
+	e.Name, e.ConfigType, e.Documentation = s.name, s.kind, &s.doc
 	return e
 }
 

@@ -198,7 +198,7 @@ func entityOf(f *setting.QuotaFor) (out []quotaEntity) {
 func (c *conn) describeClientQuotas(q *kmsg.DescribeClientQuotasRequest) *kmsg.DescribeClientQuotasResponse {
 	r := q.ResponseKind().(*kmsg.DescribeClientQuotasResponse)
 	if no := c.quotaFilter(q); no != nil {
-		r.ErrorCode, r.ErrorMessage = int16(no.code), no.text()
+		r.ErrorCode, r.ErrorMessage = no.code, no.text()
 		return r
 	}
 	for _, s := range c.srv.kernel.Settings(quotaNamespace, setting.KindQuota) {
@@ -283,7 +283,7 @@ func (c *conn) alterClientQuotas(q *kmsg.AlterClientQuotasRequest) *kmsg.AlterCl
 		}
 		no := c.alterQuota(in, seen, q.ValidateOnly, i >= alterQuotasMax)
 		if no != nil {
-			out.ErrorCode, out.ErrorMessage = int16(no.code), no.text()
+			out.ErrorCode, out.ErrorMessage = no.code, no.text()
 		}
 		r.Entries = append(r.Entries, out)
 	}

@@ -147,11 +147,11 @@ func (c *conn) authenticatedAs(id auth.Identity, l auth.Login) error {
 
 // What a client is told of a failed log-in. Not why: it could be guessing.
 var (
-	errToken       = errors.New("Invalid SASL/PLAIN response: expected 3 tokens")
-	errCredentials = errors.New("Invalid username or password")
-	errScram       = errors.New("Authentication failed during authentication due to invalid credentials with SASL mechanism SCRAM")
-	errAuthorize   = errors.New("Client requested an authorization id that is different from username")
-	errIdentity    = errors.New("Cannot change principals during re-authentication")
+	errToken       = errors.New("Invalid SASL/PLAIN response: expected 3 tokens")                                                   //nolint:staticcheck // Kafka's words
+	errCredentials = errors.New("Invalid username or password")                                                                     //nolint:staticcheck // Kafka's words
+	errScram       = errors.New("Authentication failed during authentication due to invalid credentials with SASL mechanism SCRAM") //nolint:staticcheck // Kafka's words
+	errAuthorize   = errors.New("Client requested an authorization id that is different from username")                             //nolint:staticcheck // Kafka's words
+	errIdentity    = errors.New("Cannot change principals during re-authentication")                                                //nolint:staticcheck // Kafka's words
 )
 
 // plain checks a PLAIN token (RFC 4616): authorization id, user and password, divided by

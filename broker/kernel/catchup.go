@@ -223,8 +223,7 @@ func (f *fetch) state(ctx context.Context, index uint64) (storage.CheckpointMeta
 
 // Behind implements cluster/group.Machine.
 func (s *shardRun) Behind(leader, index, _ uint64) bool {
-	away := error(fault.New(fault.Unavailable, "read", s.name(), "this node is behind, and catches up"))
-	s.away.Store(&away)
+	s.away.Store(new(error(fault.New(fault.Unavailable, "read", s.name(), "this node is behind, and catches up"))))
 	if s.k.behind(s, s.id, s.group, leader, index) {
 		return true
 	}

@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel/meta"
 	"github.com/robustmq/rmq/broker/storage"
@@ -263,7 +262,7 @@ func (k *Kernel) watchSpace() {
 }
 
 func (p *pressure) sleep(k *Kernel, d time.Duration) bool {
-	var t clock.Timer = k.cfg.Link.AfterFunc(d, p.look)
+	t := k.cfg.Link.AfterFunc(d, p.look)
 	defer t.Stop()
 	select {
 	case <-k.ctx.Done():

@@ -127,7 +127,7 @@ func newConn(s *Server, nc net.Conn, over func()) *conn {
 // say waits without a goroutine, or, where that cannot be, on one whose stack has not grown.
 func (c *conn) run() {
 	err := c.serve()
-	if err == errCalm {
+	if errors.Is(err, errCalm) {
 		if !c.in.Sleep(&c.server.calm, c) {
 			go c.wait()
 		}

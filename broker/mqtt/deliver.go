@@ -83,7 +83,7 @@ func (c *conn) put(d *kernel.Delivery, p *mqttwire.Publish) bool {
 	if c.disturbed() && c.disturb(d.Msg.Address, write) {
 		return true
 	}
-	ok := false
+	var ok bool
 	switch {
 	case p.QoS > 0:
 		ok = c.out.Append(write)
@@ -134,7 +134,7 @@ func (c *conn) sendInOrder(d *kernel.Delivery, from settler, p *mqttwire.Publish
 			return true
 		}
 	}
-	ok := true
+	var ok bool
 	if p.QoS > 0 && !w.open() {
 		if ok = len(w.parked) < parkedMax; ok {
 			w.parked = append(w.parked, p.Append(make([]byte, 0, p.Size(c.version)), c.version))

@@ -169,8 +169,8 @@ func TestSlowTop(t *testing.T) {
 	})
 	s := &b.s.slow
 	l := b.s.timing()
-	for i, latency := range []time.Duration{5, 1, 4, 2, 3, 6} {
-		s.add(l, "c", fmt.Appendf(nil, "%d", i), 1, latency*time.Second, b.clock.Now())
+	for i, seconds := range []int{5, 1, 4, 2, 3, 6} {
+		s.add(l, "c", fmt.Appendf(nil, "%d", i), 1, time.Duration(seconds)*time.Second, b.clock.Now())
 	}
 	list, _ := b.s.Slow()
 	var topics string

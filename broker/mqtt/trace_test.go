@@ -18,8 +18,7 @@ func newTraced(t *testing.T, q trace.Query) (*broker, *trace.Watch) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var b *broker
-	b = newBroker(t, false)
+	b := newBroker(t, false)
 	b.s.cfg.Trace = tr
 	return b, w
 }

@@ -28,12 +28,12 @@ func TestHalfCloseWaits(t *testing.T) {
 			began := time.Now()
 			go func() {
 				for time.Since(began)+tt.every < tt.end {
-					time.Sleep(tt.every)
+					time.Sleep(tt.every) // virtual
 					if _, err := b.Write([]byte("x")); err != nil {
 						return
 					}
 				}
-				time.Sleep(tt.end - time.Since(began))
+				time.Sleep(tt.end - time.Since(began)) // virtual
 				_ = b.Close()
 			}()
 			HalfClose(halves{a})
@@ -41,7 +41,7 @@ func TestHalfCloseWaits(t *testing.T) {
 				t.Errorf("%s: waited %v, want %v", tt.name, took, tt.want)
 			}
 			_ = a.Close()
-			time.Sleep(2 * time.Hour) // the peer ends
+			time.Sleep(2 * time.Hour) // virtual
 		})
 	}
 }

@@ -22,7 +22,7 @@ func TestOpenLoop(t *testing.T) {
 				t.Fatalf("message %d is due at %v, want %v", n, due.Sub(start), want.Sub(start))
 			}
 			if n == 10 {
-				time.Sleep(300 * time.Millisecond) // the broker stands still
+				time.Sleep(300 * time.Millisecond) // virtual: the broker stands still
 			}
 			m.done(due, 1, nil)
 			n++

@@ -38,7 +38,6 @@ func (n *nodes) ask(ctx context.Context, ask func(context.Context, env.NodeClien
 		return nil, nil, err
 	}
 	if n.node != 0 {
-		warnings = nil
 		for _, c := range list {
 			if c.Node == n.node {
 				one, err := ask(ctx, c)

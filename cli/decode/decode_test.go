@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"context"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -205,7 +206,7 @@ func plant() []byte {
 		m = protowire.AppendVarint(protowire.AppendTag(m, 4, protowire.VarintType), datatype)
 		return rest(m)
 	}
-	uint := func(num protowire.Number, v uint64) func([]byte) []byte {
+	varint := func(num protowire.Number, v uint64) func([]byte) []byte {
 		return func(m []byte) []byte {
 			return protowire.AppendVarint(protowire.AppendTag(m, num, protowire.VarintType), v)
 		}
@@ -216,28 +217,28 @@ func plant() []byte {
 		}
 	}
 	var dataset []byte
-	dataset = uint(1, 1)(dataset)
+	dataset = varint(1, 1)(dataset)
 	dataset = raw(2, []byte("col"))(dataset)
 	dataset = raw(3, []byte{3})(dataset) // packed
-	dataset = raw(4, raw(1, uint(1, 5)(nil))(nil))(dataset)
+	dataset = raw(4, raw(1, varint(1, 5)(nil))(nil))(dataset)
 	var b []byte
-	b = uint(1, 1769860800250)(b)
+	b = varint(1, 1769860800250)(b)
 	minus := int32(-5)
 	for _, m := range [][]byte{
-		metric("temp", 3, uint(10, uint64(uint32(minus)))),
-		metric("on", 11, uint(14, 1)),
+		metric("temp", 3, varint(10, uint64(uint32(minus)))),
+		metric("on", 11, varint(14, 1)),
 		metric("name", 12, raw(15, []byte("x"))),
-		metric("at", 13, uint(11, 1769860800250)),
+		metric("at", 13, varint(11, 1769860800250)),
 		metric("blob", 17, raw(16, []byte{1, 2})),
 		metric("list", 23, raw(16, []byte{0xff, 0xff, 2, 0})),
 		metric("bools", 32, raw(16, []byte{3, 0, 0, 0, 0xa0})),
 		metric("strings", 33, raw(16, []byte("a\x00b\x00"))),
-		metric("none", 3, uint(7, 1)),
+		metric("none", 3, varint(7, 1)),
 		metric("set", 16, raw(17, dataset)),
 	} {
 		b = protowire.AppendBytes(protowire.AppendTag(b, 2, protowire.BytesType), m)
 	}
-	return uint(3, 9)(b)
+	return varint(3, 9)(b)
 }
 
 func TestSparkplug(t *testing.T) {
@@ -432,7 +433,7 @@ func ExampleDecoder_Decode() {
 		fmt.Println(err)
 		return
 	}
-	doc, kind, err := d.Decode(nil, &adminapi.Message{Value: []byte("\xa1\x61a\x81\x18\xc8")})
+	doc, kind, err := d.Decode(context.Background(), &adminapi.Message{Value: []byte("\xa1\x61a\x81\x18\xc8")})
 	fmt.Println(string(doc), kind, err)
 	// Output: {"a":[200]} cbor <nil>
 }

@@ -86,11 +86,11 @@ func (c *compiler) textModifier(n node) (writeText, error) {
 			}
 			return func(dst, text, _ []byte) []byte { return u.append(dst, text) }, nil
 		case "first":
-			max, err := grammar.ParseSize(arg)
+			most, err := grammar.ParseSize(arg)
 			if err != nil {
 				return nil, &Error{Source: c.source, Pos: n.at, What: err.Error()}
 			}
-			return func(dst, text, _ []byte) []byte { return append(dst, text[:min(int64(len(text)), max)]...) }, nil
+			return func(dst, text, _ []byte) []byte { return append(dst, text[:min(int64(len(text)), most)]...) }, nil
 		}
 		return nil, c.unknown(n, textModifiers)
 	}

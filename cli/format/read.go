@@ -142,15 +142,15 @@ func (c *readCompiler) step(n node, until []byte, last bool) (step, error) {
 		verb := n.verb
 		return func(r *Reader, m *reading) error {
 			n, err := read(r, m)
-			max := int64(ReadMax)
+			most := int64(ReadMax)
 			if verb == 'H' {
-				max = headersMax
+				most = headersMax
 			}
 			if err != nil {
 				return err
 			}
-			if n < 0 || n > max {
-				return fmt.Errorf("%%%c is %d, and at most %d", verb, n, max)
+			if n < 0 || n > most {
+				return fmt.Errorf("%%%c is %d, and at most %d", verb, n, most)
 			}
 			switch verb {
 			case 'K':

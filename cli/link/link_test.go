@@ -188,9 +188,9 @@ func (s *script) pass(context.Context) error   { s.passed++; return nil }
 func (s *script) hold(meant bool) func() error {
 	return func() error {
 		if meant {
-			return s.settle(nil)
+			return s.settle(context.Background())
 		}
-		return s.pass(nil)
+		return s.pass(context.Background())
 	}
 }
 func (s *script) waits() bool { return false }

@@ -24,11 +24,11 @@ func readAuth(path string) (cfg auth.Config, err error) {
 	if err != nil {
 		return invalid(err)
 	}
-	var any map[string]any
-	if err := yaml.Unmarshal(text, &any); err != nil {
+	var entries map[string]any
+	if err := yaml.Unmarshal(text, &entries); err != nil {
 		return invalid(err)
 	}
-	if text, err = json.Marshal(any); err != nil {
+	if text, err = json.Marshal(entries); err != nil {
 		return invalid(err)
 	}
 	if cfg, err = auth.ParseConfig(text); err != nil {

@@ -218,7 +218,7 @@ func callParent(ctx context.Context, run env.Run, path string) (env.RunNode, err
 		return d.DialContext(ctx, "unix", run.Control)
 	}}}
 	defer c.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, "POST", "http://parent"+path, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://parent"+path, nil)
 	if err != nil {
 		return n, err
 	}

@@ -271,13 +271,6 @@ func (c *child) enterLocked(state string) {
 	c.state.State, c.state.Since = state, time.Now().UTC()
 }
 
-func (c *child) enter(state string) {
-	c.p.mu.Lock()
-	c.enterLocked(state)
-	c.p.mu.Unlock()
-	c.p.tell()
-}
-
 // keep runs the node life after life, until the cluster ends, or the node is removed. first is told
 // how the first start went; one that went wrong is the last, but of a node that was added: the cluster
 // has it.

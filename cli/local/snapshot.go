@@ -342,7 +342,7 @@ func newSnapshotShow(e *env.Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			defer f.Close()
+			defer func() { _ = f.Close() }() // read only
 			c, err := snapshot.Check(f)
 			if err != nil {
 				return unreadable(err, args[0])
@@ -532,6 +532,6 @@ func inventoryOf(ctx context.Context, path string) (map[thing]held, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // read only
 	return inventory(ctx, f)
 }

@@ -119,7 +119,7 @@ func editable(m *link.Message) map[string]any {
 	for name, value := range m.Properties {
 		properties[name] = value
 	}
-	var value any = editableText(m.Value)
+	value := editableText(m.Value)
 	if v, ok := parsed(m.Value); ok {
 		value = v
 	}

@@ -141,8 +141,7 @@ func (g *grep) search(ctx context.Context, s stream, from link.Position) error {
 	}
 	_, err := link.Consume(ctx, s.Target, o, show)
 	switch {
-	case errors.Is(err, errStop):
-		err = nil
+	case errors.Is(err, errStop): // as many as were wanted
 	case fault.Is(err, fault.Unsupported) && s.Protocol == link.AMQP:
 		return env.WithHint(err, "an exchange keeps nothing: search a queue, as amqp:queue:NAME")
 	case err != nil:

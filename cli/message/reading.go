@@ -141,24 +141,24 @@ func (r *reading) tally() string {
 
 // show writes one message in the format asked for, at once: whoever reads a pipe waits
 // for it. from stands before it in text, when it is one of several targets.
-func (c *reading) show(m *link.Message, from string) error {
-	c.shown++
-	it := c.itemOf(m)
-	it.N = c.shown
-	if c.printer != nil {
-		_, err := c.e.Out.Write(c.printer.Append(nil, it))
+func (r *reading) show(m *link.Message, from string) error {
+	r.shown++
+	it := r.itemOf(m)
+	it.N = r.shown
+	if r.printer != nil {
+		_, err := r.e.Out.Write(r.printer.Append(nil, it))
 		return err
 	}
-	switch c.e.Format() {
+	switch r.e.Format() {
 	case env.FormatJSON:
-		return c.e.PrintLine(it)
+		return r.e.PrintLine(it)
 	case env.FormatYAML:
-		return c.e.PrintDocument(it)
+		return r.e.PrintDocument(it)
 	case env.FormatTable:
-		return c.row(it, from)
+		return r.row(it, from)
 	}
 	end := byte('\n')
-	if c.nul {
+	if r.nul {
 		end = 0
 	}
 	// One write: the reader at the other end of a pipe sees whole messages.
@@ -167,7 +167,7 @@ func (c *reading) show(m *link.Message, from string) error {
 	if from != "" {
 		line = append(append(line, from...), '\t')
 	}
-	_, err := c.e.Out.Write(append(append(line, value...), end))
+	_, err := r.e.Out.Write(append(append(line, value...), end))
 	return err
 }
 
@@ -185,35 +185,35 @@ func plain(it *format.Item) []byte {
 
 // row is a message for a person: where it came from, then what it says, with nothing
 // in it that the terminal would obey.
-func (c *reading) row(it *format.Item, from string) error {
+func (r *reading) row(it *format.Item, from string) error {
 	m := it.Message
 	var b strings.Builder
 	if from != "" {
-		b.WriteString(c.e.Bold(from) + "  ")
+		b.WriteString(r.e.Bold(from) + "  ")
 	}
-	b.WriteString(c.e.Faint(m.Time.Format("15:04:05.000") + " " + source(m)))
+	b.WriteString(r.e.Faint(m.Time.Format("15:04:05.000") + " " + source(m)))
 	if m.Key != nil {
-		b.WriteString(c.e.Faint(" " + env.Preview(m.Key, keyWidth)))
+		b.WriteString(r.e.Faint(" " + env.Preview(m.Key, keyWidth)))
 	}
 	if m.Retain {
-		b.WriteString(c.e.Faint(" retained"))
+		b.WriteString(r.e.Faint(" retained"))
 	}
 	if m.Redelivered {
-		b.WriteString(c.e.Faint(" again"))
+		b.WriteString(r.e.Faint(" again"))
 	}
 	for _, h := range m.Headers {
 		if h.Name == link.HeaderNative {
 			continue
 		}
-		b.WriteString(c.e.Faint(" " + env.Clean(h.Name) + "=" + env.Preview(h.Value, headerWidth)))
+		b.WriteString(r.e.Faint(" " + env.Clean(h.Name) + "=" + env.Preview(h.Value, headerWidth)))
 	}
 	b.WriteString("  ")
 	if m.Value == nil {
-		b.WriteString(c.e.Faint("null"))
+		b.WriteString(r.e.Faint("null"))
 	}
 	b.WriteString(env.Clean(string(plain(it))))
 	b.WriteByte('\n')
-	_, err := c.e.Out.Write([]byte(b.String()))
+	_, err := r.e.Out.Write([]byte(b.String()))
 	return err
 }
 

@@ -221,7 +221,7 @@ func (s *simulation) settle(r *Result) {
 			if pause <= 0 {
 				break
 			}
-			time.Sleep(pause)
+			time.Sleep(pause) //nolint:forbidigo // of the machine: what is measured is real
 		}
 	}
 }

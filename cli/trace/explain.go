@@ -20,7 +20,6 @@ type explain struct {
 	qos     int
 	size    env.Size
 	headers []string
-	publish string
 }
 
 // NewExplain returns `rmq explain`.

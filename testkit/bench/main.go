@@ -70,7 +70,7 @@ func main() {
 		}
 	}
 	rows, err := o.run()
-	print(rows)
+	printRows(rows)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
@@ -99,7 +99,7 @@ type row struct {
 	durability string
 }
 
-func print(rows []row) {
+func printRows(rows []row) {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "measured\tdurability\trmq\tpeer\tunit\trmq is\t")
 	for _, r := range rows {

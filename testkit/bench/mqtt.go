@@ -212,15 +212,13 @@ func (l mqttLoad) run(address string, d time.Duration) (rate float64, n int, err
 		}
 		work.Go(func() {
 			got := 0
-			if err := sub.receive(func() {
+			lost(sub.receive(func() {
 				if got++; got == batch || sub.r.Buffered() == 0 {
 					count.Add(int64(got))
 					ahead.give(got)
 					got = 0
 				}
-			}); err != nil {
-				lost(err)
-			}
+			}))
 		})
 	}
 	began := time.Now()

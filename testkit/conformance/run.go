@@ -42,11 +42,10 @@ const (
 
 // Result is how one statement fares.
 type Result struct {
-	ID       string  `json:"id"`
-	Text     string  `json:"text"`
-	Seconds  float64 `json:"seconds,omitempty"`
-	Outcome          // its fields
-	position int
+	ID      string  `json:"id"`
+	Text    string  `json:"text"`
+	Seconds float64 `json:"seconds,omitempty"`
+	Outcome         // its fields
 }
 
 // runner is one run.

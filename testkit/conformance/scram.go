@@ -162,7 +162,7 @@ func authFits(leftOut mqtt.PropertyID) func(*T) {
 		}
 		c.drop()
 		p := t.prove(t.password())
-		c, q = t.enhanced(p, num32(mqtt.MaximumPacketSize, uint32(limit)))
+		_, q = t.enhanced(p, num32(mqtt.MaximumPacketSize, uint32(limit)))
 		t.check(q.size <= limit, fmt.Sprintf("AUTH of at most %d bytes", limit), fmt.Sprintf("%d bytes", q.size))
 	}
 }

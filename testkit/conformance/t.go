@@ -2,7 +2,6 @@ package conformance
 
 import (
 	"context"
-	"encoding/hex"
 	"fmt"
 	"runtime"
 	"slices"
@@ -245,5 +244,3 @@ func (c *conn) needsQoS(qos byte) {
 		c.t.skip("the server takes QoS %d at most", n)
 	}
 }
-
-func hexOf(b []byte) string { return hex.EncodeToString(b) }

@@ -219,7 +219,7 @@ func TestBridgePowerCut(t *testing.T) {
 	}
 	disk = disk.CrashClone(1)
 	check(t, here.Close())
-	here = start(t, on(disk))
+	start(t, on(disk))
 	there.Restart()
 	far := there.sub("a/#")
 	for i := range n {
@@ -468,7 +468,7 @@ func TestBridgeTakeover(t *testing.T) {
 			t.Fatalf("message %d is %s", i, p.Payload)
 		}
 	}
-	b = at(other).bridgeIs(1, "up", "connected elsewhere", func(b adminapi.Bridge) bool { return b.State == adminapi.BridgeConnected && int(b.Node) != first })
+	at(other).bridgeIs(1, "up", "connected elsewhere", func(b adminapi.Bridge) bool { return b.State == adminapi.BridgeConnected && int(b.Node) != first })
 	near := at(other).sub("a/#")
 	there.publishMQTT(&paho.Publish{Topic: "a/back", QoS: 2, Payload: []byte("v")})
 	if p := near.next(); p.Topic != "a/back" {

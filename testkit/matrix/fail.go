@@ -31,7 +31,7 @@ func Fail(o Options, fault syscall.Errno) (Report, error) {
 			kinds: make(map[vfs.Kind]int), poisoned: make(map[string]bool),
 		}
 		if err := f.run(&sum); err != nil {
-			return nil, fmt.Errorf("%v, when %v fails: %w", fault, f.op, err)
+			return nil, fmt.Errorf("%w, when %v fails: %w", fault, f.op, err)
 		}
 		return f, nil
 	}

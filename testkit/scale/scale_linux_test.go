@@ -162,7 +162,7 @@ func directory(t *testing.T) string {
 	if *home == "" {
 		return t.TempDir()
 	}
-	dir, err := os.MkdirTemp(*home, "scale-")
+	dir, err := os.MkdirTemp(*home, "scale-") //nolint:usetesting // on the device that was asked for
 	if err != nil {
 		t.Fatal(err)
 	}

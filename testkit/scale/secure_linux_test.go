@@ -83,7 +83,7 @@ func TestClients(t *testing.T) {
 			}
 		}
 	}
-	fmt.Println("ready")
+	fmt.Println("ready") //nolint:forbidigo // to the process that has started this one
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	runtime.KeepAlive(held)
 }

@@ -314,7 +314,7 @@ func (a *asker) commit() *request {
 		},
 		output: func(_ *replica, x *reply) (any, error) {
 			if errs, ok := x.out.Ops[0].Value.([]group.Error); !ok || len(errs) != 1 || errs[0] != group.OK {
-				return nil, fmt.Errorf("answered by %v, %v", x.out.Ops[0].Value, x.out.Ops[0].Err)
+				return nil, fmt.Errorf("answered by %v, %w", x.out.Ops[0].Value, x.out.Ops[0].Err)
 			}
 			return at, nil
 		},
@@ -348,7 +348,7 @@ func (a *asker) publish() *request {
 		},
 		output: func(_ *replica, x *reply) (any, error) {
 			if res := x.out.Ops[at]; res.Err != nil || res.N != 1 {
-				return nil, fmt.Errorf("routed to %d queues, %v", res.N, res.Err)
+				return nil, fmt.Errorf("routed to %d queues, %w", res.N, res.Err)
 			}
 			return "", nil
 		},

@@ -252,7 +252,7 @@ func (f *fleet) isCalm() bool {
 
 // wait lets time pass until a condition holds; false: it did not within d.
 func (f *fleet) wait(d time.Duration, until func() bool) bool {
-	for end := time.Now().Add(d); !f.failed(); time.Sleep(calmStep) {
+	for end := time.Now().Add(d); !f.failed(); time.Sleep(calmStep) { // virtual
 		if until() {
 			return true
 		}
@@ -304,7 +304,7 @@ func (f *fleet) serving(r *rand.Rand) *life {
 			}
 			continue
 		}
-		time.Sleep(calmStep)
+		time.Sleep(calmStep) // virtual
 	}
 	return nil
 }

@@ -113,7 +113,7 @@ func (g *guest) openLine(opened bool) (*line, *kernel.Session) {
 		switch {
 		case err != nil:
 			g.at("connects: %v", err)
-			time.Sleep(calmStep)
+			time.Sleep(calmStep) // virtual
 			continue
 		case opened && !present:
 			g.f.breach("session %s is gone", g.name)
@@ -180,7 +180,7 @@ func (g *guest) publishExactly() {
 				g.f.count(&g.f.report.ExactlyIn)
 				g.send(c, s, f)
 			}
-			time.Sleep(time.Duration(g.rand.Int64N(int64(nodesThink / 3))))
+			time.Sleep(time.Duration(g.rand.Int64N(int64(nodesThink / 3)))) // virtual
 		}
 		if g.rand.IntN(2) == 0 && !c.l.ended.Load() {
 			s.Close(false, nil)

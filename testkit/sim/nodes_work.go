@@ -104,7 +104,7 @@ func (g *guest) think() {
 	if g.f.isCalm() {
 		d /= 10
 	}
-	time.Sleep(d)
+	time.Sleep(d) // virtual
 }
 
 // connect picks a node; nil: the run ends.
@@ -137,7 +137,7 @@ func (g *guest) do(what string, f func(ctx context.Context, k *kernel.Kernel) er
 		}
 		g.f.note("%s, %s: %v", g.name, what, err)
 		g.at("%s: %v", what, err)
-		time.Sleep(calmStep)
+		time.Sleep(calmStep) // virtual
 	}
 }
 
@@ -605,7 +605,7 @@ func (g *guest) consume() {
 		g.at("consumes")
 		settled := make(map[string]bool)
 		for range 2 + g.rand.IntN(8) {
-			time.Sleep(time.Duration(g.rand.Int64N(int64(nodesThink))))
+			time.Sleep(time.Duration(g.rand.Int64N(int64(nodesThink)))) // virtual
 			l.gate.pass()
 			for d, ok := in.Poll(); ok; d, ok = in.Poll() {
 				g.taken(a, d, settled)

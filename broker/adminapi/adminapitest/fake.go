@@ -663,7 +663,7 @@ func (f *Fake) Bridge(_ context.Context, name string) (adminapi.Bridge, error) {
 func (f *Fake) AddBridge(_ context.Context, s adminapi.BridgeSpec) (adminapi.Bridge, error) {
 	b := adminapi.Bridge{Name: s.Name, Bridge: s.Shown(), State: adminapi.BridgeAway}
 	if _, err := f.bridge(s.Name, func(*adminapi.Bridge) {}); !fault.Is(err, fault.NotFound) {
-		return b, cmp.Or(err, error(fault.Of(fault.Exists, "add bridge", s.Name)))
+		return b, cmp.Or[error](err, fault.Of(fault.Exists, "add bridge", s.Name))
 	}
 	f.Update(func(f *Fake) { f.Br = append(f.Br, b) })
 	return b, nil

@@ -202,7 +202,7 @@ func (id identity) dial(rw io.ReadWriter, to uint64, exported []byte) error {
 		return err
 	}
 	c, heard, err := readChallenge(rw)
-	if v, ok := err.(*versionError); ok { //nolint:errorlint // it is ours, and not wrapped
+	if v, ok := err.(*versionError); ok {
 		return fault.New(fault.Unsupported, "connect", "", "%w", v)
 	}
 	if err != nil {
@@ -257,7 +257,7 @@ func (id identity) refused(r refusal, node uint64) error {
 func (id identity) accept(rw io.ReadWriter, exported []byte, known func(uint64) bool, check func(uint64) error) (from uint64, code refusal, err error) {
 	h, heard, err := readHello(rw)
 	c := challenge{node: id.self}
-	if v, ok := err.(*versionError); ok { //nolint:errorlint // it is ours, and not wrapped
+	if v, ok := err.(*versionError); ok {
 		c.code, err = refusedVersion, fault.New(fault.Unsupported, "accept", "", "%w", v)
 	}
 	if err != nil && c.code == 0 {

@@ -211,7 +211,7 @@ func TestStaticAbsent(t *testing.T) {
 		t.Fatal(g.State())
 	}
 	step := g.timer.Step
-	eff = g.ExpireJoin(3, step, eff)
+	g.ExpireJoin(3, step, eff)
 	if g.State() != PreparingRebalance || g.timer.Step == step || g.members.Len() != 2 {
 		t.Fatalf("%v %+v", g.State(), g.timer)
 	}

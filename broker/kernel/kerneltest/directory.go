@@ -47,7 +47,7 @@ func fill(t testing.TB, k *kernel.Kernel, n int, p kernel.Publish) {
 	for i := range n {
 		one := p
 		one.Msg.Value = fmt.Appendf(nil, "%01024d", i)
-		k.Publish(&one)
+		_ = k.Publish(&one) // the waiter is told
 		if r := <-w; r.Err != nil {
 			t.Fatalf("publish to %s: %v", p.Msg.Address, r.Err)
 		}

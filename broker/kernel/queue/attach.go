@@ -447,7 +447,7 @@ func (a *attachment) index(no uint64) int {
 	if a.head == len(a.window) || no < a.window[a.head].no {
 		return -1
 	}
-	i := len(a.window)
+	var i int
 	if d := no - a.window[a.head].no; d < uint64(len(a.window)-a.head) && a.window[a.head+int(d)].no == no {
 		i = a.head + int(d)
 	} else {

@@ -235,8 +235,8 @@ func TestStuckDelivery(t *testing.T) {
 
 func TestFlowAllocatesNothing(t *testing.T) {
 	q := New(NoLimits())
-	eff, _ := q.Attach(0, AttachSpec{ID: 1, Credit: CreditMax, Refill: true}, nil)
-	eff = make([]Effect, 0, 8)
+	q.Attach(0, AttachSpec{ID: 1, Credit: CreditMax, Refill: true}, nil)
+	eff := make([]Effect, 0, 8)
 	m := Message{Size: 10}
 	no := uint64(0)
 	if n := testing.AllocsPerRun(100_000, func() {

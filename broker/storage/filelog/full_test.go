@@ -35,7 +35,7 @@ func TestFullIsIdle(t *testing.T) {
 				Done: func(err error) { ok(t, err); written++ },
 			}))
 		}
-		time.Sleep(30 * time.Second)
+		time.Sleep(30 * time.Second) // virtual
 		if synctest.Wait(); !e.Log().Full() || written == 200 {
 			t.Fatal("the device is not full")
 		}
@@ -43,7 +43,7 @@ func TestFullIsIdle(t *testing.T) {
 			t.Errorf("a full device was asked %d times in 30 s", asked)
 		}
 		disk.Limit(0)
-		time.Sleep(2 * fullRetry)
+		time.Sleep(2 * fullRetry) // virtual
 		if synctest.Wait(); written != 200 {
 			t.Errorf("%d of 200 entries are written once there is space", written)
 		}

@@ -48,10 +48,10 @@ func (r *recorder) record(db *bbolt.DB) {
 	r.page = int64(db.Info().PageSize)
 	field := reflect.ValueOf(db).Elem().FieldByName("ops").FieldByName("writeAt")
 	writeAt := (*func([]byte, int64) (int, error))(unsafe.Pointer(field.UnsafeAddr()))
-	real := *writeAt
+	inner := *writeAt
 	*writeAt = func(b []byte, off int64) (int, error) {
 		r.before(write{off, bytes.Clone(b)})
-		return real(b, off)
+		return inner(b, off)
 	}
 }
 

@@ -74,7 +74,6 @@ type ID = frame.Sum
 type Writer struct {
 	f   *frame.Writer
 	buf []byte
-	log uint64 // of the batches in buf; 0 with an empty buf
 }
 
 // NewWriter begins a snapshot.
@@ -215,7 +214,7 @@ func read(r io.Reader, to *installer) (*Contents, error) {
 	var order state
 	for {
 		kind, body, err := f.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if errors.Is(err, frame.ErrTorn) {
