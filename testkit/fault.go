@@ -123,7 +123,7 @@ func describe(r chaos.Rule) string {
 	var s strings.Builder
 	fmt.Fprintf(&s, "%s: %s %s", r.Name, r.Do, r.At)
 	for _, x := range []struct{ name, value string }{
-		{"client", r.Client}, {"topic", r.Topic}, {"listener", r.Listener}, {"code", r.Code}, {"after", number(r.After)}, {"times", number(r.Times)},
+		{"client", r.Client}, {"topic", r.Topic}, {"listener", r.Listener}, {"code", string(r.Code)}, {"after", number(r.After)}, {"times", number(r.Times)},
 	} {
 		if x.value != "" {
 			s.WriteString(" " + x.name + " " + x.value)
@@ -203,13 +203,13 @@ func (c Conn) DuplicateNext(p Packet) *Fault {
 // SUBSCRIBE.FromClient(), in the answer to one that then has no effect.
 func (c Conn) AnswerNext(p Packet, reason mqttwire.Reason) *Fault {
 	c.b.t.Helper()
-	return c.next(p, chaos.Rule{Do: chaos.Answer, Code: strconv.Itoa(int(reason))})
+	return c.next(p, chaos.Rule{Do: chaos.Answer, Code: chaos.Code(strconv.Itoa(int(reason)))})
 }
 
 // DisconnectNext ends the connection in place of the next packet of a kind, with a reason code.
 func (c Conn) DisconnectNext(p Packet, reason mqttwire.Reason) *Fault {
 	c.b.t.Helper()
-	return c.next(p, chaos.Rule{Do: chaos.Disconnect, Code: strconv.Itoa(int(reason))})
+	return c.next(p, chaos.Rule{Do: chaos.Disconnect, Code: chaos.Code(strconv.Itoa(int(reason)))})
 }
 
 // ResetNext breaks the connection in place of the next packet of a kind.
@@ -295,7 +295,7 @@ func (a API) next(n int, r chaos.Rule) *Fault {
 // them out.
 func (a API) FailNext(n int, code int16) *Fault {
 	a.b.t.Helper()
-	return a.next(n, chaos.Rule{Do: chaos.Fail, Code: strconv.Itoa(int(code))})
+	return a.next(n, chaos.Rule{Do: chaos.Fail, Code: chaos.Code(strconv.Itoa(int(code)))})
 }
 
 // DelayNext has the next n requests wait.
@@ -363,13 +363,13 @@ func (m Method) NackNext(n int) *Fault {
 // CloseNext closes the channel in place of the next n, with a reply code such as amqp.PreconditionFailed.
 func (m Method) CloseNext(n, code int) *Fault {
 	m.b.t.Helper()
-	return m.next(n, chaos.Rule{Do: chaos.Close, Code: strconv.Itoa(code)})
+	return m.next(n, chaos.Rule{Do: chaos.Close, Code: chaos.Code(strconv.Itoa(code))})
 }
 
 // DisconnectNext closes the connection in place of the next n, with a reply code such as amqp.ConnectionForced.
 func (m Method) DisconnectNext(n, code int) *Fault {
 	m.b.t.Helper()
-	return m.next(n, chaos.Rule{Do: chaos.Disconnect, Code: strconv.Itoa(code)})
+	return m.next(n, chaos.Rule{Do: chaos.Disconnect, Code: chaos.Code(strconv.Itoa(code))})
 }
 
 // ResetNext breaks the connection in place of the next n.

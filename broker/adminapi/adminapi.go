@@ -64,6 +64,7 @@
 //	GET    /v1/snapshot                   a file: all that the broker holds at one moment
 //	POST   /v1/snapshot                   such a file → Loaded: the broker begins anew with it
 //	GET    /v1/trace?client=|topic=|ip=|mark=  TraceLine, one a line: what is seen of clients and done for them
+//	POST   /v1/reset                      Reset: takes away what clients have made, of a broker in memory
 //	POST   /v1/shutdown
 //
 // Names are percent-encoded path segments ("sensors%2Fdev1"); ?namespace= chooses
@@ -228,6 +229,7 @@ type Source interface {
 	ChangeOptions(context.Context, OptionsChange) ([]Option, error)
 
 	Clocks
+	Resetter
 	Inspection
 	Recordings
 	// Want waits until something is so, and returns what it waited for; fault.Timeout says how that

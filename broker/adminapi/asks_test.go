@@ -14,7 +14,7 @@ import (
 // changing is what the calls that change something begin with; all others only ask.
 var changing = []string{
 	"Create", "Alter", "Delete", "Purge", "Bind", "Unbind", "Drain", "Fill", "Remove", "Put", "Add", "Pause", "Change", "Shutdown",
-	"FreezeClock", "MoveClock", "RunPlan", "Clear", "Replay", "Load",
+	"FreezeClock", "MoveClock", "RunPlan", "Clear", "Replay", "Load", "Reset",
 }
 
 // Every call of a Source is known, by what goes over the wire, for one that only asks or one that does not.

@@ -256,6 +256,7 @@ func Handler(src Source, opt HandlerOptions) http.Handler {
 	})
 
 	h.clocks(mux)
+	h.resets(mux)
 	h.inspection(mux)
 	h.recordings(mux)
 	put(h, mux, "POST "+pathWant, SchemaWanted, func(ctx context.Context, _ *http.Request, w Want) (Wanted, error) { return src.Want(ctx, w) })

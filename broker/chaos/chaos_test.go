@@ -227,6 +227,20 @@ func TestOff(t *testing.T) {
 	}
 }
 
+// A code may be a number, in YAML and in JSON.
+func TestCodeIsANumber(t *testing.T) {
+	var r Rule
+	if err := json.Unmarshal([]byte(`{"at": "amqp/queue.declare", "do": "close", "code": 403}`), &r); err != nil || r.Code != "403" {
+		t.Errorf("code %q, %v", r.Code, err)
+	}
+	if err := json.Unmarshal([]byte(`{"code": true}`), &r); err == nil {
+		t.Error("true is a code")
+	}
+	if p, err := Parse([]byte("rules: [{at: amqp/queue.declare, do: close, code: 403}]")); err != nil || p.Rules[0] != (Rule{At: "amqp/queue.declare", Do: Close, Code: "403"}) {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add([]byte("seed: 7\nrules: [{at: mqtt/PUBACK, do: drop, client: 'd*', times: 1}]"))
 	f.Add([]byte(`{"rules": [{"at": "kafka/Produce", "do": "fail", "code": "6", "for": "1d"}]}`))

@@ -3,6 +3,7 @@ package chaos
 import (
 	"bytes"
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -44,7 +45,7 @@ type Rule struct {
 	For    grammar.Duration `json:"for,omitempty" yaml:"for,omitempty"`       // since From; 0: until it is removed
 
 	// What, as the effect needs it.
-	Code   string           `json:"code,omitempty" yaml:"code,omitempty"`     // of the protocol, by name or number
+	Code   Code             `json:"code,omitempty" yaml:"code,omitempty"`     // of the protocol, by name or number
 	Delay  grammar.Duration `json:"delay,omitempty" yaml:"delay,omitempty"`   // how long
 	Jitter grammar.Duration `json:"jitter,omitempty" yaml:"jitter,omitempty"` // that chance adds at most
 	Bytes  grammar.Size     `json:"bytes,omitempty" yaml:"bytes,omitempty"`   // how many, or how many a second
@@ -71,6 +72,20 @@ const (
 	Full       Effect = "full"       // the device takes Bytes more
 	Tear       Effect = "tear"       // half of a write is stored, and it fails
 )
+
+// Code is a code of a protocol, by name or number. JSON may have the number as one.
+type Code string
+
+// UnmarshalJSON reads a string or a number.
+func (c *Code) UnmarshalJSON(b []byte) error {
+	var n json.Number
+	if len(b) > 0 && b[0] != '"' {
+		err := json.Unmarshal(b, &n)
+		*c = Code(n)
+		return err
+	}
+	return json.Unmarshal(b, (*string)(c))
+}
 
 // Seam is a kind of place.
 type Seam uint8
@@ -345,7 +360,7 @@ func (c *rule) codes() (err error) {
 		c.code = codeDefault(c.seam, r.Do)
 		return nil
 	}
-	if c.code, err = code(c.seam, r.Code); err != nil {
+	if c.code, err = code(c.seam, string(r.Code)); err != nil {
 		return err
 	}
 	return c.fits()

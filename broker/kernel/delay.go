@@ -1,6 +1,8 @@
 package kernel
 
 import (
+	"context"
+
 	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/kernel/codec"
 	qm "github.com/robustmq/rmq/broker/kernel/queue"
@@ -73,4 +75,32 @@ func (s *shardRun) delayOver(e *shard.Effect) {
 	if err != nil {
 		s.k.log.Error("delayed message not found", "shard", s.id, "err", fault.New(fault.Internal, "delay", s.name(), "%w", err))
 	}
+}
+
+// dropStep is how many delayed messages are dropped by one entry.
+const dropStep = 256
+
+// DropDelayed drops the messages that wait for their time, and tells how many.
+func (k *Kernel) DropDelayed(ctx context.Context) (dropped int, err error) {
+	for _, s := range k.everyShard() {
+		for after := uint64(0); ; {
+			s.readMu.RLock()
+			ids := s.m.DelayedAfter(after, dropStep)
+			s.readMu.RUnlock()
+			if len(ids) == 0 {
+				break
+			}
+			if _, err := s.call(ctx, func(b *shard.Builder) (last int) {
+				for _, id := range ids {
+					last = b.Delayed(id)
+				}
+				return last
+			}); err != nil {
+				return dropped, err
+			}
+			dropped += len(ids)
+			after = ids[len(ids)-1]
+		}
+	}
+	return dropped, nil
 }

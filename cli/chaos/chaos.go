@@ -132,7 +132,7 @@ func newAdd(e *env.Env) *cobra.Command {
 	f.Float64Var(&r.Chance, "chance", 0, "with which probability, from 0 to 1 (default: 1)")
 	f.Var(&from, "starts-in", "how long nothing happens first")
 	f.Var(&lasts, "for", "how long it goes on (default: until it is removed)")
-	f.StringVar(&r.Code, "code", "", "code of the protocol, by name or number")
+	f.StringVar((*string)(&r.Code), "code", "", "code of the protocol, by name or number")
 	f.Var(&delay, "delay", "how long")
 	f.Var(&jitter, "jitter", "how much longer by chance, at most")
 	f.Var(&size, "bytes", "how many bytes, or, of slow, how many a second")

@@ -46,7 +46,9 @@ export async function start(flags = ['--clock', 'running']) {
     process.removeListener('exit', kill)
     if (child.exitCode === null && child.signalCode === null && child.pid) {
       child.kill()
+      const late = setTimeout(() => child.kill('SIGKILL'), 1000) // for clients that are connected still it would wait longer
       await once(child, 'exit')
+      clearTimeout(late)
     }
     await rm(home, { recursive: true, force: true })
   }
@@ -102,6 +104,30 @@ class Clock {
   /** Moves on to a time. It does not go back. */
   set(to, { liveness = false } = {}) {
     return this.broker.call('POST', '/v1/clock/advance', { body: { to: to instanceof Date ? to.toISOString() : to, liveness } })
+  }
+}
+
+/** Something that is to go wrong. */
+class Fault {
+  constructor(broker, name) {
+    Object.assign(this, { broker, name })
+  }
+  async state() {
+    const { rules } = await this.broker.call('GET', '/v1/chaos')
+    const rule = rules.find((r) => r.name === this.name)
+    if (!rule) throw new Error(`there is no fault ${this.name} any more`)
+    return rule
+  }
+  /** How often it has happened. */
+  async fired() {
+    return (await this.state()).fired
+  }
+  /** How often it might have happened. */
+  async seen() {
+    return (await this.state()).seen
+  }
+  remove() {
+    return this.broker.call('DELETE', `/v1/chaos/${encodeURIComponent(this.name)}`)
   }
 }
 
@@ -181,6 +207,30 @@ export class Broker {
   /** Waits until something is so: want({ queue: 'jobs', if: ['ready=1'] }). */
   want(what) {
     return this.call('POST', '/v1/want', { body: what })
+  }
+  /**
+   * Has something go wrong from now on: fault('mqtt/PUBACK', 'drop', { client: 'dev1', times: 1 }).
+   * docs/CHAOS.md tells where, and what.
+   */
+  async fault(at, does, rule = {}) {
+    return new Fault(this, (await this.call('POST', '/v1/chaos', { body: { at, do: does, ...rule } })).name)
+  }
+  /** Takes away what clients have made, and all faults. What it returns counts them. */
+  reset() {
+    return this.call('POST', '/v1/reset')
+  }
+  /** What there is: topics, and queues, sessions and groups below, as docs/CONTROL.md has them. */
+  topics() {
+    return this.call('GET', '/v1/topics')
+  }
+  queues() {
+    return this.call('GET', '/v1/queues')
+  }
+  sessions() {
+    return this.call('GET', '/v1/sessions')
+  }
+  groups() {
+    return this.call('GET', '/v1/groups')
   }
   topic(name) {
     return new Topic(this, 'topic', name)

@@ -117,6 +117,32 @@ class Clock:
         return self._broker.call("POST", "/v1/clock/advance", body={"to": to, "liveness": liveness})["now"]
 
 
+class Fault:
+    """Something that is to go wrong."""
+
+    def __init__(self, broker, name):
+        self._broker, self.name = broker, name
+
+    def _state(self):
+        for rule in self._broker.call("GET", "/v1/chaos")["rules"]:
+            if rule["name"] == self.name:
+                return rule
+        raise LookupError(f"there is no fault {self.name} any more")
+
+    @property
+    def fired(self):
+        """How often it has happened."""
+        return self._state()["fired"]
+
+    @property
+    def seen(self):
+        """How often it might have happened."""
+        return self._state()["seen"]
+
+    def remove(self):
+        self._broker.call("DELETE", "/v1/chaos/" + urllib.parse.quote(self.name, safe=""))
+
+
 class _Thing:
     kind = path = ""
 
@@ -218,6 +244,31 @@ class Broker:
             body["where"] = where
         return self.call("POST", "/v1/want", body=body)
 
+    def fault(self, at, do, **rule):
+        """Has something go wrong from now on: fault("mqtt/PUBACK", "drop", client="dev1", times=1).
+
+        docs/CHAOS.md tells where, and what. "from" and "for" are given as from_ and for_.
+        """
+        rule = {name.rstrip("_"): value for name, value in rule.items()}
+        return Fault(self, self.call("POST", "/v1/chaos", body={"at": at, "do": do} | rule)["name"])
+
+    def reset(self):
+        """Takes away what clients have made, and all faults. What it returns counts them."""
+        return self.call("POST", "/v1/reset")
+
+    def topics(self):
+        """What there is: topics, and queues, sessions and groups below, as docs/CONTROL.md has them."""
+        return self.call("GET", "/v1/topics")
+
+    def queues(self):
+        return self.call("GET", "/v1/queues")
+
+    def sessions(self):
+        return self.call("GET", "/v1/sessions")
+
+    def groups(self):
+        return self.call("GET", "/v1/groups")
+
     def topic(self, name):
         return Topic(self, name)
 
@@ -269,7 +320,11 @@ class Started:
 
     def __exit__(self, *_):
         self._process.terminate()
-        self._process.wait()
+        try:
+            self._process.wait(1)
+        except subprocess.TimeoutExpired:  # for clients that are connected still it would wait longer
+            self._process.kill()
+            self._process.wait()
         self._process.stdout.close()
         shutil.rmtree(self._home, ignore_errors=True)
 
@@ -293,3 +348,11 @@ def rmq_clock(rmq_broker):
     yield rmq_broker.clock
     if not was:
         rmq_broker.clock.resume()
+
+
+@pytest.fixture
+def rmq_fresh(rmq_broker):
+    """The broker of rmq_broker, emptied before the test. After it, nothing goes wrong by plan any more."""
+    rmq_broker.reset()
+    yield rmq_broker
+    rmq_broker.call("DELETE", "/v1/chaos")

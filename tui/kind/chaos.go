@@ -98,7 +98,7 @@ func RuleParts(r *chaos.Rule) (out [][2]string) {
 	add(r.Chance > 0, "chance", strconv.FormatFloat(r.Chance, 'g', -1, 64))
 	add(r.From > 0, "from", r.From.String())
 	add(r.For > 0, "for", r.For.String())
-	add(r.Code != "", "code", r.Code)
+	add(r.Code != "", "code", string(r.Code))
 	add(r.Delay > 0, "delay", r.Delay.String())
 	add(r.Jitter > 0, "jitter", r.Jitter.String())
 	add(r.Bytes > 0, "bytes", fmt.Sprint(int64(r.Bytes)))

@@ -85,7 +85,7 @@ func delayOver(id uint64, d *delayed) Effect {
 	return Effect{Kind: DelayOver, Seq: id, Log: d.ref.Log, Offset: d.ref.Offset, Envelope: d.envelope}
 }
 
-// Delayed says that a DelayOver or WillDue effect was carried out.
+// Delayed says that a DelayOver or WillDue effect was carried out, or that what waits for its time is not to be.
 func (b *Builder) Delayed(id uint64) int {
 	i := b.op(OpDelayed)
 	b.ops = codec.Uint(b.ops, id)
@@ -104,6 +104,17 @@ func (m *Machine) delayedDone(r *codec.Reader, out *Outcome) OpResult {
 		m.unref(d.ref, out)
 	}
 	return OpResult{Known: true}
+}
+
+// DelayedAfter lists delayed messages that wait for their time, at most limit, those after an id.
+func (m *Machine) DelayedAfter(after uint64, limit int) (ids []uint64) {
+	m.delays.Ascend(after+1, func(id uint64, d delayed) bool {
+		if d.due != 0 && d.will == "" {
+			ids = append(ids, id)
+		}
+		return len(ids) < limit
+	})
+	return ids
 }
 
 // DelaysOver lists what is not confirmed: a new leader does not know which of them its

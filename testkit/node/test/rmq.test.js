@@ -60,6 +60,37 @@ test('where chooses messages', async () => {
   assert.deepEqual((await rmq.wantRetained('furnace/#')).map((m) => m.text), ['{"celsius":31}'])
 })
 
+// [faults]
+test('who gets no PUBACK sends again', async () => {
+  await rmq.reset() // in a beforeEach hook: every test begins with an empty broker
+  const broken = await rmq.fault('mqtt/PUBACK', 'reset', { times: 1 })
+  const client = await mqtt.connectAsync(rmq.mqttUrl, { clientId: 'shop', clean: false, reconnectPeriod: 1 })
+  await client.publishAsync('orders/7', 'paid', { qos: 1 })
+
+  assert.equal(await broken.fired(), 1)
+  assert.equal((await rmq.topic('orders').records()).length, 2) // what at least once means
+  await client.endAsync()
+})
+// [faults]
+
+test('a reset leaves nothing', async () => {
+  const client = await mqtt.connectAsync(rmq.mqttUrl)
+  await client.publishAsync('plant/dev1/temp', '21.5', { qos: 1, retain: true })
+  assert.equal((await rmq.sessions()).length > 0, true)
+  await client.endAsync()
+  const connection = await amqp.connect(rmq.amqpUrl)
+  await (await connection.createChannel()).assertQueue('jobs')
+  await connection.close()
+  const fault = await rmq.fault('mqtt/in/PUBLISH', 'delay', { delay: '1h', from: '1h' })
+  assert.equal(await fault.seen(), 0)
+  const other = await rmq.fault('kafka/Produce', 'fail', { code: 'NOT_LEADER_OR_FOLLOWER' })
+  await other.remove()
+  await assert.rejects(other.fired(), /there is no fault/)
+  const gone = await rmq.reset()
+  assert.ok(gone.topics >= 1 && gone.queues >= 1 && gone.retained >= 1 && gone.faults >= 1, JSON.stringify(gone))
+  for (const left of [await rmq.topics(), await rmq.queues(), await rmq.groups(), await rmq.retained()]) assert.deepEqual(left, [])
+})
+
 test('a broker of its own', async () => {
   const own = await start(['--clock', 'virtual@2030-01-01T00:00:00Z'])
   try {

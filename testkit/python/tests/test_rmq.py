@@ -94,6 +94,42 @@ def test_clock_runs_when_it_is_let(rmq_broker, rmq_clock):
         rmq_clock.set("2098-01-01T00:00:00Z")
 
 
+# [faults]
+def test_who_gets_no_puback_sends_again(rmq_fresh, client):
+    lost = rmq_fresh.fault("mqtt/PUBACK", "drop", times=1)
+    sent = client.publish("orders/7", "paid", qos=1)
+    rmq_fresh.topic("orders").want("records=1")
+    assert lost.fired == 1 and not sent.is_published()
+
+    client.reconnect()  # an application's client does that by itself
+    sent.wait_for_publish(10)
+    assert [r.text for r in rmq_fresh.topic("orders").records()] == ["paid", "paid"]
+
+
+# [faults]
+def test_reset_leaves_nothing(rmq_broker, client):
+    client.publish("plant/dev1/temp", "21.5", qos=1, retain=True).wait_for_publish(10)
+    channel(rmq_broker).queue_declare("jobs", durable=True)
+    fault = rmq_broker.fault("amqp/basic.publish", "delay", delay="1h", from_="1h", for_="2h")
+    assert rmq_broker.topics() and rmq_broker.queues() and rmq_broker.sessions()
+    gone = rmq_broker.reset()
+    assert gone["topics"] >= 1 and gone["queues"] >= 1 and gone["retained"] >= 1 and gone["faults"] >= 1
+    assert rmq_broker.topics() == rmq_broker.queues() == rmq_broker.groups() == rmq_broker.retained() == []
+    with pytest.raises(LookupError):
+        fault.fired
+    with pytest.raises(pytest_rmq.RmqError, match="PUBAK"):
+        rmq_broker.fault("mqtt/PUBAK", "drop")
+
+
+def test_fault_is_taken_back(rmq_fresh, client):
+    fault = rmq_fresh.fault("mqtt/in/PUBLISH", "answer", code="not authorized", client="nobody")
+    client.publish("a", "x", qos=1).wait_for_publish(10)
+    assert fault.fired == 0
+    fault.remove()
+    with pytest.raises(LookupError):
+        fault.seen
+
+
 def test_broker_of_its_own():
     with pytest_rmq.Started("--clock", "virtual@2030-01-01T00:00:00Z") as broker:
         assert broker.clock.now == "2030-01-01T00:00:00Z"

@@ -4,6 +4,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.stream.Collectors;
 
 /** As much JSON as the control API needs: maps, lists, strings, doubles, booleans and null. */
 final class Json {
@@ -132,6 +133,17 @@ final class Json {
 
     private IllegalArgumentException bad(String why) {
         return new IllegalArgumentException("not JSON at " + at + ": " + why);
+    }
+
+    /** Writes maps, lists, numbers, booleans and null; anything else as a string. */
+    static String write(Object o) {
+        if (o instanceof Map<?, ?> m) {
+            return m.entrySet().stream().map(e -> quote(e.getKey().toString()) + ":" + write(e.getValue())).collect(Collectors.joining(",", "{", "}"));
+        }
+        if (o instanceof List<?> l) {
+            return l.stream().map(Json::write).collect(Collectors.joining(",", "[", "]"));
+        }
+        return o == null || o instanceof Number || o instanceof Boolean ? String.valueOf(o) : quote(o.toString());
     }
 
     /** Writes a string as JSON has it. */

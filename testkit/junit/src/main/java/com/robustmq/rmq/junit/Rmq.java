@@ -11,6 +11,7 @@ import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.Base64;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 
@@ -50,6 +51,45 @@ public final class Rmq {
     /** The time that the broker goes by. */
     public Clock clock() {
         return new Clock();
+    }
+
+    /**
+     * Has something go wrong from now on: {@code fault("mqtt/PUBACK", "drop", Map.of("client", "dev1", "times", 1))}.
+     * docs/CHAOS.md tells where, and what.
+     */
+    public Fault fault(String at, String effect, Map<String, ?> rule) {
+        Map<String, Object> body = new LinkedHashMap<>(rule);
+        body.put("at", at);
+        body.put("do", effect);
+        return new Fault((String) object(call("POST", "/v1/chaos", Json.write(body))).get("name"));
+    }
+
+    /** Takes away what clients have made, and all faults, and tells how many of each. */
+    public Map<String, Integer> reset() {
+        Map<String, Integer> out = new LinkedHashMap<>();
+        object(call("POST", "/v1/reset", null)).forEach((name, n) -> out.put(name, ((Double) n).intValue()));
+        return out;
+    }
+
+    /** The topics that there are; docs/CONTROL.md has the fields, of those below too. */
+    public List<Map<String, Object>> topics() {
+        return all("topics");
+    }
+
+    public List<Map<String, Object>> queues() {
+        return all("queues");
+    }
+
+    public List<Map<String, Object>> sessions() {
+        return all("sessions");
+    }
+
+    public List<Map<String, Object>> groups() {
+        return all("groups");
+    }
+
+    private List<Map<String, Object>> all(String kinds) {
+        return list(call("GET", "/v1/" + kinds, null)).stream().map(Rmq::object).toList();
     }
 
     public Topic topic(String name) {
@@ -120,6 +160,38 @@ public final class Rmq {
         /** Moves on to a time. It does not go back. */
         public Instant set(Instant to) {
             return state("POST", "/v1/clock/advance", "{\"to\":\"" + to + "\"}");
+        }
+    }
+
+    /** Something that is to go wrong. */
+    public final class Fault {
+        private final String name;
+
+        Fault(String name) {
+            this.name = name;
+        }
+
+        private int number(String field) {
+            for (Object rule : list(object(call("GET", "/v1/chaos", null)).get("rules"))) {
+                if (name.equals(object(rule).get("name"))) {
+                    return ((Double) object(rule).get(field)).intValue();
+                }
+            }
+            throw new IllegalStateException("there is no fault " + name + " any more");
+        }
+
+        /** How often it has happened. */
+        public int fired() {
+            return number("fired");
+        }
+
+        /** How often it might have happened. */
+        public int seen() {
+            return number("seen");
+        }
+
+        public void remove() {
+            call("DELETE", "/v1/chaos/" + encode(name), null);
         }
     }
 

@@ -7,6 +7,7 @@ import java.nio.file.Path;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.TimeUnit;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.extension.ExtensionContext;
 import org.junit.jupiter.api.extension.ParameterContext;
@@ -76,7 +77,9 @@ public final class RmqExtension implements ParameterResolver {
                 return;
             }
             process.destroy();
-            process.waitFor();
+            if (!process.waitFor(1, TimeUnit.SECONDS)) { // for clients that are connected still it would wait longer
+                process.destroyForcibly().waitFor();
+            }
             try (Stream<Path> left = Files.walk(home)) {
                 left.sorted(Comparator.reverseOrder()).forEach(p -> p.toFile().delete());
             }

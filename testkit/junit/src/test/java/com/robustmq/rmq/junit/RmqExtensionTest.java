@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import com.rabbitmq.client.Channel;
 import com.rabbitmq.client.Connection;
 import com.rabbitmq.client.ConnectionFactory;
+import java.io.IOException;
 import java.time.Duration;
 import java.util.Map;
 import org.eclipse.paho.mqttv5.client.MqttClient;
@@ -78,5 +79,34 @@ class RmqExtensionTest {
         assertEquals("{\"celsius\": 31}", rmq.retained("furnace/#").get(0).text());
         assertFalse(rmq.topic("nothing/here").exists());
         assertTrue(rmq.topic("furnace").exists());
+    }
+
+    // [faults]
+    @Test
+    void whatIsRefusedIsNotThere(Rmq rmq) throws Exception {
+        rmq.reset(); // in a method of @BeforeEach: every test begins with an empty broker
+        Rmq.Fault refused = rmq.fault("amqp/queue.declare", "close", Map.of("code", 403, "times", 1));
+        ConnectionFactory factory = new ConnectionFactory();
+        factory.setUri(rmq.amqpUrl());
+        try (Connection connection = factory.newConnection()) {
+            assertThrows(IOException.class, () -> connection.createChannel().queueDeclare("jobs", true, false, false, null));
+            assertEquals(1, refused.fired());
+            assertFalse(rmq.queue("jobs").exists());
+            connection.createChannel().queueDeclare("jobs", true, false, false, null); // once, and not again
+        }
+    }
+    // [faults]
+
+    @Test
+    void aResetLeavesNothing(Rmq rmq) throws Exception {
+        publish(rmq, "plant/dev1/temp", "21.5");
+        Rmq.Fault later = rmq.fault("mqtt/PUBACK", "delay", Map.of("delay", "1h", "from", "1h"));
+        assertEquals(0, later.seen());
+        rmq.fault("mqtt/PUBACK", "drop", Map.of("client", "nobody")).remove();
+        Map<String, Integer> gone = rmq.reset();
+        assertTrue(gone.get("topics") >= 1 && gone.get("retained") >= 1 && gone.get("faults") >= 1, gone.toString());
+        assertTrue(rmq.topics().isEmpty() && rmq.queues().isEmpty() && rmq.sessions().isEmpty() && rmq.groups().isEmpty());
+        assertTrue(rmq.retained("#").isEmpty());
+        assertThrows(IllegalStateException.class, later::fired);
     }
 }
