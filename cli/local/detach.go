@@ -110,7 +110,7 @@ func (u *up) start(ctx context.Context) error {
 	if u.e.Format() != env.FormatTable {
 		return u.report(ctx, run)
 	}
-	c := Config{DataDir: run.DataDir, Profile: u.profile}
+	c := Config{DataDir: run.DataDir, Profile: u.profile, Edge: &Edge{Signed: u.edge.made}}
 	_, err = io.WriteString(u.e.Out, card(u.e, run, c, u.loaded, took, "rmq down"+nameFlag(u.name)))
 	return err
 }

@@ -19,10 +19,12 @@ import (
 // edgeFlags are the flags of what is between clients and the protocols: TLS, and listeners of
 // their own kind.
 type edgeFlags struct {
+	auto        string // "auto": a certificate is made
 	certs, keys []string
 	ca          string
 	client, min string
 	listeners   []string
+	made        string // file of who signed what was made
 }
 
 // Edge is the same in a Config.
@@ -33,9 +35,11 @@ type Edge struct {
 	Client      string   // none, optional or required
 	Min         string   // 1.2 or 1.3
 	Listeners   []string // URLs
+	Signed      string   // file of who signed what --tls auto has made; "": nothing was made
 }
 
 func (f *edgeFlags) add(fs *pflag.FlagSet) {
+	fs.Var(&env.Choice{Value: &f.auto, Of: []string{"auto"}}, "tls", "auto: speak TLS with a certificate that is made here, for this machine and --listen")
 	fs.StringArrayVar(&f.certs, "tls-cert", nil, "file with a certificate, and what leads to its authority, in PEM: opens the TLS ports; repeatable, a client gets the one of the host it asks for, or the first")
 	fs.StringArrayVar(&f.keys, "tls-key", nil, "file with the key of a --tls-cert; repeatable, in the same order (default: it is in the file of the certificate)")
 	fs.StringVar(&f.ca, "tls-ca", "", "file with the certificates of who signs those of clients")
@@ -46,6 +50,26 @@ func (f *edgeFlags) add(fs *pflag.FlagSet) {
 	for _, name := range []string{"tls-cert", "tls-key", "tls-ca"} {
 		_ = fs.SetAnnotation(name, env.PathAnnotation, []string{"true"}) // fails for unknown flags only
 	}
+}
+
+// make makes the certificate of --tls auto, and names it as if it had been given.
+func (f *edgeFlags) make(u *up) error {
+	if f.auto == "" || len(f.certs) > 0 {
+		return nil // what is given, as to a node's process, is what is shown
+	}
+	hosts := []string{"localhost", "127.0.0.1", "::1"}
+	if name, err := os.Hostname(); err == nil && name != "localhost" {
+		hosts = append(hosts, name)
+	}
+	if ip := net.ParseIP(u.host); u.host != "" && (ip == nil || !ip.IsUnspecified() && !ip.IsLoopback()) {
+		hosts = append(hosts, u.host)
+	}
+	cert, ca, err := autoCert(filepath.Join(u.e.StateDir(), "tls"), u.name, hosts, u.e.Now())
+	if err != nil {
+		return env.Failf(env.Failed, "--tls auto: %v", err)
+	}
+	f.certs, f.made = []string{cert}, ca
+	return nil
 }
 
 // config makes them part of a configuration; nil: there is nothing of it. Paths are absolute then.
@@ -62,7 +86,7 @@ func (f *edgeFlags) config(dir string) (*Edge, error) {
 		}
 		return out
 	}
-	e := &Edge{Certs: absolute(f.certs), Keys: absolute(f.keys), Client: f.client, Min: f.min}
+	e := &Edge{Certs: absolute(f.certs), Keys: absolute(f.keys), Client: f.client, Min: f.min, Signed: f.made}
 	for _, l := range f.listeners {
 		if l != "" {
 			e.Listeners = append(e.Listeners, l)

@@ -101,7 +101,7 @@ func NewUp(e *env.Env, open Open) *cobra.Command {
 			"With --nodes it is a cluster: each node is a process of its own that keeps everything, and what is acknowledged\n" +
 			"is held by a majority. The first node takes the ports asked for, each other one ports 10 higher than the one\n" +
 			"before, and keeps its data in node-ID below the broker's directory. A node that dies is started again.\n\n" +
-			"With --tls-cert each protocol has a port for TLS too, and the one of --port takes both. Files of certificates,\n" +
+			"With --tls auto, or --tls-cert, each protocol has a port for TLS too, and the one of --port takes both. Files of certificates,\n" +
 			"of the authorities of clients, and --auth are read again seconds after they change, or at once on SIGHUP; connections go\n" +
 			"on, and what cannot be used changes nothing and is told by rmq status.\n\n" +
 			"A --listener is one more place to listen, as SCHEME://HOST:PORT or unix:///PATH, where the scheme is mqtt, mqtts,\n" +
@@ -308,12 +308,15 @@ func (u *up) config(cmd *cobra.Command) (c Config, err error) {
 	if c.TLS != nil && c.Cluster == nil && (u.nodes == 1 || u.inProcess) {
 		return c, &env.Failure{Exit: env.Usage, What: "--node-cert is for nodes that reach each other over a network", Hint: "leave it out; for the ports of clients there is --tls-cert"}
 	}
+	if err = u.edge.make(u); err != nil {
+		return c, err
+	}
 	if c.Edge, err = u.edge.config(u.e.Dir); err != nil {
 		return c, err
 	}
 	for _, p := range portFlags {
 		if p.tls && f.Changed(p.name) && !c.Edge.secure() {
-			return c, &env.Failure{Exit: env.Usage, What: "--" + p.name + " needs a certificate to show", Hint: "name it: --tls-cert FILE --tls-key FILE"}
+			return c, &env.Failure{Exit: env.Usage, What: "--" + p.name + " needs a certificate to show", Hint: "name it: --tls-cert FILE --tls-key FILE   or have one made: --tls auto"}
 		}
 	}
 	if f.Changed("port") {
@@ -720,6 +723,9 @@ func card(e *env.Env, run env.Run, c Config, loaded string, took time.Duration, 
 		row("data", "in memory: nothing outlives the broker")
 	} else {
 		row("data", env.Clean(c.DataDir))
+	}
+	if c.Edge != nil {
+		row("cacert", env.Clean(c.Edge.Signed))
 	}
 	row("profile", c.Profile)
 	if c.Hands != nil {

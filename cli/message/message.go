@@ -86,6 +86,8 @@ func (c *connection) explain(ctx context.Context, t link.Target, err error) erro
 		return err
 	}
 	switch {
+	case f.Kind == fault.NotFound && t.Broker != "":
+		return env.WithHint(err, "it is asked for at %s: check the name, and that it is meant there", t.Broker)
 	case f.Kind == fault.NotFound && t.Partition != nil && slices.Contains(c.topics(ctx), t.Topic):
 		return env.WithHint(err, "see how many partitions it has: rmq topic get %s", env.Quote("kafka:"+t.Topic))
 	case f.Kind == fault.NotFound && t.Protocol == link.Kafka:
