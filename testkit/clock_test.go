@@ -44,9 +44,9 @@ func TestClockOverHTTP(t *testing.T) {
 	b := testkit.Run(t, testkit.VirtualAt(start))
 	api := admin(t, b)
 
-	// A client that stays, with the shortest keep alive and heartbeat there are.
-	stays, _ := dial5(t, b, &paho.Connect{ClientID: "stays", CleanStart: true, KeepAlive: 1})
-	conn := must(amqp.DialConfig(b.AMQP(), amqp.Config{Heartbeat: time.Second}))(t)
+	// A client that stays, with a keep alive and a heartbeat that are shorter than every step.
+	stays, _ := dial5(t, b, &paho.Connect{ClientID: "stays", CleanStart: true, KeepAlive: 60})
+	conn := must(amqp.DialConfig(b.AMQP(), amqp.Config{Heartbeat: time.Minute}))(t)
 	defer conn.Close()
 	ch := must(conn.Channel())(t)
 
