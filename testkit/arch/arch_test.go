@@ -37,6 +37,14 @@ func root(t *testing.T) string {
 	}
 }
 
+// A module within ours is none of it.
+func TestAnotherModule(t *testing.T) {
+	files := fstest.MapFS{"broker/misc/go.mod": {Data: []byte("module other")}, "broker/misc/a.go": {Data: []byte("package a")}}
+	if found, err := Check(files); err != nil || len(found) != 0 {
+		t.Errorf("%v, %v", found, err)
+	}
+}
+
 // TestRules gives each rule a breach, and the nearest thing that is none.
 func TestRules(t *testing.T) {
 	const doc = "// Package x is for a test.\npackage x\n"
