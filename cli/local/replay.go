@@ -12,8 +12,8 @@ import (
 )
 
 // Reopen runs a broker in memory, on a free port of this machine, that holds what a snapshot or a bundle does, and
-// whose time stands still at the moment of that: nothing expires while somebody looks. notes are those of a bundle, by
-// name. end closes it.
+// whose time stands still at the moment of that, until it is moved: nothing expires while somebody looks. notes are
+// those of a bundle, by name. end closes it.
 func Reopen(ctx context.Context, e *env.Env, name string) (url string, notes map[string]string, end func() error, err error) {
 	s, err := wholeSnapshot(e, name)
 	if err != nil {
@@ -22,7 +22,7 @@ func Reopen(ctx context.Context, e *env.Env, name string) (url string, notes map
 	ports := broker.OnePort(broker.None)
 	ports.HTTP = 0
 	b, err := broker.Open(ctx, broker.Config{
-		Profile: s.Profile, Ports: ports, Time: clock.NewVirtual(s.Taken),
+		Profile: s.Profile, Ports: ports, Hands: clock.NewHands(s.Taken),
 		Snapshot: func() (io.ReadCloser, error) { return os.Open(s.Path) },
 	})
 	if err != nil {

@@ -52,6 +52,9 @@ func TestReopen(t *testing.T) {
 		if err != nil || len(topic.Partitions) != 3 {
 			t.Errorf("the topic is %+v: %v", topic, err)
 		}
+		if now, err := c.Clock(ctx); err != nil || !now.Frozen || now.Kind != adminapi.ClockVirtual {
+			t.Errorf("its time is %+v: %v", now, err)
+		}
 		if err := end(); err != nil {
 			t.Error(err)
 		}
