@@ -122,16 +122,17 @@ type tab struct {
 }
 
 // tabTexts names the screens with their keys, as fully as there is room for: with counts,
-// by name, by short name, by number. A screen without a key is named while it is shown.
+// by name, by short name, by that close to the key, by number. A screen without a key is named while it is shown.
 func (m *Model) tabTexts() []tab {
 	var out []tab
 	for _, text := range []func(i int) string{
-		func(i int) string { return strings.TrimRight(places[i].name+" "+m.total(i), " ") },
-		func(i int) string { return places[i].name },
+		func(i int) string { return " " + places[i].name + " " + m.total(i) },
+		func(i int) string { return " " + places[i].name },
+		func(i int) string { return " " + places[i].short },
 		func(i int) string { return places[i].short },
 		func(i int) string {
 			if i == m.at {
-				return places[i].name
+				return " " + places[i].name
 			}
 			return ""
 		},
@@ -146,7 +147,7 @@ func (m *Model) tabTexts() []tab {
 			if key == "" {
 				key = ":"
 			}
-			out = append(out, tab{i, strings.TrimSpace(key + " " + text(i))})
+			out = append(out, tab{i, strings.TrimSpace(key + text(i))})
 			n += width(out[len(out)-1].text) + 2
 		}
 		if n <= m.width {
