@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 
 	"github.com/robustmq/rmq/broker/admin"
 	"github.com/robustmq/rmq/broker/adminapi"
 	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/storage/memlog"
 	"github.com/robustmq/rmq/broker/storage/snapshot"
 )
@@ -21,9 +23,11 @@ func (b *Broker) Snapshot(ctx context.Context, to io.Writer, notes ...snapshot.N
 	about.Profile = b.cfg.Profile
 	about.Virtual = b.cfg.Hands != nil
 	w, err := snapshot.NewWriter(to, about)
-	if err == nil {
-		err = b.kernel.Snapshot(ctx, w)
+	if err != nil {
+		return id, err
 	}
+	spool, done := newSpool()
+	err = errors.Join(b.kernel.Snapshot(ctx, w, spool), done())
 	for i := range notes {
 		if err == nil {
 			err = w.Note(notes[i].Name, notes[i].Content)
@@ -33,6 +37,30 @@ func (b *Broker) Snapshot(ctx context.Context, to io.Writer, notes ...snapshot.N
 		return id, err
 	}
 	return w.End()
+}
+
+// newSpool makes a file that nobody else finds, in the system's directory for those that go; where there is none it is
+// memory.
+func newSpool() (kernel.Spool, func() error) {
+	f, err := os.CreateTemp("", "rmq-snapshot-*")
+	if err != nil {
+		return new(memorySpool), func() error { return nil }
+	}
+	gone := os.Remove(f.Name()) == nil // while it is open, where the system has that
+	return f, func() error {
+		err := f.Close()
+		if !gone {
+			err = errors.Join(err, os.Remove(f.Name()))
+		}
+		return err
+	}
+}
+
+// memorySpool is one without a file.
+type memorySpool struct{ bytes.Buffer }
+
+func (s *memorySpool) ReadAt(b []byte, at int64) (int, error) {
+	return bytes.NewReader(s.Bytes()).ReadAt(b, at)
 }
 
 // Image is Snapshot in memory: an engine that is opened of it may be another broker's Config.Engine. Of a

@@ -362,7 +362,7 @@ func (k *Kernel) newShard(id storage.ShardID, c class) *shardRun {
 		k: k, id: id, class: c, building: new(pending), control: new(pending), tails: make(map[uint64]*tail), link: uint32(k.cfg.Self),
 		fetched: make(map[uint64]storage.Segment), members: storage.Members{Voters: []uint64{k.cfg.Self}},
 	}
-	s.saving.done = make(chan error, 1)
+	s.saving.done, s.saving.writing = make(chan error, 1), make(chan struct{}, 1)
 	k.shards[uint32(id)] = s
 	return s
 }

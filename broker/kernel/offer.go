@@ -199,8 +199,10 @@ func (s *shardRun) offer(o *offer) error {
 	if err := s.checkpoint(); err != nil {
 		return err
 	}
-	s.saving.writing.Lock()
-	defer s.saving.writing.Unlock()
+	if err := s.saving.still(s.k.ctx); err != nil {
+		return err
+	}
+	defer s.saving.goesOn()
 	at, pairs, err := s.k.engine.Checkpoints().Load(s.id)
 	if err != nil {
 		return err

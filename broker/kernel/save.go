@@ -12,13 +12,25 @@ import (
 
 // saveState is owned by the applying goroutine, except done.
 type saveState struct {
-	writing sync.Mutex // held while a checkpoint is written, and while one is offered
+	writing chan struct{} // capacity 1: holds a value while a checkpoint is written, and while one is taken
 	running bool
 	full    bool       // the next checkpoint is a full one: an earlier one failed
 	done    chan error // capacity 1
 
 	saves
 }
+
+// still has no checkpoint written from when the one that is has been, until goesOn is called; an error is that of ctx.
+func (s *saveState) still(ctx context.Context) error {
+	select {
+	case s.writing <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *saveState) goesOn() { <-s.writing }
 
 // saves counts checkpoints, for who waits for one. It has a lock of its own.
 type saves struct {
@@ -130,9 +142,9 @@ func (s *shardRun) maybeSave() {
 	s.saving.full = false
 	s.saving.begin()
 	s.saving.running = s.k.spawn(func() {
-		s.saving.writing.Lock()
+		s.saving.writing <- struct{}{} // as long as another is taken
 		err := s.saveWhenRoom(at, fork, delta)
-		s.saving.writing.Unlock()
+		<-s.saving.writing
 		if err == nil {
 			s.unsaved.Add(-bytes)
 			s.savedAt.Store(s.k.engine.Log().Stats().Bytes)

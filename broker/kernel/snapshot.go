@@ -1,11 +1,17 @@
 package kernel
 
 import (
+	"bufio"
 	"context"
+	"encoding/binary"
 	"errors"
+	"io"
+	"iter"
 	"slices"
+	"time"
 
 	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/kernel/codec"
 	"github.com/robustmq/rmq/broker/record"
 	"github.com/robustmq/rmq/broker/storage"
 	"github.com/robustmq/rmq/broker/storage/snapshot"
@@ -37,9 +43,21 @@ func (k *Kernel) AboutSnapshot() snapshot.About {
 	return a
 }
 
-// Snapshot writes all that the broker holds at one moment. Publishes wait for the cut alone: from then
-// on segments keep what it speaks of until they are written, however long w takes.
-func (k *Kernel) Snapshot(ctx context.Context, w *snapshot.Writer) error {
+// snapshotMax bounds how long segments are kept as they are for a snapshot: meanwhile nothing of them goes.
+const snapshotMax = time.Hour
+
+// Spool is room outside of memory: what is written to it can be read, from its beginning.
+type Spool interface {
+	io.Writer
+	io.ReaderAt
+}
+
+// Snapshot writes all that the broker holds at one moment. Publishes wait for the cut alone, checkpoints until those
+// that there are stand in spool; and from the cut on segments keep what it speaks of until they are written, for
+// snapshotMax at most.
+func (k *Kernel) Snapshot(ctx context.Context, w *snapshot.Writer, spool Spool) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, snapshotMax, fault.New(fault.Timeout, "write", "snapshot", "it was not read within %v, and what segments have to let go of waits for it", snapshotMax))
+	defer cancel()
 	var all []*holding
 	defer func() {
 		for _, h := range all {
@@ -51,7 +69,11 @@ func (k *Kernel) Snapshot(ctx context.Context, w *snapshot.Writer) error {
 	err := k.Cut(ctx, func() error {
 		for _, s := range k.everyShard() {
 			if s.class.logged() {
-				all = append(all, s.hold())
+				h, err := s.hold(ctx)
+				if err != nil {
+					return err
+				}
+				all = append(all, h)
 			}
 		}
 		at0, state0 = k.meta.offer()
@@ -60,13 +82,17 @@ func (k *Kernel) Snapshot(ctx context.Context, w *snapshot.Writer) error {
 	if err != nil {
 		return err
 	}
-	for _, h := range all { // before the first is written: checkpoints wait for it
-		if err := h.load(); err != nil {
+	to := &spooling{w: bufio.NewWriterSize(spool, pieceBytes)}
+	for _, h := range all { // before the first is written: checkpoints wait for it, and who reads w may be slow
+		if err := h.load(to); err != nil {
 			return err
 		}
 	}
+	if err := to.w.Flush(); err != nil {
+		return err
+	}
 	for _, h := range all {
-		if err := h.write(ctx, w); err != nil {
+		if err := h.write(ctx, w, spool); err != nil {
 			return err
 		}
 		h.letGo()
@@ -80,7 +106,20 @@ type holding struct {
 	saving bool // no checkpoint is written
 	logs   []heldLog
 	at     storage.CheckpointMeta
-	state  []byte
+	from   int64 // where its state is spooled
+	bytes  int64
+}
+
+// spooling writes states behind each other.
+type spooling struct {
+	w  *bufio.Writer
+	at int64
+}
+
+func (s *spooling) Write(b []byte) (int, error) {
+	n, err := s.w.Write(b)
+	s.at += int64(n)
+	return n, err
 }
 
 // heldLog is a log at the cut: what is wanted of it, and where it ended.
@@ -89,28 +128,41 @@ type heldLog struct {
 	from, to int64
 }
 
-// hold keeps a shard's checkpoint and segments. Called at a cut.
-func (s *shardRun) hold() *holding {
+// hold keeps a shard's checkpoint and segments. Called at a cut, when publishes wait: it does so no longer than a
+// cut may take, for a checkpoint that is being written may wait for room on the device.
+func (s *shardRun) hold(ctx context.Context) (*holding, error) {
+	ctx, cancel := context.WithTimeout(ctx, cutMax)
+	defer cancel()
+	if err := s.saving.still(ctx); err != nil {
+		return nil, fault.New(fault.Timeout, "cut", s.name(), "a checkpoint is being written: %w", err)
+	}
 	h := &holding{s: s, saving: true}
-	s.saving.writing.Lock()
 	s.offered.Add(1)
 	s.readMu.RLock()
 	defer s.readMu.RUnlock()
 	for l := range s.m.Logs() {
 		h.logs = append(h.logs, heldLog{l.ID, l.Keep(), l.Next})
 	}
-	return h
+	return h, nil
 }
 
 // load takes the checkpoint, so that others may follow it.
-func (h *holding) load() error {
+func (h *holding) load(to *spooling) error {
 	at, pairs, err := h.s.k.engine.Checkpoints().Load(h.s.id)
 	if err != nil {
 		return err
 	}
-	h.at, h.state = at, appendPairs(nil, pairs)
+	h.at, h.from = at, to.at
+	var pair []byte
+	for k, v := range pairs {
+		pair = codec.Bytes(codec.Bytes(pair[:0], k), v)
+		if _, err := to.Write(pair); err != nil {
+			return err
+		}
+	}
+	h.bytes = to.at - h.from
 	h.saving = false
-	h.s.saving.writing.Unlock()
+	h.s.saving.goesOn()
 	return nil
 }
 
@@ -118,7 +170,7 @@ func (h *holding) load() error {
 func (h *holding) letGo() {
 	if h.saving {
 		h.saving = false
-		h.s.saving.writing.Unlock()
+		h.s.saving.goesOn()
 	}
 	if h.s != nil && h.s.offered.Add(-1) == 0 {
 		h.s.k.upkeep.wake(h.s.k)
@@ -126,11 +178,13 @@ func (h *holding) letGo() {
 	*h = holding{}
 }
 
-func (h *holding) write(ctx context.Context, w *snapshot.Writer) error {
+func (h *holding) write(ctx context.Context, w *snapshot.Writer, spool Spool) error {
 	if h.at.Index == 0 {
 		return nil // it never had anything
 	}
-	if err := writeState(w, h.s.id, h.at, h.state); err != nil {
+	var failed error
+	err := w.Shard(h.s.id, h.at, spooled(bufio.NewReaderSize(io.NewSectionReader(spool, h.from, h.bytes), pieceBytes), &failed))
+	if err := errors.Join(err, failed); err != nil {
 		return err
 	}
 	for _, l := range h.logs {
@@ -149,8 +203,8 @@ func (h *holding) write(ctx context.Context, w *snapshot.Writer) error {
 func (l *heldLog) write(ctx context.Context, w *snapshot.Writer, t *tail) error {
 	end := int64(0)
 	for offset := l.from; offset < l.to; {
-		if err := ctx.Err(); err != nil {
-			return err
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
 		raw, err := t.readSegment(offset, pieceBytes)
 		if err != nil {
@@ -180,6 +234,33 @@ func (l *heldLog) write(ctx context.Context, w *snapshot.Writer, t *tail) error 
 		return w.Batches(l.id, record.Empty(l.to-1))
 	}
 	return nil
+}
+
+// spooled yields the pairs of a spooled state. err is set when they cannot be read: their keys and values are valid until
+// the next.
+func spooled(r *bufio.Reader, err *error) iter.Seq2[[]byte, []byte] {
+	return func(yield func(k, v []byte) bool) {
+		var b [2][]byte
+		for {
+			for i := range b {
+				n, failed := binary.ReadUvarint(r)
+				if i == 0 && failed == io.EOF {
+					return
+				}
+				if failed == nil {
+					b[i] = slices.Grow(b[i][:0], int(n))[:n]
+					_, failed = io.ReadFull(r, b[i])
+				}
+				if failed != nil {
+					*err = fault.New(fault.Internal, "read", "spool", "%w", failed)
+					return
+				}
+			}
+			if !yield(b[0], b[1]) {
+				return
+			}
+		}
+	}
 }
 
 func writeState(w *snapshot.Writer, id storage.ShardID, at storage.CheckpointMeta, state []byte) error {
