@@ -69,15 +69,20 @@ func (b *Broker) slow() (all []adminapi.Slow) {
 	return all
 }
 
-// client describes the connection behind a session.
-func (b *Broker) client(id string) (admin.Client, bool) {
+// clientsOf describes the connections behind sessions, going once through those there are.
+func (b *Broker) clientsOf(ids ...string) map[string]admin.Client {
+	wanted := make(map[string]struct{}, len(ids))
+	for _, id := range ids {
+		wanted[id] = struct{}{}
+	}
+	out := make(map[string]admin.Client, len(ids))
 	for _, c := range b.mqtt.Clients() {
-		if c.ClientID == id {
-			return admin.Client{
+		if _, ok := wanted[c.ClientID]; ok {
+			out[c.ClientID] = admin.Client{
 				User: c.User, Version: c.Version.String(), Remote: c.Remote.String(), Transport: c.Transport, Since: c.Since,
 				KeepAlive: int(c.KeepAlive.Seconds()), Aliases: c.Aliases, AliasMax: c.AliasMax,
-			}, true
+			}
 		}
 	}
-	return admin.Client{}, false
+	return out
 }

@@ -54,8 +54,8 @@ type Config struct {
 	Warnings func() []string
 	// Traffic returns what the protocol servers have counted, MQTT, Kafka, AMQP.
 	Traffic func() []adminapi.Traffic
-	// Client describes the connection of an MQTT session, when there is one here.
-	Client  func(clientID string) (Client, bool)
+	// Clients describes the connections of MQTT sessions that are here, by client identifier.
+	Clients func(clientIDs ...string) map[string]Client
 	Bridges Bridges
 	// Trace is where the protocol servers tell what they see.
 	Trace *trace.Tracer
@@ -345,14 +345,30 @@ func ofTopic(err error) error {
 // ---- sessions ----------------------------------------------------------------------
 
 func (s *Source) Sessions(_ context.Context, q adminapi.Query) ([]adminapi.Session, error) {
-	var out []adminapi.Session
-	for _, i := range s.c.Kernel.Sessions(namespace(q.Namespace)) {
-		out = append(out, s.session(&i))
+	infos := page(q, s.c.Kernel.Sessions(namespace(q.Namespace)), func(i *kernel.SessionInfo) string { return i.ClientID })
+	var connected []string
+	for i := range infos {
+		if infos[i].Connected {
+			connected = append(connected, infos[i].ClientID)
+		}
 	}
-	return page(q, out, func(x *adminapi.Session) string { return x.ClientID }), nil
+	clients := s.clients(connected...)
+	out := make([]adminapi.Session, 0, len(infos))
+	for i := range infos {
+		out = append(out, s.session(&infos[i], clients))
+	}
+	return out, nil
 }
 
-func (s *Source) session(i *kernel.SessionInfo) adminapi.Session {
+// clients describes the connections of sessions; nothing where no protocol server tells.
+func (s *Source) clients(ids ...string) map[string]Client {
+	if s.c.Clients == nil || len(ids) == 0 {
+		return nil
+	}
+	return s.c.Clients(ids...)
+}
+
+func (s *Source) session(i *kernel.SessionInfo, clients map[string]Client) adminapi.Session {
 	x := adminapi.Session{
 		Namespace: i.Namespace, ClientID: i.ClientID, Connected: i.Connected, Expiry: int64(i.Expiry),
 		Durability: s.effective(i.Durability),
@@ -371,11 +387,9 @@ func (s *Source) session(i *kernel.SessionInfo) adminapi.Session {
 			RetainHandling: sub.RetainHandling, ID: sub.ID,
 		})
 	}
-	if i.Connected && s.c.Client != nil {
-		if c, ok := s.c.Client(i.ClientID); ok {
-			x.User, x.Version, x.Remote, x.Transport, x.Since, x.KeepAlive = c.User, c.Version, c.Remote, c.Transport, c.Since, c.KeepAlive
-			x.Aliases, x.AliasMax = c.Aliases, c.AliasMax
-		}
+	if c, ok := clients[i.ClientID]; i.Connected && ok {
+		x.User, x.Version, x.Remote, x.Transport, x.Since, x.KeepAlive = c.User, c.Version, c.Remote, c.Transport, c.Since, c.KeepAlive
+		x.Aliases, x.AliasMax = c.Aliases, c.AliasMax
 	}
 	return x
 }
@@ -385,7 +399,7 @@ func (s *Source) Session(_ context.Context, r adminapi.Ref) (adminapi.Session, e
 	if !ok {
 		return adminapi.Session{}, fault.Of(fault.NotFound, "get session", r.Name)
 	}
-	return s.session(&i), nil
+	return s.session(&i, s.clients(i.ClientID)), nil
 }
 
 func (s *Source) DeleteSession(ctx context.Context, r adminapi.Ref) error {

@@ -107,10 +107,10 @@ func explained(t *kernel.Target) adminapi.ExplainTarget {
 
 // mayNotRead tells whether a client that is connected here is kept from a delivery.
 func (s *Source) mayNotRead(t *adminapi.ExplainTarget, address, ns string) (why string, ok bool) {
-	if t.Kind != kernel.TargetSession || s.c.Client == nil {
+	if t.Kind != kernel.TargetSession {
 		return "", false
 	}
-	c, ok := s.c.Client(t.Name)
+	c, ok := s.clients(t.Name)[t.Name]
 	if !ok {
 		return "", false
 	}
