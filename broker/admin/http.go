@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/robustmq/rmq/broker/acl"
 	"github.com/robustmq/rmq/broker/adminapi"
@@ -17,7 +18,15 @@ import (
 
 // Handler serves the API under /v1 to administrators, and to anybody who asks how the
 // broker is: /healthz (200 when it can do its work, 503 otherwise) and /metrics.
+//
+// What it serves is put together at the first request: that takes as long as the rest of a broker's start, and most
+// brokers of tests are never asked.
 func Handler(s *Source, a *auth.Auth, link clock.Clock) http.Handler {
+	served := sync.OnceValue(func() http.Handler { return handler(s, a, link) })
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { served().ServeHTTP(w, r) })
+}
+
+func handler(s *Source, a *auth.Auth, link clock.Clock) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/v1/", guard(a, adminapi.Handler(s, adminapi.HandlerOptions{Clock: link})))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
