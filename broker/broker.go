@@ -395,7 +395,7 @@ func (b *Broker) openServers(ctx context.Context) (err error) {
 		Version: version, Commit: commit, Node: b.self(), Cluster: cluster, Profile: b.cfg.Profile, DataDir: b.cfg.DataDir, Started: b.started,
 		URLs: b.URLs, Listeners: b.listeners, Traffic: b.traffic, Warnings: b.warnings, Clients: b.clientsOf, Bridges: b.bridges, Slow: b.slow, Trace: b.trace, Chaos: b.chaos, Shutdown: b.askToEnd,
 		Snapshot: func(ctx context.Context, w io.Writer) error { _, err := b.Snapshot(ctx, w); return err },
-		Load:     b.load, Loads: b.cfg.Loads, LoadFailed: b.cfg.LoadFailed,
+		Load:     b.load, Loads: b.cfg.Loads, LoadFailed: b.cfg.LoadFailed, Closing: b.stopping,
 	})
 	web := b.mqtt.WebSocket()
 	mux := http.NewServeMux()

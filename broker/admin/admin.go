@@ -70,6 +70,8 @@ type Config struct {
 	Load       func(ctx context.Context, r io.Reader) (adminapi.Loaded, error)
 	Loads      int
 	LoadFailed string
+	// Closing is closed when the broker begins to end.
+	Closing <-chan struct{}
 	// Shutdown begins a clean end of the broker.
 	Shutdown func()
 }

@@ -28,7 +28,7 @@ func Handler(s *Source, a *auth.Auth, link clock.Clock) http.Handler {
 
 func handler(s *Source, a *auth.Auth, link clock.Clock) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/v1/", guard(a, adminapi.Handler(s, adminapi.HandlerOptions{Clock: link})))
+	mux.Handle("/v1/", guard(a, adminapi.Handler(s, adminapi.HandlerOptions{Clock: link, Closing: s.c.Closing})))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		if err := s.c.Kernel.Err(); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)

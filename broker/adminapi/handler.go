@@ -66,6 +66,8 @@ type Done struct {
 // HandlerOptions are the seams of a handler.
 type HandlerOptions struct {
 	Clock clock.Clock // paces /v1/watch; nil: the machine's
+	// Closing is closed when the broker begins to end: what goes on until its client leaves then ends too. May be nil.
+	Closing <-chan struct{}
 	// Failed is told of errors whose text the caller is not given. May be nil.
 	Failed func(r *http.Request, err error)
 }
@@ -82,12 +84,12 @@ func Handler(src Source, opt HandlerOptions) http.Handler {
 
 	get(h, mux, "GET /v1/status", SchemaStatus, func(ctx context.Context, _ *http.Request) (Status, error) { return src.Status(ctx) })
 	get(h, mux, "GET /v1/overview", SchemaOverview, func(ctx context.Context, _ *http.Request) (Overview, error) { return src.Overview(ctx) })
-	mux.HandleFunc("GET /v1/watch", h.watch)
-	mux.HandleFunc("GET /v1/live", h.live)
-	mux.HandleFunc("GET /v1/trace", h.trace)
+	mux.HandleFunc("GET /v1/watch", h.goesOn(h.watch))
+	mux.HandleFunc("GET /v1/live", h.goesOn(h.live))
+	mux.HandleFunc("GET /v1/trace", h.goesOn(h.trace))
 	mux.HandleFunc("GET /v1/snapshot", func(w http.ResponseWriter, r *http.Request) { h.file(w, r, src.Snapshot) })
 	get(h, mux, "POST /v1/snapshot", SchemaLoaded, func(ctx context.Context, r *http.Request) (Loaded, error) { return src.Load(ctx, r.Body) })
-	mux.HandleFunc("GET /v1/changes", h.changes)
+	mux.HandleFunc("GET /v1/changes", h.goesOn(h.changes))
 	h.explain(mux)
 
 	list(h, mux, "GET /v1/topics", SchemaTopics, src.Topics, func(t Topic) string { return t.Name })
@@ -259,7 +261,11 @@ func Handler(src Source, opt HandlerOptions) http.Handler {
 	h.resets(mux)
 	h.inspection(mux)
 	h.recordings(mux)
-	put(h, mux, "POST "+pathWant, SchemaWanted, func(ctx context.Context, _ *http.Request, w Want) (Wanted, error) { return src.Want(ctx, w) })
+	put(h, mux, "POST "+pathWant, SchemaWanted, func(ctx context.Context, _ *http.Request, w Want) (Wanted, error) {
+		ctx, end := h.untilClosing(ctx)
+		defer end()
+		return src.Want(ctx, w)
+	})
 	get(h, mux, "POST /v1/shutdown", SchemaDone, func(ctx context.Context, _ *http.Request) (Done, error) { return Done{}, src.Shutdown(ctx) })
 
 	mux.HandleFunc("/v1/", func(w http.ResponseWriter, r *http.Request) {
@@ -277,6 +283,31 @@ func Handler(src Source, opt HandlerOptions) http.Handler {
 type handler struct {
 	src Source
 	opt HandlerOptions
+}
+
+// goesOn serves what goes on until its client leaves. A broker that ends waits for requests, and would for these
+// in vain.
+func (h *handler) goesOn(f http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx, end := h.untilClosing(r.Context())
+		defer end()
+		f(w, r.WithContext(ctx))
+	}
+}
+
+// untilClosing is ctx that ends when the broker begins to end.
+func (h *handler) untilClosing(ctx context.Context) (_ context.Context, end func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	if h.opt.Closing != nil {
+		go func() { // ends with ctx
+			select {
+			case <-h.opt.Closing:
+				cancel(fault.New(fault.Unavailable, "serve", "", "the broker is ending"))
+			case <-ctx.Done():
+			}
+		}()
+	}
+	return ctx, func() { cancel(nil) }
 }
 
 // The helpers below register one call each; what differs is in the function given.

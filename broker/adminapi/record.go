@@ -55,12 +55,12 @@ type Recordings interface {
 }
 
 func (h *handler) recordings(mux *http.ServeMux) {
-	mux.HandleFunc("GET /v1/record", func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("GET /v1/record", h.goesOn(func(w http.ResponseWriter, r *http.Request) {
 		v := r.URL.Query()
 		q := RecordQuery{Namespace: namespaceOf(r), Filter: v.Get("filter"), Protocol: v.Get("protocol"), Where: v.Get("where")}
 		h.file(w, r, func(ctx context.Context, w io.Writer) error { return h.src.Record(ctx, q, w) })
-	})
-	mux.HandleFunc("POST /v1/replay", func(w http.ResponseWriter, r *http.Request) {
+	}))
+	mux.HandleFunc("POST /v1/replay", h.goesOn(func(w http.ResponseWriter, r *http.Request) {
 		q := ReplayQuery{}
 		if s := r.URL.Query().Get("speed"); s != "" {
 			var err error
@@ -76,7 +76,7 @@ func (h *handler) recordings(mux *http.ServeMux) {
 		}
 		lines := newLines(w)
 		h.endStream(w, r, lines, h.src.Replay(r.Context(), q, r.Body, func(l Replayed) error { return lines.write(l) }))
-	})
+	}))
 }
 
 // Record writes what is committed on a node from now on. When ctx ends the file has no end.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/robustmq/rmq/broker"
 	"github.com/robustmq/rmq/broker/adminapi"
@@ -103,18 +104,23 @@ func opens(ctx context.Context, image *memlog.Image, c *snapshot.Contents) error
 	return errors.Join(b.Err(), b.Close(ctx))
 }
 
+// loadClose is how long a broker may take to end in order whose data another's takes the place of.
+const loadClose = 10 * time.Second
+
 // again closes a broker and opens another, or, where that fails, the one that was before.
 func (l *loadable) again(b *broker.Broker, before, image *memlog.Image, c *snapshot.Contents) {
-	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
-	defer cancel()
 	l.mu.Lock()
 	next := l.cfg
 	close(l.gone)
 	l.mu.Unlock()
 	next.Ports, next.Loads, next.LoadFailed = b.Ports(), next.Loads+1, ""
-	if err := b.Close(ctx); err != nil {
+	closing, cancel := context.WithTimeout(context.Background(), loadClose)
+	if err := b.Close(closing); err != nil {
 		next.Log.Warn("not closed in order", "err", err)
 	}
+	cancel()
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout) // however long that took
+	defer cancel()
 	old := next.Hands
 	next.Engine = image.Open()
 	next.Hands = handsAt(old, c)
