@@ -179,13 +179,14 @@ func (l *loadable) Close(ctx context.Context) error {
 	l.mu.Lock()
 	l.closed = true
 	l.mu.Unlock()
-	l.work.Wait() // bounded by closeTimeout
+	l.work.Wait() // bounded by loadClose and closeTimeout
 	l.mu.Lock()
-	defer l.mu.Unlock()
+	b := l.b
 	select {
 	case <-l.gone:
 	default:
 		close(l.gone)
 	}
-	return l.b.Close(ctx)
+	l.mu.Unlock() // a load that is asked for now looks at it, and b waits for who asked
+	return b.Close(ctx)
 }
