@@ -9,7 +9,7 @@ import (
 func TestWho(t *testing.T) {
 	on(t, func(t *testing.T, d *driver) {
 		d.keys("6", "w")
-		d.sees("[: who]", " /")
+		d.sees("[:who]", " /")
 		d.typed("fleet/berlin/temp")
 		d.wait(200 * time.Millisecond)
 		d.sees("gets it", "stream", "alarms", "does not, and why", "it ends before level 3")
