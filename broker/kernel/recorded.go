@@ -23,9 +23,11 @@ type Recorder struct {
 	Take func(*recording.Item)
 }
 
-// recordWaiting bounds the bytes of what was published, and is not committed or behind what is not. More is
-// left out.
-const recordWaiting = 64 << 20
+// Bounds of what was published, and is not committed or behind what is not. More is left out, whatever becomes of it.
+const (
+	recordWaiting = 64 << 20 // bytes
+	recordedEach  = 256      // at least, of each: a shard that hears of no majority is waited for however long, and others publish on
+)
 
 // recorders are those who record.
 //
@@ -45,10 +47,11 @@ type recorders struct {
 type recorded struct {
 	in   *recorders
 	to   []*Recorder
-	item *recording.Item // nil: left out
+	item *recording.Item
 	size int
 	done bool
-	kept bool // it was committed
+	kept bool              // it was committed
+	lost map[*Recorder]int // what was left out behind it
 }
 
 // Record has r told of what is published from now on, until stop is called: what was answered before that
@@ -108,7 +111,7 @@ func (r *recorders) begin(ns string, from message.Protocol, address string, size
 	if list == nil {
 		return nil
 	}
-	x := &recorded{in: r, size: size}
+	x := &recorded{in: r, size: size + recordedEach}
 	for _, one := range *list {
 		if one.Meant(ns, from, address) {
 			x.to = append(x.to, one)
@@ -118,18 +121,31 @@ func (r *recorders) begin(ns string, from message.Protocol, address string, size
 		return nil
 	}
 	r.order.Lock()
+	if !r.enter(x) {
+		r.order.Unlock()
+		return nil
+	}
+	x.item = item()
+	return x
+}
+
+// enter puts x at the end of the row; false: there is no room.
+func (r *recorders) enter(x *recorded) bool {
 	r.mu.Lock()
-	room := r.bytes+size <= recordWaiting
-	if !room {
-		x.size = 0
+	defer r.mu.Unlock()
+	if n := len(r.row); n > 0 && r.bytes+x.size > recordWaiting {
+		last := r.row[n-1]
+		if last.lost == nil {
+			last.lost = make(map[*Recorder]int)
+		}
+		for _, to := range x.to {
+			last.lost[to]++
+		}
+		return false
 	}
 	r.bytes += x.size
 	r.row = append(r.row, x)
-	r.mu.Unlock()
-	if room {
-		x.item = item()
-	}
-	return x
+	return true
 }
 
 // placed says that the publish has been given to its shards.
@@ -153,11 +169,15 @@ func (x *recorded) end(committed bool) {
 		first := r.row[n]
 		r.row[n] = nil
 		r.bytes -= first.size
-		if !first.kept {
-			continue
+		if first.kept {
+			for _, to := range first.to {
+				to.Take(first.item)
+			}
 		}
-		for _, to := range first.to {
-			to.Take(first.item)
+		for to, lost := range first.lost {
+			for range lost {
+				to.Take(nil)
+			}
 		}
 	}
 	r.row = r.row[n:]
