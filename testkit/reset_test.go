@@ -24,6 +24,7 @@ func TestReset(t *testing.T) {
 	})
 	done(t, dev.Subscribe("plant/#", 1, nil))
 	done(t, dev.Publish("plant/dev1", 1, true, "21.5"))
+	done(t, dev.Publish("$plant/dev1", 1, true, "22")) // which "#" does not match
 	done(t, dev.Publish("$delayed/3600/later", 1, false, "x"))
 
 	conn := must(amqp.Dial("amqp://ann:secret@" + b.AMQP()[len("amqp://"):]))(t)
@@ -54,7 +55,7 @@ func TestReset(t *testing.T) {
 	b.Conn("dev1").DropNext(testkit.PUBACK)
 
 	got := b.Reset()
-	if want := (adminapi.Reset{Sessions: 1, Groups: 1, Retained: 2, Delayed: 1, Queues: 2, Exchanges: 1, Bindings: 1, Topics: got.Topics, Faults: 1}); got != want {
+	if want := (adminapi.Reset{Sessions: 1, Groups: 1, Retained: 3, Delayed: 1, Queues: 2, Exchanges: 1, Bindings: 1, Topics: got.Topics, Faults: 1}); got != want {
 		t.Errorf("it has taken away %+v, want %+v", got, want)
 	}
 	if tag := <-cancelled; tag != "worker" {

@@ -92,7 +92,7 @@ func (s *Source) empty(ctx context.Context, ns string, out *adminapi.Reset) erro
 		}
 	}
 	for more := true; more; {
-		all := k.RetainedMessages(ns, "#", adminapi.ListMax)
+		all := k.RetainedMessages(ns, "", adminapi.ListMax)
 		if err := s.unretain(ctx, ns, all); err != nil {
 			return err
 		}

@@ -735,7 +735,8 @@ func (s *Session) retained(sub Subscription) {
 	})
 }
 
-// RetainedMessages returns retained messages whose address matches an MQTT filter, at most limit.
+// RetainedMessages returns retained messages whose address matches an MQTT filter, at most limit. "" matches all, those
+// under a $-root too.
 func (k *Kernel) RetainedMessages(ns, filter string, limit int) []message.Message {
 	var out []message.Message
 	k.eachRetained(ns, filter, func(m *message.Message) bool {

@@ -157,7 +157,8 @@ const VisitMax = 10_000
 // stopped before the end, at the address next, which is to be handed in as after. It may
 // have found nothing and yet stopped, since it looks at no more than VisitMax addresses.
 //
-// A wildcard at the first level does not match an address under a $-root (MQTT5-4.7.2-1).
+// A wildcard at the first level does not match an address under a $-root (MQTT5-4.7.2-1). "", which is no filter,
+// matches all.
 func (s *Store) Scan(ns, filter, after string, limit int, yield func(address string, r Ref) bool) (next string, more bool) {
 	root := keyOf(ns, "")
 	levels := strings.Split(filter, "/")
@@ -177,7 +178,10 @@ func (s *Store) Scan(ns, filter, after string, limit int, yield func(address str
 			return next, true
 		}
 		next = address
-		matches, leap := examine(levels, address)
+		matches, leap := true, ""
+		if filter != "" {
+			matches, leap = examine(levels, address)
+		}
 		if matches {
 			limit--
 			if !yield(address, it.Value()) {
