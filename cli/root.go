@@ -158,6 +158,12 @@ func New(e *env.Env, open local.Open) *cobra.Command {
 		newExitCodes(),
 	)
 	root.SetHelpCommand(newHelp(e))
+	help := root.HelpFunc()
+	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
+		if env.Misnamed(cmd) == nil { // Main says so otherwise
+			help(cmd, args)
+		}
+	})
 	root.SetHelpCommandGroupID(groupRest)
 	return root
 }
@@ -174,6 +180,9 @@ func Main(ctx context.Context, e *env.Env, open local.Open, args []string) int {
 	root := New(e, open)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		err = env.Misnamed(cmd)
+	}
 	// Whoever is stopped has told what was done until then, and was not done.
 	if ctx.Err() != nil && (err == nil && cmd.Annotations[env.EndsStopped] == "" || errors.Is(err, context.Canceled)) {
 		err = env.ErrInterrupted

@@ -251,3 +251,22 @@ func TestHelpOfEveryCommandAsJSON(t *testing.T) {
 		}
 	})
 }
+
+// The help of a command that there is not is no help: the word is told as it is without --help.
+func TestHelpOfNoCommand(t *testing.T) {
+	for _, tt := range []struct{ line, want string }{
+		{"qeue --help", "rmq: unknown command \"qeue\" for rmq\nhint: did you mean rmq queue?\n"},
+		{"-h qeue list", "rmq: unknown command \"qeue\" for rmq\nhint: did you mean rmq queue?\n"},
+		{"queue creat x --help", "rmq: unknown command \"creat\" for rmq queue\nhint: did you mean rmq queue create?\n"},
+		{"nonsense --help", "rmq: unknown command \"nonsense\" for rmq\nhint: rmq --help\n"},
+	} {
+		if stdout, stderr, code := run(t, "", strings.Fields(tt.line)...); code != env.Usage || stdout != "" || stderr != tt.want {
+			t.Errorf("rmq %s: exit code %d, %q, %q", tt.line, code, stdout, stderr)
+		}
+	}
+	for _, line := range []string{"queue --help", "queue create jobs --help", "help queue create"} {
+		if stdout, stderr, code := run(t, "", strings.Fields(line)...); code != env.OK || !strings.Contains(stdout, "Usage:") || stderr != "" {
+			t.Errorf("rmq %s: exit code %d, %q, %q", line, code, stdout, stderr)
+		}
+	}
+}

@@ -30,6 +30,15 @@ func Noun(use, short string, verbs ...*cobra.Command) *cobra.Command {
 	return cmd
 }
 
+// Misnamed is the failure of a request for the help of a command that there is not, which cobra answers
+// with the help of what it lies below; nil when cmd is what was asked about.
+func Misnamed(cmd *cobra.Command) error {
+	if help := cmd.Flags().Lookup("help"); !cmd.HasSubCommands() || help == nil || !help.Changed || cmd.Flags().NArg() == 0 {
+		return nil
+	}
+	return Unknown(cmd, cmd.Flags().Arg(0))
+}
+
 // Unknown is the failure for a word that is no command of cmd.
 func Unknown(cmd *cobra.Command, word string) error {
 	f := Failf(Usage, "unknown command %q for %s", word, cmd.CommandPath())
