@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"reflect"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	amqp091 "github.com/rabbitmq/amqp091-go"
 
 	"github.com/robustmq/rmq/broker/acl"
+	"github.com/robustmq/rmq/broker/amqpwire"
 	"github.com/robustmq/rmq/broker/auth"
 	"github.com/robustmq/rmq/broker/clock"
 	"github.com/robustmq/rmq/broker/kernel"
@@ -1187,6 +1189,27 @@ func TestDirectReplyTo(t *testing.T) {
 	}
 	_, err = server.QueueDeclarePassive(d.ReplyTo, false, false, false, false, nil)
 	wantError(t, err, 404, "no queue")
+}
+
+// A client that does not answer connection.close holds up the end of the broker for a second of the link
+// clock, and no longer.
+func TestServerCloseWithoutAnswer(t *testing.T) {
+	link := clock.NewVirtual(time.Unix(1_000_000, 0))
+	h := start(t, kerneltest.Options{}, func(c *Config) { c.Link = link })
+	s := h.script(t)
+	closed := make(chan error, 1)
+	go func() { closed <- h.s.Close(t.Context()) }()
+	if m, ok := s.expect().(*amqpwire.ConnectionClose); !ok || m.ReplyCode != amqpwire.ConnectionForced {
+		t.Fatalf("the client is told %+v", m)
+	}
+	limit := link.Now().Add(leaveMax)
+	for next, _ := link.Next(); !next.Equal(limit); next, _ = link.Next() { // set once the client is told
+		runtime.Gosched()
+	}
+	link.Advance(leaveMax)
+	if err := <-closed; err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestServerClose(t *testing.T) {

@@ -19,6 +19,7 @@ import (
 // Time limits of a connection, on the link clock.
 const (
 	closeMax    = 10 * time.Second // for connection.close-ok, and to take our last bytes
+	leaveMax    = time.Second      // the same, when the broker ends: nobody is to wait for one client
 	teardownMax = 30 * time.Second // for the kernel to let go of what the connection held
 	blockedFor  = time.Second      // from connection.blocked until publishes are tried again
 )
@@ -219,16 +220,17 @@ func (c *conn) close(f *failure) error {
 	}
 	c.send(0, &amqpwire.ConnectionClose{ReplyCode: f.code, ReplyText: f.replyText(), ClassID: f.method.Class(), MethodID: f.method.Method()})
 	c.flushNow()
-	c.giveUpLater()
+	c.giveUpAfter(closeMax)
 	return nil
 }
 
-// giveUpLater cuts the connection off if the client does not answer connection.close.
-func (c *conn) giveUpLater() {
+// giveUpAfter cuts the connection off if the client does not answer connection.close in that time.
+func (c *conn) giveUpAfter(d time.Duration) {
 	c.lateMu.Lock()
-	if c.late == nil {
-		c.late = c.s.link.AfterFunc(closeMax, func() { c.out.Close(false) })
+	if c.late != nil {
+		c.late.Stop()
 	}
+	c.late = c.s.link.AfterFunc(d, func() { c.out.Close(false) })
 	c.lateMu.Unlock()
 }
 
@@ -256,7 +258,7 @@ func (c *conn) abort(f *failure) {
 		return amqpwire.AppendMethod(dst, 0, &amqpwire.ConnectionClose{ReplyCode: f.code, ReplyText: f.replyText()})
 	})
 	c.end()
-	c.giveUpLater()
+	c.giveUpAfter(closeMax)
 }
 
 // tooSlow cuts off a client that does not read what it asked for.
@@ -272,6 +274,7 @@ func (c *conn) tooSlow() {
 // shutdown tells the client that the broker is closing.
 func (c *conn) shutdown() {
 	c.abort(failf(amqpwire.ConnectionForced, "broker forced connection closure with reason 'shutdown'"))
+	c.giveUpAfter(leaveMax)
 }
 
 // sendAway tells the client that what it has here has ended without it: it is to come back.
