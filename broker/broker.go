@@ -393,7 +393,7 @@ func (b *Broker) openServers(ctx context.Context) (err error) {
 	b.admin = admin.New(admin.Config{
 		Kernel: b.kernel, Auth: a, WAL: func() storage.LogStats { return b.engine.Log().Stats() }, Shards: b.shards, Hands: b.cfg.Hands, Clock: b.cfg.Time, Link: b.cfg.Link,
 		Version: version, Commit: commit, Node: b.self(), Cluster: cluster, Profile: b.cfg.Profile, DataDir: b.cfg.DataDir, Started: b.started,
-		URLs: b.URLs, Listeners: b.listeners, Traffic: b.traffic, Warnings: b.warnings, Clients: b.clientsOf, Bridges: b.bridges, Slow: b.slow, Trace: b.trace, Chaos: b.chaos, Shutdown: b.askToEnd,
+		URLs: b.URLs, Listeners: b.listeners, Traffic: b.traffic, Warnings: b.warnings, Clients: b.clientsOf, Bridges: b.bridges, CheckTopic: kafka.CheckTopicConfig, Slow: b.slow, Trace: b.trace, Chaos: b.chaos, Shutdown: b.askToEnd,
 		Snapshot: func(ctx context.Context, w io.Writer) error { _, err := b.Snapshot(ctx, w); return err },
 		Load:     b.load, Loads: b.cfg.Loads, LoadFailed: b.cfg.LoadFailed, Closing: b.stopping,
 	})

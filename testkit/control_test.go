@@ -84,6 +84,34 @@ func TestInspectionOverHTTP(t *testing.T) {
 	check(t, d.Ack(false))
 }
 
+// A topic has the settings that Kafka gives topics, and no others.
+func TestTopicSettingsOverHTTP(t *testing.T) {
+	t.Parallel()
+	ctx, b := t.Context(), testkit.Run(t)
+	api := admin(t, b)
+	must(api.CreateTopic(ctx, adminapi.TopicSpec{Name: "orders", Config: map[string]string{"retention.ms": "60000"}}))(t)
+	for _, tt := range []struct {
+		change adminapi.TopicChange
+		want   string
+	}{
+		{adminapi.TopicChange{Set: map[string]string{"nope": "1"}, Partitions: 2}, `unknown setting "nope"`},
+		{adminapi.TopicChange{Set: map[string]string{"retention.mss": "1"}}, `unknown setting "retention.mss"; did you mean retention.ms?`},
+		{adminapi.TopicChange{Set: map[string]string{"retention.ms": "soon"}}, "Invalid value soon for configuration retention.ms"},
+		{adminapi.TopicChange{Delete: []string{"retention.m"}}, `unknown setting "retention.m"; did you mean retention.ms?`},
+	} {
+		if _, err := api.AlterTopic(ctx, adminapi.Ref{Name: "orders"}, tt.change); adminapi.ErrorOf(err).Category != adminapi.CategoryUsage || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%+v: %v", tt.change, err)
+		}
+	}
+	if _, err := api.CreateTopic(ctx, adminapi.TopicSpec{Name: "other", Config: map[string]string{"nope": "1"}}); adminapi.ErrorOf(err).Category != adminapi.CategoryUsage {
+		t.Errorf("a new one: %v", err)
+	}
+	got, err := api.AlterTopic(ctx, adminapi.Ref{Name: "orders"}, adminapi.TopicChange{Delete: []string{"retention.ms"}})
+	if err != nil || len(got.Config) != 0 || len(got.Partitions) != 1 {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 // A wait ends as soon as what is waited for is so, or says how it stands.
 func TestWantOverHTTP(t *testing.T) {
 	t.Parallel()

@@ -61,6 +61,8 @@ type Config struct {
 	Trace *trace.Tracer
 	// Chaos is what goes wrong by plan.
 	Chaos *chaos.Engine
+	// CheckTopic tells whether a topic that has a configuration can be given another.
+	CheckTopic func(topic string, has, set map[string]string, del []string) error
 	// Slow returns who was slow to take MQTT messages, the slowest first.
 	Slow func() []adminapi.Slow
 	// Snapshot writes all that the broker holds.
@@ -296,6 +298,9 @@ func (s *Source) CreateTopic(ctx context.Context, spec adminapi.TopicSpec) (admi
 	if err != nil {
 		return adminapi.Topic{}, err
 	}
+	if err := s.c.CheckTopic(spec.Name, nil, spec.Config, nil); err != nil {
+		return adminapi.Topic{}, err
+	}
 	st, err := s.c.Kernel.CreateStream(ctx, kernel.StreamSpec{
 		Namespace: namespace(spec.Namespace), Address: a, Partitions: max(spec.Partitions, 1), Config: spec.Config, Exact: spec.Exact,
 		Durability: kernel.Durability(spec.Durability),
@@ -312,6 +317,11 @@ func (s *Source) AlterTopic(ctx context.Context, r adminapi.Ref, c adminapi.Topi
 		return adminapi.Topic{}, err
 	}
 	ns := namespace(r.Namespace)
+	if st, ok := s.c.Kernel.Stream(ns, a); ok {
+		if err := s.c.CheckTopic(r.Name, st.Config, c.Set, c.Delete); err != nil {
+			return adminapi.Topic{}, err
+		}
+	}
 	if c.Partitions > 0 {
 		if err := s.c.Kernel.AddPartitions(ctx, ns, a, c.Partitions); err != nil {
 			return adminapi.Topic{}, ofTopic(err)

@@ -1,11 +1,14 @@
 package kafka
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/grammar"
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -196,4 +199,41 @@ func checkTopicConfig(config map[string]string) *refusal {
 		return refusef(codeInvalidConfig, "conflict topic config setting min.compaction.lag.ms (%d) > max.compaction.lag.ms (%d)", least, most)
 	}
 	return nil
+}
+
+// CheckTopicConfig tells whether a topic that has a configuration can be given another: fault.Invalid for
+// names that there are not, and for values that they do not take.
+func CheckTopicConfig(topic string, has, set map[string]string, del []string) error {
+	const op = "configure topic"
+	next := maps.Clone(has)
+	if next == nil {
+		next = make(map[string]string)
+	}
+	maps.Copy(next, set)
+	for _, name := range del {
+		if _, ok := next[name]; !ok && settingNamed(name) == nil {
+			return fault.New(fault.Invalid, op, topic, "%s", unknownSetting(name))
+		}
+		delete(next, name)
+	}
+	for _, name := range sortedKeys(next) {
+		if settingNamed(name) == nil {
+			return fault.New(fault.Invalid, op, topic, "%s", unknownSetting(name))
+		}
+	}
+	if no := checkTopicConfig(next); no != nil {
+		return fault.New(fault.Invalid, op, topic, "%s", no.message)
+	}
+	return nil
+}
+
+func unknownSetting(name string) string {
+	names := make([]string, 0, len(topicSettings))
+	for i := range topicSettings {
+		names = append(names, topicSettings[i].name)
+	}
+	if near := grammar.Closest(name, names); near != "" {
+		return "unknown setting " + strconv.Quote(name) + "; did you mean " + near + "?"
+	}
+	return "unknown setting " + strconv.Quote(name)
 }
