@@ -1,6 +1,7 @@
 package link_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -45,5 +46,32 @@ func TestKafkaProducerLosesItsBroker(t *testing.T) {
 	}
 	if err := p.Close(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// A producer that is closed in haste waits for no acknowledgement: what has none is told so.
+func TestProducerClosesInHaste(t *testing.T) {
+	b := testkit.Run(t)
+	target, err := link.ParseTarget(b.MQTT() + "/orders")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := link.NewProducer(t.Context(), target, link.Options{ClientID: "hasty"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Conn("hasty").DropNext(testkit.PUBACK)
+	one := uint8(1)
+	answer := make(chan error, 1)
+	if err := p.Send(t.Context(), &link.Message{Value: []byte("x"), QoS: &one}, func(_ link.Receipt, err error) { answer <- err }); err != nil {
+		t.Fatal(err)
+	}
+	at, hurry := context.WithCancel(t.Context())
+	hurry()
+	if err := p.Close(at); err != nil {
+		t.Error(err)
+	}
+	if err := <-answer; !fault.Is(err, fault.Unavailable) {
+		t.Errorf("what waited: %v", err)
 	}
 }

@@ -298,10 +298,14 @@ func (p *mqttProducer) arrived(ctx context.Context) error {
 	return fault.New(fault.Timeout, "produce to", p.target.Address, "the broker does not answer: %w", err)
 }
 
-func (p *mqttProducer) Close(context.Context) error {
+func (p *mqttProducer) Close(ctx context.Context) error {
 	close(p.pending)
-	<-p.done // each wait in it is bounded
-	p.leave()
+	select {
+	case <-p.done: // each wait in it is bounded
+	case <-ctx.Done():
+	}
+	p.leave() // what still waits ends with the connection
+	<-p.done
 	return nil
 }
 

@@ -26,6 +26,8 @@ const (
 	// for more then.
 	drainMax = 30 * time.Second
 	quiet    = time.Second
+	// leaveMax is what drainMax becomes once Ctrl-C was pressed.
+	leaveMax = 2 * time.Second
 	// againPause is how long a client that failed is away before it comes back.
 	againPause = time.Second
 )
@@ -187,7 +189,7 @@ func (s *simulation) play(ctx context.Context) (*Result, error) {
 			if err != nil {
 				return nil, err
 			}
-			senders.Go(func() { s.send(sending, producer, p, i, line) })
+			senders.Go(func() { s.send(ctx, sending, producer, p, i, line) })
 		}
 	}
 	s.e.Say("simulating %s with seed %d: Ctrl-C ends it", s.f.Name, s.f.Seed)
@@ -226,8 +228,9 @@ func (s *simulation) settle(r *Result) {
 	}
 }
 
-// send sends what one client sends, each message at its time.
-func (s *simulation) send(ctx context.Context, p link.Producer, who *fixtures.Producer, client int, line *Produced) {
+// send sends what one client sends, each message at its time, until ctx ends. What is under way then is
+// waited for, less so once the user has stopped it all.
+func (s *simulation) send(stopped, ctx context.Context, p link.Producer, who *fixtures.Producer, client int, line *Produced) {
 	done := func(_ link.Receipt, err error) {
 		line.mu.Lock()
 		defer line.mu.Unlock()
@@ -245,6 +248,9 @@ func (s *simulation) send(ctx context.Context, p link.Producer, who *fixtures.Pr
 	due := time.Now().Add(time.Duration(float64(client) / who.Rate * float64(time.Second)))
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	patient, giveUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer giveUp()
+	defer context.AfterFunc(stopped, func() { time.AfterFunc(leaveMax, giveUp) })()
 	for ctx.Err() == nil {
 		if pause := time.Until(due); pause > 0 {
 			timer.Reset(pause)
@@ -256,12 +262,12 @@ func (s *simulation) send(ctx context.Context, p link.Producer, who *fixtures.Pr
 		}
 		due = due.Add(every)
 		m := link.OfFixture(stream.Next(time.Now()))
-		if err := p.Send(context.WithoutCancel(ctx), m, done); err != nil {
+		if err := p.Send(patient, m, done); err != nil {
 			done(link.Receipt{}, err)
 			break
 		}
 	}
-	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainMax)
+	closing, cancel := context.WithTimeout(patient, drainMax)
 	defer cancel()
 	if err := p.Close(closing); err != nil {
 		done(link.Receipt{}, err)
