@@ -46,16 +46,24 @@ func dialAMQP(ctx context.Context, t Target, o Options) (*amqpClient, error) {
 	if name == "" {
 		name = "rmq"
 	}
+	// The client knows no context: its connection is cut off instead.
+	var cut func() bool
+	defer func() {
+		if cut != nil {
+			cut()
+		}
+	}()
 	config := amqp.Config{
 		SASL: []amqp.Authentication{&amqp.PlainAuth{Username: user, Password: password}}, Vhost: vhost,
 		Heartbeat: 10 * time.Second, TLSClientConfig: o.TLS,
 		Properties: amqp.Table{"connection_name": name, "product": "rmq"},
 		Dial: func(network, address string) (net.Conn, error) {
 			conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, network, address)
-			if err == nil { // lifted by the client once it is let in
-				err = conn.SetDeadline(time.Now().Add(dialTimeout))
+			if err != nil {
+				return nil, err
 			}
-			return conn, err
+			cut = context.AfterFunc(ctx, func() { _ = conn.Close() })
+			return conn, conn.SetDeadline(time.Now().Add(dialTimeout)) // lifted by the client once it is let in
 		},
 	}
 	conn, err := amqp.DialConfig(u.String(), config)
@@ -68,6 +76,9 @@ func dialAMQP(ctx context.Context, t Target, o Options) (*amqpClient, error) {
 	c := &amqpClient{conn: conn, target: t}
 	if err := c.channel(); err != nil {
 		_ = conn.Close()
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		return nil, err
 	}
 	return c, nil
@@ -204,6 +215,9 @@ func amqpPlace(m *Message) (exchange, key string, mandatory bool) {
 	return m.Exchange, m.RoutingKey, false
 }
 
+// ErrUnbound is what becomes of a message that its exchange leads to no queue.
+var ErrUnbound = errors.New("no queue is bound for it")
+
 // collect tells the outcomes in the order in which the messages were sent.
 func (p *amqpProducer) collect() {
 	defer close(p.done)
@@ -215,11 +229,11 @@ func (p *amqpProducer) collect() {
 		case err != nil:
 			err = fault.New(fault.Timeout, "produce to", p.target.String(), "no confirm after %v", ackTimeout)
 		case p.mandatory && p.wasReturned():
-			why := "no such queue"
+			why := errors.New("no such queue")
 			if p.target.Queue == "" {
-				why = "no queue is bound for it"
+				why = ErrUnbound
 			}
-			err = fault.New(fault.NotFound, "produce to", p.target.String(), "%s", why)
+			err = fault.New(fault.NotFound, "produce to", p.target.String(), "%w", why)
 		case !ok && p.ch.IsClosed():
 			err = p.reason("produce to")
 		case !ok:
@@ -240,10 +254,14 @@ func (p *amqpProducer) wasReturned() bool {
 	}
 }
 
-func (p *amqpProducer) Close(context.Context) error {
+func (p *amqpProducer) Close(ctx context.Context) error {
 	close(p.pending)
-	<-p.done // each wait in it is bounded
-	p.leave()
+	select {
+	case <-p.done: // each wait in it is bounded
+	case <-ctx.Done():
+	}
+	p.leave() // what still waits ends with the connection
+	<-p.done
 	return nil
 }
 

@@ -3,6 +3,7 @@ package link
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"sync"
 	"time"
@@ -35,12 +36,12 @@ func Copy(ctx context.Context, from, to Target, o CopyOptions) (int64, error) {
 	}
 	producer, err := NewProducer(limited, to, o.To)
 	if err != nil {
-		return 0, err
+		return 0, notConnected(ctx, limited, "copy to", to, o.Timeout, err)
 	}
 	r, err := open(limited, from, o.ConsumeOptions)
 	if err != nil {
 		_ = producer.Close(limited) // it has nothing under way
-		return 0, err
+		return 0, notConnected(ctx, limited, "copy from", from, o.Timeout, err)
 	}
 	defer r.close()
 	c := &copier{r: r, o: o, to: to, failed: make(chan struct{})}
@@ -56,7 +57,7 @@ func Copy(ctx context.Context, from, to Target, o CopyOptions) (int64, error) {
 		err = c.err
 	}
 	if err == nil && c.copied < o.N {
-		err = enough(c.copied, from, o.ConsumeOptions, "the end was reached")
+		err = enough(c.copied, "copy", from, o.ConsumeOptions, c.ended)
 	}
 	return c.copied, err
 }
@@ -79,6 +80,7 @@ type copier struct {
 	copied int64
 	err    error         // the first
 	failed chan struct{} // closed with err
+	ended  string        // why reading has, when nothing went wrong
 }
 
 // passage is one message on its way.
@@ -104,6 +106,14 @@ func (c *copier) run(ctx, limited context.Context, producer Producer) error {
 		case errors.Is(err, io.EOF), limited.Err() != nil, errors.Is(err, context.DeadlineExceeded):
 			if limited.Err() != nil && c.o.UntilEnd && c.o.N == 0 {
 				return fault.New(fault.Timeout, "copy", c.to.String(), "%d messages after %v, and the end was not reached", n, c.o.Timeout)
+			}
+			c.ended = "the end was reached"
+			switch {
+			case errors.Is(err, io.EOF):
+			case limited.Err() != nil:
+				c.ended = fmt.Sprintf("%v passed", c.o.Timeout)
+			default:
+				c.ended = fmt.Sprintf("nothing came for %v", c.o.Idle)
 			}
 			return nil
 		default:

@@ -3,6 +3,7 @@ package link
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"maps"
@@ -32,10 +33,7 @@ func openKafkaClient(ctx context.Context, t Target, o Options, more ...kgo.Opt) 
 	}
 	opts := []kgo.Opt{
 		kgo.SeedBrokers(strings.Split(t.Address, ",")...), kgo.ClientID(id),
-		kgo.DialTimeout(dialTimeout), kgo.RetryTimeout(ackTimeout), kgo.RequestRetries(5),
-	}
-	if t.TLS {
-		opts = append(opts, kgo.DialTLSConfig(o.TLS))
+		kgo.RetryTimeout(ackTimeout), kgo.RequestRetries(5),
 	}
 	if t.User != "" {
 		opts = append(opts, kgo.SASL(plain.Auth{User: t.User, Pass: t.Password}.AsMechanism()))
@@ -45,7 +43,13 @@ func openKafkaClient(ctx context.Context, t Target, o Options, more ...kgo.Opt) 
 	defer cancel()
 	connecting, giveUp := context.WithCancelCause(connecting)
 	defer giveUp(nil)
-	opts = append(opts, kgo.WithHooks(&refusals{giveUp: giveUp, seeds: strings.Count(t.Address, ",") + 1, refused: map[string]bool{}}))
+	first := &firstAttempt{ctx: connecting, giveUp: giveUp, seeds: strings.Count(t.Address, ",") + 1, refused: map[string]bool{}}
+	d := &net.Dialer{Timeout: dialTimeout}
+	first.connect = d.DialContext
+	if t.TLS {
+		first.connect = (&tls.Dialer{NetDialer: d, Config: o.TLS}).DialContext
+	}
+	opts = append(opts, kgo.WithHooks(first), kgo.Dialer(first.dial))
 	c, err := kgo.NewClient(append(opts, more...)...)
 	if err != nil {
 		return nil, fault.New(fault.Invalid, "connect to", t.Address, "%w", err)
@@ -66,19 +70,49 @@ func openKafkaClient(ctx context.Context, t Target, o Options, more ...kgo.Opt) 
 		}
 		return nil, unreachable(t, err)
 	}
+	first.succeeded()
 	return c, nil
 }
 
-// refusals ends the first attempt to connect when every address has refused: nobody listens there.
-type refusals struct {
-	giveUp context.CancelCauseFunc
-	seeds  int
+// firstAttempt ends the first attempt to connect when every address has refused, for nobody listens there,
+// and with its context, of which the client takes no notice while it waits for a broker that says nothing.
+type firstAttempt struct {
+	ctx     context.Context
+	connect func(ctx context.Context, network, address string) (net.Conn, error)
+	giveUp  context.CancelCauseFunc
+	seeds   int
 
 	mu      sync.Mutex
 	refused map[string]bool
+	over    bool
+	cuts    []func() bool // stop cutting a connection off
 }
 
-func (r *refusals) OnBrokerConnect(b kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
+// succeeded lets the connections live on.
+func (r *firstAttempt) succeeded() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.over = true
+	for _, stop := range r.cuts {
+		stop()
+	}
+	r.cuts = nil
+}
+
+func (r *firstAttempt) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := r.connect(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.over {
+		r.cuts = append(r.cuts, context.AfterFunc(r.ctx, func() { _ = conn.Close() }))
+	}
+	return conn, nil
+}
+
+func (r *firstAttempt) OnBrokerConnect(b kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
 	if !errors.Is(err, syscall.ECONNREFUSED) {
 		return
 	}

@@ -222,10 +222,7 @@ func Consume(ctx context.Context, t Target, o ConsumeOptions, emit func(*Message
 	}
 	r, err := open(limited, t, o)
 	if err != nil {
-		if limited.Err() != nil && ctx.Err() == nil {
-			err = fault.New(fault.Timeout, "consume", t.String(), "not connected after %v", o.Timeout)
-		}
-		return 0, err
+		return 0, notConnected(ctx, limited, "consume", t, o.Timeout, err)
 	}
 	defer r.close()
 	if o.Ready != nil {
@@ -234,6 +231,18 @@ func Consume(ctx context.Context, t Target, o ConsumeOptions, emit func(*Message
 		}
 	}
 	return drain(ctx, limited, r, t, o, emit)
+}
+
+// notConnected is why an attempt to connect failed: --timeout passed, or the user left, or err. A dialer
+// goes by the deadline and may be there before the context.
+func notConnected(ctx, limited context.Context, op string, t Target, timeout time.Duration, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if end, ok := limited.Deadline(); ok && !time.Now().Before(end) {
+		return fault.New(fault.Timeout, op, t.String(), "not connected after %v", timeout)
+	}
+	return err
 }
 
 // open begins to read a target.
@@ -258,14 +267,14 @@ func drain(ctx, limited context.Context, r reader, t Target, o ConsumeOptions, e
 		case ctx.Err() != nil:
 			return n, ctx.Err() // the user left
 		case errors.Is(err, io.EOF):
-			return n, enough(n, t, o, "the end was reached")
+			return n, enough(n, "consume", t, o, "the end was reached")
 		case limited.Err() != nil:
 			if o.UntilEnd && o.N == 0 {
 				return n, fault.New(fault.Timeout, "consume", t.String(), "%d messages after %v, and the end was not reached", n, o.Timeout)
 			}
-			return n, enough(n, t, o, fmt.Sprintf("%v passed", o.Timeout))
+			return n, enough(n, "consume", t, o, fmt.Sprintf("%v passed", o.Timeout))
 		case errors.Is(err, context.DeadlineExceeded):
-			return n, enough(n, t, o, fmt.Sprintf("nothing came for %v", o.Idle))
+			return n, enough(n, "consume", t, o, fmt.Sprintf("nothing came for %v", o.Idle))
 		default:
 			return n, err
 		}
@@ -319,9 +328,9 @@ func nextWithin(ctx context.Context, r reader, idle time.Duration) (*Message, er
 	return r.next(ctx)
 }
 
-func enough(n int64, t Target, o ConsumeOptions, why string) error {
+func enough(n int64, op string, t Target, o ConsumeOptions, why string) error {
 	if n < o.N {
-		return fault.New(fault.Timeout, "consume", t.String(), "wanted %d messages, got %d before %s", o.N, n, why)
+		return fault.New(fault.Timeout, op, t.String(), "wanted %d messages, got %d before %s", o.N, n, why)
 	}
 	return nil
 }

@@ -27,7 +27,8 @@ func NewConsume(e *env.Env) *cobra.Command {
 		Short: "Read messages over MQTT, Kafka or AMQP",
 		Long: "Read messages over MQTT, Kafka or AMQP, until one of -n, --until-end, --idle, --timeout or Ctrl-C.\n\n" +
 			"A pipe gets each value and a line end (-0: a NUL); a terminal also where it came from; -o json the whole\n" +
-			"message, one a line; -f, --jq and --template what they say (docs/FORMAT.md). The exit code is 8 when -n is given and fewer came.\n\n" +
+			"message, one a line; -f, --jq and --template what they say (docs/FORMAT.md). The exit code is 8 when -n is given and\n" +
+			"fewer came, and when --timeout passed before the broker let it in.\n\n" +
 			"--where passes over what it does not match; in an AMQP queue that stays where it is. MQTT has no history, but\n" +
 			"--from start --until-end reads what is retained.\n\n" + targetHelp,
 		Example: "  rmq consume mqtt:sensors/# \n" +

@@ -5,6 +5,7 @@ package message
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/robustmq/rmq/broker/adminapi"
 	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/message"
 	"github.com/robustmq/rmq/cli/env"
 	"github.com/robustmq/rmq/cli/link"
 )
@@ -86,6 +88,8 @@ func (c *connection) explain(ctx context.Context, t link.Target, err error) erro
 		return err
 	}
 	switch {
+	case errors.Is(err, link.ErrUnbound) && t.Broker == "":
+		return c.unbound(ctx, t, err)
 	case f.Kind == fault.NotFound && t.Broker != "":
 		return env.WithHint(err, "it is asked for at %s: check the name, and that it is meant there", t.Broker)
 	case f.Kind == fault.NotFound && t.Partition != nil && slices.Contains(c.topics(ctx), t.Topic):
@@ -114,6 +118,23 @@ func (c *connection) explain(ctx context.Context, t link.Target, err error) erro
 		return env.WithHint(err, "where the broker captures it, its history is a topic: rmq topic list, then rmq consume kafka:TOPIC --from start")
 	}
 	return err
+}
+
+// unbound tells of a message that no queue gets whether a topic has kept it.
+func (c *connection) unbound(ctx context.Context, t link.Target, err error) error {
+	bind := fmt.Sprintf("bind one: rmq binding create %s QUEUE --key %s", env.Quote(t.Exchange), env.Quote(t.Key))
+	if a, none := c.e.Admin(); none == nil {
+		x, _ := a.Explain(ctx, adminapi.ExplainQuestion{Protocol: link.AMQP, Exchange: t.Exchange, Key: t.Key}) // without an answer, less is said
+		for _, to := range x.Targets {
+			if to.Kind == "stream" && x.Refused == "" {
+				return &env.Failure{
+					Exit: env.NotFound, What: err.Error() + "; topic " + to.Name + " has kept it",
+					Hint: bind + "   or copy to the topic: " + env.Quote("kafka:"+message.KafkaName(to.Name)), Err: err,
+				}
+			}
+		}
+	}
+	return env.WithHint(err, "%s", bind)
 }
 
 func (c *connection) topics(ctx context.Context) []string {
