@@ -42,13 +42,7 @@ func Misnamed(cmd *cobra.Command) error {
 // Unknown is the failure for a word that is no command of cmd.
 func Unknown(cmd *cobra.Command, word string) error {
 	f := Failf(Usage, "unknown command %q for %s", word, cmd.CommandPath())
-	var names []string
-	for _, sub := range cmd.Commands() {
-		if sub.IsAvailableCommand() || sub.Name() == "help" {
-			names = append(append(names, sub.Name()), sub.Aliases...)
-		}
-	}
-	if near := Closest(word, names); near != "" {
+	if near := subcommand(cmd, word); near != "" {
 		f.Hint = "did you mean " + cmd.CommandPath() + " " + near + "?"
 	} else {
 		f.Hint = cmd.CommandPath() + " --help"
@@ -70,6 +64,8 @@ func FlagError(cmd *cobra.Command, err error) error {
 		cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
 		if near := Closest(name, names); near != "" {
 			f.Hint = "did you mean --" + near + "?"
+		} else if sub := subcommand(cmd, name); sub != "" { // as --version
+			f.Hint = "did you mean " + cmd.CommandPath() + " " + sub + "?"
 		}
 		return f
 	}
@@ -77,6 +73,17 @@ func FlagError(cmd *cobra.Command, err error) error {
 		f.What = "--" + bad.GetFlag().Name + ": " + badValue(bad.GetFlag(), bad.Unwrap())
 	}
 	return f
+}
+
+// subcommand is the one of cmd that a word most likely means; "" when none is near.
+func subcommand(cmd *cobra.Command, word string) string {
+	var names []string
+	for _, sub := range cmd.Commands() {
+		if sub.IsAvailableCommand() || sub.Name() == "help" {
+			names = append(append(names, sub.Name()), sub.Aliases...)
+		}
+	}
+	return Closest(word, names)
 }
 
 // LastHint gives an error that has none the next thing to type, by what kind it is.

@@ -1,13 +1,16 @@
 package link
 
 import (
+	"maps"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/robustmq/rmq/broker/adminapi"
 	"github.com/robustmq/rmq/broker/fault"
+	"github.com/robustmq/rmq/broker/grammar"
 )
 
 // Protocols a target may name.
@@ -74,6 +77,9 @@ func ParseTarget(s string) (Target, error) {
 	scheme, rest, ok := strings.Cut(s, ":")
 	row, known := schemes[scheme]
 	if !ok || !known {
+		if near := grammar.Closest(scheme, slices.Sorted(maps.Keys(schemes))); ok && near != "" {
+			return Target{}, bad(s, "a target begins with mqtt:, kafka: or amqp:; did you mean "+near+":?")
+		}
 		return Target{}, bad(s, "a target begins with mqtt:, kafka: or amqp:")
 	}
 	t := Target{Protocol: row.protocol, TLS: row.tls, Network: row.network}
