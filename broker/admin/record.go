@@ -12,6 +12,7 @@ import (
 	"github.com/robustmq/rmq/broker/kernel"
 	"github.com/robustmq/rmq/broker/kernel/route"
 	"github.com/robustmq/rmq/broker/message"
+	"github.com/robustmq/rmq/broker/mqttwire"
 	"github.com/robustmq/rmq/broker/recording"
 )
 
@@ -25,6 +26,12 @@ const (
 // Record writes what is committed from now on, until ctx ends: then what was committed before that, and the
 // end. Publishers pay for a copy, and do not wait.
 func (s *Source) Record(ctx context.Context, q adminapi.RecordQuery, to io.Writer) error {
+	switch {
+	case q.Filter != "" && !mqttwire.ValidFilter([]byte(q.Filter)):
+		return fault.New(fault.Invalid, "record", "filter "+q.Filter, "it is no MQTT topic filter")
+	case q.Protocol != "" && q.Protocol != message.MQTT.String() && q.Protocol != message.Kafka.String() && q.Protocol != message.AMQP.String():
+		return fault.New(fault.Invalid, "record", "protocol "+q.Protocol, "it is none of mqtt, kafka, amqp")
+	}
 	var where *filter.Filter
 	if q.Where != "" {
 		var err error

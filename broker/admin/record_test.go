@@ -1,10 +1,22 @@
 package admin
 
 import (
+	"io"
 	"testing"
 
+	"github.com/robustmq/rmq/broker/adminapi"
+	"github.com/robustmq/rmq/broker/fault"
 	"github.com/robustmq/rmq/broker/recording"
 )
+
+// What nothing could ever match is no recording that stays empty.
+func TestRecordRefuses(t *testing.T) {
+	for _, q := range []adminapi.RecordQuery{{Filter: "a/#/b"}, {Filter: "a+"}, {Protocol: "MQTT"}, {Protocol: "http"}} {
+		if err := new(Source).Record(t.Context(), q, io.Discard); !fault.Is(err, fault.Invalid) {
+			t.Errorf("%+v: %v", q, err)
+		}
+	}
+}
 
 // Who records slowly is not waited for: what does not fit is left out, counted where it is missing, and what comes
 // once there is room again is not.
