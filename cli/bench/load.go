@@ -127,18 +127,10 @@ func (s *schedule) wait(ctx context.Context, m *meter) (due time.Time, ok bool) 
 	}
 	s.left--
 	s.next = due.Add(s.every)
-	if pause := due.Sub(now); pause > 0 {
-		t := time.NewTimer(pause)
-		defer t.Stop()
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			return due, false
-		}
-	} else if !due.Before(m.start) {
-		m.behind(-pause)
+	if !due.After(now) && !due.Before(m.start) {
+		m.behind(now.Sub(due))
 	}
-	return due, true
+	return due, link.Pause(ctx, due.Sub(now)) == nil
 }
 
 // produce is produce and latency: they differ in who says that a message is over.

@@ -141,7 +141,7 @@ func (c *copier) run(ctx, limited context.Context, producer Producer) error {
 		}
 		for _, out := range made {
 			if c.o.Rate > 0 {
-				if err := pause(ctx, time.Until(next)); err != nil {
+				if err := Pause(ctx, time.Until(next)); err != nil {
 					return err
 				}
 				next = next.Add(time.Duration(float64(time.Second) / c.o.Rate))
@@ -163,7 +163,8 @@ func (c *copier) run(ctx, limited context.Context, producer Producer) error {
 	return nil
 }
 
-func pause(ctx context.Context, d time.Duration) error {
+// Pause waits for a time, and no longer than ctx.
+func Pause(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return ctx.Err()
 	}

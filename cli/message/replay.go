@@ -359,7 +359,7 @@ func (r *replaying) send(ctx context.Context, in *recording.Reader, args []strin
 		}
 		if r.speed > 0 {
 			due := begun.Add(time.Duration(float64(it.Time-at) / float64(r.speed) * float64(time.Millisecond)))
-			if err = pause(ctx, time.Until(due)); err != nil {
+			if err = link.Pause(ctx, time.Until(due)); err != nil {
 				break
 			}
 		}
@@ -429,21 +429,6 @@ func letter(it *recording.Item, m *message.Message, protocol string) *link.Messa
 		out.Exchange, out.RoutingKey = it.Exchange, it.Key
 	}
 	return &out
-}
-
-// pause waits for a time.
-func pause(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return ctx.Err()
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // takes is the time that the recording is of.

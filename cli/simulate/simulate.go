@@ -333,7 +333,7 @@ func (s *simulation) member(ctx context.Context, t link.Target, o link.ConsumeOp
 			attempts = c.Attempts // the record is where it was: it is tried again
 		}
 		for range attempts {
-			if c.Takes > 0 && !pause(own, c.Takes) {
+			if c.Takes > 0 && link.Pause(own, c.Takes) != nil {
 				return context.Cause(own)
 			}
 		}
@@ -360,19 +360,7 @@ func (s *simulation) member(ctx context.Context, t link.Target, o link.ConsumeOp
 		line.Error = env.Explain(err).What
 	}
 	line.mu.Unlock()
-	pause(ctx, againPause)
-}
-
-// pause waits; false: the context ended first.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	_ = link.Pause(ctx, againPause)
 }
 
 func view(r *Result) env.View {
