@@ -41,6 +41,7 @@ var cheatSheet = []cheatTopic{
 		{"rmq consume kafka:orders --from start -n 1", "or --from -10, -15m, a time"},
 		{"rmq consume kafka:orders -g bill --from start -n 1", "as one of a group"},
 		{"rmq group get bill", "members, offsets, lag"},
+		{"rmq group seek bill kafka:orders --to start", "read it all again"},
 	}},
 	{"amqp", "AMQP", []cheatLine{
 		{"rmq queue create jobs", "durable; --help for limits"},

@@ -135,7 +135,7 @@ func New(e *env.Env, open local.Open) *cobra.Command {
 		session.Command(e),
 		session.Subscriptions(e),
 		retained.Command(e),
-		group.Command(e),
+		group.Command(e, message.NewGroupSeek(e, group.Names)),
 		user.Command(e),
 		acl.Command(e),
 		setting.Share(e),

@@ -200,7 +200,7 @@ func TestExamplesRun(t *testing.T) {
 		"rmq log inspect": true, "rmq doctor": true, // want a directory; in scripts
 		"rmq bench produce": true, "rmq bench latency": true, "rmq bench consume": true, "rmq bench connect": true, "rmq simulate": true, "rmq fixture load": true, "rmq fixture gen": true, // want a broker, and stream; in scripts
 
-		"rmq retained delete": true, "rmq dlq show": true, "rmq dlq redrive": true, "rmq dlq purge": true, "rmq logs": true, // want a broker; in scripts
+		"rmq retained delete": true, "rmq dlq show": true, "rmq dlq redrive": true, "rmq dlq purge": true, "rmq group seek": true, "rmq logs": true, // want a broker; in scripts
 		"rmq conform":      true,                                                                           // wants a broker; in scripts
 		"rmq trace client": true, "rmq trace topic": true, "rmq trace ip": true, "rmq trace message": true, // streams; in scripts
 		"rmq record": true, "rmq replay": true, // want traffic, and a file; in scripts

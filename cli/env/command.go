@@ -145,13 +145,10 @@ func Between(required []string, optional ...string) cobra.PositionalArgs {
 	}
 }
 
-// AtLeast wants one argument or more.
-func AtLeast(name string) cobra.PositionalArgs {
+// AtLeast wants as many arguments as there are names, or more of the last.
+func AtLeast(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if len(args) == 0 {
-			return &Failure{Exit: Usage, What: cmd.CommandPath() + ": " + name + " is missing", Hint: example(cmd)}
-		}
-		return nil
+		return Between(names)(cmd, args[:min(len(args), len(names))])
 	}
 }
 

@@ -17,7 +17,7 @@ func newDelete(e *env.Env) *cobra.Command {
 		Short:   "Delete groups that have no members, with their offsets",
 		Example: "  rmq group delete billing\n  rmq group delete billing --if-exists --yes",
 		Flags:   func(fs *pflag.FlagSet) { env.NamespaceFlag(fs, &namespace) },
-		Names:   names,
+		Names:   Names,
 		Find: func(ctx context.Context, c *adminapi.Client, name string) error {
 			_, err := c.Group(ctx, adminapi.Ref{Namespace: namespace, Name: name})
 			return err

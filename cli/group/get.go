@@ -15,7 +15,7 @@ func newGet(e *env.Env) *cobra.Command {
 		Short:             "Show a group with its members, and offset and lag per partition",
 		Example:           "  rmq group get billing\n  rmq group get billing --max-lag 100 -o json",
 		Args:              env.Exactly("GROUP"),
-		ValidArgsFunction: e.Complete(names),
+		ValidArgsFunction: e.Complete(Names),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := e.Admin()
 			if err != nil {
@@ -23,7 +23,7 @@ func newGet(e *env.Env) *cobra.Command {
 			}
 			g, err := c.Group(cmd.Context(), adminapi.Ref{Namespace: namespace, Name: args[0]})
 			if err != nil {
-				return env.NamedNotFound(err, "rmq group get", args[0], func() []string { return env.Names(names).List(cmd.Context(), c) })
+				return env.NamedNotFound(err, "rmq group get", args[0], func() []string { return env.Names(Names).List(cmd.Context(), c) })
 			}
 			if err := e.Print(view(g)); err != nil {
 				return err

@@ -11,13 +11,14 @@ import (
 	"github.com/robustmq/rmq/cli/env"
 )
 
-// Command returns `rmq group`.
-func Command(e *env.Env) *cobra.Command {
+// Command returns `rmq group`, with what else there is to be done to groups.
+func Command(e *env.Env, more ...*cobra.Command) *cobra.Command {
 	return env.Noun("group", "Consumer groups: members, offsets and lag",
-		newList(e), newGet(e), newDelete(e))
+		append([]*cobra.Command{newList(e), newGet(e), newDelete(e)}, more...)...)
 }
 
-func names(ctx context.Context, c *adminapi.Client) ([]string, error) {
+// Names lists the groups that there are.
+func Names(ctx context.Context, c *adminapi.Client) ([]string, error) {
 	groups, err := c.Groups(ctx, adminapi.Query{Limit: adminapi.ListMax})
 	var out []string
 	for _, g := range groups {
