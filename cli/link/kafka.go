@@ -255,6 +255,10 @@ func (p *kafkaProducer) Send(ctx context.Context, m *Message, done func(Receipt,
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	if p.producing.Err() != nil {
+		<-p.room
+		return context.Cause(p.producing)
+	}
 	p.client.Produce(p.producing, rec, func(rec *kgo.Record, err error) {
 		<-p.room
 		if why := context.Cause(p.producing); why != nil && err != nil {
