@@ -2,6 +2,7 @@ package crash
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -295,26 +296,50 @@ func (s *sleeper) askQueue(ctx context.Context, want string) {
 	}
 }
 
-// refresh has the queue hold one message more, and takes the one before, by another node.
-func (l *load) refresh(ctx context.Context, ch *amqp.Channel, before, next string) error {
-	if before != "" {
-		for {
-			d, ok, err := ch.Get(freshQueue, false)
-			if err != nil {
+// refresh has the queue hold one message more, and takes the one before, by another node. That node may find that it
+// was itself away for too long, on a machine that has much to do, and send its clients away: this one comes back.
+func (l *load) refresh(ctx context.Context, addr, before, next string) error {
+	for {
+		conn, err := amqp.Dial("amqp://" + addr)
+		if err != nil {
+			return err
+		}
+		err = replace(ctx, conn, before, next)
+		_ = conn.Close() // it has done its work
+		if !errors.Is(err, amqp.ErrClosed) || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+// replace does that on one connection. amqp.ErrClosed: it has ended, and nothing was published.
+func replace(ctx context.Context, conn *amqp.Connection, before, next string) error {
+	ch, err := conn.Channel()
+	if err != nil {
+		return err
+	}
+	if err := ch.Confirm(false); err != nil {
+		return err
+	}
+	if _, err := ch.QueueDeclare(freshQueue, true, false, false, false, nil); err != nil {
+		return err
+	}
+	for before != "" {
+		d, ok, err := ch.Get(freshQueue, false)
+		if err != nil {
+			return err
+		}
+		if ok && string(d.Body) != before {
+			return fmt.Errorf("the queue has %q, and should have %q", d.Body, before)
+		}
+		if ok {
+			if err := d.Ack(false); err != nil {
 				return err
 			}
-			if ok && string(d.Body) != before {
-				return fmt.Errorf("the queue has %q, and should have %q", d.Body, before)
-			}
-			if ok {
-				if err := d.Ack(false); err != nil {
-					return err
-				}
-				break
-			}
-			if ctx.Err() != nil { // it was given back by the node that sleeps, or is about to be
-				return ctx.Err()
-			}
+			break
+		}
+		if ctx.Err() != nil { // it was given back by the node that sleeps, or is about to be
+			return ctx.Err()
 		}
 	}
 	confirm, err := ch.PublishWithDeferredConfirmWithContext(ctx, "", freshQueue, true, false, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: []byte(next)})
@@ -353,19 +378,15 @@ func TestNodePauses(t *testing.T) {
 		last = id
 		n, err := c.node(id)
 		check(t, err)
-		other := must(amqp.Dial("amqp://" + c.addrs[third]))(t) // which has not been stopped the last time, either
-		ch := must(other.Channel())(t)
-		check(t, ch.Confirm(false))
-		must(ch.QueueDeclare(freshQueue, true, false, false, false, nil))(t)
 		before := fmt.Sprint("before ", round)
-		check(t, l.refresh(patient(t), ch, fresh, before))
+		check(t, l.refresh(patient(t), c.addrs[third], fresh, before)) // which has not been stopped the last time, either
 		s := l.bed(t, id, c.addrs[id-1])
 
 		e := event{what: fmt.Sprintf("node %d is stopped", id), at: time.Now()}
 		check(t, syscall.Kill(n.PID, syscall.SIGSTOP))
 		<-time.After(pauses[round%len(pauses)])
 		fresh = fmt.Sprint("meanwhile ", round)
-		err = l.refresh(patient(t), ch, before, fresh)
+		err = l.refresh(patient(t), c.addrs[third], before, fresh)
 		answered := s.ask(patient(t), fresh)
 		<-time.After(10 * retryOf) // until it is all on its way: what comes after the node has woken shows less
 		e.took = time.Since(e.at)
@@ -373,7 +394,6 @@ func TestNodePauses(t *testing.T) {
 		check(t, err)
 		answered()
 		s.end()
-		_ = other.Close() // it has done its work
 		for what, n := range s.said {
 			said[what] += n
 		}
