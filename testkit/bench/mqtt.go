@@ -475,7 +475,7 @@ func mqttIdle(address string, pid, n int) (float64, error) {
 			return 0, err
 		}
 	}
-	time.Sleep(2 * time.Second)
+	time.Sleep(12 * time.Second) // until it has noticed that it is quiet
 	return float64(memory(pid)-before) / float64(n), nil
 }
 

@@ -102,7 +102,7 @@ def kafka_consumer(group, hosts):
             say("r", m.value().decode())
 
 
-def mqtt_client(name, hosts, on_message=None, on_session=None):
+def mqtt_client(name, hosts, on_message=None, on_session=None, on_subscribe=None):
     c = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=name, protocol=mqtt.MQTTv5)
     c.max_inflight_messages_set(20)
     keep = Properties(PacketTypes.CONNECT)
@@ -116,6 +116,7 @@ def mqtt_client(name, hosts, on_message=None, on_session=None):
             up.set()
 
     c.on_connect = on_connect
+    c.on_subscribe = on_subscribe
     if on_message:
         c.on_message = lambda client, userdata, m: on_message(m)
 
@@ -161,8 +162,7 @@ def mqtt_subscriber(qos, hosts):
         if not present:
             client.subscribe("load/#", int(qos))
 
-    c = mqtt_client("python-subscriber-" + qos, hosts, lambda m: say("r", m.payload.decode()), on_session)
-    c.on_subscribe = lambda *_: say("s", "subscribed")
+    mqtt_client("python-subscriber-" + qos, hosts, lambda m: say("r", m.payload.decode()), on_session, lambda *_: say("s", "subscribed"))
     sys.stdin.read()
 
 
