@@ -19,6 +19,7 @@ func TestGivesMemoryBack(t *testing.T) {
 		"little of what it keeps": {of(140, 900), of(137, 900), of(110, 900), false},
 		"many wait":               {connected(61, 15_000), of(119, 50), of(110, 50), false},
 		"many have gone to sleep": {connected(61, 20), of(119, 50), of(110, 50), true},
+		"much of it is free":      {memory{allocated: 120 * mb, live: 50 * mb, free: 40 * mb}, of(119, 50), of(110, 50), true},
 	} {
 		if got := tt.now.gives(tt.looked, tt.given); got != tt.want {
 			t.Errorf("%s: %v", name, got)
