@@ -55,7 +55,7 @@ func (p *Poller) sleep(v *Valve, raw syscall.RawConn, s Sleeper) bool {
 	v.bed.Store(number)
 	ok := false
 	err := raw.Control(func(fd uintptr) {
-		e := syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLRDHUP | 1<<30, Fd: int32(i + 1), Pad: int32(b.sleep)} // EPOLLONESHOT
+		e := syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLRDHUP | syscall.EPOLLONESHOT, Fd: int32(i + 1), Pad: int32(b.sleep)}
 		err := syscall.EpollCtl(p.fd, syscall.EPOLL_CTL_MOD, int(fd), &e)
 		if err == syscall.ENOENT { // it never slept
 			err = syscall.EpollCtl(p.fd, syscall.EPOLL_CTL_ADD, int(fd), &e)
