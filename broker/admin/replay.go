@@ -71,6 +71,7 @@ type replay struct {
 	start         time.Time // when that was published
 	fired         chan struct{}
 	tell          chan struct{}
+	telling       clock.Timer   // sends on tell when it is time to
 	slots         chan struct{} // one for each item that is not answered
 
 	mu             sync.Mutex
@@ -101,8 +102,8 @@ func (r *replay) read(in *recording.Reader, to chan<- replayItem) {
 }
 
 func (r *replay) run(items <-chan replayItem) error {
-	timer := r.s.c.Link.AfterFunc(replayTell, r.tick)
-	defer func() { timer.Stop() }()
+	r.tellLater()
+	defer func() { r.telling.Stop() }()
 	for {
 		var next replayItem
 		select {
@@ -111,7 +112,7 @@ func (r *replay) run(items <-chan replayItem) error {
 			if err := r.emit(r.now()); err != nil {
 				return err
 			}
-			timer = r.s.c.Link.AfterFunc(replayTell, r.tick)
+			r.tellLater()
 			continue
 		case <-r.ctx.Done():
 			return r.ctx.Err()
@@ -122,8 +123,7 @@ func (r *replay) run(items <-chan replayItem) error {
 			r.told.LeftOut = int64(next.mark.LeftOut)
 			r.mu.Unlock()
 		case next.err == nil:
-			var err error
-			if timer, err = r.await(next.item, timer); err != nil {
+			if err := r.await(next.item); err != nil {
 				return err
 			}
 			if err := r.publish(next.item); err != nil {
@@ -144,11 +144,14 @@ func (r *replay) run(items <-chan replayItem) error {
 	}
 }
 
-func (r *replay) tick() {
-	select {
-	case r.tell <- struct{}{}:
-	default:
-	}
+// tellLater has it told again how far the replay is.
+func (r *replay) tellLater() {
+	r.telling = r.s.c.Link.AfterFunc(replayTell, func() {
+		select {
+		case r.tell <- struct{}{}:
+		default:
+		}
+	})
 }
 
 func (r *replay) now() adminapi.Replayed {
@@ -160,18 +163,18 @@ func (r *replay) now() adminapi.Replayed {
 }
 
 // await waits until an item is due.
-func (r *replay) await(it *recording.Item, telling clock.Timer) (timer clock.Timer, err error) {
+func (r *replay) await(it *recording.Item) error {
 	c := r.s.c.Clock
 	if !r.begun {
 		r.begun, r.first, r.start = true, it.Time, c.Now()
 	}
 	if r.q.Speed == 0 {
-		return telling, nil
+		return nil
 	}
 	due := r.start.Add(time.Duration(float64(max(0, it.Time-r.first)) / r.q.Speed * float64(time.Millisecond)))
 	left := due.Sub(c.Now())
 	if left <= 0 {
-		return telling, nil
+		return nil
 	}
 	wake := c.AfterFunc(left, func() {
 		r.mu.Lock()
@@ -187,21 +190,21 @@ func (r *replay) await(it *recording.Item, telling clock.Timer) (timer clock.Tim
 		if !r.waited { // whoever moves the clock knows that there is something to move it for
 			r.waited = true
 			if err := r.emit(r.now()); err != nil {
-				return telling, err
+				return err
 			}
 		}
 	}
 	for {
 		select {
 		case <-r.fired:
-			return telling, nil
+			return nil
 		case <-r.tell:
 			if err := r.emit(r.now()); err != nil {
-				return telling, err
+				return err
 			}
-			telling = r.s.c.Link.AfterFunc(replayTell, r.tick)
+			r.tellLater()
 		case <-r.ctx.Done():
-			return telling, r.ctx.Err()
+			return r.ctx.Err()
 		}
 	}
 }
