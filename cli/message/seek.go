@@ -15,8 +15,8 @@ const schemaSought = "rmq.group-seek/1"
 // seek is one run of `rmq group seek`.
 type seek struct {
 	connection
-	to  string
-	dry bool
+	change env.Change
+	to     string
 }
 
 // sought is what it prints.
@@ -46,7 +46,7 @@ func NewGroupSeek(e *env.Env, groups env.Names) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&s.to, "to", "", "where: start, end, an offset (1200), a count from the end (-5), a time (2026-01-31T12:00:00Z) or an age (-15m)")
-	f.BoolVar(&s.dry, "dry-run", false, "say what would be done, and do nothing")
+	s.change.Flags(f, false)
 	s.flags(f)
 	return cmd
 }
@@ -72,7 +72,7 @@ func (s *seek) run(ctx context.Context, group string, targets []string) error {
 	if err != nil {
 		return err
 	}
-	out := sought{Group: group, DryRun: s.dry}
+	out := sought{Group: group, DryRun: s.change.DryRun}
 	for _, arg := range targets {
 		t, o, err := s.target(ctx, arg)
 		if err != nil {
@@ -81,7 +81,7 @@ func (s *seek) run(ctx context.Context, group string, targets []string) error {
 		if t.Protocol != link.Kafka {
 			return env.WithHint(fault.New(fault.Invalid, "seek", arg, "only topics of Kafka have groups that commit offsets"), "rmq group seek --help")
 		}
-		moved, err := link.Seek(ctx, t, o, group, to, s.dry)
+		moved, err := link.Seek(ctx, t, o, group, to, s.change.DryRun)
 		if fault.Is(err, fault.Conflict) {
 			err = env.WithHint(err, "who they are: rmq group get %s", env.Quote(group))
 		}
@@ -101,7 +101,7 @@ func (s *seek) run(ctx context.Context, group string, targets []string) error {
 	if err := s.e.Print(env.View{Schema: schemaSought, Data: out, Tables: []env.Table{table}}); err != nil {
 		return err
 	}
-	if s.dry {
+	if s.change.DryRun {
 		s.e.Say("group %s would go on from there", group)
 	}
 	return nil
